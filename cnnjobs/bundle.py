@@ -1,0 +1,201 @@
+"""The model bundle: a directory with all that scoring needs, and no code to run.
+
+model.keras      architecture and weights (Keras' own format, loaded in safe mode)
+bundle.json      labels, positive class, preprocessing, threshold, metrics, versions
+images.parquet   path, content hash and split of the images it was made with
+"""
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnnjobs import models, schema, storage
+from cnnjobs.errors import BundleError, ConfigError
+from cnnjobs.images import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL, DESCRIPTION, IMAGES = "model.keras", "bundle.json", "images.parquet"
+
+#: Columns of the manifest that the bundle keeps, to tell later which images it has seen.
+_IMAGE_COLUMNS = ["path", "content_hash", "group", "split"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """What `bundle.json` says.
+
+    Attributes:
+        architecture: name of the model.
+        labels: the classes; with more than two, in the order of the model's outputs.
+        positive: the class whose probability a two-class model gives; None with more.
+        preprocessing: how pixels are made of files, in training and in scoring.
+        threshold: probability of `positive` from which on it is predicted.
+        fingerprint: 16 hex digits of architecture and weights.
+        model_sha256: of the file `model.keras`.
+        manifest_fingerprint: of the manifest it was trained on.
+        metrics: on the validation split, after the last epoch.
+        versions: of the packages that made it.
+        created: when, in UTC (ISO 8601).
+        uri: where it stands; not part of the file.
+    """
+
+    architecture: str
+    labels: Sequence[str]
+    positive: str | None
+    preprocessing: Preprocessing
+    threshold: float
+    fingerprint: str
+    model_sha256: str
+    manifest_fingerprint: str
+    metrics: Mapping[str, float | None]
+    versions: Mapping[str, str]
+    created: str
+    uri: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """Architecture and fingerprint: what the `model` column of a prediction says."""
+        return f"{self.architecture}-{self.fingerprint}"
+
+
+def write(
+    uri: str,
+    model: "keras.Model",
+    *,
+    architecture: str,
+    labels: Sequence[str],
+    positive: str | None,
+    preprocessing: Preprocessing,
+    images: pa.Table,
+    manifest_fingerprint: str,
+    metrics: Mapping[str, float | None],
+    versions: Mapping[str, str],
+    threshold: float = 0.5,
+) -> Bundle:
+    """Write a bundle of a trained model; `bundle.json` comes last and makes it one.
+
+    `images` are the manifest's rows that trained and validated it.
+    """
+    saved = _model_file(model)
+    bundle = Bundle(
+        architecture=architecture,
+        labels=list(labels),
+        positive=positive,
+        preprocessing=preprocessing,
+        threshold=threshold,
+        fingerprint=_fingerprint(model),
+        model_sha256=hashlib.sha256(saved).hexdigest(),
+        manifest_fingerprint=manifest_fingerprint,
+        metrics=dict(metrics),
+        versions=dict(versions),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        uri=uri,
+    )
+    description = {"bundle_version": schema.BUNDLE_VERSION, **dataclasses.asdict(bundle)}
+    del description["uri"]
+    sink = pa.BufferOutputStream()
+    pq.write_table(images.select(_IMAGE_COLUMNS), sink, compression="zstd")
+    storage.write_bytes(storage.join(uri, MODEL), saved)
+    storage.write_bytes(storage.join(uri, IMAGES), sink.getvalue().to_pybytes())
+    storage.write_bytes(storage.join(uri, DESCRIPTION), json.dumps(description, indent=2).encode())
+    return bundle
+
+
+def read(uri: str) -> Bundle:
+    """Read `bundle.json`, of the bundle itself or of the run that trained it.
+
+    Raises:
+        BundleError: a file is missing, damaged or of another schema version.
+    """
+    uri = storage.normalize(uri)
+    if not storage.exists(storage.join(uri, DESCRIPTION)):
+        inner = storage.join(uri, "bundle")
+        if storage.exists(storage.join(inner, DESCRIPTION)):
+            uri = inner
+    try:
+        text = _read_part(uri, DESCRIPTION)
+        described = json.loads(text)
+        version = described.pop("bundle_version")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
+    if version != schema.BUNDLE_VERSION:
+        raise BundleError(
+            f"{uri} is a bundle of schema version {version}, this cnnjobs reads version "
+            f"{schema.BUNDLE_VERSION}; train again."
+        )
+    for part in (MODEL, IMAGES):
+        if not storage.exists(storage.join(uri, part)):
+            _raise_missing(uri, part)
+    try:
+        preprocessing = Preprocessing(**described.pop("preprocessing"))
+        return Bundle(**described, preprocessing=preprocessing, uri=uri)
+    except (TypeError, KeyError, ConfigError) as error:
+        raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
+
+
+def load_model(bundle: Bundle) -> "keras.Model":
+    """The Keras model, uncompiled, in safe mode: nothing in the file is run.
+
+    Raises:
+        BundleError: `model.keras` is missing or is not the file that was written.
+    """
+    saved = _read_part(bundle.uri, MODEL)
+    if hashlib.sha256(saved).hexdigest() != bundle.model_sha256:
+        raise BundleError(
+            f"{bundle.uri}/{MODEL} is not the file that {DESCRIPTION} describes; "
+            "copy the bundle again or train again."
+        )
+    saving = models.import_keras().saving
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / MODEL
+        file.write_bytes(saved)
+        model: keras.Model = saving.load_model(file, compile=False, safe_mode=True)
+    return model
+
+
+def seen_images(bundle: Bundle) -> pa.Table:
+    """The images that trained (split train) or chose (validation) the model."""
+    table = pq.read_table(pa.BufferReader(_read_part(bundle.uri, IMAGES)))
+    return table.select(_IMAGE_COLUMNS)
+
+
+def _read_part(uri: str, part: str) -> bytes:
+    try:
+        return storage.read_bytes(storage.join(uri, part))
+    except (FileNotFoundError, NotADirectoryError):
+        _raise_missing(uri, part)
+
+
+def _raise_missing(uri: str, part: str) -> NoReturn:
+    raise BundleError(
+        f"{uri} is not a whole bundle: {part} is missing; give the run of a training."
+    )
+
+
+def _model_file(model: "keras.Model") -> bytes:
+    """The model in Keras' format without the optimizer, which would triple its size."""
+    keras = models.import_keras()
+    bare = keras.models.clone_model(model)
+    bare.set_weights(model.get_weights())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / MODEL
+        bare.save(file)
+        return file.read_bytes()
+
+
+def _fingerprint(model: "keras.Model") -> str:
+    digest = hashlib.sha256(model.to_json().encode())
+    for weights in model.get_weights():
+        digest.update(weights.tobytes())
+    return digest.hexdigest()[:16]

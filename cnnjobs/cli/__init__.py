@@ -1,0 +1,6 @@
+"""The command line: parse, call one function, print. Light at import."""
+
+from cnnjobs.cli.commands import app
+from cnnjobs.cli.running import main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,142 @@
+"""What every command does alike: resolve settings, show progress, print, end with a code."""
+
+import dataclasses
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import typer
+import yaml
+
+from cnnjobs.config import AnyConfig, Config, as_dict, resolve
+from cnnjobs.errors import CnnjobsError
+from cnnjobs.progress import Progress
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line (by default the process's own) and exit with its code.
+
+    0 done; 1 the job failed; 2 bad usage or input; 3 more bad images than allowed.
+    """
+    from cnnjobs.cli.commands import app
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if not debug:
+        sys.excepthook = _one_line
+    try:
+        app(words, prog_name="cnnjobs")
+    except CnnjobsError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(str(error), error.exit_code, as_json="--json" in words)
+        sys.exit(error.exit_code)
+
+
+def settings(context: typer.Context, kind: type[AnyConfig], file: Path | None) -> AnyConfig:
+    """The config of a command: the file's settings, and over them the flags that were given."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in context.params.items()
+        if name in fields and _was_given(context, name)
+    }
+    return resolve(kind, given, file)
+
+
+def run(
+    config: AnyConfig,
+    job: Callable[[AnyConfig, Progress], Any],
+    plan: Callable[[AnyConfig], Mapping[str, Any]],
+    describe: Callable[[Any], str],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> Any:
+    """Do the job, or with `dry_run` only plan it, and print what came of it; returns it."""
+    if dry_run:
+        _print_plan(config, plan(config), as_json=as_json)
+        return None
+    with showing_progress(off=quiet) as progress:
+        summary = job(config, progress)
+    if as_json:
+        typer.echo(json_text(summary))
+    else:
+        typer.echo(describe(summary))
+    return summary
+
+
+@contextmanager
+def showing_progress(*, off: bool) -> Iterator[Progress]:
+    """A progress bar a step on the terminal; nothing where standard error is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=console, disable=off or not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(step: str, done: int, total: int | None, note: str = "") -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total, note=note)
+            bars.update(tasks[step], completed=done, total=total, note=note)
+
+        yield tell
+
+
+def json_text(value: Any) -> str:
+    """A summary as one JSON document; numbers that are not finite become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.dumps(_finite(value), indent=2)
+
+
+def _print_plan(config: Config, plan: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json_text({"config": as_dict(config), "plan": plan}))
+        return
+    shown = json.loads(json_text({"settings": as_dict(config), "plan": plan}))
+    typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
+    typer.echo("dry run: nothing was written.")
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
+
+
+def _complain(message: str, code: int, *, as_json: bool) -> None:
+    if as_json and code != 3:
+        typer.echo(json_text({"error": message, "exit_code": code}))
+    typer.echo(f"error: {message}", err=True)
+
+
+def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What stands in place of a traceback for an error nobody foresaw."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    reason = f": {lines[-1].strip()}" if lines else ""
+    typer.echo(f"error: {kind.__name__}{reason} (--debug shows where)", err=True)

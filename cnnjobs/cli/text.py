@@ -1,0 +1,186 @@
+"""Summaries as text for people."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnjobs.demo import DemoSummary
+    from cnnjobs.evaluate import EvaluateSummary
+    from cnnjobs.index import IndexSummary
+    from cnnjobs.models import Architecture
+    from cnnjobs.predict import PredictSummary
+    from cnnjobs.train import TrainSummary
+
+#: How many examples of a kind are shown; the manifest has them all.
+_EXAMPLES = 5
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns under a header: words to the left, numbers to the right."""
+    cells = [list(header)] + [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    words = [any(isinstance(row[column], str) for row in rows) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if is_word else cell.rjust(width)
+            for cell, width, is_word in zip(row, widths, words, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join(lines)
+
+
+def index_text(summary: "IndexSummary") -> str:
+    """Counts per class and split, and what a user should look at before training."""
+    states = [
+        state
+        for state in ("train", "validation", "test", "no split", "unreadable")
+        if any(state in counts for counts in summary.counts.values())
+    ]
+    parts = [f"{summary.num_images} images in {summary.num_groups} groups"]
+    if summary.counts:
+        rows = [
+            [label, *(counts.get(state, 0) for state in states), sum(counts.values())]
+            for label, counts in summary.counts.items()
+        ]
+        parts.append(table(["class", *states, "all"], rows))
+    if summary.num_unlabelled:
+        parts.append(f"without a label (not split): {summary.num_unlabelled}")
+    parts.append(f"copies: {summary.num_exact_copies} exact, {summary.num_near_copies} near")
+    if summary.mixed_labels:
+        parts.append(
+            f"copies with different labels: {len(summary.mixed_labels)}, for example "
+            f"{' and '.join(summary.mixed_labels[0])}"
+        )
+    if summary.unreadable:
+        parts.append(f"unreadable: {len(summary.unreadable)}")
+        shown = list(summary.unreadable.items())[:_EXAMPLES]
+        parts += [f"  {path} ({error})" for path, error in shown]
+        if len(summary.unreadable) > _EXAMPLES:
+            parts.append(f"  ... and {len(summary.unreadable) - _EXAMPLES} more")
+    if summary.ignored:
+        parts.append(f"ignored, no image suffix: {_counts(summary.ignored)}")
+    parts.append(f"manifest: {summary.manifest}")
+    return "\n".join(parts)
+
+
+def train_text(summary: "TrainSummary") -> str:
+    """How the training went and what it left."""
+    shown = ["epoch", "loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc"]
+    columns = [name for name in shown if name in summary.history[0]]
+    rows = [
+        [int(epoch["epoch"]), *(epoch[name] for name in columns[1:])] for epoch in summary.history
+    ]
+    parts = [
+        f"trained {summary.model} on {summary.num_train} images, "
+        f"{summary.num_validation} for validation, in {summary.seconds:.0f} s "
+        f"({summary.images_per_second:.1f} images/s in the epochs)",
+        table(columns, rows),
+    ]
+    if summary.positive is not None:
+        parts.append(f"positive class: {summary.positive}")
+    if summary.num_failed:
+        parts.append(f"left out, unreadable: {summary.num_failed} images")
+    parts += [f"bundle: {summary.bundle}", f"curves: {summary.output}/learning_curves.png"]
+    return "\n".join(parts)
+
+
+def evaluate_text(summary: "EvaluateSummary") -> str:
+    """Metrics and the confusion matrix."""
+    parts = [
+        f"{summary.model} on {summary.num_images} images of split {summary.split} "
+        f"({_counts(summary.counts)})"
+    ]
+    if summary.num_failed:
+        parts.append(f"left out, unreadable: {summary.num_failed} images")
+    if summary.num_unlabelled:
+        parts.append(f"left out, without a label: {summary.num_unlabelled} images")
+    parts.append(table(["metric", "value"], list(summary.metrics.items())))
+    if summary.positive is not None:
+        parts.append(f"positive class {summary.positive}, predicted from {summary.threshold:g} on")
+    if summary.undefined:
+        parts.append(f"undefined: {summary.undefined}")
+    labels = list(summary.confusion)
+    rows = [[name, *(summary.confusion[name][other] for other in labels)] for name in labels]
+    parts.append(table(["actual \\ predicted", *labels], rows))
+    if summary.warning:
+        parts.append(f"warning: {summary.warning}")
+    if summary.output:
+        parts.append(f"run: {summary.output}")
+    return "\n".join(parts)
+
+
+def predict_text(summary: "PredictSummary") -> str:
+    """How many rows there are, what they say, and where."""
+    if summary.already_finished:
+        return f"nothing to do: the run in {summary.output} is finished, {summary.skipped} rows."
+    parts = [
+        f"{summary.indexed} images: {summary.scored} scored, "
+        f"{sum(summary.failed.values())} failed, {summary.skipped} scored before",
+        f"predicted: {_counts(summary.predictions) or 'nothing'}",
+    ]
+    if summary.failed:
+        parts.append(f"failed: {_counts(summary.failed)}")
+    parts += [
+        f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s",
+        f"predictions: {summary.output}/predictions",
+    ]
+    return "\n".join(parts)
+
+
+def demo_text(summary: "DemoSummary") -> str:
+    """The results of each step, and where they lie."""
+    auroc = summary.evaluate.metrics["auroc"]
+    places = [
+        ("drawings", summary.archive),
+        ("manifest", summary.index.manifest),
+        ("model bundle", summary.train.bundle),
+        ("learning curves", f"{summary.train.output}/learning_curves.png"),
+        ("evaluation", f"{summary.evaluate.output}/run.json"),
+        ("predictions", f"{summary.predict.output}/predictions"),
+    ]
+    return "\n".join(
+        [
+            "",
+            index_text(summary.index),
+            "",
+            train_text(summary.train),
+            "",
+            evaluate_text(summary.evaluate),
+            "",
+            predict_text(summary.predict),
+            "",
+            f"SYNTHETIC drawings, no patients: the AUROC of {_cell(auroc)} says that the software "
+            "runs, nothing else.",
+            f"done in {summary.seconds:.0f} s; the results:",
+            *(f"  {name:<16} {place}" for name, place in places),
+        ]
+    )
+
+
+def models_text(architectures: Iterable["Architecture"]) -> str:
+    """The architectures, one a line."""
+    rows = [
+        [
+            known.name,
+            f"{known.height}x{known.width}x1",
+            known.num_parameters,
+            known.num_labels,
+            known.summary,
+        ]
+        for known in architectures
+    ]
+    return table(["model", "input", "parameters", "classes", "layers"], rows)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {number}" for name, number in ordered)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

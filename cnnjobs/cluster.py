@@ -1,0 +1,68 @@
+"""Ray for the length of a job: a local one of its own, or a cluster that runs already."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+import ray
+from ray.exceptions import RayError
+
+from cnnjobs.errors import InputError
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None) -> Iterator[None]:
+    """Ray while the block runs; what was started for it is stopped after it.
+
+    Args:
+        address: of a cluster; `auto` for the one running on this machine. None takes
+            RAY_ADDRESS or a running `ray start --head`, and else starts a local Ray that
+            ends with the block. An initialized Ray is used as it is, and left running.
+
+    Raises:
+        InputError: no Ray answers at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    # under `uv run` Ray would rebuild the environment on every worker, for minutes
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Ray will stop hiding GPUs from tasks that ask for none; take that now, and its warning away
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    _init(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def num_cpus() -> int:
+    """CPU cores of the connected cluster."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def num_gpus() -> int:
+    """GPUs of the connected cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def _init(address: str | None) -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, RayError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            where = f"at {address}" if address else "here"
+            raise InputError(
+                f"no Ray cluster answers {where} ({reason}); start one with "
+                "`ray start --head`, or leave --address out for a local Ray."
+            ) from error

@@ -1,0 +1,233 @@
+"""The settings of each job: one frozen dataclass a job, checked when it is made."""
+
+import dataclasses
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from cnnjobs.errors import ConfigError
+from cnnjobs.words import SPLITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """Settings of `cnnjobs index`."""
+
+    sources: tuple[str, ...]
+    output: str
+    labels: bool = True
+    groups: str | None = None
+    group_regex: str | None = None
+    split: bool = True
+    validation: float = 0.15
+    test: float = 0.15
+    content: bool = True
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ConfigError("index needs at least one folder or s3:// prefix, got none.")
+        if self.groups is not None and self.group_regex is not None:
+            raise ConfigError("groups and group_regex cannot be given together; choose one.")
+        if self.group_regex is not None:
+            _check_regex("group_regex", self.group_regex)
+        _check_fraction("validation", self.validation)
+        _check_fraction("test", self.test)
+        if self.validation + self.test >= 1:
+            raise ConfigError(
+                "validation and test must leave images to train on (together below 1), "
+                f"got {self.validation} and {self.test}."
+            )
+        _check_at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of `cnnjobs train`; the defaults are the lab sheet's."""
+
+    data: str
+    output: str
+    model: str = "covid"
+    positive: str | None = None
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 0.001
+    seed: int = 0
+    address: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check_at_least("epochs", self.epochs, 1)
+        _check_at_least("batch_size", self.batch_size, 1)
+        _check_at_least("seed", self.seed, 0)
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Settings of `cnnjobs evaluate`."""
+
+    bundle: str
+    data: str
+    output: str | None = None
+    split: str = "test"
+    batch_size: int = 32
+    address: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("split", self.split, (*SPLITS, "all"))
+        _check_at_least("batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Settings of `cnnjobs predict`."""
+
+    bundle: str
+    data: str
+    output: str
+    split: str = "all"
+    batch_size: int = 32
+    rows_per_file: int = 4096
+    max_errors: str | None = None
+    address: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("split", self.split, (*SPLITS, "all"))
+        _check_at_least("batch_size", self.batch_size, 1)
+        _check_at_least("rows_per_file", self.rows_per_file, 1)
+        if self.resume and self.overwrite:
+            raise ConfigError("resume and overwrite cannot be given together; choose one.")
+        self.max_bad_images(0)
+
+    def max_bad_images(self, num_images: int) -> int | None:
+        """How many of `num_images` may fail before the exit code is 3; None: any number."""
+        if self.max_errors is None:
+            return None
+        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", str(self.max_errors).strip())
+        if match is None or (match[2] and float(match[2]) > 100):
+            raise ConfigError(
+                "max_errors must be a number of images (25) or a share of them (0.5%), "
+                f"got {self.max_errors}."
+            )
+        return int(match[1]) if match[1] else math.floor(num_images * float(match[2]) / 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Settings of `cnnjobs demo`."""
+
+    output: str = "cnnjobs-demo"
+    num_images: int = 120
+    epochs: int = 6
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        # fewer leave a class with too few images for three splits
+        _check_at_least("num_images", self.num_images, 20)
+        _check_at_least("epochs", self.epochs, 1)
+        _check_at_least("seed", self.seed, 0)
+
+
+Config = IndexConfig | TrainConfig | EvaluateConfig | PredictConfig | DemoConfig
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = None) -> AnyConfig:
+    """Make a config from a YAML file and flags; a flag wins over the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds an unknown key or a value
+            of another type than the setting's.
+    """
+    settings = _read(kind, file) if file is not None else {}
+    return kind(**{**settings, **flags})
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """The settings as they are saved beside a job's output."""
+    return dataclasses.asdict(config)
+
+
+def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{file} is not a YAML file: {reason}.") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{file} must hold `setting: value` lines, got {_kind_of(settings)}.")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name, value in settings.items():
+        key = str(name)
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}."
+            raise ConfigError(f"{file}: unknown key {key!r}; {hint}")
+        settings[name] = _checked(file, key, str(fields[key].type), value)
+    return settings
+
+
+def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
+    """`value` as the type that a field's annotation names, or a ConfigError."""
+    if wanted.startswith("tuple") and isinstance(value, list):
+        return tuple(str(item) for item in value)
+    if value is None and wanted.endswith("| None"):
+        return None
+    kind = wanted.removesuffix(" | None")
+    if name == "max_errors" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    given = _kind_of(value)
+    if kind == given or (kind == "float" and given == "int"):
+        return float(value) if kind == "float" else value
+    raise ConfigError(f"{file}: {name} must be {_a(kind)}, got {value!r}.")
+
+
+def _kind_of(value: Any) -> str:
+    return type(value).__name__
+
+
+def _a(kind: str) -> str:
+    names = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+    return names.get(kind, "a list")
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}, got {value}.")
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be at least 0 and below 1, got {value}.")
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value}.")
+
+
+def _check_regex(name: str, value: str) -> None:
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ConfigError(f"{name} is not a regular expression: {error}, got {value!r}.") from error
+    if groups != 1:
+        raise ConfigError(
+            f"{name} must have one (group) that captures the patient, got {groups} in {value!r}."
+        )

@@ -1,0 +1,157 @@
+"""Ray Data in: manifest rows to blocks of uint8 pixels, read and decoded once."""
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import ray.data
+from numpy.typing import NDArray
+
+from cnnjobs import images, storage
+from cnnjobs.errors import ImageError
+from cnnjobs.images import Preprocessing
+from cnnjobs.sources import read_image_bytes
+
+#: Columns that decoding adds to (or, for `width` to `error`, replaces in) the manifest's.
+PIXELS = "pixels"
+
+#: Batches a block holds at most: 128 images of 256 x 256 are 8 MB.
+_BATCHES_PER_BLOCK = 4
+
+
+def decoded(
+    rows: pa.Table, preprocessing: Preprocessing, *, batch_size: int, num_cpus: int
+) -> "ray.data.Dataset":
+    """A lazy dataset of the rows, in their order, with their pixels.
+
+    A block is a whole number of batches, and a small one: batches are the same images
+    whatever the number of workers, and memory stays bounded. An image that cannot be
+    decoded keeps its row, with `error` filled and black pixels.
+
+    Args:
+        rows: of a manifest.
+        preprocessing: what to make of the files.
+        batch_size: images.
+        num_cpus: of the cluster; small sets are cut so that each gets some blocks.
+    """
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    batches = -(-rows.num_rows // batch_size)
+    per_block = batch_size * max(1, min(_BATCHES_PER_BLOCK, batches // (4 * num_cpus)))
+    blocks = [
+        rows.slice(start, per_block).combine_chunks()
+        for start in range(0, rows.num_rows, per_block)
+    ]
+    return ray.data.from_arrow(blocks).map_batches(
+        functools.partial(decode_rows, preprocessing=preprocessing),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+    )
+
+
+class DecodedSet:
+    """Decoded images with labels, in memory: blocks shared with the object store, not copied.
+
+    Attributes:
+        targets: (N,) the class of each image as a number; see `targets_of`.
+        num_failed: images that were left out because they could not be decoded.
+    """
+
+    def __init__(self, blocks: Sequence[pa.Table], split: str, targets: Mapping[str, int]) -> None:
+        """Take the images of one split out of decoded blocks.
+
+        Args:
+            blocks: of `decoded`, in order.
+            split: the split to take.
+            targets: number of each label.
+        """
+        self._pixels = [pixels_of(block) for block in blocks]
+        self._places: list[tuple[int, int]] = []
+        numbers = []
+        self.num_failed = 0
+        for number, block in enumerate(blocks):
+            columns = (block[name].to_pylist() for name in ("split", "label", "error"))
+            for offset, (its_split, label, error) in enumerate(zip(*columns, strict=True)):
+                if its_split != split or label is None:
+                    continue
+                if error is not None:
+                    self.num_failed += 1
+                    continue
+                self._places.append((number, offset))
+                numbers.append(targets[label])
+        self.targets = np.array(numbers, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The pixels of these rows, (len(rows), height, width, 1) uint8."""
+        places = (self._places[row] for row in rows)
+        return np.stack([self._pixels[number][offset] for number, offset in places])
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The targets of these rows, (len(rows),)."""
+        return self.targets[rows]
+
+
+def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
+    """The rows with `pixels` (height, width, 1) uint8, `width`, `height` and `error`.
+
+    Without Ray: what one task does to one block. Reads from S3 overlap.
+    """
+    # one thread an image: tasks share the cores already
+    cv2.setNumThreads(1)
+    paths = rows["path"].to_pylist()
+    remote = any(storage.is_s3(path) for path in paths)
+    with ThreadPoolExecutor(16 if remote else 1) as pool:
+        results = list(pool.map(lambda path: _decode_one(path, preprocessing), paths))
+    shape = (len(paths), preprocessing.height, preprocessing.width, 1)
+    pixels = np.zeros(shape, np.uint8)
+    for position, result in enumerate(results):
+        if isinstance(result, images.Decoded):
+            pixels[position] = result.pixels
+    widths, heights, errors = zip(*(_size_and_error(result) for result in results), strict=True)
+    kept = rows.drop_columns(["width", "height", "error"])
+    return pa.table(
+        {
+            **{name: kept[name] for name in kept.column_names},
+            "width": pa.array(widths, pa.int32()),
+            "height": pa.array(heights, pa.int32()),
+            "error": pa.array(errors, pa.string()),
+            PIXELS: pa.FixedShapeTensorArray.from_numpy_ndarray(pixels),
+        }
+    )
+
+
+def pixels_of(block: pa.Table) -> NDArray[np.uint8]:
+    """The pixels of a decoded block, (N, height, width, 1) uint8, not copied."""
+    column = block[PIXELS].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0)
+    array: NDArray[np.uint8] = column.to_numpy_ndarray()
+    return array
+
+
+def _decode_one(path: str, preprocessing: Preprocessing) -> images.Decoded | ImageError:
+    try:
+        return images.decode(read_image_bytes(path), preprocessing)
+    except ImageError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - one odd file must not end a night's work
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return ImageError("damaged", reason)
+
+
+def _size_and_error(
+    result: images.Decoded | ImageError,
+) -> tuple[int | None, int | None, str | None]:
+    if isinstance(result, ImageError):
+        return None, None, str(result)
+    return result.width, result.height, None

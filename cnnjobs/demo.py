@@ -1,0 +1,98 @@
+"""`cnnjobs demo`: the whole way once, on synthetic drawings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cnnjobs import cluster, runs, storage, synthetic
+from cnnjobs.config import (
+    DemoConfig,
+    EvaluateConfig,
+    IndexConfig,
+    PredictConfig,
+    TrainConfig,
+    as_dict,
+)
+from cnnjobs.evaluate import EvaluateSummary, evaluate
+from cnnjobs.index import IndexSummary, index
+from cnnjobs.predict import PredictSummary, predict
+from cnnjobs.progress import Progress, silent
+from cnnjobs.train import TrainSummary, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSummary:
+    """What each step of the tour found, and where it lies."""
+
+    output: str
+    archive: str
+    index: IndexSummary
+    train: TrainSummary
+    evaluate: EvaluateSummary
+    predict: PredictSummary
+    seconds: float
+
+
+def plan(config: DemoConfig) -> dict[str, Any]:
+    """What `--dry-run` tells."""
+    output = storage.normalize(config.output)
+    runs.check_free(output, overwrite=config.overwrite)
+    return {
+        "steps": ["draw", "index", "train", "evaluate", "predict"],
+        "images": config.num_images,
+        "epochs": config.epochs,
+        "output": output,
+    }
+
+
+def demo(
+    config: DemoConfig, progress: Progress = silent, tell: Callable[[str], None] = print
+) -> DemoSummary:
+    """Draw a synthetic archive, index it, train on it, evaluate and score it.
+
+    Raises:
+        InputError: the output is in use.
+    """
+    output = storage.normalize(config.output)
+    runs.check_free(output, overwrite=config.overwrite)
+    run = runs.start(output, "demo", as_dict(config))
+    archive, manifest = run.path("archive"), run.path("manifest.parquet")
+    with run.failing_recorded():
+        tell(f"1/5 drawing {config.num_images} synthetic X-rays (drawings, no patients)")
+        synthetic.write_archive(archive, num_images=config.num_images, seed=config.seed)
+        tell("2/5 indexing them")
+        indexed = index(
+            IndexConfig(sources=(archive,), output=manifest, seed=config.seed), progress
+        )
+        with cluster.connected():
+            tell(f"3/5 training the lab sheet's CNN for {config.epochs} epochs")
+            trained = train(
+                TrainConfig(
+                    data=manifest,
+                    output=run.path("train"),
+                    epochs=config.epochs,
+                    seed=config.seed,
+                ),
+                progress,
+            )
+            tell("4/5 evaluating it on the test split")
+            evaluated = evaluate(
+                EvaluateConfig(bundle=trained.bundle, data=manifest, output=run.path("evaluate")),
+                progress,
+            )
+            tell("5/5 scoring every image")
+            predicted = predict(
+                PredictConfig(bundle=trained.bundle, data=archive, output=run.path("predict")),
+                progress,
+            )
+        summary = DemoSummary(
+            output=output,
+            archive=archive,
+            index=indexed,
+            train=trained,
+            evaluate=evaluated,
+            predict=predicted,
+            seconds=round(run.seconds(), 1),
+        )
+        run.finish(summary=summary)
+    return summary

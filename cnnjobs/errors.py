@@ -1,0 +1,72 @@
+"""Every exception the package raises on purpose.
+
+    CnnjobsError                 exit code 1
+    ├── InputError               exit code 2: what was given cannot be used
+    │   ├── ConfigError          a setting, or a file of settings
+    │   ├── ManifestError        a manifest
+    │   ├── BundleError          a model bundle
+    │   ├── StorageError         a place that cannot be listed, read or written
+    │   └── RunExistsError       an output that already holds something
+    ├── TrainingError            training broke down (a loss that is not a number, say)
+    └── TooManyBadImages         exit code 3: finished, with more bad images than allowed
+    ImageError                   one image, never a job: it becomes the row's `error`
+
+A message is one line: what was given, what is allowed, what to do.
+"""
+
+
+class CnnjobsError(Exception):
+    """Base of all errors that end a command with one line instead of a traceback."""
+
+    exit_code = 1
+
+
+class InputError(CnnjobsError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A setting is unknown, missing or out of its range."""
+
+
+class ManifestError(InputError):
+    """A manifest is missing, damaged or of another schema version."""
+
+
+class BundleError(InputError):
+    """A model bundle is missing a file, damaged or of another schema version."""
+
+
+class StorageError(InputError):
+    """A local folder or S3 prefix cannot be listed, read or written."""
+
+
+class RunExistsError(InputError):
+    """The output already holds a run, or something that is not a run."""
+
+
+class TrainingError(CnnjobsError):
+    """Training cannot go on."""
+
+
+class TooManyBadImages(CnnjobsError):  # noqa: N818 - not a fault, a verdict
+    """The job finished and every row is written, but more images failed than allowed."""
+
+    exit_code = 3
+
+
+class ImageError(Exception):
+    """One image cannot be used; `category` is one of `words.ERROR_CATEGORIES`.
+
+    Both parts travel to the prediction table as `category: reason`.
+    """
+
+    def __init__(self, category: str, reason: str) -> None:
+        super().__init__(category, reason)
+        self.category = category
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.category}: {self.reason}"

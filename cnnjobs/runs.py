@@ -1,0 +1,160 @@
+"""The run directory: `run.json` tells what was done, `_SUCCESS` comes last of all."""
+
+import contextlib
+import dataclasses
+import json
+import platform
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cnnjobs import __version__, schema, storage
+from cnnjobs.errors import RunExistsError
+
+RECORD, SUCCESS = "run.json", "_SUCCESS"
+
+_PACKAGES = ("ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One job's output directory, while the job writes to it."""
+
+    uri: str
+    run_id: str
+    command: str
+    config: Mapping[str, Any]
+    started: datetime
+
+    def path(self, *names: str) -> str:
+        """The name of something in the run directory."""
+        return storage.join(self.uri, *names)
+
+    def seconds(self) -> float:
+        """Since the run was started (first, if it was resumed)."""
+        return (datetime.now(UTC) - self.started).total_seconds()
+
+    def record(self, status: str, **facts: Any) -> dict[str, Any]:
+        """Write `run.json` with what is known now; returns what was written."""
+        now = datetime.now(UTC)
+        record = {
+            "run_version": schema.RUN_VERSION,
+            "run_id": self.run_id,
+            "command": self.command,
+            "status": status,
+            "started": self.started.isoformat(timespec="seconds"),
+            "ended": now.isoformat(timespec="seconds") if status != "running" else None,
+            "seconds": round(self.seconds(), 3),
+            "config": dict(self.config),
+            "code_version": code_version(),
+            "versions": package_versions(),
+            **facts,
+        }
+        text = json.dumps(record, indent=2, default=_plain)
+        storage.write_bytes(self.path(RECORD), text.encode())
+        return record
+
+    @contextlib.contextmanager
+    def failing_recorded(self, **facts: Any) -> Iterator[None]:
+        """Write a `run.json` that says so if the block does not come to its end."""
+        self.record("running", **facts)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.record, "failed", **facts)
+            yield
+            stack.pop_all()
+
+    def finish(self, **facts: Any) -> dict[str, Any]:
+        """Write the last `run.json`, then `_SUCCESS`."""
+        record = self.record("done", **facts)
+        storage.write_bytes(self.path(SUCCESS), b"")
+        return record
+
+
+def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
+    """Raise unless a run may start here; nothing is deleted or written but a probe.
+
+    Raises:
+        RunExistsError: the directory holds a run and `overwrite` is off, or something else.
+        StorageError: nothing can be written there.
+    """
+    if storage.is_file(uri):
+        raise RunExistsError(f"{uri} is a file; give a directory.")
+    if not storage.is_empty(uri):
+        if not storage.exists(storage.join(uri, RECORD)):
+            raise RunExistsError(f"{uri} is not empty and holds no run; choose another directory.")
+        if not overwrite:
+            ways = "--resume to go on, --overwrite" if resumable else "--overwrite"
+            raise RunExistsError(
+                f"{uri} already holds a run; add {ways} to replace it, or choose another directory."
+            )
+    storage.check_writable(uri)
+
+
+def start(uri: str, command: str, config: Mapping[str, Any]) -> Run:
+    """Begin a run in a directory that `check_free` has passed; an older run in it goes."""
+    if storage.exists(storage.join(uri, RECORD)):
+        storage.delete(uri)
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    return Run(uri=uri, run_id=run_id, command=command, config=config, started=now)
+
+
+def reopen(uri: str, record: Mapping[str, Any]) -> Run:
+    """The unfinished (or finished) run that its record tells of, to go on with it."""
+    return Run(
+        uri=uri,
+        run_id=record["run_id"],
+        command=record["command"],
+        config=record["config"],
+        started=datetime.fromisoformat(record["started"]),
+    )
+
+
+def read_record(uri: str) -> dict[str, Any] | None:
+    """What `run.json` says, or None if there is no run."""
+    try:
+        data = storage.read_bytes(storage.join(uri, RECORD))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    record: dict[str, Any] = json.loads(data)
+    return record
+
+
+def is_finished(uri: str) -> bool:
+    """Whether the run in the directory came to its end."""
+    return storage.exists(storage.join(uri, SUCCESS))
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages whose results may differ by version."""
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in _PACKAGES
+    }
+
+
+def code_version() -> str:
+    """The package's version, with the commit where it runs from a Git checkout."""
+    package = Path(__file__).parent
+    if not (package.parent / ".git").exists():
+        return __version__
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=package,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{__version__}+{described.stdout.strip()}" if described.stdout else __version__
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,234 @@
+"""`cnnjobs train`: train a model on a manifest's training split through Ray Train."""
+
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.train
+
+from cnnjobs import bundle as bundles
+from cnnjobs import (
+    cluster,
+    datasets,
+    fitting,
+    manifest,
+    models,
+    plots,
+    runs,
+    sources,
+    storage,
+)
+from cnnjobs.config import TrainConfig, as_dict
+from cnnjobs.errors import InputError
+from cnnjobs.images import Preprocessing
+from cnnjobs.manifest import Manifest
+from cnnjobs.models import Architecture
+from cnnjobs.progress import Progress, silent
+from cnnjobs.words import TRAIN, VALIDATION
+
+#: Names that say the absence of what is looked for: their opposite is the positive class.
+_NEGATIVE_NAMES = ("normal", "negative", "healthy", "control", "no_finding", "no-finding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """What would be trained on what, decided before Ray starts.
+
+    `targets` gives each label its number: for two classes the positive one is 1.
+    """
+
+    config: TrainConfig
+    architecture: Architecture
+    manifest: Manifest
+    rows: pa.Table
+    labels: Sequence[str]
+    positive: str | None
+    targets: Mapping[str, int]
+    num_images: Mapping[str, int]
+    output: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `--dry-run` tells."""
+        return {
+            "model": self.architecture.name,
+            "parameters": self.architecture.num_parameters,
+            "labels": list(self.labels),
+            "positive": self.positive,
+            "images": dict(self.num_images),
+            "steps per epoch": -(-self.num_images[TRAIN] // self.config.batch_size),
+            "output": self.output,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSummary:
+    """What training left; `metrics` are of the validation split after the last epoch."""
+
+    output: str
+    bundle: str
+    model: str
+    labels: Sequence[str]
+    positive: str | None
+    num_train: int
+    num_validation: int
+    num_failed: int
+    epochs: int
+    metrics: Mapping[str, float | None]
+    history: Sequence[Mapping[str, float]]
+    seconds: float
+    images_per_second: float
+
+
+def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
+    """Read the data and check that the model can be trained on it; writes nothing.
+
+    Raises:
+        InputError: an unknown model, fewer than two classes, a class without training
+            images, no class named positive, or an output in use.
+    """
+    architecture = models.find(config.model)
+    output = storage.normalize(config.output)
+    runs.check_free(output, overwrite=config.overwrite)
+    images = sources.open_data(config.data, progress=progress)
+    in_use = pc.and_(
+        pc.is_in(images.table["split"], pa.array([TRAIN, VALIDATION])),
+        pc.is_valid(images.table["label"]),
+    )
+    rows = images.table.filter(in_use)
+    counts = Counter(zip(rows["split"].to_pylist(), rows["label"].to_pylist(), strict=True))
+    labels = images.labels
+    _check_classes(config, labels, counts)
+    positive = _positive(config, labels) if len(labels) == 2 else None
+    targets = {label: number for number, label in enumerate(labels)}
+    if positive is not None:
+        targets = {label: int(label == positive) for label in labels}
+    return TrainPlan(
+        config=config,
+        architecture=architecture,
+        manifest=images,
+        rows=rows,
+        labels=labels,
+        positive=positive,
+        targets=targets,
+        num_images={
+            split: pc.sum(pc.equal(rows["split"], split)).as_py() or 0
+            for split in (TRAIN, VALIDATION)
+        },
+        output=output,
+    )
+
+
+def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
+    """Decode the images once, train through Ray Train, leave a bundle and its history.
+
+    Raises:
+        InputError: see `plan`.
+        TrainingError: the loss is no longer a number, or no image could be decoded.
+    """
+    planned = plan(config, progress)
+    preprocessing = Preprocessing(
+        height=planned.architecture.height, width=planned.architecture.width
+    )
+    run = runs.start(planned.output, "train", as_dict(config))
+    facts = {"manifest": planned.manifest.fingerprint}
+    began = time.monotonic()
+    with run.failing_recorded(**facts), cluster.connected(config.address):
+        manifest.write(planned.manifest, run.path("manifest.parquet"))
+        fitted = fitting.fit(
+            fitting.Task(
+                config=config,
+                labels=planned.labels,
+                positive=planned.positive,
+                targets=planned.targets,
+                preprocessing=preprocessing,
+                manifest_fingerprint=planned.manifest.fingerprint,
+                bundle_uri=run.path("bundle"),
+            ),
+            _decode(planned, preprocessing, progress),
+            progress,
+        )
+        bundle = bundles.read(run.path("bundle"))
+        storage.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
+        storage.write_bytes(run.path("learning_curves.png"), plots.learning_curves(fitted.history))
+        summary = TrainSummary(
+            output=run.uri,
+            bundle=bundle.uri,
+            model=bundle.name,
+            labels=planned.labels,
+            positive=planned.positive,
+            num_train=planned.num_images[TRAIN],
+            num_validation=planned.num_images[VALIDATION],
+            num_failed=fitted.num_failed,
+            epochs=len(fitted.history),
+            metrics=bundle.metrics,
+            history=fitted.history,
+            seconds=round(time.monotonic() - began, 3),
+            images_per_second=round(
+                sum(epoch["images_per_second"] for epoch in fitted.history) / len(fitted.history), 2
+            ),
+        )
+        run.finish(**facts, model=bundle.name, summary=summary)
+    return summary
+
+
+def _check_classes(
+    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
+) -> None:
+    if len(labels) < 2:
+        given = f"one: {labels[0]}" if labels else "none"
+        raise InputError(
+            f"training needs at least two classes, {config.data} has {given}; put the images of "
+            "each class in a folder of its own."
+        )
+    for label in labels:
+        if counts.get((TRAIN, label), 0) == 0:
+            raise InputError(
+                f"class {label} has no images in split {TRAIN}; index with splits, or add images."
+            )
+
+
+def _positive(config: TrainConfig, labels: Sequence[str]) -> str:
+    """The class whose probability the model gives: as named, or the opposite of a `normal`."""
+    if config.positive is not None:
+        if config.positive not in labels:
+            raise InputError(
+                f"positive must be one of the classes {', '.join(labels)}, got {config.positive}."
+            )
+        return config.positive
+    rest = [label for label in labels if label.lower() not in _NEGATIVE_NAMES]
+    if len(rest) != 1:
+        raise InputError(
+            f"which class is looked for, {' or '.join(labels)}? Name it with --positive."
+        )
+    return rest[0]
+
+
+def _decode(
+    planned: TrainPlan, preprocessing: Preprocessing, progress: Progress
+) -> list["ray.ObjectRef[pa.Table]"]:
+    """All images of the plan as decoded blocks in the object store, in order."""
+    progress("decode", 0, planned.rows.num_rows)
+    dataset = datasets.decoded(
+        planned.rows,
+        preprocessing,
+        batch_size=planned.config.batch_size,
+        num_cpus=cluster.num_cpus(),
+    ).materialize()
+    progress("decode", planned.rows.num_rows, planned.rows.num_rows)
+    return list(dataset.to_arrow_refs())
+
+
+def _csv(history: Sequence[Mapping[str, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]))
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()

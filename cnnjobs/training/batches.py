@@ -1,0 +1,79 @@
+"""Batches of a data set, made ahead of the step that takes them."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnjobs.training.order import Share
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """A data set whose rows can be had in any order, by any worker."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images of `rows`: (n, height, width, 1) uint8. Called in a thread."""
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the class numbers of `rows`: (n,) int64."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A source over arrays, which may lie in shared memory."""
+
+    all_images: NDArray[np.uint8]
+    """(N, height, width, 1) uint8"""
+    all_labels: NDArray[np.int64]
+    """(N,) int64"""
+
+    def __len__(self) -> int:
+        return len(self.all_labels)
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self.all_images[rows]
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.all_labels[rows]
+
+
+class Batch(NamedTuple):
+    """What one worker computes in one step."""
+
+    images: NDArray[np.uint8]
+    """(L, height, width, 1) uint8"""
+    labels: NDArray[np.int64]
+    """(L,) int64"""
+    weights: NDArray[np.float32]
+    """(L,) float32: the class's weight, 0 for padding."""
+    share: Share
+
+
+def batches(
+    source: Source, shares: Iterable[Share], class_weights: dict[int, float] | None = None
+) -> Iterator[Batch]:
+    """Yield the batch of every share."""
+    weight_of = class_weights or {}
+    for share in shares:
+        labels = source.labels(share.rows)
+        weights = np.array([weight_of.get(int(label), 1.0) for label in labels], np.float32)
+        weights[share.num_real :] = 0.0
+        yield Batch(source.images(share.rows), labels, weights, share)
+
+
+def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """Yield `items` in their order, `depth` of them made ahead by one thread."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        pending = deque(thread.submit(next, items, None) for _ in range(depth))
+        while (item := pending.popleft().result()) is not None:
+            pending.append(thread.submit(next, items, None))
+            yield item

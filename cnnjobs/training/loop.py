@@ -1,0 +1,240 @@
+"""The training loop: epochs of steps over one or many workers, with the same result.
+
+Every worker holds the whole model. A step sums the gradients of all workers, each of which
+divided its loss by the rows of the *global* batch, so that the sum is the gradient of the mean
+over the global batch; then every worker makes the same update.
+"""
+
+import math
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cnnjobs.errors import TrainingError
+from cnnjobs.training.batches import Source, ahead, batches
+from cnnjobs.training.order import Share, epoch_order, num_steps, shares
+from cnnjobs.training.scores import accuracy, auroc
+from cnnjobs.training.steps import make_test_step, make_train_step
+from cnnjobs.training.workers import Workers
+
+STEPS_BETWEEN_READS = 32
+"""How often the loss is read back from a GPU, because reading it waits for the device."""
+
+
+def fit(
+    model: Any,
+    train: Source,
+    validation: Source | None = None,
+    *,
+    epochs: int,
+    global_batch_size: int,
+    seed: int,
+    initial_epoch: int = 0,
+    callbacks: Sequence[Any] = (),
+    class_weights: dict[int, float] | None = None,
+    workers: Workers | None = None,
+) -> list[dict[str, float]]:
+    """Train `model` and return the history: a dict of floats for every epoch.
+
+    `model` is built and compiled (optimizer, loss, and metrics if more are wanted), with one
+    sigmoid output (N, 1) or a softmax (N, classes). It is made outside any strategy's scope,
+    on every worker; all start from rank 0's weights and optimizer state, so that only rank 0
+    needs to have loaded a checkpoint. `model.jit_compile` is honoured.
+
+    Every row is trained on once an epoch. `initial_epoch` is the number of epochs already
+    done: order and dropout depend only on `seed`, the epoch and the worker, so that a run which
+    goes on from a checkpoint of weights and optimizer ends where an uninterrupted one does.
+
+    `callbacks` get the same logs on every worker. Those that change the model or its optimizer
+    must be given on every worker, those that write files on rank 0 only. Where one of them, on
+    any worker, sets `model.stop_training`, all workers stop after that epoch. The logs of a
+    batch hold the epoch's mean `loss` as last read.
+
+    Keys of the history: `epoch` (from 1), `loss`, `accuracy`, `auroc` (two classes only), the
+    metrics the model was compiled with, the same with `val_`, `learning_rate`, `seconds` (of
+    the training steps), `images_per_second` (over all workers), `wait_share` (of `seconds`, on
+    this worker, spent waiting for the next batch) and `peak_memory_bytes` (of this worker's
+    process since it started). Metrics are computed from the gathered scores of all rows, so
+    they are exact for any number of workers.
+    """
+    workers = workers or Workers()
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    workers.copy_from_first(model.weights + model.optimizer.variables)
+    steps = num_steps(len(train), global_batch_size)
+    hooks = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, steps=steps)
+    passes = _Passes(model, workers, global_batch_size, hooks, class_weights)
+    history: list[dict[str, float]] = []
+    logs: dict[str, float] = {}
+    model.stop_training = False
+    hooks.on_train_begin()
+    for epoch in range(initial_epoch, epochs):
+        hooks.on_epoch_begin(epoch)
+        _reseed(model, seed, epoch, workers.rank)
+        logs = passes.train(train, epoch_order(len(train), seed=seed, epoch=epoch), epoch)
+        workers.average(_moving_statistics(model))
+        if validation is not None:
+            hooks.on_test_begin()
+            test_logs = passes.test(validation, epoch)
+            hooks.on_test_end(test_logs)
+            logs |= {f"val_{name}": value for name, value in test_logs.items()}
+        logs["learning_rate"] = float(model.optimizer.learning_rate)
+        logs["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        history.append({"epoch": epoch + 1.0, **logs})
+        hooks.on_epoch_end(epoch, logs)
+        if workers.any(model.stop_training):
+            break
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    hooks.on_train_end(logs)
+    return history
+
+
+class _Passes:
+    """Passes over a data set, training or not, each returning its loss and metrics."""
+
+    def __init__(
+        self,
+        model: Any,
+        workers: Workers,
+        global_batch_size: int,
+        hooks: Any,
+        class_weights: dict[int, float] | None,
+    ) -> None:
+        self._model = model
+        self._workers = workers
+        self._global_batch_size = global_batch_size
+        self._hooks = hooks
+        self._class_weights = class_weights
+        self._train_step = make_train_step(model, workers)
+        self._test_step = make_test_step(model)
+        self._on_gpu = bool(tf.config.list_logical_devices("GPU"))
+
+    def train(self, source: Source, order: NDArray[np.int64], epoch: int) -> dict[str, float]:
+        """Update the model once for every global batch of `order`."""
+        tally = _Tally(source, self._model, epoch)
+        feed = self._feed(source, order, self._class_weights)
+        waited = 0.0
+        start = asked = time.perf_counter()
+        for number, (tensors, share) in enumerate(feed):
+            waited += time.perf_counter() - asked
+            self._hooks.on_train_batch_begin(number)
+            loss, scores = self._train_step(*tensors, tf.constant(share.num_global, tf.float32))
+            tally.add(share, loss, scores)
+            if not self._on_gpu or number % STEPS_BETWEEN_READS == 0:
+                tally.read()
+            self._hooks.on_train_batch_end(number, {"loss": tally.mean_loss()})
+            asked = time.perf_counter()
+        tally.read()
+        seconds = time.perf_counter() - start
+        (scores,) = self._workers.sum_now([tally.scores])
+        return {
+            "loss": tally.mean_loss(),
+            **self._metrics(source, np.asarray(scores)),
+            "seconds": seconds,
+            "images_per_second": len(source) / seconds,
+            "wait_share": waited / seconds,
+        }
+
+    def test(self, source: Source, epoch: int) -> dict[str, float]:
+        """Score every row with the model as it is."""
+        table = _empty_scores(source, self._model)
+        loss_sum = penalty = np.float32(0)
+        for tensors, share in self._feed(source, np.arange(len(source))):
+            loss, penalty, scores = self._test_step(*tensors)
+            loss_sum += loss
+            own = share.rows[: share.num_real]
+            table[own] = scores[: share.num_real]
+        loss_sum, scores = self._workers.sum_now([loss_sum, table])
+        loss = float(loss_sum) / len(source) + float(penalty)
+        _finite(loss, f"the validation loss after epoch {epoch + 1}")
+        return {"loss": loss, **self._metrics(source, np.asarray(scores))}
+
+    def _feed(
+        self,
+        source: Source,
+        order: NDArray[np.int64],
+        class_weights: dict[int, float] | None = None,
+    ) -> Iterator[tuple[list[Any], Share]]:
+        """Yield (images, labels, weights) as tensors, made ahead, with the share they are of."""
+        own_shares = shares(
+            order,
+            global_batch_size=self._global_batch_size,
+            rank=self._workers.rank,
+            num_workers=self._workers.num_workers,
+        )
+        return ahead(
+            ([tf.convert_to_tensor(array) for array in batch[:3]], batch.share)
+            for batch in batches(source, own_shares, class_weights)
+        )
+
+    def _metrics(self, source: Source, scores: NDArray[np.float32]) -> dict[str, float]:
+        """Return the metrics of all rows: `scores` is (N, 1) or (N, classes)."""
+        labels = source.labels(np.arange(len(source)))
+        columns = labels[:, None] if scores.shape[1] == 1 else labels
+        self._model.reset_metrics()
+        compiled = self._model.compute_metrics(x=None, y=columns, y_pred=scores)
+        metrics = {name: float(value) for name, value in compiled.items() if name != "loss"}
+        metrics["accuracy"] = accuracy(labels, scores)
+        if scores.shape[1] <= 2:
+            metrics["auroc"] = auroc(labels, scores[:, -1])
+        return metrics
+
+
+class _Tally:
+    """Losses and scores of the steps of an epoch, left on the device until read."""
+
+    def __init__(self, source: Source, model: Any, epoch: int) -> None:
+        self.scores = _empty_scores(source, model)
+        self._epoch = epoch
+        self._unread: list[tuple[Share, Any, Any]] = []
+        self._num_steps = 0
+        self._num_rows = 0
+        self._loss_sum = 0.0
+
+    def add(self, share: Share, loss: Any, scores: Any) -> None:
+        self._unread.append((share, loss, scores))
+
+    def read(self) -> None:
+        for share, loss, scores in self._unread:
+            self._num_steps += 1
+            self._num_rows += share.num_global
+            self._loss_sum += share.num_global * _finite(
+                float(loss), f"the loss at epoch {self._epoch + 1}, step {self._num_steps}"
+            )
+            self.scores[share.rows[: share.num_real]] = scores[: share.num_real]
+        self._unread.clear()
+
+    def mean_loss(self) -> float:
+        return self._loss_sum / self._num_rows
+
+
+def _empty_scores(source: Source, model: Any) -> NDArray[np.float32]:
+    return np.zeros((len(source), model.output_shape[-1]), np.float32)
+
+
+def _finite(loss: float, name: str) -> float:
+    if math.isfinite(loss):
+        return loss
+    raise TrainingError(
+        f"{name} is {loss}. Lower the learning rate, or clip gradients, or look at the images."
+    )
+
+
+def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
+    """Set the state of dropout and augmentation to what this epoch has on this worker."""
+    known = {id(variable) for variable in model.weights + model.metrics_variables}
+    states = [variable for variable in model.variables if id(variable) not in known]
+    for number, state in enumerate(states):
+        (word,) = np.random.SeedSequence([seed, epoch, rank, number]).generate_state(1)
+        state.assign([int(word), 0])
+
+
+def _moving_statistics(model: Any) -> list[Any]:
+    """Return what layers such as BatchNormalization gather without the optimizer."""
+    return [weight for weight in model.non_trainable_weights if weight.dtype.startswith("float")]

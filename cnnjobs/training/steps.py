@@ -1,0 +1,73 @@
+"""One training step and one test step as compiled functions of fixed shapes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cnnjobs.training.workers import Workers
+
+
+def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
+    """Return `step(images, labels, weights, num_global) -> (loss, scores)`.
+
+    `loss` is the mean over the global batch, the same on all workers; `scores` are this
+    worker's, (L, 1) or (L, classes), from before the update. The optimizer gets gradients that
+    are already summed over the workers, so that its clipping and loss scaling see what they
+    see in one process.
+    """
+    optimizer, trainable = model.optimizer, model.trainable_variables
+    jit = model.jit_compile or None
+
+    def differentiate(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
+        with tf.GradientTape() as tape:
+            scores = model(images, training=True)
+            losses = _losses(model, labels, scores)
+            loss = tf.reduce_sum(weights * losses) / num_global
+            loss += _penalty(model) / workers.num_workers
+            scaled = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, trainable, unconnected_gradients="zero")
+        return gradients, loss, scores
+
+    def update(gradients: list[Any]) -> None:
+        optimizer.apply(gradients, trainable)
+
+    differentiate = tf.function(differentiate, autograph=False, jit_compile=jit)
+    update = tf.function(update, autograph=False, jit_compile=jit)
+
+    @tf.function(autograph=False)
+    def step(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
+        gradients, loss, scores = workers.run(differentiate, images, labels, weights, num_global)
+        *gradients, loss = workers.sum([*gradients, loss])
+        update(gradients)
+        return loss, scores
+
+    return step
+
+
+def make_test_step(model: Any) -> Callable[..., Any]:
+    """Return `step(images, labels, weights) -> (sum of weighted losses, penalty, scores)`."""
+
+    @tf.function(autograph=False, jit_compile=model.jit_compile or None)
+    def step(images: Any, labels: Any, weights: Any) -> Any:
+        scores = model(images, training=False)
+        losses = _losses(model, labels, scores)
+        return tf.reduce_sum(weights * losses), _penalty(model), scores
+
+    return step
+
+
+def _losses(model: Any, labels: Any, scores: Any) -> Any:
+    """Return the loss of each row, (L,) float32, by the loss the model was compiled with."""
+    if scores.shape[-1] == 1:
+        labels = tf.cast(labels[:, None], tf.float32)
+    scores = tf.cast(scores, tf.float32)
+    loss = keras.losses.get(model.loss)
+    losses = loss.call(labels, scores) if isinstance(loss, keras.Loss) else loss(labels, scores)
+    return tf.ensure_shape(losses, scores.shape[:1])
+
+
+def _penalty(model: Any) -> Any:
+    """Return the sum of the losses that layers add, such as weight regularization."""
+    return tf.add_n([tf.cast(loss, tf.float32) for loss in model.losses] or [tf.constant(0.0)])

@@ -1,0 +1,97 @@
+"""The workers of one run as seen from one of them: its rank, and sums over all of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cnnjobs.errors import TrainingError
+
+
+class Workers:
+    """The workers that train together, one process and one device each.
+
+    Built without a strategy it stands for one process alone. The model and its optimizer are
+    ordinary Keras objects, made outside `strategy.scope()`: the strategy is used for its
+    all-reduce only. Inside `strategy.run`, Keras clips gradients and looks for overflows
+    (mixed precision) on each worker's own part before it sums them, which gives other
+    weights than one process has, or a hang.
+    """
+
+    def __init__(self, strategy: Any = None) -> None:
+        self._strategy = strategy
+        self._compiled_sum = tf.function(self.sum, autograph=False, reduce_retracing=True)
+        self.rank = 0 if strategy is None else int(strategy.cluster_resolver.task_id)
+        self.num_workers = 1 if strategy is None else num_workers_in_tf_config()
+        if strategy is not None and strategy.num_replicas_in_sync != self.num_workers:
+            raise TrainingError(
+                "a worker must see one device, but "
+                f"{self.num_workers} workers see {strategy.num_replicas_in_sync} "
+                "in all. Ask for one GPU a worker and for more workers."
+            )
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return the sum over all workers of each of `tensors`. To be called in a tf.function."""
+        if self._strategy is None:
+            return list(tensors)
+        return list(self._strategy.run(_all_reduce, args=(list(tensors),)))
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function` so that layers which sum over workers themselves can do so.
+
+        Those are `BatchNormalization(synchronized=True)` and what users write alike.
+        """
+        if self._strategy is None:
+            return function(*args)
+        return self._strategy.run(function, args=args)
+
+    def sum_now(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return the sum over all workers of each of `tensors`, outside any tf.function."""
+        if self._strategy is None:
+            return list(tensors)
+        return list(self._compiled_sum([tf.convert_to_tensor(tensor) for tensor in tensors]))
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is true on any worker."""
+        (votes,) = self.sum_now([np.float32(flag)])
+        return bool(votes > 0)
+
+    def copy_from_first(self, variables: Sequence[Any]) -> None:
+        """Give the Keras `variables` of every worker the values of rank 0, bit for bit."""
+        if self._strategy is None:
+            return
+        own = [tf.convert_to_tensor(variable.value) for variable in variables]
+        sent = own if self.rank == 0 else [tf.zeros_like(value) for value in own]
+        for variable, value in zip(variables, self.sum_now(sent), strict=True):
+            variable.assign(value)
+
+    def average(self, variables: Sequence[Any]) -> None:
+        """Give the Keras `variables` of every worker their mean over all workers."""
+        if self._strategy is None or not variables:
+            return
+        # in float64 the mean of equal float32 values is that value again
+        own = [tf.cast(variable.value, tf.float64) for variable in variables]
+        for variable, value in zip(variables, self.sum_now(own), strict=True):
+            variable.assign(tf.cast(value / self.num_workers, variable.dtype))
+
+
+def join() -> Workers:
+    """Join the workers that TF_CONFIG names; alone where it is unset or names one worker.
+
+    Must come before anything else that TensorFlow does in the process.
+    """
+    if num_workers_in_tf_config() == 1:
+        return Workers()
+    return Workers(tf.distribute.MultiWorkerMirroredStrategy())
+
+
+def num_workers_in_tf_config() -> int:
+    """Return the number of workers that TF_CONFIG names, 1 where it is unset."""
+    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    return max(1, len(cluster.get("worker", [])))
+
+
+def _all_reduce(tensors: list[Any]) -> list[Any]:
+    context = tf.distribute.get_replica_context()
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, tensors))

@@ -1,0 +1,1 @@
+"""Entry points for a cluster: what `ray job submit` runs."""
