@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.train
-from ray.train.tensorflow import TensorflowTrainer
 from ray.util.queue import Empty, Queue
 
 from cnnjobs import bundle, cluster, datasets, metrics, models, runs
@@ -64,6 +63,10 @@ def fit(task: Task, blocks: Sequence["ray.ObjectRef[pa.Table]"], progress: Progr
     Raises:
         TrainingError: a worker failed; its own error in one line.
     """
+    models.quiet_tensorflow()
+    # imports TensorFlow, for seconds: not before the input is known to be good
+    from ray.train.tensorflow import TensorflowTrainer
+
     told = Queue(actor_options={"num_cpus": 0})
     news: list[Mapping[str, Any]] = []
     stop = threading.Event()

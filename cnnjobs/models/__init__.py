@@ -77,13 +77,15 @@ def build(name: str, num_labels: int) -> "keras.Model":
 
 
 def import_keras() -> Any:
-    """The `keras` module on the TensorFlow backend, whatever a user's keras.json says.
-
-    TensorFlow's start-up lines about CPU features and missing GPUs are left out.
-    """
+    """The `keras` module on the TensorFlow backend, whatever a user's keras.json says."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    quiet_tensorflow()
     import keras
 
     return keras
+
+
+def quiet_tensorflow() -> None:
+    """Leave out TensorFlow's start-up lines about CPU features and missing GPUs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -1,0 +1,41 @@
+"""Fixtures that are dear: one Ray for the session, one drawn archive, one trained bundle."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cnnjobs import synthetic
+from cnnjobs.config import TrainConfig
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """A local Ray that all tests share; jobs find it initialized and leave it running."""
+    from cnnjobs import cluster
+
+    # importable in the workers also where the tests run from a checkout that is not installed
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    with cluster.connected("local"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 drawings in two classes, and 5 broken files."""
+    folder = tmp_path_factory.mktemp("data") / "archive"
+    synthetic.write_archive(folder, num_images=40, num_broken=5, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(
+    ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run of a training on the archive: one epoch, enough to score with."""
+    from cnnjobs.train import train
+
+    output = tmp_path_factory.mktemp("runs") / "trained"
+    train(TrainConfig(data=str(archive), output=str(output), epochs=1))
+    return output
