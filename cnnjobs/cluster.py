@@ -31,8 +31,6 @@ def connected(address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # Ray will stop hiding GPUs from tasks that ask for none; take that now, and its warning away
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray Data's actors make Ray's core print an error that is none on every start (ray#53727)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     _init(address)
     try:
         yield

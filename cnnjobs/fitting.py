@@ -63,39 +63,54 @@ def fit(task: Task, blocks: Sequence["ray.ObjectRef[pa.Table]"], progress: Progr
     Raises:
         TrainingError: a worker failed; its own error in one line.
     """
-    models.quiet_tensorflow()
-    # imports TensorFlow, for seconds: not before the input is known to be good
-    from ray.train.tensorflow import TensorflowTrainer
-
     told = Queue(actor_options={"num_cpus": 0})
     news: list[Mapping[str, Any]] = []
     stop = threading.Event()
     listener = threading.Thread(target=_listen, args=(told, stop, news, progress))
     listener.start()
+    scaling = ray.train.ScalingConfig(
+        num_workers=1,
+        use_gpu=cluster.num_gpus() > 0,
+        # a worker gets as many threads as cores are reserved for it
+        resources_per_worker={"CPU": cluster.num_cpus()},
+    )
+    settings = {"task": task, "blocks": list(blocks), "told": told}
     try:
-        # nothing is kept here: the bundle goes to its own place
-        with tempfile.TemporaryDirectory() as folder:
-            TensorflowTrainer(
-                train_loop_per_worker,
-                train_loop_config={"task": task, "blocks": list(blocks), "told": told},
-                scaling_config=ray.train.ScalingConfig(
-                    num_workers=1,
-                    use_gpu=cluster.num_gpus() > 0,
-                    # a worker gets as many threads as cores are reserved for it
-                    resources_per_worker={"CPU": cluster.num_cpus()},
-                ),
-                run_config=ray.train.RunConfig(storage_path=folder),
-            ).fit()
-    except ray.train.TrainingFailedError as error:
-        raise TrainingError(_reason(error)) from error
+        failure = ray.get(run_trainer.remote(settings, scaling))
     finally:
         stop.set()
         listener.join()
         told.shutdown()
+    if failure is not None:
+        raise TrainingError(failure)
     return Fitted(
         history=[item["epoch"] for item in news if "epoch" in item],
         num_failed=sum(item["num_failed"] for item in news if "num_failed" in item),
     )
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def run_trainer(settings: Mapping[str, Any], scaling: ray.train.ScalingConfig) -> str | None:
+    """Run Ray Train's workers to their end; returns why they failed, None if they did not.
+
+    A task of its own because Ray's trainer imports TensorFlow: seconds in which the driver
+    shows progress instead, and lines on standard error that no setting silences.
+    """
+    from ray.train.tensorflow import TensorflowTrainer
+
+    # nothing is kept here: the bundle goes to its own place
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = TensorflowTrainer(
+            train_loop_per_worker,
+            train_loop_config=dict(settings),
+            scaling_config=scaling,
+            run_config=ray.train.RunConfig(storage_path=folder),
+        )
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            return _reason(error)
+    return None
 
 
 def train_loop_per_worker(settings: Mapping[str, Any]) -> None:

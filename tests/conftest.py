@@ -30,9 +30,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(
-    ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a training on the archive: one epoch, enough to score with."""
     from cnnjobs.train import train
 
