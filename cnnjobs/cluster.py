@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 
@@ -49,6 +50,7 @@ def num_gpus() -> int:
 
 
 def _init(address: str | None) -> None:
+    _check_answers(address or os.environ.get("RAY_ADDRESS"))
     logging.getLogger("ray").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -60,9 +62,23 @@ def _init(address: str | None) -> None:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RayError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            where = f"at {address}" if address else "here"
-            raise InputError(
-                f"no Ray cluster answers {where} ({reason}); start one with "
-                "`ray start --head`, or leave --address out for a local Ray."
-            ) from error
+            raise _no_answer(address or "this machine", str(error)) from error
+
+
+def _check_answers(address: str | None) -> None:
+    """Raise at once where nothing listens: Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise _no_answer(str(address), error.strerror or str(error)) from error
+
+
+def _no_answer(address: str, reason: str) -> InputError:
+    first = reason.strip().splitlines()[0].rstrip(".")
+    return InputError(
+        f"no Ray cluster answers at {address} ({first}); start one with `ray start --head`, "
+        "or leave --address out for a local Ray."
+    )

@@ -1,0 +1,98 @@
+"""Where Ray comes from: a local one, one that runs already, one that does not answer."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RAY = Path(sys.executable).with_name("ray")
+CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[str]:
+    """The address of a Ray head as a user starts it, beside any Ray of the tests."""
+    port = "26379"
+    address = f"127.0.0.1:{port}"
+    started = subprocess.run(
+        [
+            RAY,
+            "start",
+            "--head",
+            "--port",
+            port,
+            "--num-cpus",
+            "2",
+            "--include-dashboard",
+            "false",
+            "--disable-usage-stats",
+            "--temp-dir",
+            # sockets have short names only
+            f"/tmp/ray-{os.getpid()}",
+            "--node-ip-address",
+            "127.0.0.1",
+            "--min-worker-port",
+            "28000",
+            "--max-worker-port",
+            "28999",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+    yield address
+    _stop(port)
+
+
+def _stop(port: str) -> None:
+    """End the processes of that head alone: `ray stop` would end the tests' own Ray too."""
+    subprocess.run(["pkill", "-f", f"ray-{os.getpid()}"], check=False)
+
+
+def cnnjobs(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CNNJOBS, *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=200,
+    )
+
+
+def test_a_job_runs_on_a_head_that_is_there_and_leaves_it_running(
+    head: str, trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    words = ["predict", str(trained), str(archive), "--json", "-o"]
+
+    by_flag = cnnjobs(*words, str(tmp_path / "flag"), "--address", head)
+    by_environment = cnnjobs(*words, str(tmp_path / "environment"), RAY_ADDRESS=head)
+
+    assert by_flag.returncode == by_environment.returncode == 0, by_flag.stderr
+    assert json.loads(by_flag.stdout)["scored"] == 40
+    assert json.loads(by_environment.stdout)["scored"] == 40
+
+
+def test_an_address_where_no_ray_answers_is_one_line(
+    trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    refused = cnnjobs(
+        "predict",
+        str(trained),
+        str(archive),
+        "-o",
+        str(tmp_path / "run"),
+        "--address",
+        "127.0.0.1:1",
+    )
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "error: no Ray cluster answers at 127.0.0.1:1 (Connection refused); start one with "
+        "`ray start --head`, or leave --address out for a local Ray.\n"
+    )

@@ -1,0 +1,144 @@
+"""Evaluating a bundle, on a real Ray."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cnnjobs import synthetic
+from cnnjobs.config import EvaluateConfig, IndexConfig
+from cnnjobs.errors import InputError
+from cnnjobs.evaluate import EvaluateSummary, evaluate, plan
+from cnnjobs.index import index
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateSummary:
+    output = tmp_path_factory.mktemp("evaluated") / "run"
+    return evaluate(
+        EvaluateConfig(
+            bundle=str(trained), data=str(trained / "manifest.parquet"), output=str(output)
+        )
+    )
+
+
+def test_the_metrics_are_those_of_the_predictions_it_leaves(evaluated: EvaluateSummary) -> None:
+    assert evaluated.output is not None
+    rows = pq.read_table(Path(evaluated.output, "predictions")).to_pylist()
+    actual = [row["label"] == "opacity" for row in rows]
+    called = [row["probability"] >= 0.5 for row in rows]
+    right = [was == said for was, said in zip(actual, called, strict=True)]
+
+    assert evaluated.num_images == len(rows) == 6
+    assert evaluated.metrics["auroc"] == pytest.approx(
+        roc_auc_score(actual, [row["probability"] for row in rows])
+    )
+    assert evaluated.metrics["accuracy"] == pytest.approx(sum(right) / len(rows))
+    assert sum(sum(row.values()) for row in evaluated.confusion.values()) == len(rows)
+
+
+def test_only_the_test_split_is_scored(evaluated: EvaluateSummary, trained: Path) -> None:
+    assert evaluated.output is not None
+    manifest = pq.read_table(trained / "manifest.parquet").to_pylist()
+    tested = {row["path"] for row in manifest if row["split"] == "test"}
+
+    scored = pq.read_table(Path(evaluated.output, "predictions"))["path"].to_pylist()
+
+    assert set(scored) == tested
+    assert evaluated.warning is None
+
+
+def test_the_run_is_recorded(evaluated: EvaluateSummary) -> None:
+    assert evaluated.output is not None
+    record = json.loads(Path(evaluated.output, "run.json").read_text())
+
+    assert record["summary"]["metrics"] == evaluated.metrics
+    assert record["model"] == evaluated.model
+    assert Path(evaluated.output, "_SUCCESS").exists()
+
+
+def test_a_test_on_images_that_made_the_model_is_refused(trained: Path, archive: Path) -> None:
+    # another seed, another split: what tests here has trained there
+    other = str(trained.parent / "other.parquet")
+    index(IndexConfig(sources=(str(archive),), output=other, seed=77, overwrite=True))
+
+    with pytest.raises(InputError, match=r"^\d+ of these 6 images made the model \("):
+        plan(EvaluateConfig(bundle=str(trained), data=other))
+
+
+def test_copies_of_training_images_under_other_names_are_refused(
+    trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    for path in archive.glob("*/*"):
+        (tmp_path / "new" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "new" / path.parent.name / f"renamed-{path.name}")
+
+    with pytest.raises(InputError, match="images made the model"):
+        plan(EvaluateConfig(bundle=str(trained), data=str(tmp_path / "new"), split="all"))
+
+
+def test_the_training_split_is_evaluated_with_a_warning(trained: Path) -> None:
+    planned = plan(
+        EvaluateConfig(bundle=str(trained), data=str(trained / "manifest.parquet"), split="train")
+    )
+
+    assert planned.warning == (
+        "split train made this model; its metrics say nothing of new images."
+    )
+
+
+def test_new_images_of_one_class_have_no_auroc_but_the_rest(trained: Path, tmp_path: Path) -> None:
+    synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=50)
+    shutil.rmtree(tmp_path / "new" / "normal")
+
+    summary = evaluate(
+        EvaluateConfig(bundle=str(trained), data=_manifest_of(tmp_path / "new"), split="all")
+    )
+
+    assert summary.num_images == 4
+    assert summary.metrics["auroc"] is None
+    assert summary.metrics["specificity"] is None
+    assert summary.metrics["sensitivity"] is not None
+    assert summary.undefined == "all images are opacity: no AUROC or AUPRC"
+
+
+def test_unreadable_test_images_are_counted_not_guessed(trained: Path, tmp_path: Path) -> None:
+    synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=5, seed=51)
+
+    summary = evaluate(
+        EvaluateConfig(bundle=str(trained), data=_manifest_of(tmp_path / "new"), split="all")
+    )
+
+    assert (summary.num_images, summary.num_failed) == (8, 5)
+
+
+def test_labels_that_the_bundle_does_not_know_are_refused(trained: Path, tmp_path: Path) -> None:
+    synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=52)
+    (tmp_path / "new" / "normal").rename(tmp_path / "new" / "clear")
+
+    with pytest.raises(InputError) as refused:
+        plan(EvaluateConfig(bundle=str(trained), data=_manifest_of(tmp_path / "new"), split="all"))
+
+    assert str(refused.value) == (
+        "the bundle knows the labels normal, opacity, the data also has clear; "
+        "evaluate on data with the bundle's labels."
+    )
+
+
+def test_images_without_labels_are_refused(trained: Path, archive: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted(archive.glob("normal/*"))[:3]:
+        shutil.copy(path, flat)
+
+    with pytest.raises(InputError, match=r"has no labels in split all; put the images in one"):
+        plan(EvaluateConfig(bundle=str(trained), data=str(flat), split="all"))
+
+
+def _manifest_of(folder: Path) -> str:
+    manifest = str(folder.parent / "manifest.parquet")
+    index(IndexConfig(sources=(str(folder),), output=manifest, split=False))
+    return manifest

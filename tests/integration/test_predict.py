@@ -1,0 +1,311 @@
+"""Scoring through Ray Data, on a real Ray: every image once, sound or with its error."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cnnjobs import bundle, runs, schema, synthetic
+from cnnjobs.cli import main
+from cnnjobs.config import PredictConfig
+from cnnjobs.errors import RunExistsError, StorageError
+from cnnjobs.predict import PredictSummary, predict
+
+
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """95 drawings and 5 broken files."""
+    folder = tmp_path_factory.mktemp("hundred") / "archive"
+    synthetic.write_archive(folder, num_images=95, num_broken=5, seed=9)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(
+    trained: Path, hundred: Path, tmp_path_factory: pytest.TempPathFactory
+) -> PredictSummary:
+    output = tmp_path_factory.mktemp("scored") / "run"
+    return predict(
+        PredictConfig(bundle=str(trained), data=str(hundred), output=str(output), rows_per_file=64)
+    )
+
+
+def read(summary: PredictSummary) -> pa.Table:
+    """The rows of a run by way of the files that its record lists."""
+    record = json.loads(Path(summary.output, "run.json").read_text())
+    files = [Path(summary.output, "predictions", name) for name in record["files"]]
+    return pa.concat_tables(pq.read_table(file) for file in files)
+
+
+def test_every_image_is_one_row_and_bad_ones_say_why(scored: PredictSummary, hundred: Path) -> None:
+    rows = read(scored)
+    files = sorted(str(path) for path in hundred.glob("*/*"))
+    bad = {row["path"]: row["error"] for row in rows.to_pylist() if row["error"] is not None}
+    summary = synthetic.write_archive(hundred.parent / "again", num_images=95, seed=9)
+
+    assert sorted(rows["path"].to_pylist()) == files
+    assert len(files) == 100
+    assert {str(hundred / name) for name in summary.broken} == set(bad)
+    assert sorted(error.partition(":")[0] for error in bad.values()) == [
+        "empty",
+        "not an image",
+        "not an image",
+        "truncated",
+        "truncated",
+    ]
+
+
+def test_the_books_balance(scored: PredictSummary) -> None:
+    record = json.loads(Path(scored.output, "run.json").read_text())
+
+    assert record["status"] == "done"
+    assert record["rows"] == {
+        "indexed": 100,
+        "scored": 95,
+        "failed": {"empty": 1, "not an image": 2, "truncated": 2},
+        "skipped": 0,
+    }
+    assert sum(scored.predictions.values()) == 95
+    assert Path(scored.output, "_SUCCESS").exists()
+
+
+def test_a_failed_image_has_no_prediction_and_a_sound_one_has_all(
+    scored: PredictSummary, trained: Path
+) -> None:
+    described = bundle.read(str(trained))
+
+    for row in read(scored).to_pylist():
+        assert row["run_id"] == scored.run_id
+        assert row["model"] == described.name
+        values = (row["prediction"], row["probability"], row["width"], row["height"])
+        if row["error"] is not None:
+            assert values == (None, None, None, None)
+            continue
+        expected = "opacity" if row["probability"] >= described.threshold else "normal"
+        assert row["prediction"] == expected
+        assert 0 <= row["probability"] <= 1
+        assert min(row["width"], row["height"]) > 200
+
+
+def test_rows_stand_in_the_order_of_the_manifest(scored: PredictSummary) -> None:
+    manifest = pq.read_table(Path(scored.output, "manifest.parquet"))
+
+    assert read(scored)["path"].to_pylist() == manifest["path"].to_pylist()
+
+
+def test_labels_come_from_the_folders(scored: PredictSummary) -> None:
+    for row in read(scored).to_pylist():
+        assert row["label"] == Path(row["path"]).parent.name
+
+
+def test_pyarrow_and_pandas_read_the_documented_types(scored: PredictSummary) -> None:
+    folder = Path(scored.output, "predictions")
+
+    assert pq.read_table(folder).schema.equals(schema.predictions(2))
+    frame = pd.read_parquet(folder)
+    assert frame["path"].is_unique
+    assert frame["probability"].dtype == np.float32
+    assert list(frame.columns) == schema.predictions(2).names
+
+
+def test_the_scores_are_those_of_keras_on_the_same_pixels(
+    scored: PredictSummary, trained: Path
+) -> None:
+    from cnnjobs import images
+
+    described = bundle.read(str(trained))
+    model = bundle.load_model(described)
+    sound = [row for row in read(scored).to_pylist() if row["error"] is None][:8]
+    pixels = np.stack(
+        [
+            images.decode(Path(row["path"]).read_bytes(), described.preprocessing).pixels
+            for row in sound
+        ]
+    )
+
+    expected = model.predict_on_batch(pixels)[:, 0]
+
+    np.testing.assert_allclose([row["probability"] for row in sound], expected, atol=1e-6)
+
+
+def test_the_same_command_twice_gives_the_same_bits(
+    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+) -> None:
+    again = predict(
+        PredictConfig(bundle=str(trained), data=str(hundred), output=str(tmp_path / "again"))
+    )
+
+    # bit for bit: the files differ in the run's id alone
+    assert read(again).drop_columns("run_id").equals(read(scored).drop_columns("run_id"))
+
+
+def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
+    trained: Path, hundred: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(output: str, allowed: str) -> int:
+        words = ["predict", str(trained), str(hundred), "-o", str(tmp_path / output), "--json"]
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--max-errors", allowed])
+        return int(str(ended.value.code))
+
+    assert run("three", "3") == 3
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["scored"] == 95
+    assert printed.err == (
+        "error: 5 of 100 images failed, 3 allowed by max_errors; all rows are in "
+        f"{tmp_path / 'three'}.\n"
+    )
+    assert pq.read_table(tmp_path / "three" / "predictions").num_rows == 100
+    assert (tmp_path / "three" / "_SUCCESS").exists()
+    assert run("five", "5%") == 0
+
+
+def test_a_stopped_run_goes_on_behind_its_last_part(
+    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+) -> None:
+    stopped = tmp_path / "stopped"
+    shutil.copytree(scored.output, stopped)
+    (stopped / "_SUCCESS").unlink()
+    parts = sorted((stopped / "predictions").iterdir())
+    assert len(parts) == 2
+    parts[1].unlink()
+    kept = pq.read_metadata(parts[0]).num_rows
+    (stopped / "predictions" / ".part-00001.parquet.abc.partial").write_bytes(b"half a par")
+
+    resumed = predict(
+        PredictConfig(bundle=str(trained), data=str(hundred), output=str(stopped), resume=True)
+    )
+
+    assert resumed.skipped == kept
+    assert resumed.scored + sum(resumed.failed.values()) == 100 - kept
+    assert read(resumed).equals(read(scored))
+
+
+def test_resuming_a_finished_run_does_nothing(
+    scored: PredictSummary, trained: Path, hundred: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(scored.output).rglob("*")}
+
+    resumed = predict(
+        PredictConfig(bundle=str(trained), data=str(hundred), output=scored.output, resume=True)
+    )
+
+    assert resumed.already_finished
+    assert resumed.skipped == 100
+    assert {path: path.stat().st_mtime_ns for path in Path(scored.output).rglob("*")} == before
+
+
+def test_a_run_of_other_images_is_not_resumed(
+    scored: PredictSummary, trained: Path, archive: Path
+) -> None:
+    config = PredictConfig(
+        bundle=str(trained), data=str(archive), output=scored.output, resume=True
+    )
+
+    with pytest.raises(RunExistsError, match=r"holds another run \(manifest was \w+, is \w+\);"):
+        predict(config)
+
+
+def test_resuming_with_another_batch_size_names_the_difference(
+    scored: PredictSummary, trained: Path, hundred: Path
+) -> None:
+    config = PredictConfig(
+        bundle=str(trained),
+        data=str(hundred),
+        output=scored.output,
+        resume=True,
+        batch_size=16,
+    )
+
+    with pytest.raises(RunExistsError, match=r"\(batch_size was 32, is 16\)"):
+        predict(config)
+
+
+def test_an_output_with_a_run_is_refused_and_kept(
+    scored: PredictSummary, trained: Path, hundred: Path
+) -> None:
+    before = Path(scored.output, "run.json").read_bytes()
+
+    with pytest.raises(RunExistsError) as refused:
+        predict(PredictConfig(bundle=str(trained), data=str(hundred), output=scored.output))
+
+    assert str(refused.value) == (
+        f"{scored.output} already holds a run; add --resume to go on, --overwrite to replace it, "
+        "or choose another directory."
+    )
+    assert Path(scored.output, "run.json").read_bytes() == before
+
+
+def test_overwriting_replaces_the_whole_run(trained: Path, archive: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    config = PredictConfig(bundle=str(trained), data=str(archive), output=str(output))
+    first = predict(config)
+    (output / "predictions" / "part-00099.parquet").write_bytes(b"left by an older run")
+
+    second = predict(
+        PredictConfig(bundle=str(trained), data=str(archive), output=str(output), overwrite=True)
+    )
+
+    assert second.run_id != first.run_id
+    assert [path.name for path in (output / "predictions").iterdir()] == ["part-00000.parquet"]
+
+
+def test_images_gone_since_the_index_are_rows_with_an_error(
+    trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    from cnnjobs.config import IndexConfig
+    from cnnjobs.index import index
+
+    copy = tmp_path / "copy"
+    shutil.copytree(archive, copy)
+    manifest = str(tmp_path / "manifest.parquet")
+    index(IndexConfig(sources=(str(copy),), output=manifest))
+    gone = next(copy.glob("normal/*.png"))
+    gone.unlink()
+
+    summary = predict(
+        PredictConfig(bundle=str(trained), data=manifest, output=str(tmp_path / "run"))
+    )
+
+    errors = {row["path"]: row["error"] for row in read(summary).to_pylist()}
+    assert errors[str(gone)] == "missing: the file is gone"
+    assert summary.indexed == 45
+
+
+def test_unlabelled_images_are_scored_with_a_null_label(
+    trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted(archive.glob("normal/*"))[:5]:
+        shutil.copy(path, flat)
+
+    summary = predict(
+        PredictConfig(bundle=str(trained), data=str(flat), output=str(tmp_path / "run"))
+    )
+
+    assert read(summary)["label"].to_pylist() == [None] * 5
+
+
+def test_a_failure_leaves_a_record_that_says_so_and_no_success(
+    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    shutil.copy(Path(scored.output, "run.json"), output)
+    (output / "predictions").write_bytes(b"a file where a folder should be")
+
+    with pytest.raises(StorageError, match="predictions cannot be listed: "):
+        predict(
+            PredictConfig(bundle=str(trained), data=str(hundred), output=str(output), resume=True)
+        )
+
+    record = runs.read_record(str(output))
+    assert record is not None
+    assert record["status"] == "failed"
+    assert not runs.is_finished(str(output))

@@ -1,0 +1,136 @@
+"""Training through Ray Train, on a real Ray."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnjobs import bundle, manifest, runs
+from cnnjobs.config import IndexConfig, TrainConfig
+from cnnjobs.errors import InputError, RunExistsError, TrainingError
+from cnnjobs.index import index
+from cnnjobs.train import plan, train
+
+
+def test_a_run_holds_a_bundle_its_manifest_the_history_and_the_curves(trained: Path) -> None:
+    record = json.loads((trained / "run.json").read_text())
+    described = bundle.read(str(trained))
+    images = manifest.read(str(trained / "manifest.parquet"))
+    history = list(csv.DictReader((trained / "history.csv").open()))
+
+    assert (trained / "_SUCCESS").exists()
+    assert record["status"] == "done"
+    assert record["command"] == "train"
+    assert record["config"]["epochs"] == 1
+    assert record["manifest"] == images.fingerprint == described.manifest_fingerprint
+    assert record["model"] == described.name
+    assert [row["epoch"] for row in history] == ["1"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_auroc"} <= set(history[0])
+    assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_bundle_names_the_positive_class_and_the_images_it_has_seen(trained: Path) -> None:
+    described = bundle.read(str(trained))
+    images = manifest.read(str(trained / "manifest.parquet")).table
+    seen = bundle.seen_images(described)
+
+    assert described.labels == ["normal", "opacity"]
+    assert described.positive == "opacity"
+    assert set(seen["split"].to_pylist()) == {"train", "validation"}
+    wanted = {row["path"] for row in images.to_pylist() if row["split"] in ("train", "validation")}
+    assert set(seen["path"].to_pylist()) == wanted
+    assert described.metrics["auroc"] is not None
+
+
+def test_the_same_training_twice_gives_the_same_weights(
+    trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    again = train(TrainConfig(data=str(archive), output=str(tmp_path / "again"), epochs=1))
+
+    assert again.model == bundle.read(str(trained)).name
+
+
+def test_the_first_class_by_name_can_be_the_positive_one(
+    ray_session: None, archive: Path, tmp_path: Path
+) -> None:
+    planned = plan(TrainConfig(data=str(archive), output=str(tmp_path / "run"), positive="normal"))
+
+    assert planned.positive == "normal"
+    assert planned.targets == {"normal": 1, "opacity": 0}
+
+
+def test_two_classes_of_which_none_is_normal_need_a_positive_one(
+    archive: Path, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    (renamed / "flu").symlink_to(archive / "normal")
+    (renamed / "covid").symlink_to(archive / "opacity")
+
+    with pytest.raises(InputError) as refused:
+        plan(TrainConfig(data=str(renamed), output=str(tmp_path / "run")))
+
+    assert str(refused.value) == (
+        "which class is looked for, covid or flu? Name it with --positive."
+    )
+
+
+def test_a_positive_class_that_is_none_of_the_classes_is_refused(
+    archive: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as refused:
+        plan(TrainConfig(data=str(archive), output=str(tmp_path / "run"), positive="covid"))
+
+    assert str(refused.value) == ("positive must be one of the classes normal, opacity, got covid.")
+
+
+def test_one_class_alone_cannot_be_trained_on(archive: Path, tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    one.mkdir()
+    (one / "normal").symlink_to(archive / "normal")
+
+    with pytest.raises(InputError, match=r"needs at least two classes, .* has one: normal;"):
+        plan(TrainConfig(data=str(one), output=str(tmp_path / "run")))
+
+
+def test_a_manifest_without_splits_cannot_be_trained_on(archive: Path, tmp_path: Path) -> None:
+    unsplit = str(tmp_path / "unsplit.parquet")
+    index(IndexConfig(sources=(str(archive),), output=unsplit, split=False))
+
+    with pytest.raises(InputError) as refused:
+        plan(TrainConfig(data=unsplit, output=str(tmp_path / "run")))
+
+    assert str(refused.value) == (
+        "class normal has no images in split train; index with splits, or add images."
+    )
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_one_line(
+    ray_session: None, archive: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(
+        data=str(archive), output=str(tmp_path / "run"), epochs=3, learning_rate=1e30, batch_size=8
+    )
+
+    with pytest.raises(TrainingError, match=r"^the (validation )?loss .* is (nan|inf)"):
+        train(config)
+
+    record = runs.read_record(str(tmp_path / "run"))
+    assert record is not None
+    assert record["status"] == "failed"
+    assert not (tmp_path / "run" / "_SUCCESS").exists()
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+def test_a_run_is_not_written_over_unless_asked(trained: Path, archive: Path) -> None:
+    before = (trained / "run.json").read_bytes()
+
+    with pytest.raises(RunExistsError) as refused:
+        train(TrainConfig(data=str(archive), output=str(trained), epochs=1))
+
+    assert str(refused.value) == (
+        f"{trained} already holds a run; add --overwrite to replace it, "
+        "or choose another directory."
+    )
+    assert (trained / "run.json").read_bytes() == before
