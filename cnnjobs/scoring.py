@@ -1,6 +1,7 @@
 """Manifest rows to prediction rows through Ray Data: what every job that scores shares."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,26 @@ def score(rows: pa.Table, bundle: Bundle, *, batch_size: int, run_id: str) -> It
         batch_size: images scored at once.
         run_id: what to write in the rows.
     """
-    num_cpus = cluster.num_cpus()
+    stream: Any = run_pipeline.remote(rows, bundle, batch_size, run_id)
+    try:
+        for table in stream:
+            yield ray.get(table)
+    finally:
+        ray.cancel(stream)
+
+
+@ray.remote(num_cpus=0, max_retries=0, num_returns="streaming")
+def run_pipeline(
+    rows: pa.Table, bundle: Bundle, batch_size: int, run_id: str
+) -> Iterator[pa.Table]:
+    """Run the Ray Data plan and pass on its tables.
+
+    A task of its own because Ray Data's actors make Ray print an error that is none on the
+    standard error of whoever starts them (ray#53727).
+    """
     num_gpus = cluster.num_gpus()
     scored = datasets.decoded(
-        rows, bundle.preprocessing, batch_size=batch_size, num_cpus=num_cpus
+        rows, bundle.preprocessing, batch_size=batch_size, num_cpus=cluster.num_cpus()
     ).map_batches(
         Scorer,
         fn_constructor_kwargs={"bundle": bundle, "batch_size": batch_size, "run_id": run_id},
