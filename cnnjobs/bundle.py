@@ -127,7 +127,7 @@ def read(uri: str) -> Bundle:
         text = _read_part(uri, DESCRIPTION)
         described = json.loads(text)
         version = described.pop("bundle_version")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
     if version != schema.BUNDLE_VERSION:
         raise BundleError(
@@ -160,14 +160,23 @@ def load_model(bundle: Bundle) -> "keras.Model":
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / MODEL
         file.write_bytes(saved)
-        model: keras.Model = saving.load_model(file, compile=False, safe_mode=True)
+        try:
+            model: keras.Model = saving.load_model(file, compile=False, safe_mode=True)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise BundleError(
+                f"{bundle.uri}/{MODEL} cannot be loaded in safe mode; give a bundle that "
+                "cnnjobs train wrote."
+            ) from error
     return model
 
 
 def seen_images(bundle: Bundle) -> pa.Table:
     """The images that trained (split train) or chose (validation) the model."""
-    table = pq.read_table(pa.BufferReader(_read_part(bundle.uri, IMAGES)))
-    return table.select(_IMAGE_COLUMNS)
+    data = _read_part(bundle.uri, IMAGES)
+    try:
+        return pq.read_table(pa.BufferReader(data)).select(_IMAGE_COLUMNS)
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise BundleError(f"{bundle.uri}/{IMAGES} is damaged; train again.") from error
 
 
 def _read_part(uri: str, part: str) -> bytes:
@@ -185,8 +194,8 @@ def _raise_missing(uri: str, part: str) -> NoReturn:
 
 def _model_file(model: "keras.Model") -> bytes:
     """The model in Keras' format without the optimizer, which would triple its size."""
-    keras = models.import_keras()
-    bare = keras.models.clone_model(model)
+    # clone_model would take the optimizer along
+    bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / MODEL
@@ -195,7 +204,8 @@ def _model_file(model: "keras.Model") -> bytes:
 
 
 def _fingerprint(model: "keras.Model") -> str:
-    digest = hashlib.sha256(model.to_json().encode())
+    # the config without the compilation, which to_json would add
+    digest = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
     for weights in model.get_weights():
         digest.update(weights.tobytes())
     return digest.hexdigest()[:16]

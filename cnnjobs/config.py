@@ -2,9 +2,11 @@
 
 import dataclasses
 import difflib
+import inspect
 import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,7 +122,8 @@ class PredictConfig:
                 "max_errors must be a number of images (25) or a share of them (0.5%), "
                 f"got {self.max_errors}."
             )
-        return int(match[1]) if match[1] else math.floor(num_images * float(match[2]) / 100)
+        # in binary fractions 11000 * 0.7 / 100 is below 77
+        return int(match[1]) if match[1] else int(num_images * Fraction(match[2]) / 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,9 @@ class DemoConfig:
         _check_at_least("seed", self.seed, 0)
 
 
+#: A number that YAML 1.1 takes for text, though Python and JSON write it so.
+_EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
+
 Config = IndexConfig | TrainConfig | EvaluateConfig | PredictConfig | DemoConfig
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -149,10 +155,16 @@ def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = No
 
     Raises:
         ConfigError: the file cannot be read, or holds an unknown key or a value
-            of another type than the setting's.
+            of another type than the setting's; or a setting without a default is missing.
     """
-    settings = _read(kind, file) if file is not None else {}
-    return kind(**{**settings, **flags})
+    settings = {**(_read(kind, file) if file is not None else {}), **flags}
+    required = (field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
+    missing = [field.name for field in required if field.name not in settings]
+    if missing:
+        raise ConfigError(
+            f"{' and '.join(missing)} must be given, on the command line or in --config."
+        )
+    return kind(**settings)
 
 
 def as_dict(config: Config) -> dict[str, Any]:
@@ -166,8 +178,7 @@ def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{file} is not a YAML file: {reason}.") from error
+        raise ConfigError(f"{file} is not a YAML file: {_where_it_breaks(error)}.") from error
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -179,8 +190,14 @@ def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}."
             raise ConfigError(f"{file}: unknown key {key!r}; {hint}")
-        settings[name] = _checked(file, key, str(fields[key].type), value)
+        settings[name] = _checked(file, key, inspect.formatannotation(fields[key].type), value)
     return settings
+
+
+def _where_it_breaks(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, {error.problem}"
+    return str(error).splitlines()[0]
 
 
 def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
@@ -190,8 +207,10 @@ def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
     if value is None and wanted.endswith("| None"):
         return None
     kind = wanted.removesuffix(" | None")
-    if name == "max_errors" and isinstance(value, int) and not isinstance(value, bool):
+    if name == "max_errors" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
+    if kind == "float" and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
     given = _kind_of(value)
     if kind == given or (kind == "float" and given == "int"):
         return float(value) if kind == "float" else value

@@ -47,8 +47,7 @@ def binary(
 
     actual = np.array([label == positive for label in labels], dtype=int)
     predicted = (np.asarray(probabilities) >= threshold).astype(int)
-    matrix = skm.confusion_matrix(actual, predicted, labels=[0, 1])
-    (tn, fp), (fn, tp) = matrix.tolist()
+    (tn, fp), (fn, tp) = _confusion(actual, predicted, 2).tolist()
     both = 0 < actual.sum() < len(actual)
     sensitivity, specificity = _share(tp, tp + fn), _share(tn, tn + fp)
     values: dict[str, float | None] = {
@@ -65,7 +64,11 @@ def binary(
         "f1": _share(2 * tp, 2 * tp + fp + fn),
         "auroc": float(skm.roc_auc_score(actual, probabilities)) if both else None,
         "auprc": float(skm.average_precision_score(actual, probabilities)) if both else None,
-        "brier": float(np.mean((np.asarray(probabilities, np.float64) - actual) ** 2)),
+        "brier": (
+            float(np.mean((np.asarray(probabilities, np.float64) - actual) ** 2))
+            if len(actual)
+            else None
+        ),
     }
     return Metrics(
         num_images=len(actual),
@@ -91,9 +94,9 @@ def multiclass(
     from sklearn import metrics as skm
 
     index = {name: position for position, name in enumerate(names)}
-    actual = np.array([index[label] for label in labels])
+    actual = np.array([index[label] for label in labels], dtype=int)
     predicted = np.asarray(probabilities).argmax(axis=1)
-    matrix = skm.confusion_matrix(actual, predicted, labels=range(len(names)))
+    matrix = _confusion(actual, predicted, len(names))
     recalls = [_share(int(row[place]), int(row.sum())) for place, row in enumerate(matrix)]
     known = [recall for recall in recalls if recall is not None]
     all_present = len(known) == len(names)
@@ -117,6 +120,13 @@ def multiclass(
             for name, row in zip(names, matrix, strict=True)
         },
     )
+
+
+def _confusion(actual: NDArray[Any], predicted: NDArray[Any], number: int) -> NDArray[np.int64]:
+    """Images by actual and predicted class; scikit-learn's refuses none."""
+    matrix = np.zeros((number, number), np.int64)
+    np.add.at(matrix, (actual, predicted), 1)
+    return matrix
 
 
 def _share(part: int, whole: int) -> float | None:

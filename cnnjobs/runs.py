@@ -85,7 +85,7 @@ def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
     if storage.is_file(uri):
         raise RunExistsError(f"{uri} is a file; give a directory.")
     if not storage.is_empty(uri):
-        if not storage.exists(storage.join(uri, RECORD)):
+        if read_record(uri) is None:
             raise RunExistsError(f"{uri} is not empty and holds no run; choose another directory.")
         if not overwrite:
             ways = "--resume to go on, --overwrite" if resumable else "--overwrite"
@@ -116,13 +116,22 @@ def reopen(uri: str, record: Mapping[str, Any]) -> Run:
 
 
 def read_record(uri: str) -> dict[str, Any] | None:
-    """What `run.json` says, or None if there is no run."""
+    """What `run.json` says, or None if there is no run (or it is another program's).
+
+    Raises:
+        RunExistsError: it is no JSON.
+    """
     try:
         data = storage.read_bytes(storage.join(uri, RECORD))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    record: dict[str, Any] = json.loads(data)
-    return record
+    try:
+        record = json.loads(data)
+    except ValueError as error:
+        raise RunExistsError(
+            f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
+        ) from error
+    return record if isinstance(record, dict) and "run_version" in record else None
 
 
 def is_finished(uri: str) -> bool:

@@ -154,7 +154,9 @@ def check_writable(uri: str) -> None:
         delete(probe)
         return
     nearest = next(folder for folder in (Path(uri), *Path(uri).parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    if not nearest.is_dir():
+        raise StorageError(f"{uri} cannot be written: {nearest} is a file.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
         raise StorageError(f"{uri} cannot be written: no permission to write in {nearest}.")
 
 

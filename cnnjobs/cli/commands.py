@@ -21,12 +21,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# Typer must not insist on these: --config may give them
 Data = Annotated[
-    str, Argument(metavar="DATA", help="A manifest.parquet, a folder, or s3://bucket/prefix.")
+    str | None,
+    Argument(metavar="DATA", help="A manifest.parquet, a folder, or s3://bucket/prefix."),
 ]
 BundlePath = Annotated[
-    str, Argument(metavar="BUNDLE", help="A model bundle, or the run of a training.")
+    str | None, Argument(metavar="BUNDLE", help="A model bundle, or the run of a training.")
 ]
+Output = Annotated[str | None, Option("--output", "-o", help="Run directory to write.")]
 ConfigFile = Annotated[
     Path | None, Option("--config", help="YAML file of settings; flags win over it.")
 ]
@@ -75,10 +78,12 @@ def cnnjobs(
 def index(
     context: typer.Context,
     sources: Annotated[
-        list[str],
-        Argument(metavar="SRC...", help="Folders or s3:// prefixes, one subfolder a class."),
-    ],
-    output: Annotated[str, Option("--output", "-o", help="The manifest to write (.parquet).")],
+        list[str] | None,
+        Argument(metavar="SRC", help="Folders or s3:// prefixes, one subfolder a class."),
+    ] = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", help="The manifest to write (.parquet).")
+    ] = None,
     labels: Annotated[
         bool, Option(help="Take the class from the folder right below SRC.")
     ] = IndexConfig.labels,
@@ -133,8 +138,8 @@ def index(
 @app.command()
 def train(
     context: typer.Context,
-    data: Data,
-    output: Annotated[str, Option("--output", "-o", help="Run directory to write.")],
+    data: Data = None,
+    output: Output = None,
     model: Annotated[
         str, Option(help="Architecture; `cnnjobs models` lists them.")
     ] = TrainConfig.model,
@@ -184,8 +189,8 @@ def train(
 @app.command()
 def evaluate(
     context: typer.Context,
-    bundle: BundlePath,
-    data: Data,
+    bundle: BundlePath = None,
+    data: Data = None,
     output: Annotated[
         str | None,
         Option("--output", "-o", help="Run directory for the metrics and predictions."),
@@ -227,9 +232,9 @@ def evaluate(
 @app.command()
 def predict(
     context: typer.Context,
-    bundle: BundlePath,
-    data: Data,
-    output: Annotated[str, Option("--output", "-o", help="Run directory to write.")],
+    bundle: BundlePath = None,
+    data: Data = None,
+    output: Output = None,
     split: Annotated[str, Option(help="train, validation, test or all.")] = PredictConfig.split,
     batch_size: BatchSize = PredictConfig.batch_size,
     rows_per_file: Annotated[

@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     if not debug:
         sys.excepthook = _one_line
+    # called itself, the app would put a hook of its own in place of ours
+    command = typer.main.get_command(app)
     try:
-        app(words, prog_name="cnnjobs")
+        command(words, prog_name="cnnjobs")
     except CnnjobsError as error:
         if debug:
             traceback.print_exc()
@@ -100,8 +102,6 @@ def showing_progress(*, off: bool) -> Iterator[Progress]:
 
 def json_text(value: Any) -> str:
     """A summary as one JSON document; numbers that are not finite become null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
     return json.dumps(_finite(value), indent=2)
 
 
@@ -120,6 +120,8 @@ def _was_given(context: typer.Context, name: str) -> bool:
 
 
 def _finite(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

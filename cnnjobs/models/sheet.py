@@ -23,12 +23,23 @@ def _convolutions(
 
     Scaling to [0, 1] is the first layer: no caller can forget or repeat it.
     """
-    stack = [keras.Input((height, width, 1), dtype="uint8"), layers.Rescaling(1 / 255)]
-    for number in filters:
-        stack += [layers.Conv2D(number, 3, activation="relu"), layers.MaxPooling2D(2)]
-    stack += [layers.Flatten(), layers.Dense(128, activation="relu")]
+    # named, because Keras counts up the names it gives within a process, and a model's
+    # fingerprint must not depend on how many were built before it
+    stack = [
+        keras.Input((height, width, 1), dtype="uint8", name="pixels"),
+        layers.Rescaling(1 / 255, name="scale"),
+    ]
+    for place, number in enumerate(filters, start=1):
+        stack += [
+            layers.Conv2D(number, 3, activation="relu", name=f"conv_{place}"),
+            layers.MaxPooling2D(2, name=f"pool_{place}"),
+        ]
+    stack += [
+        layers.Flatten(name="flatten"),
+        layers.Dense(128, activation="relu", name="hidden"),
+    ]
     if num_labels == 2:
-        stack.append(layers.Dense(1, activation="sigmoid"))
+        stack.append(layers.Dense(1, activation="sigmoid", name="probability"))
     else:
-        stack.append(layers.Dense(num_labels, activation="softmax"))
+        stack.append(layers.Dense(num_labels, activation="softmax", name="probabilities"))
     return keras.Sequential(stack, name=name)

@@ -1,0 +1,284 @@
+import hashlib
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cnnjobs import bundle, models, schema
+from cnnjobs.errors import BundleError
+from cnnjobs.images import Preprocessing
+
+LABELS = ["covid", "normal", "pneumonia"]
+IMAGES = pa.table(
+    {
+        "path": ["/x/a.png", "/x/b.png"],
+        "label": ["covid", "normal"],
+        "content_hash": ["00ff", None],
+        "group": ["p1", "p2"],
+        "split": ["train", "validation"],
+    }
+)
+
+
+#: Keras 3.15 writes weights in a way that NumPy 2 calls old
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A compiled model after one step, so that its optimizer holds two more of each weight."""
+    model = models.build("digits", 3)
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    model.train_on_batch(_batch(), np.array([0, 1, 2, 0]))
+    return model
+
+
+@pytest.fixture(scope="module")
+def written(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "bundle"
+    return _write(folder, model)
+
+
+@pytest.fixture
+def copied(written, tmp_path):
+    """The bundle's folder, free to be damaged."""
+    return Path(shutil.copytree(written.uri, tmp_path / "bundle"))
+
+
+def test_what_was_written_is_read_again(written):
+    assert bundle.read(written.uri) == written
+    assert written.labels == LABELS
+    assert written.positive is None
+    assert written.threshold == 0.25
+    assert written.preprocessing == Preprocessing(height=28, width=28, max_pixels=1000)
+    assert written.metrics == {"accuracy": 0.5, "auroc": None}
+    assert written.versions == {"keras": "3"}
+    assert written.manifest_fingerprint == "0123456789abcdef"
+    assert written.name == f"digits-{written.fingerprint}"
+    assert sorted(file.name for file in Path(written.uri).iterdir()) == [
+        "bundle.json",
+        "images.parquet",
+        "model.keras",
+    ]
+
+
+def test_a_model_of_two_classes_keeps_its_positive_class_whatever_the_order(tmp_path):
+    model = models.build("digits", 2)
+    for positive in ("covid", "normal"):
+        _write(tmp_path / positive, model, labels=["covid", "normal"], positive=positive)
+        read = bundle.read(str(tmp_path / positive))
+        assert (read.labels, read.positive, read.threshold) == (
+            ["covid", "normal"],
+            positive,
+            0.25,
+        )
+
+
+def test_predictions_are_equal_to_the_last_bit_after_a_round_trip(model, written):
+    loaded = bundle.load_model(bundle.read(written.uri))
+    before, after = (np.asarray(each(_batch(), training=False)) for each in (model, loaded))
+    assert before.tobytes() == after.tobytes()
+
+
+def test_the_images_it_was_made_with_are_kept(written):
+    seen = bundle.seen_images(written)
+    assert seen == IMAGES.select(["path", "content_hash", "group", "split"])
+
+
+def test_a_bundle_is_found_through_the_run_that_holds_it(written):
+    run = str(Path(written.uri).parent)
+    found = bundle.read(run)
+    assert found == written
+    assert found.uri == written.uri
+    assert bundle.load_model(found).count_params() == models.build("digits", 3).count_params()
+
+
+def test_the_file_holds_the_weights_once_and_no_optimizer(model, written):
+    file = Path(written.uri, "model.keras")
+    # float32 weights and a little; Adam's two moments would make it three times that
+    assert 4 * model.count_params() < file.stat().st_size < 1.2 * 4 * model.count_params()
+    with zipfile.ZipFile(file) as parts:
+        assert not json.loads(parts.read("config.json"))["compile_config"]
+    assert not bundle.load_model(written).compiled
+    # the model that was given is as it was
+    assert model.optimizer.iterations == 1
+
+
+def test_the_fingerprint_is_that_of_the_architecture_and_the_weights(model, written, tmp_path):
+    same = models.build("digits", 3)
+    same.set_weights(model.get_weights())
+    other = models.build("digits", 3)
+    other.set_weights([weights + 1e-7 for weights in model.get_weights()])
+    # neither the compilation nor the names that Keras counts up within a process matter
+    assert _write(tmp_path / "same", same).fingerprint == written.fingerprint
+    assert _write(tmp_path / "other", other).fingerprint != written.fingerprint
+    assert len(written.fingerprint) == 16
+    assert set(written.fingerprint) <= set("0123456789abcdef")
+
+
+def test_a_model_that_was_loaded_has_the_fingerprint_it_was_written_with(written, tmp_path):
+    again = _write(tmp_path / "again", bundle.load_model(written))
+    assert again.fingerprint == written.fingerprint
+
+
+@pytest.mark.parametrize("part", ["bundle.json", "model.keras", "images.parquet"])
+def test_a_missing_file_is_named(copied, part):
+    (copied / part).unlink()
+    with pytest.raises(BundleError) as caught:
+        bundle.read(str(copied))
+    assert str(caught.value) == _not_whole(copied, part)
+
+
+def test_a_place_that_is_not_there_is_not_a_bundle(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):
+        with pytest.raises(BundleError) as caught:
+            bundle.read(str(place))
+        assert str(caught.value) == _not_whole(place, "bundle.json")
+
+
+@pytest.mark.parametrize("part", ["model.keras", "images.parquet"])
+def test_a_file_that_vanished_after_the_description_was_read_is_named(copied, part):
+    described = bundle.read(str(copied))
+    (copied / part).unlink()
+    with pytest.raises(BundleError) as caught:
+        (bundle.load_model if part == "model.keras" else bundle.seen_images)(described)
+    assert str(caught.value) == _not_whole(copied, part)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", "[]", "null", "3", '"bundle"', "\xff", '{"bundle_version": 1}']
+)
+def test_a_description_that_is_none_is_damaged(copied, text):
+    (copied / "bundle.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(BundleError) as caught:
+        bundle.read(str(copied))
+    assert str(caught.value) == f"{copied}/bundle.json is damaged; train again."
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": None},
+        {"bundle_version": None},
+        {"model_sha256": None},
+        {"preprocessing": None},
+        {"preprocessing": {"height": 28}},
+        {"preprocessing": {"height": 0, "width": 28}},
+        {"preprocessing": [28, 28]},
+        {"color": "gray"},
+    ],
+    ids=json.dumps,
+)
+def test_a_description_with_a_part_missing_wrong_or_too_many_is_damaged(copied, changes):
+    _describe(copied, **changes)
+    with pytest.raises(BundleError) as caught:
+        bundle.read(str(copied))
+    assert str(caught.value) == f"{copied}/bundle.json is damaged; train again."
+
+
+@pytest.mark.parametrize("version", [0, 2, "1"])
+def test_a_bundle_of_another_schema_version_is_refused(copied, version):
+    _describe(copied, bundle_version=version)
+    with pytest.raises(BundleError) as caught:
+        bundle.read(str(copied))
+    assert str(caught.value) == (
+        f"{copied} is a bundle of schema version {version}, this cnnjobs reads version "
+        f"{schema.BUNDLE_VERSION}; train again."
+    )
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:99] + b"?", len])
+def test_a_model_file_that_is_not_the_one_described_is_not_loaded(copied, change):
+    file = copied / "model.keras"
+    file.write_bytes(bytes(10) if change is len else change(file.read_bytes()))
+    with pytest.raises(BundleError) as caught:
+        bundle.load_model(bundle.read(str(copied)))
+    assert str(caught.value) == (
+        f"{file} is not the file that bundle.json describes; copy the bundle again or train again."
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The `lambda` passed to the Lambda layer:UserWarning")
+def test_code_in_a_model_file_is_not_run_but_refused(copied, tmp_path):
+    keras = models.import_keras()
+    marker = tmp_path / "ran"
+    place = str(marker)
+    # runs when the layer is called, as it is when a model is made of its file
+    layer = keras.layers.Lambda(lambda x: (open(place, "w").close(), x)[1])  # noqa: PTH123
+    dangerous = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), layer])
+    dangerous.save(copied / "model.keras")
+    marker.unlink()
+    _describe(copied, model_sha256=_sha256(copied / "model.keras"))
+    with pytest.raises(BundleError) as caught:
+        bundle.load_model(bundle.read(str(copied)))
+    assert str(caught.value) == _not_loadable(copied)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", ["no zip", "zip without a model"])
+def test_a_model_file_that_keras_cannot_read_is_refused_in_one_line(copied, content):
+    file = copied / "model.keras"
+    file.write_bytes(b"no zip")
+    if content != "no zip":
+        with zipfile.ZipFile(file, "w") as parts:
+            parts.writestr("README", "nothing here")
+    _describe(copied, model_sha256=_sha256(file))
+    with pytest.raises(BundleError) as caught:
+        bundle.load_model(bundle.read(str(copied)))
+    assert str(caught.value) == _not_loadable(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"no Parquet"])
+def test_a_damaged_list_of_images_is_refused_in_one_line(copied, content):
+    (copied / "images.parquet").write_bytes(content)
+    with pytest.raises(BundleError) as caught:
+        bundle.seen_images(bundle.read(str(copied)))
+    assert str(caught.value) == f"{copied}/images.parquet is damaged; train again."
+
+
+def _batch():
+    return np.random.default_rng(1).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
+
+
+def _write(folder, model, *, labels=LABELS, positive=None):
+    return bundle.write(
+        str(folder),
+        model,
+        architecture="digits",
+        labels=labels,
+        positive=positive,
+        preprocessing=Preprocessing(height=28, width=28, max_pixels=1000),
+        images=IMAGES,
+        manifest_fingerprint="0123456789abcdef",
+        metrics={"accuracy": 0.5, "auroc": None},
+        versions={"keras": "3"},
+        threshold=0.25,
+    )
+
+
+def _describe(folder, **changes):
+    """Change bundle.json; None takes a key out."""
+    file = folder / "bundle.json"
+    described = {**json.loads(file.read_text()), **changes}
+    kept = {name: value for name, value in described.items() if changes.get(name, 0) is not None}
+    file.write_text(json.dumps(kept))
+
+
+def _sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _not_whole(folder, part):
+    return f"{folder} is not a whole bundle: {part} is missing; give the run of a training."
+
+
+def _not_loadable(folder):
+    return (
+        f"{folder}/model.keras cannot be loaded in safe mode; give a bundle that cnnjobs train "
+        "wrote."
+    )
