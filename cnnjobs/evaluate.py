@@ -115,7 +115,7 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
         run_id = run.run_id
     total = planned.rows.num_rows
     tables = []
-    progress("evaluate", 0, total)
+    progress("evaluate", 0, total, "starting")
     with cluster.connected(config.address):
         for table in scoring.score(
             planned.rows, planned.bundle, batch_size=config.batch_size, run_id=run_id

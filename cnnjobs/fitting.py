@@ -63,6 +63,7 @@ def fit(task: Task, blocks: Sequence["ray.ObjectRef[pa.Table]"], progress: Progr
     Raises:
         TrainingError: a worker failed; its own error in one line.
     """
+    progress("train", 0, None, "starting TensorFlow")
     told = Queue(actor_options={"num_cpus": 0})
     news: list[Mapping[str, Any]] = []
     stop = threading.Event()

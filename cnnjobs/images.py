@@ -77,8 +77,11 @@ def read_gray(data: bytes, *, max_pixels: int) -> Gray:
     if data.startswith(formats.JPEG):
         formats.check_jpeg(data, max_pixels)
         return _decode_gray(data)
-    if data.startswith(formats.PNG) and not formats.check_png(data, max_pixels):
-        return _decode_gray(data)
+    if data.startswith(formats.PNG):
+        # not with IMREAD_GRAYSCALE: libpng's luma depends on the gamma that a file states
+        formats.check_png(data, max_pixels)
+    else:
+        formats.check_other(data, max_pixels)
     gray = _decode_any(data)
     formats.check_size(gray.shape[1], gray.shape[0], max_pixels)
     return gray
@@ -135,7 +138,8 @@ def _decode_any(data: bytes) -> Gray:
     if image.ndim == 2:
         return _upright(image, orientation)
     gray = cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY)
-    if image.shape[2] == 4:
+    # libtiff lays 8-bit samples on black itself
+    if image.shape[2] == 4 and not (data.startswith(formats.TIFF) and image.dtype == np.uint8):
         opacity = image[:, :, 3] / np.iinfo(image.dtype).max
         gray = np.rint(gray * opacity).astype(image.dtype)
     return _upright(gray, orientation)  # type: ignore[arg-type]
@@ -182,7 +186,9 @@ def _checked(image: object, data: bytes) -> Gray:
 
 
 def _category(data: bytes) -> str:
-    return "damaged" if data.startswith((formats.PNG, formats.JPEG)) else "not an image"
+    known = (formats.PNG, formats.JPEG, formats.BMP, *formats.TIFF)
+    is_webp = data.startswith(formats.RIFF) and data[8:12] == b"WEBP"
+    return "damaged" if is_webp or data.startswith(known) else "not an image"
 
 
 def _upright(image: Gray, orientation: int) -> Gray:

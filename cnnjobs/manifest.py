@@ -77,10 +77,11 @@ def read(uri: str) -> Manifest:
         ManifestError: the file is no Parquet, no manifest, or of another schema version.
     """
     try:
-        data = storage.read_bytes(uri)
-        table = pq.read_table(pa.BufferReader(data))
+        data = storage.read_file(uri)
     except FileNotFoundError as error:
         raise ManifestError(f"{uri} does not exist.") from error
+    try:
+        table = pq.read_table(pa.BufferReader(data))
     except (OSError, pa.ArrowInvalid) as error:
         raise ManifestError(f"{uri} is not a readable Parquet file; index it again.") from error
     described = (table.schema.metadata or {}).get(_METADATA)
@@ -95,7 +96,7 @@ def read(uri: str) -> Manifest:
         )
     try:
         table = table.replace_schema_metadata(None).cast(schema.MANIFEST)
-    except (ValueError, pa.ArrowInvalid) as error:
+    except (ValueError, pa.ArrowException) as error:
         raise ManifestError(f"{uri} has other columns than a manifest; index it again.") from error
     return Manifest(table, info["settings"])
 

@@ -121,7 +121,7 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
     rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], before["path"])))
     outcomes: Counter[tuple[str | None, str | None]] = Counter()
     began = time.monotonic()
-    progress("predict", before.num_rows, total)
+    progress("predict", before.num_rows, total, "starting")
     if rows.num_rows:
         with cluster.connected(config.address):
             held: list[pa.Table] = []

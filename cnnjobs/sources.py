@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnjobs import duplicates, images, schema, storage, words
+from cnnjobs import duplicates, images, s3, schema, storage, words
 from cnnjobs.errors import ImageError, InputError
 from cnnjobs.manifest import Manifest, read
 from cnnjobs.progress import Progress, silent
@@ -87,7 +87,7 @@ def index_sources(
     roots = _name_sources([storage.normalize(source) for source in sources])
     rows, ignored = _list_images(roots, labels)
     looks = _look_inside([row["path"] for row in rows], progress) if content else []
-    for row, look in zip(rows, looks, strict=False):
+    for row, look in zip(rows, looks, strict=content):
         row.update(look)
 
     usable = [row for row in rows if row.get("error") is None]
@@ -125,7 +125,8 @@ def index_sources(
             {
                 (usable[one]["path"], usable[other]["path"])
                 for one, other in [*exact, *near]
-                if usable[one]["label"] != usable[other]["label"]
+                if None not in (usable[one]["label"], usable[other]["label"])
+                and usable[one]["label"] != usable[other]["label"]
             }
         ),
     )
@@ -150,11 +151,15 @@ def _list_images(
     rows: dict[str, dict[str, Any]] = {}
     ignored: Counter[str] = Counter()
     for source, root in roots.items():
-        before = len(rows)
+        before, num_ignored = len(rows), ignored.total()
         for file in storage.list_files(root):
             inside = storage.relative(file.path, root)
             suffix = os.path.splitext(inside)[1].lower()  # noqa: PTH122 - a name, not a path here
-            if suffix not in words.IMAGE_SUFFIXES or inside.rsplit("/", 1)[-1].startswith("."):
+            if any(part.startswith((".", "__MACOSX")) for part in inside.split("/")):
+                # what editors, notebooks and archivers leave is no image, and no class
+                ignored["hidden"] += 1
+                continue
+            if suffix not in words.IMAGE_SUFFIXES:
                 ignored[suffix or "no suffix"] += 1
                 continue
             if file.path in rows:
@@ -173,7 +178,7 @@ def _list_images(
         if len(rows) == before:
             raise InputError(
                 f"{root} holds no images ({', '.join(words.IMAGE_SUFFIXES)}); "
-                f"{sum(ignored.values())} other files were seen."
+                f"{ignored.total() - num_ignored} other files were seen."
             )
     return list(rows.values()), dict(ignored)
 
@@ -211,8 +216,9 @@ def read_image_bytes(path: str) -> bytes:
     except PermissionError as error:
         raise ImageError("permission", "the file may not be read") from error
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise ImageError("unreadable", reason) from error
+        reason = s3.reason(error) or type(error).__name__
+        category = "permission" if reason == s3.DENIED else "unreadable"
+        raise ImageError(category, reason) from error
 
 
 def _group_names(

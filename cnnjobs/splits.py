@@ -55,7 +55,13 @@ def assign_splits(
         for row in np.argsort([shares[split] for split in wanted]):
             if filled[row, column[label]] > 0:
                 continue
-            put(next(group for group in smallest_first if group not in chosen), int(row))
+            free = next((group for group in smallest_first if group not in chosen), None)
+            if free is None:
+                raise InputError(
+                    f"class {label} shares too many of its {len(smallest_first)} groups with "
+                    "other classes to be in every split; add images, or index with --no-split."
+                )
+            put(free, int(row))
     for group in sorted(order, key=lambda name: -members[name].total()):
         if group not in chosen:
             counts = np.array([members[group][label] for label in names])

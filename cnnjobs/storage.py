@@ -1,21 +1,18 @@
 """Files on local disk and S3 under one kind of name: an absolute path or `s3://bucket/key`."""
 
-import functools
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
+from cnnjobs import s3
 from cnnjobs.errors import StorageError
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +62,10 @@ def list_files(uri: str) -> Iterator[FileInfo]:
     """
     if is_s3(uri):
         return _list_s3(uri)
-    if not Path(uri).is_dir():
-        kind = "is a file, not a folder" if Path(uri).exists() else "does not exist"
-        raise StorageError(f"{uri} {kind}.")
+    with _explained(uri, "listed"):
+        if not Path(uri).is_dir():
+            kind = "is a file, not a folder" if Path(uri).exists() else "does not exist"
+            raise StorageError(f"{uri} {kind}.")
     return _list_local(uri, seen=set())
 
 
@@ -99,7 +97,8 @@ def is_empty(uri: str) -> bool:
     if kind != fs.FileType.Directory:
         return bool(kind == fs.FileType.NotFound)
     system, path = filesystem(uri)
-    return not system.get_file_info(fs.FileSelector(path))
+    with _explained(uri, "read"):
+        return not system.get_file_info(fs.FileSelector(path))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -109,6 +108,16 @@ def read_bytes(uri: str) -> bytes:
     system, path = filesystem(uri)
     with system.open_input_stream(path) as stream:
         return bytes(stream.read())
+
+
+def read_file(uri: str) -> bytes:
+    """The whole file. Raises FileNotFoundError, and StorageError for all else."""
+    try:
+        return read_bytes(uri)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{uri} cannot be read: {s3.reason(error)}.") from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -138,12 +147,15 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 def delete(uri: str) -> None:
     """Delete a file, or a folder (prefix) with all that is in it."""
-    system, path = filesystem(uri)
+    if is_s3(uri):
+        with _explained(uri, "deleted"):
+            s3.delete(uri.removeprefix("s3://"), one_key=is_file(uri))
+        return
     with _explained(uri, "deleted"):
-        if is_file(uri):
-            system.delete_file(path)
+        if Path(uri).is_dir():
+            shutil.rmtree(uri)
         else:
-            system.delete_dir(path)
+            Path(uri).unlink()
 
 
 def check_writable(uri: str) -> None:
@@ -153,7 +165,8 @@ def check_writable(uri: str) -> None:
         write_bytes(probe, b"")
         delete(probe)
         return
-    nearest = next(folder for folder in (Path(uri), *Path(uri).parents) if folder.exists())
+    with _explained(uri, "written"):
+        nearest = next(folder for folder in (Path(uri), *Path(uri).parents) if folder.exists())
     if not nearest.is_dir():
         raise StorageError(f"{uri} cannot be written: {nearest} is a file.")
     if not os.access(nearest, os.W_OK | os.X_OK):
@@ -163,7 +176,7 @@ def check_writable(uri: str) -> None:
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The pyarrow filesystem for a name, and the name as that filesystem wants it."""
     if is_s3(uri):
-        return _s3_filesystem(), uri.removeprefix("s3://")
+        return s3.filesystem(), uri.removeprefix("s3://")
     return fs.LocalFileSystem(), uri
 
 
@@ -186,7 +199,11 @@ def _list_local(folder: str, seen: set[tuple[int, int]]) -> Iterator[FileInfo]:
     for entry in entries:
         if not entry.name.isprintable() and not _is_utf8(entry.name):
             raise StorageError(f"{entry.path!r} has a name that is not UTF-8; rename it.")
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError:
+            is_folder = False  # a link to itself
+        if is_folder:
             yield from _list_local(entry.path, seen)
             continue
         try:
@@ -208,22 +225,9 @@ def _is_utf8(name: str) -> bool:
 
 
 def _list_s3(uri: str) -> Iterator[FileInfo]:
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if prefix:
-        prefix += "/"
-    pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     with _explained(uri, "listed"):
-        for page in pages:
-            for item in page.get("Contents", []):
-                # some tools put an empty object where a folder should show
-                if item["Key"].endswith("/"):
-                    continue
-                yield FileInfo(
-                    path=f"s3://{bucket}/{item['Key']}",
-                    size_bytes=item["Size"],
-                    modified=item["LastModified"].astimezone(UTC),
-                    etag=item["ETag"].strip('"'),
-                )
+        for item in s3.list_objects(uri.removeprefix("s3://")):
+            yield FileInfo(**item)
 
 
 class _explained:  # noqa: N801 - reads as a word in `with`
@@ -237,60 +241,6 @@ class _explained:  # noqa: N801 - reads as a word in `with`
         return
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        reason = _reason(error)
+        reason = s3.reason(error)
         if reason is not None:
             raise StorageError(f"{self.uri} cannot be {self.done}: {reason}.") from error
-
-
-def _reason(error: BaseException | None) -> str | None:
-    """Why, in words, if `error` came from storage; None if it did not."""
-    if error is None:
-        return None
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error)
-    for sign, words in _S3_REASONS.items():
-        if sign in text:
-            return words
-    if isinstance(error, OSError):
-        return text.splitlines()[0].rstrip(".")
-    if type(error).__module__.startswith("botocore"):
-        return text.splitlines()[0].rstrip(".")
-    return None
-
-
-#: S3's error codes (and boto3's own words) in a user's words.
-_S3_REASONS = {
-    "NoSuchBucket": "there is no such bucket",
-    "InvalidAccessKeyId": "S3 does not know this access key",
-    "SignatureDoesNotMatch": "S3 refuses the secret key",
-    "ExpiredToken": "the S3 credentials have expired",
-    "AccessDenied": "S3 denies access with these credentials",
-    "ACCESS_DENIED": "S3 denies access with these credentials",
-    "Unable to locate credentials": (
-        "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    ),
-    "Could not connect to the endpoint": "the S3 endpoint does not answer",
-}
-
-
-@functools.cache
-def _s3_client() -> "S3Client":
-    import boto3
-
-    return boto3.client("s3", endpoint_url=_s3_endpoint())
-
-
-@functools.cache
-def _s3_filesystem() -> fs.S3FileSystem:
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return fs.S3FileSystem(endpoint_override=_s3_endpoint(), region=region)
-
-
-def _s3_endpoint() -> str | None:
-    """Where S3 is, if not at AWS; makes the clients' checksums fit it."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint is not None:
-        # servers other than AWS may answer 411 to the checksum trailers of new clients
-        os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-    return endpoint

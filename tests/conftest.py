@@ -8,6 +8,7 @@ import pytest
 
 from cnnjobs import synthetic
 from cnnjobs.config import TrainConfig
+from tests.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")

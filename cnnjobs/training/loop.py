@@ -7,6 +7,7 @@ over the global batch; then every worker makes the same update.
 
 import math
 import resource
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -85,7 +86,7 @@ def fit(
             hooks.on_test_end(test_logs)
             logs |= {f"val_{name}": value for name, value in test_logs.items()}
         logs["learning_rate"] = float(model.optimizer.learning_rate)
-        logs["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        logs["peak_memory_bytes"] = _peak_memory_bytes()
         history.append({"epoch": epoch + 1.0, **logs})
         hooks.on_epoch_end(epoch, logs)
         if workers.any(model.stop_training):
@@ -144,14 +145,14 @@ class _Passes:
     def test(self, source: Source, epoch: int) -> dict[str, float]:
         """Score every row with the model as it is."""
         table = _empty_scores(source, self._model)
-        loss_sum = penalty = np.float32(0)
+        loss_sum, penalty = 0.0, 0.0
         for tensors, share in self._feed(source, np.arange(len(source))):
-            loss, penalty, scores = self._test_step(*tensors)
-            loss_sum += loss
-            own = share.rows[: share.num_real]
-            table[own] = scores[: share.num_real]
-        loss_sum, scores = self._workers.sum_now([loss_sum, table])
-        loss = float(loss_sum) / len(source) + float(penalty)
+            batch_loss, batch_penalty, batch_scores = self._test_step(*tensors)
+            loss_sum += float(batch_loss)
+            penalty = float(batch_penalty)
+            _put(table, share, batch_scores)
+        total, scores = self._workers.sum_now([np.float64(loss_sum), table])
+        loss = float(total) / len(source) + penalty
         _finite(loss, f"the validation loss after epoch {epoch + 1}")
         return {"loss": loss, **self._metrics(source, np.asarray(scores))}
 
@@ -207,7 +208,7 @@ class _Tally:
             self._loss_sum += share.num_global * _finite(
                 float(loss), f"the loss at epoch {self._epoch + 1}, step {self._num_steps}"
             )
-            self.scores[share.rows[: share.num_real]] = scores[: share.num_real]
+            _put(self.scores, share, scores)
         self._unread.clear()
 
     def mean_loss(self) -> float:
@@ -216,6 +217,10 @@ class _Tally:
 
 def _empty_scores(source: Source, model: Any) -> NDArray[np.float32]:
     return np.zeros((len(source), model.output_shape[-1]), np.float32)
+
+
+def _put(table: NDArray[np.float32], share: Share, scores: Any) -> None:
+    table[share.rows[: share.num_real]] = np.asarray(scores)[: share.num_real]
 
 
 def _finite(loss: float, name: str) -> float:
@@ -233,6 +238,11 @@ def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
     for number, state in enumerate(states):
         (word,) = np.random.SeedSequence([seed, epoch, rank, number]).generate_state(1)
         state.assign([int(word), 0])
+
+
+def _peak_memory_bytes() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def _moving_statistics(model: Any) -> list[Any]:

@@ -21,7 +21,7 @@ class Workers:
 
     def __init__(self, strategy: Any = None) -> None:
         self._strategy = strategy
-        self._compiled_sum = tf.function(self.sum, autograph=False, reduce_retracing=True)
+        self._sums: dict[Any, Any] = {}
         self.rank = 0 if strategy is None else int(strategy.cluster_resolver.task_id)
         self.num_workers = 1 if strategy is None else num_workers_in_tf_config()
         if strategy is not None and strategy.num_replicas_in_sync != self.num_workers:
@@ -50,7 +50,12 @@ class Workers:
         """Return the sum over all workers of each of `tensors`, outside any tf.function."""
         if self._strategy is None:
             return list(tensors)
-        return list(self._compiled_sum([tf.convert_to_tensor(tensor) for tensor in tensors]))
+        own = [tf.convert_to_tensor(tensor) for tensor in tensors]
+        # one function for each set of shapes, because TensorFlow warns of one traced anew
+        shapes = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in own)
+        if shapes not in self._sums:
+            self._sums[shapes] = tf.function(self.sum, autograph=False)
+        return list(self._sums[shapes](own))
 
     def any(self, flag: bool) -> bool:
         """Return whether `flag` is true on any worker."""
@@ -94,4 +99,12 @@ def num_workers_in_tf_config() -> int:
 
 def _all_reduce(tensors: list[Any]) -> list[Any]:
     context = tf.distribute.get_replica_context()
-    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, tensors))
+    # the all-reduce packs its tensors into one, so they must share the device and the type
+    own = [tf.identity(tensor) for tensor in tensors]
+    summed = list(own)
+    for dtype in dict.fromkeys(tensor.dtype for tensor in own):
+        places = [place for place, tensor in enumerate(own) if tensor.dtype == dtype]
+        values = context.all_reduce(tf.distribute.ReduceOp.SUM, [own[place] for place in places])
+        for place, value in zip(places, values, strict=True):
+            summed[place] = value
+    return summed

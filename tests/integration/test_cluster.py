@@ -26,7 +26,8 @@ def head(tmp_path: Path) -> Iterator[str]:
             "--port",
             port,
             "--num-cpus",
-            "2",
+            # one core: an actor that took it would leave none to decode with
+            "1",
             "--include-dashboard",
             "false",
             "--disable-usage-stats",

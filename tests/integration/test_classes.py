@@ -1,0 +1,76 @@
+"""More than two classes, end to end, with the digits' model."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from cnnjobs import bundle, schema
+from cnnjobs.config import EvaluateConfig, PredictConfig, TrainConfig
+from cnnjobs.evaluate import evaluate
+from cnnjobs.predict import predict
+from cnnjobs.train import TrainSummary, train
+
+LABELS = ["bright", "dark", "stripes"]
+
+
+@pytest.fixture(scope="module")
+def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 images of 28 x 28 in three classes that a network tells apart at once."""
+    folder = tmp_path_factory.mktemp("patterns")
+    random = np.random.default_rng(0)
+    for label in LABELS:
+        (folder / label).mkdir()
+        for number in range(20):
+            image = random.integers(0, 40, (28, 28), dtype=np.uint8)
+            if label == "bright":
+                image += 200
+            if label == "stripes":
+                image[:, ::4] += 200
+            cv2.imwrite(str(folder / label / f"{number}.png"), image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    ray_session: None, patterns: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TrainSummary:
+    output = tmp_path_factory.mktemp("runs") / "patterns"
+    return train(
+        TrainConfig(data=str(patterns), output=str(output), model="digits", epochs=6, batch_size=8)
+    )
+
+
+def test_three_classes_have_no_positive_one(fitted: TrainSummary) -> None:
+    described = bundle.read(fitted.bundle)
+
+    assert list(described.labels) == LABELS
+    assert described.positive is None
+
+
+def test_evaluation_counts_every_class(fitted: TrainSummary) -> None:
+    summary = evaluate(
+        EvaluateConfig(bundle=fitted.bundle, data=f"{fitted.output}/manifest.parquet")
+    )
+
+    assert summary.num_images == 9
+    assert summary.metrics["accuracy"] == 1
+    assert summary.metrics["auroc"] == 1
+    assert set(summary.confusion) == set(LABELS)
+
+
+def test_predictions_hold_a_probability_for_every_class(
+    fitted: TrainSummary, patterns: Path, tmp_path: Path
+) -> None:
+    summary = predict(
+        PredictConfig(bundle=fitted.bundle, data=str(patterns), output=str(tmp_path / "run"))
+    )
+
+    table = pq.read_table(Path(summary.output, "predictions"))
+    assert table.schema.equals(schema.predictions(3))
+    for row in table.to_pylist():
+        assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert row["prediction"] == LABELS[int(np.argmax(row["probabilities"]))]
+        assert row["prediction"] == row["label"]

@@ -1,0 +1,111 @@
+"""Decoding through Ray Data gives what decoding alone gives, in small blocks, once."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+
+from cnnjobs import datasets, images
+from cnnjobs.images import Preprocessing
+from cnnjobs.sources import open_data
+
+SMALL = Preprocessing(height=24, width=32)
+
+
+@pytest.fixture(scope="module")
+def rows(archive: Path) -> pa.Table:
+    return open_data(str(archive), content=False, split=False).table
+
+
+def decoded(rows: pa.Table, preprocessing: Preprocessing, batch_size: int) -> list[pa.Table]:
+    dataset = datasets.decoded(rows, preprocessing, batch_size=batch_size, num_cpus=2)
+    return [ray.get(ref) for ref in dataset.materialize().to_arrow_refs()]
+
+
+def test_pixels_are_those_of_the_decoder_alone(ray_session: None, rows: pa.Table) -> None:
+    for block in decoded(rows, SMALL, batch_size=8):
+        pixels = datasets.pixels_of(block)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (block.num_rows, 24, 32, 1)
+        for row, seen in zip(block.drop_columns("pixels").to_pylist(), pixels, strict=True):
+            if row["error"] is None:
+                alone = images.decode(Path(row["path"]).read_bytes(), SMALL)
+                np.testing.assert_array_equal(seen, alone.pixels)
+                assert (row["width"], row["height"]) == (alone.width, alone.height)
+            else:
+                assert not seen.any()
+
+
+def test_every_row_comes_once_and_in_order(ray_session: None, rows: pa.Table) -> None:
+    blocks = decoded(rows, SMALL, batch_size=4)
+
+    assert pa.concat_tables(blocks)["path"].to_pylist() == rows["path"].to_pylist()
+
+
+def test_blocks_are_small_and_hold_whole_batches(ray_session: None, rows: pa.Table) -> None:
+    many = pa.concat_tables([rows] * 12)
+    full_size = Preprocessing(height=256, width=256)
+
+    blocks = decoded(many, full_size, batch_size=16)
+
+    assert len(blocks) > 4
+    assert all(block.num_rows % 16 == 0 for block in blocks[:-1])
+    # 64 images of 256 x 256: not the 64 MB of Ray Data's default batch of 1024
+    assert max(block["pixels"].nbytes for block in blocks) <= 64 * 256 * 256
+
+
+def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Path) -> None:
+    # a named pipe gives its bytes to one reader and then never again
+    import os
+    import threading
+
+    source = next(archive.glob("normal/*.png"))
+    once = tmp_path / "once.png"
+    os.mkfifo(once)
+    writer = threading.Thread(target=once.write_bytes, args=(source.read_bytes(),), daemon=True)
+    writer.start()
+    rows = open_data(str(archive), content=False, split=False).table.slice(0, 1)
+    rows = rows.set_column(0, "path", pa.array([str(once)]))
+
+    (block,) = decoded(rows, SMALL, batch_size=1)
+
+    writer.join(timeout=10)
+    assert not writer.is_alive()
+    alone = images.decode(source.read_bytes(), SMALL)
+    np.testing.assert_array_equal(datasets.pixels_of(block)[0], alone.pixels)
+
+
+def test_a_decoded_set_holds_the_sound_images_of_a_split(archive: Path) -> None:
+    manifest = open_data(str(archive)).table
+    blocks = [datasets.decode_rows(manifest.slice(start, 10), SMALL) for start in range(0, 45, 10)]
+
+    train = datasets.DecodedSet(blocks, "train", {"normal": 0, "opacity": 1})
+
+    wanted = [row for row in manifest.to_pylist() if row["split"] == "train"]
+    assert len(train) == len(wanted)
+    assert train.num_failed == 0
+    some = np.array([5, 0, 5])
+    for image, target, row in zip(train.images(some), train.labels(some), some, strict=True):
+        alone = images.decode(Path(wanted[row]["path"]).read_bytes(), SMALL)
+        np.testing.assert_array_equal(image, alone.pixels)
+        assert target == (wanted[row]["label"] == "opacity")
+
+
+def test_images_gone_since_the_index_are_counted_and_left_out(
+    archive: Path, tmp_path: Path
+) -> None:
+    manifest = open_data(str(archive)).table
+    train = [row["split"] == "train" for row in manifest.to_pylist()]
+    first = train.index(True)
+    paths = manifest["path"].to_pylist()
+    paths[first] = str(tmp_path / "gone.png")
+    moved = manifest.set_column(0, "path", pa.array(paths))
+
+    decoded_set = datasets.DecodedSet(
+        [datasets.decode_rows(moved, SMALL)], "train", {"normal": 0, "opacity": 1}
+    )
+
+    assert decoded_set.num_failed == 1
+    assert len(decoded_set) == sum(train) - 1

@@ -1,0 +1,55 @@
+"""The whole way on a real S3 server: images, manifest, run and predictions all in a bucket."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnnjobs import storage
+
+
+def cnnjobs(*words: str) -> Any:
+    """The JSON that a command of its own process, with a Ray of its own, prints."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "from cnnjobs.cli import main; main()", *words, "--json"],
+        capture_output=True,
+        text=True,
+        # not the Ray of the tests: that one was started before the server's keys were known
+        env={**os.environ, "RAY_ADDRESS": "local"},
+        check=False,
+        timeout=280,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_images_run_and_predictions_may_all_be_in_a_bucket(s3: str, archive: Path) -> None:
+    for path in archive.glob("*/*"):
+        storage.write_bytes(f"{s3}/xrays/{path.parent.name}/{path.name}", path.read_bytes())
+
+    indexed = cnnjobs("index", f"{s3}/xrays", "-o", f"{s3}/manifest.parquet")
+    trained = cnnjobs("train", indexed["manifest"], "-o", f"{s3}/run", "--epochs", "1")
+    predicted = cnnjobs("predict", trained["output"], f"{s3}/xrays", "-o", f"{s3}/scored")
+
+    assert indexed["num_images"] == 45
+    assert len(indexed["unreadable"]) == 5
+    assert trained["num_failed"] == 0
+    assert predicted["scored"] == 40
+    assert sum(predicted["failed"].values()) == 5
+    record = json.loads(storage.read_bytes(f"{s3}/scored/run.json"))
+    table = pa.concat_tables(
+        pq.read_table(pa.BufferReader(storage.read_bytes(f"{s3}/scored/predictions/{name}")))
+        for name in record["files"]
+    )
+    wanted = [f"{s3}/xrays/{path.parent.name}/{path.name}" for path in archive.glob("*/*")]
+    assert sorted(table["path"].to_pylist()) == sorted(wanted)
+    assert storage.exists(f"{s3}/scored/_SUCCESS")
+    # keys stand in no file of a run
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    for file in storage.list_files(f"{s3}/scored"):
+        assert secret not in storage.read_bytes(file.path)

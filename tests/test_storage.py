@@ -1,0 +1,501 @@
+import os
+import resource
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import pytest
+
+from cnnjobs import storage
+from cnnjobs.errors import StorageError
+from tests.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, free_port
+
+
+def _error(function, *arguments):
+    """Return the one line that is raised, by a call or by walking through its result."""
+    with pytest.raises(StorageError) as caught:
+        list(function(*arguments) or ())
+    message = str(caught.value)
+    assert "\n" not in message
+    assert SECRET_KEY not in message
+    return message
+
+
+def _listed(uri):
+    return [storage.relative(file.path, str(uri)) for file in storage.list_files(str(uri))]
+
+
+def _fill(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def _everything(folder):
+    return sorted(path.name for path in Path(folder).rglob("*"))
+
+
+@pytest.fixture
+def plain_user():
+    """Whoever runs the tests, but not root, to whom nothing is forbidden."""
+    if os.getuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    yield
+    os.setresuid(0, 0, 0)
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that any user reaches, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def forbidden(open_folder):
+    """A folder with one file that only root can look into."""
+    folder = open_folder / "forbidden"
+    _fill(folder, "a.png")
+    folder.chmod(0)
+    yield folder
+    folder.chmod(0o755)
+
+
+# names
+
+
+def test_a_local_name_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ray")
+    assert storage.normalize("data/xrays") == f"{tmp_path}/data/xrays"
+    assert storage.normalize("data/") == f"{tmp_path}/data"
+    assert storage.normalize(Path("data")) == f"{tmp_path}/data"
+    assert storage.normalize("~/data") == "/home/ray/data"
+    assert storage.normalize("/data") == "/data"
+
+
+def test_an_s3_name_loses_the_slash_at_its_end():
+    assert storage.normalize("s3://bucket/a/b/") == "s3://bucket/a/b"
+    assert storage.normalize("s3://bucket/") == "s3://bucket"
+    assert storage.normalize("s3://bucket") == "s3://bucket"
+
+
+@pytest.mark.parametrize("name", ["s3://", "s3:///key"])
+def test_an_s3_name_without_a_bucket_is_refused(name):
+    assert _error(storage.normalize, name) == f"{name} names no bucket; write s3://bucket/prefix."
+
+
+@pytest.mark.parametrize("name", ["http://host/x", "gs://bucket/x", "S3://bucket/x"])
+def test_other_kinds_of_names_are_refused(name):
+    message = f"{name} is neither a local path nor s3://bucket/prefix."
+    assert _error(storage.normalize, name) == message
+
+
+def test_join_and_relative_undo_each_other():
+    for root in ("/data", "/data/", "s3://bucket", "s3://bucket/prefix"):
+        joined = storage.join(root, "a", "b.png")
+        assert joined == f"{root.rstrip('/')}/a/b.png"
+        assert storage.relative(joined, root) == "a/b.png"
+
+
+# local listing
+
+
+def test_a_listing_is_sorted_and_nested(tmp_path):
+    _fill(tmp_path, "b/2.png", "b/10.png", "a.png", "c/d/e.png", "c/a.png", "Z.png")
+    assert _listed(tmp_path) == ["Z.png", "a.png", "b/10.png", "b/2.png", "c/a.png", "c/d/e.png"]
+
+
+def test_a_listing_tells_path_size_and_time(tmp_path):
+    _fill(tmp_path, "a.png")
+    os.utime(tmp_path / "a.png", ns=(0, 1_700_000_000_123_456_789))
+    (file,) = storage.list_files(str(tmp_path))
+    modified = datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+    assert file == storage.FileInfo(
+        path=f"{tmp_path}/a.png", size_bytes=5, modified=modified, etag=None
+    )
+
+
+def test_a_listing_has_hidden_files_too(tmp_path):
+    _fill(tmp_path, ".hidden", ".folder/a", "b")
+    assert _listed(tmp_path) == [".folder/a", ".hidden", "b"]
+
+
+def test_an_empty_folder_lists_nothing(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert _listed(tmp_path) == []
+
+
+def test_names_with_odd_characters_are_listed(tmp_path):
+    odd = ["a b.png", "new\nline.png", "x-röntgen.png", "胸部.png", "100%.png", "a\\b.png"]
+    _fill(tmp_path, *odd)
+    assert _listed(tmp_path) == sorted(odd)
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path):
+    _fill(tmp_path, "real/a.png", "data/b.png")
+    (tmp_path / "data/file.png").symlink_to(tmp_path / "real/a.png")
+    (tmp_path / "data/folder").symlink_to(tmp_path / "real")
+    files = {Path(file.path).name: file for file in storage.list_files(f"{tmp_path}/data")}
+    assert sorted(files) == ["a.png", "b.png", "file.png"]
+    assert files["file.png"].size_bytes == len("real/a.png")
+
+
+def test_a_folder_reached_twice_is_listed_once(tmp_path):
+    _fill(tmp_path, "real/a.png")
+    (tmp_path / "again").symlink_to(tmp_path / "real")
+    assert _listed(tmp_path) == ["again/a.png"]
+
+
+def test_a_cycle_of_links_ends(tmp_path):
+    _fill(tmp_path, "a/b/c.png")
+    (tmp_path / "a/b/up").symlink_to(tmp_path)
+    (tmp_path / "a/self").symlink_to(tmp_path / "a")
+    assert _listed(tmp_path) == ["a/b/c.png"]
+
+
+def test_a_link_to_nothing_is_listed(tmp_path):
+    (tmp_path / "dead.png").symlink_to(tmp_path / "gone.png")
+    assert _listed(tmp_path) == ["dead.png"]
+
+
+def test_a_link_to_itself_is_listed_like_one_to_nothing(tmp_path):
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    assert _listed(tmp_path) == ["loop.png"]
+
+
+def test_a_pipe_is_not_listed(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert _listed(tmp_path) == []
+
+
+def test_a_missing_folder_cannot_be_listed(tmp_path):
+    gone = f"{tmp_path}/gone"
+    assert _error(storage.list_files, gone) == f"{gone} does not exist."
+
+
+def test_a_missing_folder_is_noticed_before_the_first_file(tmp_path):
+    with pytest.raises(StorageError):
+        storage.list_files(f"{tmp_path}/gone")
+
+
+def test_a_file_cannot_be_listed(tmp_path):
+    _fill(tmp_path, "a.png")
+    file = f"{tmp_path}/a.png"
+    assert _error(storage.list_files, file) == f"{file} is a file, not a folder."
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.png")).write_bytes(b"")
+    message = f"{f'{tmp_path}/x'!r}"[:-1] + "\\udcff.png' has a name that is not UTF-8; rename it."
+    assert _error(storage.list_files, str(tmp_path)) == message
+
+
+def test_a_forbidden_folder_cannot_be_listed(forbidden, plain_user):
+    message = f"{forbidden} cannot be listed: Permission denied."
+    assert _error(storage.list_files, str(forbidden)) == message
+    assert _error(storage.list_files, str(forbidden.parent)) == message
+
+
+def test_a_folder_inside_a_forbidden_one_cannot_be_listed(forbidden, plain_user):
+    inside = f"{forbidden}/inside"
+    message = f"{inside} cannot be listed: Permission denied."
+    assert _error(storage.list_files, inside) == message
+
+
+# local reading and writing
+
+
+def test_what_is_written_is_read(tmp_path):
+    file = f"{tmp_path}/deep/er/a.bin"
+    storage.write_bytes(file, b"\0one")
+    assert storage.read_bytes(file) == b"\0one"
+    storage.write_bytes(file, b"")
+    assert storage.read_bytes(file) == b""
+    assert _everything(tmp_path) == ["a.bin", "deep", "er"]
+
+
+def test_reading_raises_what_the_system_raises(tmp_path, forbidden, plain_user):
+    with pytest.raises(PermissionError):
+        storage.read_bytes(f"{forbidden}/a.png")
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(f"{forbidden.parent}/gone.png")
+
+
+def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_else(tmp_path):
+    file = tmp_path / "table.parquet"
+    storage.write_bytes(str(file), b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        message = _error(storage.write_bytes, str(file), bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert message == f"{file} cannot be written: File too large."
+    assert file.read_bytes() == b"old"
+    assert _everything(tmp_path) == ["table.parquet"]
+
+
+def test_a_write_over_a_folder_fails_and_leaves_nothing(tmp_path):
+    _fill(tmp_path, "folder/a")
+    folder = f"{tmp_path}/folder"
+    message = f"{folder} cannot be written: Is a directory."
+    assert _error(storage.write_bytes, folder, b"x") == message
+    assert _everything(tmp_path) == ["a", "folder"]
+
+
+def test_a_write_into_a_forbidden_folder_fails(open_folder, plain_user):
+    file = f"{open_folder}/a"
+    message = f"{file} cannot be written: Permission denied."
+    assert _error(storage.write_bytes, file, b"x") == message
+
+
+def test_names_are_those_of_whole_files_right_there(tmp_path):
+    _fill(tmp_path, "b", "a", ".a.0123.partial", "folder/c")
+    assert storage.names(str(tmp_path)) == ["a", "b"]
+    assert storage.names(f"{tmp_path}/gone") == []
+
+
+def test_names_of_a_forbidden_folder_are_an_error(forbidden, plain_user):
+    message = _error(storage.names, str(forbidden))
+    assert message.startswith(f"{forbidden} cannot be listed: ")
+    assert "Permission denied" in message
+
+
+def test_a_file_exists_and_so_does_a_folder(tmp_path):
+    _fill(tmp_path, "folder/a")
+    assert storage.exists(f"{tmp_path}/folder/a")
+    assert storage.exists(f"{tmp_path}/folder")
+    assert not storage.exists(f"{tmp_path}/folder/b")
+    assert storage.is_file(f"{tmp_path}/folder/a")
+    assert not storage.is_file(f"{tmp_path}/folder")
+    assert not storage.is_file(f"{tmp_path}/gone")
+
+
+def test_empty_is_nothing_there_or_a_folder_with_nothing_in_it(tmp_path):
+    _fill(tmp_path, "full/.hidden", "file")
+    (tmp_path / "empty").mkdir()
+    assert storage.is_empty(f"{tmp_path}/gone")
+    assert storage.is_empty(f"{tmp_path}/empty")
+    assert not storage.is_empty(f"{tmp_path}/full")
+    assert not storage.is_empty(f"{tmp_path}/file")
+
+
+def test_whether_a_forbidden_folder_is_empty_is_an_error(forbidden, plain_user):
+    assert "Permission denied" in _error(storage.is_empty, str(forbidden))
+
+
+def test_delete_takes_a_file_or_a_folder_with_all_in_it(tmp_path):
+    _fill(tmp_path, "a", "b", "folder/c/d")
+    storage.delete(f"{tmp_path}/a")
+    storage.delete(f"{tmp_path}/folder")
+    assert _everything(tmp_path) == ["b"]
+
+
+def test_what_is_missing_cannot_be_deleted(tmp_path):
+    gone = f"{tmp_path}/gone"
+    assert _error(storage.delete, gone).startswith(f"{gone} cannot be deleted: ")
+
+
+def test_a_new_folder_under_a_writable_one_is_writable_and_not_made(tmp_path):
+    storage.check_writable(f"{tmp_path}/new/deep")
+    assert _everything(tmp_path) == []
+
+
+def test_nothing_can_be_written_under_a_file(tmp_path):
+    _fill(tmp_path, "file")
+    uri = f"{tmp_path}/file/run"
+    assert _error(storage.check_writable, uri).startswith(f"{uri} cannot be written: ")
+
+
+def test_a_folder_without_permission_is_not_writable(open_folder, plain_user):
+    uri = f"{open_folder}/run"
+    message = f"{uri} cannot be written: no permission to write in {open_folder}."
+    assert _error(storage.check_writable, uri) == message
+
+
+def test_a_folder_inside_a_forbidden_one_is_not_writable(forbidden, plain_user):
+    uri = f"{forbidden}/run/deep"
+    assert _error(storage.check_writable, uri).startswith(f"{uri} cannot be written: ")
+
+
+# S3
+
+
+def test_what_is_written_to_s3_is_read(s3):
+    storage.write_bytes(f"{s3}/a/b.bin", b"\0one")
+    assert storage.read_bytes(f"{s3}/a/b.bin") == b"\0one"
+    storage.write_bytes(f"{s3}/a/b.bin", b"")
+    assert storage.read_bytes(f"{s3}/a/b.bin") == b""
+
+
+def test_a_large_object_is_whole(s3):
+    data = os.urandom(12_000_000)
+    storage.write_bytes(f"{s3}/large.bin", data)
+    assert storage.read_bytes(f"{s3}/large.bin") == data
+
+
+def test_an_s3_listing_tells_path_size_time_and_etag(s3):
+    storage.write_bytes(f"{s3}/a/b.png", b"12345")
+    (file,) = storage.list_files(s3)
+    assert (file.path, file.size_bytes) == (f"{s3}/a/b.png", 5)
+    assert file.etag == "827ccb0eea8a706c4c34a16891f84e7b"
+    assert file.modified.utcoffset() == datetime.now(UTC).utcoffset()
+    assert abs(file.modified.timestamp() - time.time()) < 600
+
+
+def test_an_s3_listing_keeps_to_its_prefix(s3):
+    for key in ("data/a.png", "data/sub/b.png", "database/c.png"):
+        storage.write_bytes(f"{s3}/{key}", b"x")
+    assert _listed(f"{s3}/data") == ["a.png", "sub/b.png"]
+    assert _listed(f"{s3}/nothing") == []
+
+
+def test_keys_with_odd_characters_are_listed_and_read(s3):
+    odd = ["a b.png", "röntgen.png", "a+b.png", "100%.png", "a&b=c?.png", "#1.png"]
+    for key in odd:
+        storage.write_bytes(f"{s3}/{key}", key.encode())
+    assert sorted(_listed(s3)) == sorted(odd)
+    assert {storage.read_bytes(f"{s3}/{key}").decode() for key in odd} == set(odd)
+
+
+def test_more_than_a_thousand_keys_are_listed(s3):
+    client = boto3.client("s3")
+    prefix = s3.removeprefix(f"s3://{BUCKET}/")
+    keys = [f"{number:04d}.png" for number in range(1005)]
+    for key in keys:
+        client.put_object(Bucket=BUCKET, Key=f"{prefix}/{key}", Body=b"")
+    client.close()
+    assert _listed(s3) == keys
+    assert storage.names(s3) == keys
+
+
+def test_s3_names_are_those_right_under_the_prefix(s3):
+    for key in ("b", "a", ".hidden", "folder/c"):
+        storage.write_bytes(f"{s3}/{key}", b"x")
+    assert storage.names(s3) == ["a", "b"]
+    assert storage.names(f"{s3}/nothing") == []
+
+
+def test_an_s3_key_exists_and_so_does_its_prefix(s3):
+    storage.write_bytes(f"{s3}/folder/a", b"x")
+    assert storage.exists(f"{s3}/folder/a")
+    assert storage.exists(f"{s3}/folder")
+    assert not storage.exists(f"{s3}/fold")
+    assert storage.is_file(f"{s3}/folder/a")
+    assert not storage.is_file(f"{s3}/folder")
+
+
+def test_an_s3_prefix_is_empty_until_a_key_is_under_it(s3):
+    assert storage.is_empty(s3)
+    storage.write_bytes(f"{s3}/a", b"")
+    assert not storage.is_empty(s3)
+
+
+def test_a_missing_s3_key_is_not_found(s3):
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(f"{s3}/gone")
+
+
+def test_deleting_one_s3_key_leaves_the_others(s3):
+    storage.write_bytes(f"{s3}/a", b"x")
+    storage.write_bytes(f"{s3}/b", b"x")
+    storage.delete(f"{s3}/a")
+    assert storage.names(s3) == ["b"]
+
+
+def test_deleting_an_s3_prefix_deletes_all_under_it_and_no_more(s3):
+    for key in ("run/a", "run/deep/b", "run2/c"):
+        storage.write_bytes(f"{s3}/{key}", b"x")
+    storage.delete(f"{s3}/run")
+    assert _listed(s3) == ["run2/c"]
+
+
+def test_checking_an_s3_prefix_leaves_nothing_there(s3):
+    storage.check_writable(f"{s3}/run/deep")
+    assert storage.is_empty(f"{s3}/run/deep")
+    assert _listed(s3) == []
+    storage.write_bytes(f"{s3}/run/deep/a", b"x")
+    assert _listed(s3) == ["run/deep/a"]
+
+
+# S3 that refuses: one clear line, soon
+
+
+@pytest.fixture
+def hurried():
+    """Fail a test that takes longer than a user would wait for an error."""
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < 8
+
+
+CALLS = {
+    "listed": (storage.list_files,),
+    "written": (storage.write_bytes, b"x"),
+    "checked": (storage.check_writable,),
+    "read": (storage.is_empty,),
+}
+
+
+def _refused(call, uri):
+    function, *more = CALLS[call]
+    message = _error(function, uri, *more)
+    assert message.startswith(uri)
+    assert ACCESS_KEY not in message
+    return message.partition(": ")[2]
+
+
+@pytest.mark.parametrize("call", ["listed", "written", "checked"])
+def test_a_missing_bucket_is_named(call, s3, hurried):
+    assert _refused(call, "s3://no-such-bucket/a") == "there is no such bucket."
+
+
+@pytest.mark.parametrize("call", ["listed", "written", "checked"])
+def test_a_wrong_secret_is_told(call, s3, s3_environment, hurried):
+    s3_environment(AWS_SECRET_ACCESS_KEY="not-the-secret")
+    assert _refused(call, f"{s3}/a") == "S3 refuses the secret key."
+
+
+@pytest.mark.parametrize("call", ["listed", "written", "checked"])
+def test_an_unknown_access_key_is_told(call, s3, s3_environment, hurried):
+    s3_environment(AWS_ACCESS_KEY_ID="unknown-key")
+    assert _refused(call, f"{s3}/a") == "S3 does not know this access key."
+
+
+def test_a_request_that_is_denied_without_a_body_is_told(s3, s3_environment, hurried):
+    s3_environment(AWS_SECRET_ACCESS_KEY="not-the-secret")
+    assert _refused("read", f"{s3}/a") == "S3 denies access with these credentials."
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_endpoint_where_nothing_listens_is_told(call, s3, s3_environment, hurried):
+    s3_environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}")
+    assert _refused(call, f"{s3}/a") == "the S3 endpoint does not answer."
+
+
+def test_missing_credentials_are_told(s3, s3_environment, hurried):
+    s3_environment(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)
+    assert _refused("listed", f"{s3}/a") == (
+        "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    )
+
+
+def test_an_unknown_profile_is_told(s3, s3_environment, hurried):
+    s3_environment(AWS_PROFILE="nobody")
+    assert _refused("listed", s3) == "The config profile (nobody) could not be found."
+
+
+def test_an_endpoint_that_is_no_url_is_told(s3, s3_environment, hurried):
+    s3_environment(AWS_ENDPOINT_URL="localhost:9000")
+    assert _refused("listed", s3) == "Invalid endpoint: localhost:9000."
+
+
+def test_a_bucket_name_that_cannot_be_is_told(s3, hurried):
+    assert "bucket name" in _refused("listed", "s3://two words/a")
