@@ -49,6 +49,11 @@ def num_gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
+def object_store_bytes() -> int:
+    """Memory for objects of the connected cluster, over all nodes."""
+    return int(ray.cluster_resources().get("object_store_memory", 0))
+
+
 def _init(address: str | None) -> None:
     _check_answers(address or os.environ.get("RAY_ADDRESS"))
     logging.getLogger("ray").setLevel(logging.ERROR)

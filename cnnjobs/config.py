@@ -60,16 +60,47 @@ class TrainConfig:
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 0.001
+    schedule: str = "constant"
+    clip_norm: float | None = None
+    class_weight: str | None = None
+    early_stopping: int | None = None
+    monitor: str = "val_loss"
+    keep: str = "last"
+    workers: int = 1
+    gpus_per_worker: int | None = None
+    mixed_precision: bool = False
+    jit: bool = False
+    cache: str = "auto"
+    max_failures: int = 2
     seed: int = 0
     address: str | None = None
+    resume: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         _check_at_least("epochs", self.epochs, 1)
         _check_at_least("batch_size", self.batch_size, 1)
+        _check_above_0("learning_rate", self.learning_rate)
+        _check_choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
+        if self.clip_norm is not None:
+            _check_above_0("clip_norm", self.clip_norm)
+        if self.class_weight is not None:
+            _check_choice("class_weight", self.class_weight, ("balanced",))
+        if self.early_stopping is not None:
+            _check_at_least("early_stopping", self.early_stopping, 1)
+        _check_choice("monitor", self.monitor, ("val_loss", "val_accuracy", "val_auroc"))
+        _check_choice("keep", self.keep, ("last", "best"))
+        _check_at_least("workers", self.workers, 1)
+        if self.gpus_per_worker not in (None, 0, 1):
+            raise ConfigError(
+                f"gpus_per_worker must be 0 or 1, got {self.gpus_per_worker}; for more GPUs "
+                "ask for more workers."
+            )
+        _check_choice("cache", self.cache, ("auto", "memory", "stream"))
+        _check_at_least("max_failures", self.max_failures, 0)
         _check_at_least("seed", self.seed, 0)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}.")
+        if self.resume and self.overwrite:
+            raise ConfigError("resume and overwrite cannot be given together; choose one.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +260,11 @@ def _a(kind: str) -> str:
 def _check_at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigError(f"{name} must be at least {least}, got {value}.")
+
+
+def _check_above_0(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{name} must be above 0, got {value}.")
 
 
 def _check_fraction(name: str, value: float) -> None:

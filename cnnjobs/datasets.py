@@ -2,17 +2,18 @@
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
 
 from cnnjobs import images, storage
-from cnnjobs.errors import ImageError
+from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.images import Preprocessing
 from cnnjobs.sources import read_image_bytes
 
@@ -91,10 +92,64 @@ class DecodedSet:
     def __len__(self) -> int:
         return len(self._places)
 
-    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The pixels of these rows, (len(rows), height, width, 1) uint8."""
-        places = (self._places[row] for row in rows)
-        return np.stack([self._pixels[number][offset] for number, offset in places])
+    def stream(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
+        """The pixels of each batch of rows, (rows, height, width, 1) uint8."""
+        for rows in batches:
+            places = (self._places[row] for row in rows)
+            yield np.stack([self._pixels[number][offset] for number, offset in places])
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The targets of these rows, (len(rows),)."""
+        return self.targets[rows]
+
+
+class StreamedSet:
+    """Images of one split that are read and decoded anew each pass, in the order of the pass.
+
+    For sets that memory does not hold. The manifest is shuffled, not the pixels, so that the
+    order is that of `DecodedSet`, over all rows; decoding goes ahead of the training step in
+    tasks of their own, for which cores must be free.
+    """
+
+    def __init__(
+        self, rows: pa.Table, split: str, targets: Mapping[str, int], preprocessing: Preprocessing
+    ) -> None:
+        """Take the rows of one split that could be read when they were indexed."""
+        in_split = pc.and_(pc.equal(rows["split"], split), pc.is_valid(rows["label"]))
+        wanted = rows.filter(in_split)
+        self._rows = wanted.filter(pc.is_null(wanted["error"])).combine_chunks()
+        self._preprocessing = preprocessing
+        self.num_failed = wanted.num_rows - self._rows.num_rows
+        self.targets = np.array(
+            [targets[label] for label in self._rows["label"].to_pylist()], np.int64
+        )
+
+    def __len__(self) -> int:
+        return int(self._rows.num_rows)
+
+    def stream(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
+        """The pixels of each batch of rows, (rows, height, width, 1) uint8.
+
+        Raises:
+            TrainingError: an image can no longer be read that could be when it was indexed.
+        """
+        blocks = decoded(
+            self._rows.take(np.concatenate(batches)),
+            self._preprocessing,
+            batch_size=len(batches[0]),
+            num_cpus=1,
+        ).iter_batches(batch_size=len(batches[0]), batch_format="pyarrow", prefetch_batches=2)
+        for block in blocks:
+            assert isinstance(block, pa.Table)
+            for path, error in zip(
+                *(block[name].to_pylist() for name in ("path", "error")), strict=True
+            ):
+                if error is not None:
+                    raise TrainingError(
+                        f"{path} could be read when it was indexed and now cannot ({error}); "
+                        "index again."
+                    )
+            yield pixels_of(block)
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The targets of these rows, (len(rows),)."""

@@ -1,4 +1,4 @@
-"""Decoded blocks to a trained bundle through Ray Train: what every job that trains shares."""
+"""Manifest rows to a trained bundle through Ray Train: what every job that trains shares."""
 
 import tempfile
 import threading
@@ -7,44 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.train
 from ray.util.queue import Empty, Queue
 
-from cnnjobs import bundle, cluster, datasets, metrics, models, runs
+from cnnjobs import cluster, datasets, models
 from cnnjobs.config import TrainConfig
 from cnnjobs.errors import TrainingError
-from cnnjobs.images import Preprocessing
 from cnnjobs.progress import Progress
+from cnnjobs.training.task import LabelledSource, Task
 from cnnjobs.words import TRAIN, VALIDATION
 
 #: Seconds between two reports of a step: more would only make the terminal flicker.
 _SECONDS_BETWEEN_REPORTS = 0.5
 
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """All that a worker must know to train one model.
-
-    Attributes:
-        config: model, epochs, batch size, learning rate, seed.
-        labels: the classes, in the order of the model's outputs if there are more than two.
-        positive: of two classes the one whose probability the model gives.
-        targets: number of each label.
-        preprocessing: how the blocks were decoded.
-        manifest_fingerprint: of the manifest the blocks are from.
-        bundle_uri: where rank 0 writes the bundle.
-    """
-
-    config: TrainConfig
-    labels: Sequence[str]
-    positive: str | None
-    targets: Mapping[str, int]
-    preprocessing: Preprocessing
-    manifest_fingerprint: str
-    bundle_uri: str
+#: Part of the object store that decoded images may fill; the rest is for what is in flight.
+_SHARE_OF_STORE = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,43 +34,51 @@ class Fitted:
     num_failed: int
 
 
-def fit(task: Task, blocks: Sequence["ray.ObjectRef[pa.Table]"], progress: Progress) -> Fitted:
-    """Train on the blocks of `datasets.decoded` and leave a bundle at `task.bundle_uri`.
+def fit(task: Task, progress: Progress) -> Fitted:
+    """Train and leave a bundle in `task.run_uri`; needs a connected Ray.
 
-    Needs a connected Ray, all of whose cores the worker takes.
+    A set that fits is decoded once into the object store, where all workers of a node share
+    it; a larger one is decoded anew in each epoch, ahead of the steps. A worker that dies is
+    started again and goes on from the last checkpoint, `max_failures` times.
 
     Raises:
-        TrainingError: a worker failed; its own error in one line.
+        TrainingError: the loss is no number, or workers failed too often; one line.
     """
+    blocks = decoded_once(task, progress) if fits_in_store(task) else None
+    num_workers, num_cpus = task.config.workers, cluster.num_cpus()
+    # a streamed set is decoded by tasks, which need a core beside the workers
+    for_workers = num_cpus if blocks is not None else max(num_cpus - 1, num_cpus / 2)
+    cpus = for_workers / num_workers
+    gpus = _gpus_per_worker(task.config)
+    scaling = ray.train.ScalingConfig(
+        num_workers=num_workers,
+        use_gpu=gpus > 0,
+        resources_per_worker={"CPU": int(cpus) if cpus >= 1 else cpus},
+    )
     progress("train", 0, None, "starting TensorFlow")
     told = Queue(actor_options={"num_cpus": 0})
     news: list[Mapping[str, Any]] = []
     stop = threading.Event()
     listener = threading.Thread(target=_listen, args=(told, stop, news, progress))
     listener.start()
-    scaling = ray.train.ScalingConfig(
-        num_workers=1,
-        use_gpu=cluster.num_gpus() > 0,
-        # a worker gets as many threads as cores are reserved for it
-        resources_per_worker={"CPU": cluster.num_cpus()},
-    )
-    settings = {"task": task, "blocks": list(blocks), "told": told}
+    settings = {"task": task, "blocks": blocks, "told": told, "threads": max(1, round(cpus))}
     try:
-        failure = ray.get(run_trainer.remote(settings, scaling))
+        failure = ray.get(run_trainer.remote(settings, scaling, task.config.max_failures))
     finally:
         stop.set()
         listener.join()
         told.shutdown()
-    if failure is not None:
-        raise TrainingError(failure)
-    return Fitted(
-        history=[item["epoch"] for item in news if "epoch" in item],
-        num_failed=sum(item["num_failed"] for item in news if "num_failed" in item),
-    )
+    failures = [item["failure"] for item in news if "failure" in item]
+    if failures or failure is not None:
+        raise TrainingError(failures[-1] if failures else str(failure))
+    (done,) = (item for item in news if "history" in item)
+    return Fitted(history=done["history"], num_failed=done["num_failed"])
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def run_trainer(settings: Mapping[str, Any], scaling: ray.train.ScalingConfig) -> str | None:
+def run_trainer(
+    settings: Mapping[str, Any], scaling: ray.train.ScalingConfig, max_failures: int
+) -> str | None:
     """Run Ray Train's workers to their end; returns why they failed, None if they did not.
 
     A task of its own because Ray's trainer imports TensorFlow: seconds in which the driver
@@ -99,13 +86,16 @@ def run_trainer(settings: Mapping[str, Any], scaling: ray.train.ScalingConfig) -
     """
     from ray.train.tensorflow import TensorflowTrainer
 
-    # nothing is kept here: the bundle goes to its own place
+    # nothing is kept here: checkpoints and bundle go to the run's own directory
     with tempfile.TemporaryDirectory() as folder:
         trainer = TensorflowTrainer(
             train_loop_per_worker,
             train_loop_config=dict(settings),
             scaling_config=scaling,
-            run_config=ray.train.RunConfig(storage_path=folder),
+            run_config=ray.train.RunConfig(
+                storage_path=folder,
+                failure_config=ray.train.FailureConfig(max_failures=max_failures),
+            ),
         )
         try:
             trainer.fit()
@@ -115,51 +105,82 @@ def run_trainer(settings: Mapping[str, Any], scaling: ray.train.ScalingConfig) -
 
 
 def train_loop_per_worker(settings: Mapping[str, Any]) -> None:
-    """What each Ray Train worker runs: build the model, train it, rank 0 writes the bundle."""
+    """What each Ray Train worker runs: join the others, build, train; rank 0 writes the bundle."""
     keras = models.import_keras()
+    import tensorflow as tf
+
+    from cnnjobs.training.model import train_model
     from cnnjobs.training.workers import join
 
+    tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
     workers = join()
-    from cnnjobs.training.loop import fit as fit_model
-
     task: Task = settings["task"]
     told: Queue = settings["told"]
-    config = task.config
-    keras.utils.set_random_seed(config.seed)
-    blocks = ray.get(settings["blocks"])
-    images = datasets.DecodedSet(blocks, TRAIN, task.targets)
-    validation = datasets.DecodedSet(blocks, VALIDATION, task.targets)
-    model = models.build(config.model, len(task.labels))
-    model.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss="binary_crossentropy" if task.positive else "sparse_categorical_crossentropy",
+    sets = open_sets(task, settings["blocks"])
+    is_first = workers.rank == 0
+    report = keras.callbacks.LambdaCallback(
+        # all workers alike, as Ray Train wants it
+        on_epoch_end=lambda epoch, logs: ray.train.report({**logs, "epoch": epoch + 1})
     )
-    steps = -(-len(images) // config.batch_size) * config.epochs
-    fit_model(
-        model,
-        images,
-        validation if len(validation) else None,
-        epochs=config.epochs,
-        global_batch_size=config.batch_size,
-        seed=config.seed,
-        callbacks=[_teller(told, steps)] if workers.rank == 0 else [],
-        workers=workers,
-    )
-    if workers.rank == 0:
-        told.put({"num_failed": images.num_failed + validation.num_failed})
-        bundle.write(
-            task.bundle_uri,
-            model,
-            architecture=config.model,
-            labels=task.labels,
-            positive=task.positive,
-            preprocessing=task.preprocessing,
-            images=pa.concat_tables(block.drop_columns([datasets.PIXELS]) for block in blocks),
-            manifest_fingerprint=task.manifest_fingerprint,
-            metrics=_measure(model, validation, task) if len(validation) else {},
-            versions=runs.package_versions(),
+    teller = [_teller(told, _num_steps(task, sets[0]))] if is_first else []
+    try:
+        history = train_model(task, *sets, workers=workers, callbacks=[report, *teller])
+    except TrainingError as error:
+        # all workers fail alike, and would again: an end, not a failure to start again after
+        if is_first:
+            told.put({"failure": str(error)})
+        return
+    if is_first:
+        told.put({"history": history, "num_failed": sum(part.num_failed for part in sets)})
+
+
+def fits_in_store(task: Task) -> bool:
+    """Whether the decoded set is to be kept in the object store."""
+    if task.config.cache != "auto":
+        return task.config.cache == "memory"
+    size = task.rows.num_rows * task.preprocessing.height * task.preprocessing.width
+    return size <= _SHARE_OF_STORE * cluster.object_store_bytes()
+
+
+def decoded_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]"]:
+    """All images as decoded blocks in the object store, in order."""
+    total = task.rows.num_rows
+    progress("decode", 0, total)
+    dataset = datasets.decoded(
+        task.rows,
+        task.preprocessing,
+        batch_size=task.config.batch_size,
+        num_cpus=cluster.num_cpus(),
+    ).materialize()
+    progress("decode", total, total)
+    return list(dataset.to_arrow_refs())
+
+
+def open_sets(
+    task: Task, blocks: Sequence["ray.ObjectRef[pa.Table]"] | None
+) -> tuple[LabelledSource, LabelledSource]:
+    """The training and the validation split, from blocks or, without any, streamed."""
+    if blocks is None:
+        train, validation = (
+            datasets.StreamedSet(task.rows, split, task.targets, task.preprocessing)
+            for split in (TRAIN, VALIDATION)
         )
-    ray.train.report({})
+        return train, validation
+    tables = ray.get(list(blocks))
+    return (
+        datasets.DecodedSet(tables, TRAIN, task.targets),
+        datasets.DecodedSet(tables, VALIDATION, task.targets),
+    )
+
+
+def _gpus_per_worker(config: TrainConfig) -> int:
+    if config.gpus_per_worker is not None:
+        return config.gpus_per_worker
+    return 1 if cluster.num_gpus() >= config.workers else 0
+
+
+def _num_steps(task: Task, images: LabelledSource) -> int:
+    return -(-len(images) // task.config.batch_size) * task.config.epochs
 
 
 def _listen(
@@ -197,7 +218,7 @@ def _teller(told: Queue, steps: int) -> Any:
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
             values = dict(logs or {})
-            told.put({"epoch": {"epoch": epoch + 1, **values}})
+            self.done = max(self.done, (epoch + 1) * self.params["steps"])
             shown = ("loss", "val_loss", "val_accuracy", "val_auroc")
             parts = (f"{name} {values[name]:.3f}" for name in shown if name in values)
             self.tell(f"epoch {epoch + 1}: {', '.join(parts)}")
@@ -206,26 +227,6 @@ def _teller(told: Queue, steps: int) -> Any:
             told.put({"step": self.done, "steps": steps, "note": note})
 
     return Teller()
-
-
-def _measure(model: Any, validation: datasets.DecodedSet, task: Task) -> dict[str, float | None]:
-    """Exact metrics on the validation split, at the threshold 0.5."""
-    size = task.config.batch_size
-    rows = np.arange(len(validation))
-    scores = np.concatenate(
-        [
-            model.predict_on_batch(validation.images(rows[start : start + size]))
-            for start in range(0, len(rows), size)
-        ]
-    )
-    name_of = {number: label for label, number in task.targets.items()}
-    labels = [name_of[int(number)] for number in validation.targets]
-    if task.positive is None:
-        return dict(metrics.multiclass(labels, scores, names=task.labels).values)
-    measured = metrics.binary(
-        labels, scores[:, 0], positive=name_of[1], negative=name_of[0], threshold=0.5
-    )
-    return dict(measured.values)
 
 
 def _reason(error: ray.train.TrainingFailedError) -> str:

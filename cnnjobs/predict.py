@@ -14,7 +14,7 @@ from cnnjobs import bundle as bundles
 from cnnjobs import cluster, manifest, runs, schema, scoring, sources, storage
 from cnnjobs.bundle import Bundle
 from cnnjobs.config import PredictConfig, as_dict
-from cnnjobs.errors import CnnjobsError, RunExistsError
+from cnnjobs.errors import CnnjobsError
 from cnnjobs.manifest import Manifest
 from cnnjobs.progress import Progress, silent
 from cnnjobs.runs import Run
@@ -83,10 +83,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
         rows=images.select(config.split),
         output=storage.normalize(config.output),
     )
-    record = runs.read_record(planned.output) if config.resume else None
-    if record is not None:
-        _check_same(planned, record)
-    else:
+    if _resumed(planned) is None:
         runs.check_free(planned.output, overwrite=config.overwrite, resumable=True)
     return planned
 
@@ -102,7 +99,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
         CnnjobsError: the parts do not hold every image once.
     """
     planned = plan(config, progress)
-    run = _resumed(planned) if config.resume else None
+    run = _resumed(planned)
     if run is not None and runs.is_finished(run.uri):
         before = _read_rows(run, storage.names(run.path("predictions")))
         return _summary(planned, run, before, already_finished=True)
@@ -183,22 +180,11 @@ def _check_complete(planned: PredictPlan, run: Run, parts: Iterable[str]) -> Non
 
 
 def _resumed(planned: PredictPlan) -> Run | None:
-    record = runs.read_record(planned.output)
-    return None if record is None else runs.reopen(planned.output, record)
-
-
-def _check_same(planned: PredictPlan, record: Mapping[str, Any]) -> None:
-    """Raise unless the run in the output was of the same images, model and settings."""
-    was = {key: record.get(key) for key in ("command", "manifest", "model")}
-    was |= {key: record["config"].get(key) for key in _RESULT_SETTINGS}
-    now = {"command": "predict", **_facts(planned)}
-    now |= {key: getattr(planned.config, key) for key in _RESULT_SETTINGS}
-    differences = [f"{key} was {was[key]}, is {now[key]}" for key in was if was[key] != now[key]]
-    if differences:
-        raise RunExistsError(
-            f"{planned.output} holds another run ({'; '.join(differences)}); resume with the "
-            "same, or choose another directory."
-        )
+    """The run to go on with, if that is asked for and there is one."""
+    if not planned.config.resume:
+        return None
+    settings = {key: getattr(planned.config, key) for key in _RESULT_SETTINGS}
+    return runs.find_same(planned.output, "predict", {**_facts(planned), **settings})
 
 
 def _facts(planned: PredictPlan) -> dict[str, Any]:

@@ -104,8 +104,32 @@ def start(uri: str, command: str, config: Mapping[str, Any]) -> Run:
     return Run(uri=uri, run_id=run_id, command=command, config=config, started=now)
 
 
-def reopen(uri: str, record: Mapping[str, Any]) -> Run:
-    """The unfinished (or finished) run that its record tells of, to go on with it."""
+def find_same(uri: str, command: str, same: Mapping[str, Any]) -> Run | None:
+    """The run that a directory holds, to go on with it (or see it done); None if there is none.
+
+    Args:
+        uri: the directory.
+        command: that the run must be of.
+        same: facts and settings that must not have changed since.
+
+    Raises:
+        RunExistsError: it is another run; the differences are named.
+    """
+    record = read_record(uri)
+    if record is None:
+        return None
+    known = {**record["config"], **record}
+    now = {"command": command, **same}
+    differences = [
+        f"{key} was {known.get(key)}, is {value}"
+        for key, value in now.items()
+        if known.get(key) != value
+    ]
+    if differences:
+        raise RunExistsError(
+            f"{uri} holds another run ({'; '.join(differences)}); resume with the same, or "
+            "choose another directory."
+        )
     return Run(
         uri=uri,
         run_id=record["run_id"],

@@ -10,13 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-import ray.train
 
 from cnnjobs import bundle as bundles
 from cnnjobs import (
     cluster,
-    datasets,
     fitting,
     manifest,
     models,
@@ -31,7 +28,15 @@ from cnnjobs.images import Preprocessing
 from cnnjobs.manifest import Manifest
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
+from cnnjobs.runs import Run
+from cnnjobs.training.task import Task
 from cnnjobs.words import TRAIN, VALIDATION
+
+#: Settings that say where and how often to try, not what comes out.
+_FREE_SETTINGS = (
+    "data", "output", "workers", "gpus_per_worker", "cache", "max_failures", "address", "resume",
+    "overwrite",
+)  # fmt: skip
 
 #: Names that say the absence of what is looked for: their opposite is the positive class.
 _NEGATIVE_NAMES = ("normal", "negative", "healthy", "control", "no_finding", "no-finding")
@@ -85,6 +90,7 @@ class TrainSummary:
     history: Sequence[Mapping[str, float]]
     seconds: float
     images_per_second: float
+    already_finished: bool = False
 
 
 def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
@@ -96,7 +102,8 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
     """
     architecture = models.find(config.model)
     output = storage.normalize(config.output)
-    runs.check_free(output, overwrite=config.overwrite)
+    if not (config.resume and runs.read_record(output)):
+        runs.check_free(output, overwrite=config.overwrite, resumable=True)
     images = sources.open_data(config.data, progress=progress)
     in_use = pc.and_(
         pc.is_in(images.table["split"], pa.array([TRAIN, VALIDATION])),
@@ -106,6 +113,7 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
     counts = Counter(zip(rows["split"].to_pylist(), rows["label"].to_pylist(), strict=True))
     labels = images.labels
     _check_classes(config, labels, counts)
+    _check_monitor(config, rows)
     positive = _positive(config, labels) if len(labels) == 2 else None
     targets = {label: number for number, label in enumerate(labels)}
     if positive is not None:
@@ -137,22 +145,27 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     preprocessing = Preprocessing(
         height=planned.architecture.height, width=planned.architecture.width
     )
-    run = runs.start(planned.output, "train", as_dict(config))
     facts = {"manifest": planned.manifest.fingerprint}
+    run = _resumed(planned, facts)
+    if run is not None and runs.is_finished(run.uri):
+        record = runs.read_record(run.uri) or {}
+        return TrainSummary(**{**record["summary"], "already_finished": True})
+    if run is None:
+        run = runs.start(planned.output, "train", as_dict(config))
     began = time.monotonic()
     with run.failing_recorded(**facts), cluster.connected(config.address):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
         fitted = fitting.fit(
-            fitting.Task(
+            Task(
                 config=config,
                 labels=planned.labels,
                 positive=planned.positive,
                 targets=planned.targets,
                 preprocessing=preprocessing,
                 manifest_fingerprint=planned.manifest.fingerprint,
-                bundle_uri=run.path("bundle"),
+                run_uri=run.uri,
+                rows=planned.rows,
             ),
-            _decode(planned, preprocessing, progress),
             progress,
         )
         bundle = bundles.read(run.path("bundle"))
@@ -195,6 +208,25 @@ def _check_classes(
             )
 
 
+def _check_monitor(config: TrainConfig, rows: pa.Table) -> None:
+    watches = config.early_stopping or config.keep == "best" or config.schedule == "plateau"
+    if watches and VALIDATION not in rows["split"].to_pylist():
+        raise InputError(
+            f"{config.monitor} needs validation images, {config.data} has none; index with "
+            "--validation above 0."
+        )
+
+
+def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
+    """The run to go on with, if that is asked for and there is one."""
+    if not planned.config.resume:
+        return None
+    settings = {
+        key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
+    }
+    return runs.find_same(planned.output, "train", {**facts, **settings})
+
+
 def _positive(config: TrainConfig, labels: Sequence[str]) -> str:
     """The class whose probability the model gives: as named, or the opposite of a `normal`."""
     if config.positive is not None:
@@ -209,21 +241,6 @@ def _positive(config: TrainConfig, labels: Sequence[str]) -> str:
             f"which class is looked for, {' or '.join(labels)}? Name it with --positive."
         )
     return rest[0]
-
-
-def _decode(
-    planned: TrainPlan, preprocessing: Preprocessing, progress: Progress
-) -> list["ray.ObjectRef[pa.Table]"]:
-    """All images of the plan as decoded blocks in the object store, in order."""
-    progress("decode", 0, planned.rows.num_rows)
-    dataset = datasets.decoded(
-        planned.rows,
-        preprocessing,
-        batch_size=planned.config.batch_size,
-        num_cpus=cluster.num_cpus(),
-    ).materialize()
-    progress("decode", planned.rows.num_rows, planned.rows.num_rows)
-    return list(dataset.to_arrow_refs())
 
 
 def _csv(history: Sequence[Mapping[str, float]]) -> str:

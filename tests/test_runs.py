@@ -179,7 +179,7 @@ def test_a_reopened_run_goes_on_under_its_id_and_from_its_start(tmp_path):
     first = runs.start(str(tmp_path / "run"), "predict", CONFIG)
     with pytest.raises(ValueError, match="stopped"), first.failing_recorded():
         raise ValueError("stopped")
-    again = runs.reopen(first.uri, runs.read_record(first.uri))
+    again = runs.find_same(first.uri, "predict", CONFIG)
     assert (again.run_id, again.command, again.config) == (first.run_id, "predict", CONFIG)
     assert again.started == first.started.replace(microsecond=0)
     again.finish()

@@ -156,8 +156,49 @@ def train(
     learning_rate: Annotated[float, Option(help="Of the Adam optimizer.")] = (
         TrainConfig.learning_rate
     ),
+    schedule: Annotated[
+        str,
+        Option(help="Of the learning rate: constant, cosine, or plateau (halved when stuck)."),
+    ] = TrainConfig.schedule,
+    clip_norm: Annotated[
+        float | None, Option(help="Largest norm of all gradients together.")
+    ] = TrainConfig.clip_norm,
+    class_weight: Annotated[
+        str | None, Option(help="`balanced`: every class weighs the same.")
+    ] = TrainConfig.class_weight,
+    early_stopping: Annotated[
+        int | None, Option(metavar="EPOCHS", help="Stop after so many without a better --monitor.")
+    ] = TrainConfig.early_stopping,
+    monitor: Annotated[
+        str, Option(help="val_loss, val_accuracy or val_auroc.")
+    ] = TrainConfig.monitor,
+    keep: Annotated[
+        str, Option(help="The epoch that becomes the bundle: last, or best by --monitor.")
+    ] = TrainConfig.keep,
+    workers: Annotated[
+        int, Option(help="Processes that train together; the result is the same.")
+    ] = TrainConfig.workers,
+    gpus_per_worker: Annotated[
+        int | None, Option(help="0 or 1. Default: 1 where there are enough GPUs.")
+    ] = TrainConfig.gpus_per_worker,
+    mixed_precision: Annotated[
+        bool, Option("--mixed-precision", help="16-bit arithmetic: float16 on GPU, else bfloat16.")
+    ] = TrainConfig.mixed_precision,
+    jit: Annotated[
+        bool, Option("--jit", help="Compile the step with XLA (slower on CPU).")
+    ] = TrainConfig.jit,
+    cache: Annotated[
+        str,
+        Option(help="Decoded images: memory (once), stream (anew each epoch), or auto (by size)."),
+    ] = TrainConfig.cache,
+    max_failures: Annotated[
+        int, Option(help="Times that lost workers are started again.")
+    ] = TrainConfig.max_failures,
     seed: Seed = TrainConfig.seed,
     address: Address = TrainConfig.address,
+    resume: Annotated[
+        bool, Option("--resume", help="Go on with the run that the output holds.")
+    ] = TrainConfig.resume,
     overwrite: Overwrite = TrainConfig.overwrite,
     config: ConfigFile = None,
     dry_run: DryRun = False,

@@ -66,6 +66,8 @@ def index_text(summary: "IndexSummary") -> str:
 
 def train_text(summary: "TrainSummary") -> str:
     """How the training went and what it left."""
+    if summary.already_finished:
+        return f"nothing to do: the run in {summary.output} is finished."
     shown = ["epoch", "loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc"]
     columns = [name for name in shown if name in summary.history[0]]
     rows = [

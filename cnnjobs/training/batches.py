@@ -1,7 +1,7 @@
 """Batches of a data set, made ahead of the step that takes them."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
@@ -20,8 +20,12 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Return the number of rows."""
 
-    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the images of `rows`: (n, height, width, 1) uint8. Called in a thread."""
+    def stream(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images of each batch of rows: (n, height, width, 1) uint8.
+
+        Called once a pass, and run in a thread: a source that must read and decode knows from
+        the start what will be asked for.
+        """
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class numbers of `rows`: (n,) int64."""
@@ -39,8 +43,9 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.all_labels)
 
-    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return self.all_images[rows]
+    def stream(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
+        for rows in batches:
+            yield self.all_images[rows]
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         return self.all_labels[rows]
@@ -59,15 +64,16 @@ class Batch(NamedTuple):
 
 
 def batches(
-    source: Source, shares: Iterable[Share], class_weights: dict[int, float] | None = None
+    source: Source, shares: Sequence[Share], class_weights: dict[int, float] | None = None
 ) -> Iterator[Batch]:
     """Yield the batch of every share."""
     weight_of = class_weights or {}
-    for share in shares:
+    images = source.stream([share.rows for share in shares])
+    for share, pixels in zip(shares, images, strict=True):
         labels = source.labels(share.rows)
         weights = np.array([weight_of.get(int(label), 1.0) for label in labels], np.float32)
         weights[share.num_real :] = 0.0
-        yield Batch(source.images(share.rows), labels, weights, share)
+        yield Batch(pixels, labels, weights, share)
 
 
 def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:

@@ -163,11 +163,13 @@ class _Passes:
         class_weights: dict[int, float] | None = None,
     ) -> Iterator[tuple[list[Any], Share]]:
         """Yield (images, labels, weights) as tensors, made ahead, with the share they are of."""
-        own_shares = shares(
-            order,
-            global_batch_size=self._global_batch_size,
-            rank=self._workers.rank,
-            num_workers=self._workers.num_workers,
+        own_shares = list(
+            shares(
+                order,
+                global_batch_size=self._global_batch_size,
+                rank=self._workers.rank,
+                num_workers=self._workers.num_workers,
+            )
         )
         return ahead(
             ([tf.convert_to_tensor(array) for array in batch[:3]], batch.share)

@@ -62,6 +62,17 @@ class Workers:
         (votes,) = self.sum_now([np.float32(flag)])
         return bool(votes > 0)
 
+    def text_from_first(self, text: str) -> str:
+        """Return rank 0's text on every worker; the others' own does not matter."""
+        if self._strategy is None:
+            return text
+        own = np.frombuffer(text.encode(), np.uint8) if self.rank == 0 else np.zeros(0, np.uint8)
+        (length,) = self.sum_now([np.float32(len(own))])
+        padded = np.zeros(int(length), np.float32)
+        padded[: len(own)] = own
+        (sent,) = self.sum_now([padded])
+        return np.asarray(sent).astype(np.uint8).tobytes().decode()
+
     def copy_from_first(self, variables: Sequence[Any]) -> None:
         """Give the Keras `variables` of every worker the values of rank 0, bit for bit."""
         if self._strategy is None:

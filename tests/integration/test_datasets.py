@@ -87,7 +87,8 @@ def test_a_decoded_set_holds_the_sound_images_of_a_split(archive: Path) -> None:
     assert len(train) == len(wanted)
     assert train.num_failed == 0
     some = np.array([5, 0, 5])
-    for image, target, row in zip(train.images(some), train.labels(some), some, strict=True):
+    (pixels,) = train.stream([some])
+    for image, target, row in zip(pixels, train.labels(some), some, strict=True):
         alone = images.decode(Path(wanted[row]["path"]).read_bytes(), SMALL)
         np.testing.assert_array_equal(image, alone.pixels)
         assert target == (wanted[row]["label"] == "opacity")

@@ -210,7 +210,7 @@ def test_nothing_is_traced_again_after_the_first_epoch() -> None:
 
 def test_an_error_in_the_source_comes_through() -> None:
     class Broken(type(rows())):  # type: ignore[misc]
-        def images(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        def stream(self, batches: Any) -> Any:
             raise OSError("the disk is gone")
 
     train = rows()

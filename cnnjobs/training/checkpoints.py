@@ -1,0 +1,147 @@
+"""Checkpoints: all that a training needs to go on as if it had not been stopped.
+
+One `.npz` file (arrays only, no pickle) holds weights, optimizer state and, as JSON, the number
+of epochs done, the history and what the callbacks remember. Order and dropout need no state:
+they depend on the seed and the epoch alone.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from cnnjobs import storage
+from cnnjobs.errors import TrainingError
+
+LAST, BEST = "last.npz", "best.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a training stands: epochs done, their history, what each callback remembers."""
+
+    epochs_done: int = 0
+    history: Sequence[dict[str, float]] = ()
+    stopped: bool = False
+    best: float | None = None
+    callbacks: Sequence[dict[str, Any]] = ()
+
+
+class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes `last.npz` after each epoch and `best.npz` when the monitored value is the best.
+
+    Must stand behind the callbacks whose memory it keeps; on every worker, so that all
+    remember the same; only `writes=True` (rank 0) writes.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        monitor: str,
+        remembered: Sequence[Any],
+        start: Progress,
+        writes: bool,
+    ) -> None:
+        super().__init__()
+        self._folder = folder
+        self._monitor = monitor
+        self._sign = 1 if monitor.endswith("loss") else -1
+        self._remembered = remembered
+        self._start = start
+        self._writes = writes
+        self._best = start.best
+        self.history = list(start.history)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Give the callbacks their memory back; they have just forgotten all."""
+        for callback, memory in zip(self._remembered, self._start.callbacks, strict=False):
+            vars(callback).update(memory)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch + 1, **values})
+        value = values.get(self._monitor)
+        is_best = value is not None and (
+            self._best is None or self._sign * value < self._sign * self._best
+        )
+        if is_best:
+            self._best = value
+        if not self._writes:
+            return
+        if is_best:
+            storage.write_bytes(
+                storage.join(self._folder, BEST), _packed(self.model.get_weights(), {})
+            )
+        state = {
+            "epochs_done": epoch + 1,
+            "history": self.history,
+            "stopped": bool(self.model.stop_training),
+            "best": self._best,
+            "callbacks": [_memory(callback) for callback in self._remembered],
+        }
+        arrays = [np.asarray(value) for value in _state_values(self.model)]
+        storage.write_bytes(storage.join(self._folder, LAST), _packed(arrays, state))
+
+
+def restore(folder: str, model: Any) -> Progress:
+    """Set weights and optimizer to those of `last.npz`; the beginning if there is none.
+
+    Raises:
+        TrainingError: the checkpoint is damaged or of another model.
+    """
+    try:
+        data = storage.read_bytes(storage.join(folder, LAST))
+    except FileNotFoundError:
+        return Progress()
+    variables = _state_variables(model)
+    arrays, state = _unpacked(data, folder)
+    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
+        raise TrainingError(f"{folder}/{LAST} is of another model; train without --resume.")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return Progress(**state)
+
+
+def best_weights(folder: str) -> list[Any]:
+    """The weights of the best epoch so far."""
+    return _unpacked(storage.read_bytes(storage.join(folder, BEST)), folder)[0]
+
+
+def _state_variables(model: Any) -> list[Any]:
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [*model.weights, *model.optimizer.variables]
+
+
+def _state_values(model: Any) -> list[Any]:
+    return [variable.numpy() for variable in _state_variables(model)]
+
+
+def _memory(callback: Any) -> dict[str, Any]:
+    """The numbers that a callback keeps from epoch to epoch."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in vars(callback).items()
+        if isinstance(value, int | float | np.generic) or (name == "best" and value is None)
+    }
+
+
+def _packed(arrays: Sequence[Any], state: dict[str, Any]) -> bytes:
+    named = {f"array_{place:04d}": array for place, array in enumerate(arrays)}
+    buffer = io.BytesIO()
+    np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **named)
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes, folder: str) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            state = json.loads(file["state"].tobytes())
+            return [file[name] for name in sorted(file.files) if name != "state"], state
+    except (ValueError, KeyError, OSError) as error:
+        raise TrainingError(f"{folder} holds a damaged checkpoint; train again.") from error

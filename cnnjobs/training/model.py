@@ -1,0 +1,177 @@
+"""One model from its first step, or its last checkpoint, to its bundle; nothing of Ray."""
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnnjobs import bundle, metrics, models, runs, storage
+from cnnjobs.config import TrainConfig
+from cnnjobs.training import checkpoints, loop
+from cnnjobs.training.task import LabelledSource, Task
+from cnnjobs.training.workers import Workers
+
+
+def train_model(
+    task: Task,
+    images: LabelledSource,
+    validation: LabelledSource,
+    *,
+    workers: Workers | None = None,
+    callbacks: Sequence[Any] = (),
+) -> Sequence[Mapping[str, float]]:
+    """Train one model from its last checkpoint, or the beginning; returns the whole history.
+
+    Knows nothing of Ray. On rank 0 it leaves checkpoints, TensorBoard files and the bundle.
+
+    Args:
+        task: what to train.
+        images: the training split.
+        validation: the validation split; may be empty.
+        workers: those that train together; None is one process alone.
+        callbacks: further Keras callbacks.
+    """
+    workers = workers or Workers()
+    config = task.config
+    keras.utils.set_random_seed(config.seed)
+    keras.mixed_precision.set_global_policy(_policy(config))
+    model = models.build(config.model, len(task.labels))
+    steps = -(-len(images) // config.batch_size) * config.epochs
+    model.compile(
+        optimizer=_optimizer(config, steps),
+        loss="binary_crossentropy" if task.positive else "sparse_categorical_crossentropy",
+        jit_compile=config.jit,
+    )
+    folder = storage.join(task.run_uri, "checkpoints")
+    start = checkpoints.restore(folder, model) if workers.rank == 0 else checkpoints.Progress()
+    start = checkpoints.Progress(
+        **json.loads(workers.text_from_first(json.dumps(dataclasses.asdict(start))))
+    )
+    remembered = _remembered(config)
+    keeper = checkpoints.Checkpointer(
+        folder,
+        monitor=config.monitor,
+        remembered=remembered,
+        start=start,
+        writes=workers.rank == 0,
+    )
+    with _tensorboard(task, writes=workers.rank == 0) as tensorboard:
+        if not start.stopped:
+            loop.fit(
+                model,
+                images,
+                validation if len(validation) else None,
+                epochs=config.epochs,
+                initial_epoch=start.epochs_done,
+                global_batch_size=config.batch_size,
+                seed=config.seed,
+                callbacks=[*remembered, *tensorboard, keeper, *callbacks],
+                class_weights=_class_weights(config, images.targets),
+                workers=workers,
+            )
+    if workers.rank == 0:
+        if config.keep == "best":
+            model.set_weights(checkpoints.best_weights(folder))
+        _write_bundle(task, model, validation, keeper.history)
+    return keeper.history
+
+
+def _policy(config: TrainConfig) -> str:
+    if not config.mixed_precision:
+        return "float32"
+    # bfloat16 has float32's range: no loss scaling, and CPUs know it
+    return "mixed_float16" if tf.config.list_logical_devices("GPU") else "mixed_bfloat16"
+
+
+def _optimizer(config: TrainConfig, steps: int) -> Any:
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
+    if keras.mixed_precision.global_policy().name == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _remembered(config: TrainConfig) -> list[Any]:
+    """The callbacks that change the training, on every worker alike."""
+    mode = "min" if config.monitor.endswith("loss") else "max"
+    callbacks = []
+    if config.schedule == "plateau":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(config.monitor, mode=mode, factor=0.5, patience=3)
+        )
+    if config.early_stopping is not None:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(config.monitor, mode=mode, patience=config.early_stopping)
+        )
+    return callbacks
+
+
+def _class_weights(config: TrainConfig, targets: Any) -> dict[int, float] | None:
+    """Weights that give every class the same sum, and all rows together their number."""
+    if config.class_weight is None:
+        return None
+    numbers, counts = np.unique(targets, return_counts=True)
+    weights = len(targets) / (len(numbers) * counts)
+    return dict(zip(numbers.tolist(), weights.tolist(), strict=True))
+
+
+@contextlib.contextmanager
+def _tensorboard(task: Task, *, writes: bool) -> Iterator[list[Any]]:
+    """TensorBoard's callback, on rank 0; its files end in the run's directory, also on S3."""
+    if not writes:
+        yield []
+        return
+    target = storage.join(task.run_uri, "tensorboard")
+    with tempfile.TemporaryDirectory() as folder:
+        local = folder if storage.is_s3(target) else target
+        yield [keras.callbacks.TensorBoard(local, write_graph=False)]
+        if local != target:
+            for file in storage.list_files(local):
+                name = storage.relative(file.path, local)
+                storage.write_bytes(storage.join(target, name), storage.read_bytes(file.path))
+
+
+def _write_bundle(
+    task: Task, model: Any, validation: LabelledSource, history: Sequence[Mapping[str, float]]
+) -> None:
+    # scored in float32 wherever it was trained
+    keras.mixed_precision.set_global_policy("float32")
+    bare = models.build(task.config.model, len(task.labels))
+    bare.set_weights(model.get_weights())
+    bundle.write(
+        storage.join(task.run_uri, "bundle"),
+        bare,
+        architecture=task.config.model,
+        labels=task.labels,
+        positive=task.positive,
+        preprocessing=task.preprocessing,
+        images=task.rows,
+        manifest_fingerprint=task.manifest_fingerprint,
+        metrics=_measure(bare, validation, task) if len(validation) else {},
+        versions=runs.package_versions(),
+    )
+
+
+def _measure(model: Any, validation: LabelledSource, task: Task) -> dict[str, float | None]:
+    """Exact metrics on the validation split, at the threshold 0.5."""
+    rows, size = np.arange(len(validation)), task.config.batch_size
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    scores = np.concatenate(
+        [model.predict_on_batch(images) for images in validation.stream(batches)]
+    )
+    name_of = {number: label for label, number in task.targets.items()}
+    labels = [name_of[int(number)] for number in validation.targets]
+    if task.positive is None:
+        return dict(metrics.multiclass(labels, scores, names=task.labels).values)
+    measured = metrics.binary(
+        labels, scores[:, 0], positive=name_of[1], negative=name_of[0], threshold=0.5
+    )
+    return dict(measured.values)

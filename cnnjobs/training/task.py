@@ -1,0 +1,45 @@
+"""What is to be trained: light enough for the driver, which never imports TensorFlow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cnnjobs.config import TrainConfig
+from cnnjobs.images import Preprocessing
+from cnnjobs.training.batches import Source
+
+
+class LabelledSource(Source, Protocol):
+    """A source that knows all its classes at once, and what it had to leave out."""
+
+    targets: NDArray[np.int64]
+    num_failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a worker must know to train one model.
+
+    Attributes:
+        config: model, epochs, batch size, learning rate, seed and the like.
+        labels: the classes, in the order of the model's outputs if there are more than two.
+        positive: of two classes the one whose probability the model gives.
+        targets: number of each label.
+        preprocessing: how pixels are made of files.
+        manifest_fingerprint: of the manifest the rows are from.
+        run_uri: where rank 0 writes `bundle`, `checkpoints` and `tensorboard`.
+        rows: of the manifest, in splits train and validation.
+    """
+
+    config: TrainConfig
+    labels: Sequence[str]
+    positive: str | None
+    targets: Mapping[str, int]
+    preprocessing: Preprocessing
+    manifest_fingerprint: str
+    run_uri: str
+    rows: pa.Table
