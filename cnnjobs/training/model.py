@@ -78,7 +78,7 @@ def train_model(
     if workers.rank == 0:
         if config.keep == "best":
             model.set_weights(checkpoints.best_weights(folder))
-        _write_bundle(task, model, validation, keeper.history)
+        _write_bundle(task, model, validation)
     return keeper.history
 
 
@@ -139,9 +139,7 @@ def _tensorboard(task: Task, *, writes: bool) -> Iterator[list[Any]]:
                 storage.write_bytes(storage.join(target, name), storage.read_bytes(file.path))
 
 
-def _write_bundle(
-    task: Task, model: Any, validation: LabelledSource, history: Sequence[Mapping[str, float]]
-) -> None:
+def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
     # scored in float32 wherever it was trained
     keras.mixed_precision.set_global_policy("float32")
     bare = models.build(task.config.model, len(task.labels))
