@@ -5,12 +5,15 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs.errors import InputError
+from cnnjobs.errors import CnnjobsError, InputError
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -37,6 +40,20 @@ def connected(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def call(function: Callable[..., T], *args: Any) -> T:
+    """What `function(*args)` gives in a worker process: for what imports TensorFlow.
+
+    The package's own errors come through as themselves.
+    """
+    try:
+        result: T = ray.get(ray.remote(num_cpus=0, max_retries=0)(function).remote(*args))
+    except RayTaskError as error:
+        if isinstance(error.cause, CnnjobsError):
+            raise error.cause from None
+        raise
+    return result
 
 
 def num_cpus() -> int:

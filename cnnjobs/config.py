@@ -56,6 +56,8 @@ class TrainConfig:
     data: str
     output: str
     model: str = "covid"
+    weights: str | None = None
+    augment: bool = False
     positive: str | None = None
     epochs: int = 10
     batch_size: int = 32
@@ -96,6 +98,8 @@ class TrainConfig:
                 f"gpus_per_worker must be 0 or 1, got {self.gpus_per_worker}; for more GPUs "
                 "ask for more workers."
             )
+        if self.augment and self.jit:
+            raise ConfigError("augment and jit cannot be given together: XLA cannot rotate images.")
         _check_choice("cache", self.cache, ("auto", "memory", "stream"))
         _check_at_least("max_failures", self.max_failures, 0)
         _check_at_least("seed", self.seed, 0)

@@ -23,6 +23,12 @@ PIXELS = "pixels"
 #: Batches a block holds at most: 128 images of 256 x 256 are 8 MB.
 _BATCHES_PER_BLOCK = 4
 
+#: Small images stand in blocks of up to so many bytes and rows: Ray takes about 25 ms a block,
+#: which at 128 digits was half the time (3,600 to 4,000 images/s on 2 cores; 6,400 to 6,800
+#: at 512).
+_SMALL_BLOCK_BYTES = 4 << 20
+_SMALL_BLOCK_ROWS = 512
+
 
 def decoded(
     rows: pa.Table, preprocessing: Preprocessing, *, batch_size: int, num_cpus: int
@@ -44,7 +50,9 @@ def decoded(
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     batches = -(-rows.num_rows // batch_size)
-    per_block = batch_size * max(1, min(_BATCHES_PER_BLOCK, batches // (4 * num_cpus)))
+    small = _SMALL_BLOCK_BYTES // (preprocessing.height * preprocessing.width)
+    largest = max(_BATCHES_PER_BLOCK, min(_SMALL_BLOCK_ROWS, small) // batch_size)
+    per_block = batch_size * max(1, min(largest, batches // (4 * num_cpus)))
     blocks = [
         rows.slice(start, per_block).combine_chunks()
         for start in range(0, rows.num_rows, per_block)

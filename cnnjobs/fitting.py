@@ -14,7 +14,7 @@ from ray.util.queue import Empty, Queue
 
 from cnnjobs import cluster, datasets, models
 from cnnjobs.config import TrainConfig
-from cnnjobs.errors import TrainingError
+from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.progress import Progress
 from cnnjobs.training.task import LabelledSource, Task
 from cnnjobs.words import TRAIN, VALIDATION
@@ -125,7 +125,7 @@ def train_loop_per_worker(settings: Mapping[str, Any]) -> None:
     teller = [_teller(told, _num_steps(task, sets[0]))] if is_first else []
     try:
         history = train_model(task, *sets, workers=workers, callbacks=[report, *teller])
-    except TrainingError as error:
+    except CnnjobsError as error:
         # all workers fail alike, and would again: an end, not a failure to start again after
         if is_first:
             told.put({"failure": str(error)})

@@ -64,7 +64,7 @@ class TrainPlan:
         """What `--dry-run` tells."""
         return {
             "model": self.architecture.name,
-            "parameters": self.architecture.num_parameters,
+            "parameters": self.architecture.num_parameters or None,
             "labels": list(self.labels),
             "positive": self.positive,
             "images": dict(self.num_images),
@@ -142,9 +142,6 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         TrainingError: the loss is no longer a number, or no image could be decoded.
     """
     planned = plan(config, progress)
-    preprocessing = Preprocessing(
-        height=planned.architecture.height, width=planned.architecture.width
-    )
     facts = {"manifest": planned.manifest.fingerprint}
     run = _resumed(planned, facts)
     if run is not None and runs.is_finished(run.uri):
@@ -155,13 +152,18 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     began = time.monotonic()
     with run.failing_recorded(**facts), cluster.connected(config.address):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
+        model, architecture = models.portable(config.model), planned.architecture
+        if not architecture.is_described:
+            architecture = cluster.call(models.describe, model, len(planned.labels))
         fitted = fitting.fit(
             Task(
                 config=config,
+                model=model,
+                architecture=architecture.name,
                 labels=planned.labels,
                 positive=planned.positive,
                 targets=planned.targets,
-                preprocessing=preprocessing,
+                preprocessing=Preprocessing(height=architecture.height, width=architecture.width),
                 manifest_fingerprint=planned.manifest.fingerprint,
                 run_uri=run.uri,
                 rows=planned.rows,

@@ -333,7 +333,11 @@ def test_models_are_a_table_with_their_sizes(capsys):
     assert header.split() == ["model", "input", "parameters", "classes", "layers"]
     assert [row.split()[:4] for row in rows] == [
         ["covid", "256x256x1", "14,838,529", "2"],
+        ["covid-gap", "256x256x1", "109,313", "2"],
         ["digits", "28x28x1", "225,034", "10"],
+        ["mobilenetv3small", "224x224x1", "939,697", "2"],
+        ["efficientnetv2b0", "224x224x1", "5,920,593", "2"],
+        ["densenet121", "224x224x1", "7,038,529", "2"],
     ]
 
 
@@ -349,6 +353,7 @@ def test_models_as_json_are_by_name_and_whole(capsys):
         "width": 256,
         "num_labels": 2,
         "num_parameters": 14_838_529,
+        "takes_weights": False,
     }
 
 

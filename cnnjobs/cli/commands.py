@@ -141,8 +141,15 @@ def train(
     data: Data = None,
     output: Output = None,
     model: Annotated[
-        str, Option(help="Architecture; `cnnjobs models` lists them.")
+        str,
+        Option(help="Architecture (`cnnjobs models` lists them), or file.py:function of your own."),
     ] = TrainConfig.model,
+    weights: Annotated[
+        str | None, Option(help="Of a backbone: a .weights.h5 file, or imagenet.")
+    ] = TrainConfig.weights,
+    augment: Annotated[
+        bool, Option("--augment", help="Small rotations, shifts and contrasts; never a flip.")
+    ] = TrainConfig.augment,
     positive: Annotated[
         str | None,
         Option(help="The class that is looked for. Default: the opposite of a class `normal`."),

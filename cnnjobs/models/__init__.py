@@ -1,11 +1,14 @@
 """The architectures by name, and the one place that brings Keras in."""
 
+import dataclasses
 import difflib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnnjobs.errors import InputError
+from cnnjobs.models.own import OwnModel as OwnModel
+from cnnjobs.models.own import is_own, read
 
 if TYPE_CHECKING:
     import keras
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 class Architecture:
     """What is known of an architecture before Keras is imported to build it.
 
-    `num_parameters` holds for `num_labels` classes, the task it was drawn for.
+    `num_parameters` holds for `num_labels` classes, the task it was drawn for. Of a user's own
+    model the numbers are 0 until `describe` has built it.
     """
 
     name: str
@@ -24,6 +28,12 @@ class Architecture:
     width: int
     num_labels: int
     num_parameters: int
+    takes_weights: bool = False
+
+    @property
+    def is_described(self) -> bool:
+        """Whether the numbers are known; if not, `describe` finds them."""
+        return self.num_parameters > 0
 
 
 ARCHITECTURES = {
@@ -38,6 +48,14 @@ ARCHITECTURES = {
             num_parameters=14_838_529,
         ),
         Architecture(
+            name="covid-gap",
+            summary="as covid, with global average pooling before Dense 128",
+            height=256,
+            width=256,
+            num_labels=2,
+            num_parameters=109_313,
+        ),
+        Architecture(
             name="digits",
             summary="Conv 32-64, each with max-pooling, Dense 128, softmax",
             height=28,
@@ -45,35 +63,108 @@ ARCHITECTURES = {
             num_labels=10,
             num_parameters=225_034,
         ),
+        Architecture(
+            name="mobilenetv3small",
+            summary="MobileNetV3-Small, average pooling, dropout, sigmoid",
+            height=224,
+            width=224,
+            num_labels=2,
+            num_parameters=939_697,
+            takes_weights=True,
+        ),
+        Architecture(
+            name="efficientnetv2b0",
+            summary="EfficientNetV2-B0, average pooling, dropout, sigmoid",
+            height=224,
+            width=224,
+            num_labels=2,
+            num_parameters=5_920_593,
+            takes_weights=True,
+        ),
+        Architecture(
+            name="densenet121",
+            summary="DenseNet-121, average pooling, dropout, sigmoid",
+            height=224,
+            width=224,
+            num_labels=2,
+            num_parameters=7_038_529,
+            takes_weights=True,
+        ),
     )
 }
 
 
 def find(name: str) -> Architecture:
-    """The architecture of that name.
+    """The architecture of that name; a user's file is looked at but not run.
 
     Raises:
         InputError: there is none; near names are suggested.
     """
+    if is_own(name):
+        return _of_own(read(name))
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     near = difflib.get_close_matches(name, ARCHITECTURES, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(ARCHITECTURES)}."
-    raise InputError(f"there is no model {name!r}; {hint}")
+    known = f"known: {', '.join(ARCHITECTURES)}, or file.py:function for your own."
+    raise InputError(f"there is no model {name!r}; {f'did you mean {near[0]}?' if near else known}")
 
 
-def build(name: str, num_labels: int) -> "keras.Model":
+def portable(name: str) -> str | OwnModel:
+    """What stands for that name in any process of a cluster: a user's file travels as text.
+
+    Raises:
+        InputError: as `find`.
+    """
+    find(name)
+    return read(name) if is_own(name) else name
+
+
+def build(name: str | OwnModel, num_labels: int, *, weights: str | None = None) -> "keras.Model":
     """A new Keras model: (N, height, width, 1) uint8 in, scores out.
 
     Two labels give (N, 1), the probability of the positive class; more give
-    (N, num_labels), probabilities that sum to 1.
-    """
-    architecture = find(name)
-    import_keras()
-    from cnnjobs.models import sheet
+    (N, num_labels), probabilities that sum to 1. `weights`, for the architectures that take
+    them, is a file of the backbone's weights or "imagenet"; None gives random ones.
 
-    builders = {"covid": sheet.covid, "digits": sheet.digits}
-    return builders[architecture.name](architecture.height, architecture.width, num_labels)
+    Raises:
+        InputError: an unknown name, weights that it cannot take, or a user's model that does
+            not keep to the above.
+    """
+    own = read(name) if isinstance(name, str) and is_own(name) else name
+    if isinstance(own, OwnModel):
+        _check_weights(_of_own(own), weights)
+        import_keras()
+        return own.build(num_labels)
+    architecture = find(own)
+    _check_weights(architecture, weights)
+    import_keras()
+    from cnnjobs.models import backbones, sheet
+
+    size = architecture.height, architecture.width
+    if architecture.takes_weights:
+        return backbones.build(architecture.name, *size, num_labels, weights)
+    builders = {"covid": sheet.covid, "covid-gap": sheet.covid_gap, "digits": sheet.digits}
+    return builders[architecture.name](*size, num_labels)
+
+
+def describe(name: str | OwnModel, num_labels: int) -> Architecture:
+    """The architecture with its numbers for `num_labels` classes, found by building it.
+
+    Imports Keras and runs a user's file: for a worker, not for the command line.
+
+    Raises:
+        InputError: as `build`.
+    """
+    known = _of_own(name) if isinstance(name, OwnModel) else find(name)
+    model = build(name, num_labels)
+    _, height, width, _ = model.input_shape
+    return dataclasses.replace(
+        known,
+        height=height,
+        width=width,
+        num_labels=num_labels,
+        num_parameters=model.count_params(),
+    )
 
 
 def import_keras() -> Any:
@@ -89,3 +180,24 @@ def quiet_tensorflow() -> None:
     """Leave out TensorFlow's start-up lines about CPU features and missing GPUs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def _of_own(own: OwnModel) -> Architecture:
+    return Architecture(
+        name=own.name,
+        summary=f"function {own.function} of {own.file_name}",
+        height=0,
+        width=0,
+        num_labels=0,
+        num_parameters=0,
+    )
+
+
+def _check_weights(architecture: Architecture, weights: str | None) -> None:
+    if weights is None or architecture.takes_weights:
+        return
+    takers = [known.name for known in ARCHITECTURES.values() if known.takes_weights]
+    raise InputError(
+        f"model {architecture.name} takes no weights, got {weights!r}; "
+        f"these do: {', '.join(takers)}."
+    )

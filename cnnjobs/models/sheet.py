@@ -8,16 +8,36 @@ from keras import layers
 
 def covid(height: int, width: int, num_labels: int) -> keras.Model:
     """For chest X-rays: 14,838,529 parameters at 256 x 256 and two labels."""
-    return _convolutions("covid", (32, 64, 128), height, width, num_labels)
+    flat = layers.Flatten(name="flatten")
+    return _convolutions("covid", (32, 64, 128), flat, height, width, num_labels)
+
+
+def covid_gap(height: int, width: int, num_labels: int) -> keras.Model:
+    """`covid` with the mean over the image of each channel: 109,313 parameters at any size."""
+    means = layers.GlobalAveragePooling2D(name="average")
+    return _convolutions("covid-gap", (32, 64, 128), means, height, width, num_labels)
 
 
 def digits(height: int, width: int, num_labels: int) -> keras.Model:
     """For handwritten digits: 225,034 parameters at 28 x 28 and ten labels."""
-    return _convolutions("digits", (32, 64), height, width, num_labels)
+    flat = layers.Flatten(name="flatten")
+    return _convolutions("digits", (32, 64), flat, height, width, num_labels)
+
+
+def scores(num_labels: int) -> layers.Layer:
+    """The last layer: (N, features) to (N, 1) sigmoid, or (N, num_labels) softmax above 2."""
+    if num_labels == 2:
+        return layers.Dense(1, activation="sigmoid", name="probability")
+    return layers.Dense(num_labels, activation="softmax", name="probabilities")
 
 
 def _convolutions(
-    name: str, filters: Sequence[int], height: int, width: int, num_labels: int
+    name: str,
+    filters: Sequence[int],
+    to_vector: layers.Layer,
+    height: int,
+    width: int,
+    num_labels: int,
 ) -> keras.Model:
     """(N, height, width, 1) uint8 to (N, 1) sigmoid, or (N, num_labels) softmax above 2 labels.
 
@@ -34,12 +54,5 @@ def _convolutions(
             layers.Conv2D(number, 3, activation="relu", name=f"conv_{place}"),
             layers.MaxPooling2D(2, name=f"pool_{place}"),
         ]
-    stack += [
-        layers.Flatten(name="flatten"),
-        layers.Dense(128, activation="relu", name="hidden"),
-    ]
-    if num_labels == 2:
-        stack.append(layers.Dense(1, activation="sigmoid", name="probability"))
-    else:
-        stack.append(layers.Dense(num_labels, activation="softmax", name="probabilities"))
+    stack += [to_vector, layers.Dense(128, activation="relu", name="hidden"), scores(num_labels)]
     return keras.Sequential(stack, name=name)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cnnjobs import bundle, metrics, models, runs, storage
 from cnnjobs.config import TrainConfig
+from cnnjobs.models.augment import augmented
 from cnnjobs.training import checkpoints, loop
 from cnnjobs.training.task import LabelledSource, Task
 from cnnjobs.training.workers import Workers
@@ -41,7 +42,8 @@ def train_model(
     config = task.config
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(_policy(config))
-    model = models.build(config.model, len(task.labels))
+    inner = models.build(task.model, len(task.labels), weights=config.weights)
+    model = augmented(inner) if config.augment else inner
     steps = -(-len(images) // config.batch_size) * config.epochs
     model.compile(
         optimizer=_optimizer(config, steps),
@@ -78,7 +80,7 @@ def train_model(
     if workers.rank == 0:
         if config.keep == "best":
             model.set_weights(checkpoints.best_weights(folder))
-        _write_bundle(task, model, validation)
+        _write_bundle(task, inner, validation)
     return keeper.history
 
 
@@ -142,12 +144,12 @@ def _tensorboard(task: Task, *, writes: bool) -> Iterator[list[Any]]:
 def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
     # scored in float32 wherever it was trained
     keras.mixed_precision.set_global_policy("float32")
-    bare = models.build(task.config.model, len(task.labels))
+    bare = models.build(task.model, len(task.labels))
     bare.set_weights(model.get_weights())
     bundle.write(
         storage.join(task.run_uri, "bundle"),
         bare,
-        architecture=task.config.model,
+        architecture=task.architecture,
         labels=task.labels,
         positive=task.positive,
         preprocessing=task.preprocessing,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cnnjobs.config import TrainConfig
 from cnnjobs.images import Preprocessing
+from cnnjobs.models import OwnModel
 from cnnjobs.training.batches import Source
 
 
@@ -26,6 +27,8 @@ class Task:
 
     Attributes:
         config: model, epochs, batch size, learning rate, seed and the like.
+        model: what to build, in any process.
+        architecture: its name.
         labels: the classes, in the order of the model's outputs if there are more than two.
         positive: of two classes the one whose probability the model gives.
         targets: number of each label.
@@ -36,6 +39,8 @@ class Task:
     """
 
     config: TrainConfig
+    model: str | OwnModel
+    architecture: str
     labels: Sequence[str]
     positive: str | None
     targets: Mapping[str, int]

@@ -1,0 +1,124 @@
+"""What training can be told, through real Ray Train workers."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cnnjobs import bundle
+from cnnjobs.config import TrainConfig
+from cnnjobs.errors import InputError, RunExistsError
+from cnnjobs.train import TrainSummary, train
+
+OWN_MODEL = """
+import keras
+from keras import layers
+
+def tiny(num_labels):
+    return keras.Sequential([
+        keras.Input((20, 24, 1), dtype="uint8"),
+        layers.Rescaling(1 / 255),
+        layers.Conv2D(4, 3, activation="relu"),
+        layers.Dropout(0.2),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(1 if num_labels == 2 else num_labels, activation="sigmoid"),
+    ])
+"""
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """37 bright and 26 dark noisy images of 28 x 28: counts that no batch size divides."""
+    folder = tmp_path_factory.mktemp("digits")
+    random = np.random.default_rng(0)
+    for label, number, offset in (("bright", 37, 60), ("dark", 26, 0)):
+        (folder / label).mkdir()
+        for place in range(number):
+            image = random.integers(0, 150, (28, 28), dtype=np.uint8) + np.uint8(offset)
+            cv2.imwrite(str(folder / label / f"{place}.png"), image)
+    return folder
+
+
+def run(digits: Path, output: Path, **settings: object) -> TrainSummary:
+    known = {"model": "digits", "positive": "bright", "epochs": 3, "batch_size": 8}
+    return train(
+        TrainConfig(data=str(digits), output=str(output), **{**known, **settings})  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def one(ray_session: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainSummary:
+    return run(digits, tmp_path_factory.mktemp("one") / "run")
+
+
+def test_two_workers_that_stream_train_the_same_model_as_one_from_memory(
+    one: TrainSummary, digits: Path, tmp_path: Path
+) -> None:
+    two = run(digits, tmp_path / "two", workers=2, cache="stream")
+
+    weights = [bundle.load_model(bundle.read(each.bundle)).get_weights() for each in (one, two)]
+    for alone, shared in zip(*weights, strict=True):
+        np.testing.assert_allclose(shared, alone, atol=2e-5)
+    for epoch_alone, epoch_shared in zip(one.history, two.history, strict=True):
+        assert epoch_shared["epoch"] == epoch_alone["epoch"]
+        assert epoch_shared["loss"] == pytest.approx(epoch_alone["loss"], abs=1e-4)
+        assert epoch_shared["val_auroc"] == pytest.approx(epoch_alone["val_auroc"], abs=1e-3)
+
+
+def test_a_finished_training_is_not_repeated(one: TrainSummary, digits: Path) -> None:
+    again = run(digits, Path(one.output), resume=True)
+
+    assert again.already_finished
+    assert again.model == one.model
+
+
+def test_a_training_is_not_resumed_with_other_settings(one: TrainSummary, digits: Path) -> None:
+    with pytest.raises(RunExistsError, match=r"\(epochs was 3, is 5\); resume with the same"):
+        run(digits, Path(one.output), resume=True, epochs=5)
+
+
+def test_a_model_of_ones_own_trains_with_every_option_at_once(
+    ray_session: None, digits: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_MODEL)
+
+    summary = run(
+        digits,
+        tmp_path / "run",
+        model=f"{tmp_path / 'own.py'}:tiny",
+        epochs=6,
+        augment=True,
+        schedule="cosine",
+        clip_norm=1.0,
+        class_weight="balanced",
+        early_stopping=2,
+        monitor="val_auroc",
+        keep="best",
+        mixed_precision=True,
+        workers=2,
+    )
+
+    described = bundle.read(summary.bundle)
+    best = max(epoch["val_auroc"] for epoch in summary.history)
+    assert described.architecture == "own.py:tiny"
+    assert (described.preprocessing.height, described.preprocessing.width) == (20, 24)
+    assert bundle.load_model(described).input_shape == (None, 20, 24, 1)
+    # the bundle is scored in float32 and holds the best epoch, not the last
+    assert described.metrics["auroc"] == pytest.approx(best, abs=0.05)
+    rates = [epoch["learning_rate"] for epoch in summary.history]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < rates[0]
+    assert list((tmp_path / "run" / "tensorboard").rglob("events*"))
+
+
+def test_a_model_of_ones_own_that_gives_no_probabilities_is_one_line(
+    ray_session: None, digits: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_MODEL.replace("1 if num_labels == 2 else num_labels", "7"))
+
+    with pytest.raises(InputError, match=r"^own.py:tiny must give \(N, 1\) for 2 labels, got"):
+        run(digits, tmp_path / "run", model=f"{tmp_path / 'own.py'}:tiny")
+
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"

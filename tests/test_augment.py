@@ -1,0 +1,133 @@
+"""Augmentation: small, seeded, in training only, and never a mirror image."""
+
+import keras
+import numpy as np
+
+from cnnjobs import models
+from cnnjobs.models.augment import augmented
+from cnnjobs.training.loop import fit
+from tests.training.small import conv_model, largest_difference, rows
+
+
+def test_images_change_in_training_only():
+    images = _noise(4)
+    model = augmented(_showing())
+    np.testing.assert_array_equal(_shown(model, images, training=False), images)
+    changed = _shown(model, images, training=True)
+    assert all(np.abs(changed - images).mean(axis=(1, 2, 3)) > 1)
+    assert not np.array_equal(changed, _shown(model, images, training=True))
+
+
+def test_every_image_of_a_batch_is_changed_in_its_own_way():
+    same = np.repeat(_noise(1), 8, axis=0)
+    changed = _shown(augmented(_showing()), same, training=True)
+    assert len({image.tobytes() for image in changed}) == 8
+
+
+def test_the_changes_follow_the_seed_of_keras():
+    images = _noise(4)
+    shown = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        shown.append(_shown(augmented(_showing()), images, training=True))
+    np.testing.assert_array_equal(shown[0], shown[1])
+    assert not np.array_equal(shown[0], shown[2])
+
+
+def test_left_stays_left():
+    images = np.zeros((200, 40, 40, 1), np.uint8)
+    images[:, :, :20] = 200
+    columns = _shown(augmented(_showing()), images, training=True).mean(axis=(1, 3))
+    assert columns[:, 5:15].min() > 100
+    assert columns[:, 25:].max() < 60
+
+
+def test_turns_and_shifts_are_small_and_leave_black_behind():
+    white = np.full((200, 100, 100, 1), 255, np.uint8)
+    changed = _shown(augmented(_showing()), white, training=True)[..., 0]
+    # 5 of 100 by a shift, and 50 * sin(5 degrees) = 4.4 by a turn
+    np.testing.assert_array_equal(changed[:, 11:-11, 11:-11], 255)
+    assert (changed[:, :2] == 0).any(axis=(1, 2)).mean() > 0.3
+    assert changed.min() == 0
+
+
+def test_a_dot_moves_by_a_shift_of_5_percent_at_most_both_ways():
+    images = np.zeros((300, 101, 101, 1), np.uint8)
+    images[:, 49:52, 49:52] = 255
+    changed = _shown(augmented(_showing()), images, training=True)[..., 0].astype(float)
+    mass = changed.sum(axis=(1, 2))
+    for axis in (1, 2):
+        places = (changed.sum(axis=3 - axis) * np.arange(101)).sum(axis=1) / mass - 50
+        assert 4 < places.max() < 5.6
+        assert -5.6 < places.min() < -4
+
+
+def test_contrast_changes_by_a_tenth_at_most_and_brightness_hardly():
+    images = np.full((300, 100, 100, 1), 50, np.uint8)
+    images[:, :, 50:] = 150
+    changed = _shown(augmented(_showing()), images, training=True)
+    dark, bright = changed[:, 50, 25, 0], changed[:, 50, 75, 0]
+    assert 90 <= (bright - dark).min() < 92
+    assert 108 < (bright - dark).max() <= 110
+    np.testing.assert_allclose((dark + bright) / 2, 100, atol=0.5)
+
+
+def test_training_the_augmented_model_moves_the_weights_of_the_one_that_is_saved():
+    inner = conv_model("adam")
+    fingerprint = inner.get_config()
+    before = inner.get_weights()
+    model = _compiled(inner)
+    (epoch,) = fit(model, rows(), rows(11), epochs=1, global_batch_size=8, seed=0)
+    assert largest_difference(inner.get_weights(), before) > 1e-3
+    assert inner.get_config() == fingerprint
+    # validation sees the images as they are: the inner model alone measures the same
+    images, labels = rows(11).all_images, rows(11).all_labels
+    scores = np.asarray(inner(images))[:, 0]
+    right = np.mean((scores > 0.5) == labels)
+    assert np.isclose(epoch["val_accuracy"], right)
+
+
+def test_training_with_augmentation_depends_on_its_seed_alone():
+    def trained(seed, *, resumed=False):
+        inner = conv_model("adam")
+        model = _compiled(inner)
+        if resumed:
+            # a process that goes on has drawn other random numbers than one that began
+            model(rows().all_images, training=True)
+        fit(model, rows(), epochs=2, global_batch_size=8, seed=seed)
+        return inner.get_weights()
+
+    first = trained(0)
+    assert largest_difference(trained(0, resumed=True), first) < 1e-6
+    assert largest_difference(trained(1), first) > 1e-4
+    plain = conv_model("adam")
+    fit(plain, rows(), epochs=2, global_batch_size=8, seed=0)
+    assert largest_difference(plain.get_weights(), first) > 1e-4
+
+
+def test_the_augmented_model_has_the_weights_of_the_inner_one_and_no_others():
+    inner = models.build("digits", 3)
+    model = augmented(inner)
+    assert [id(weight) for weight in model.weights] == [id(weight) for weight in inner.weights]
+    assert model.output_shape == (None, 3)
+    assert model.inputs[0].dtype == "uint8"
+
+
+def _compiled(inner):
+    model = augmented(inner)
+    model.compile(optimizer="adam", loss="binary_crossentropy")
+    return model
+
+
+def _showing():
+    """A model whose scores are its pixels."""
+    pixels = keras.Input((None, None, 1), dtype="uint8")
+    return keras.Model(pixels, keras.layers.Rescaling(1.0)(pixels))
+
+
+def _shown(model, images, *, training):
+    return np.asarray(model(images, training=training))
+
+
+def _noise(number):
+    return np.random.default_rng(0).integers(0, 256, (number, 40, 40, 1), dtype=np.uint8)
