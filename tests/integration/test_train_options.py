@@ -42,7 +42,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(digits: Path, output: Path, **settings: object) -> TrainSummary:
-    known = {"model": "digits", "positive": "bright", "epochs": 3, "batch_size": 8}
+    known = {"model": "digits", "positive": "bright", "epochs": 1, "batch_size": 8}
     return train(
         TrainConfig(data=str(digits), output=str(output), **{**known, **settings})  # type: ignore[arg-type]
     )
@@ -60,10 +60,11 @@ def test_two_workers_that_stream_train_the_same_model_as_one_from_memory(
 
     weights = [bundle.load_model(bundle.read(each.bundle)).get_weights() for each in (one, two)]
     for alone, shared in zip(*weights, strict=True):
-        np.testing.assert_allclose(shared, alone, atol=2e-5)
+        # Adam makes steps of 1e-3 whatever the gradient: rounding shows, a lost row would more
+        np.testing.assert_allclose(shared, alone, atol=2e-4)
     for epoch_alone, epoch_shared in zip(one.history, two.history, strict=True):
         assert epoch_shared["epoch"] == epoch_alone["epoch"]
-        assert epoch_shared["loss"] == pytest.approx(epoch_alone["loss"], abs=1e-4)
+        assert epoch_shared["loss"] == pytest.approx(epoch_alone["loss"], abs=1e-5)
         assert epoch_shared["val_auroc"] == pytest.approx(epoch_alone["val_auroc"], abs=1e-3)
 
 
@@ -75,7 +76,7 @@ def test_a_finished_training_is_not_repeated(one: TrainSummary, digits: Path) ->
 
 
 def test_a_training_is_not_resumed_with_other_settings(one: TrainSummary, digits: Path) -> None:
-    with pytest.raises(RunExistsError, match=r"\(epochs was 3, is 5\); resume with the same"):
+    with pytest.raises(RunExistsError, match=r"\(epochs was 1, is 5\); resume with the same"):
         run(digits, Path(one.output), resume=True, epochs=5)
 
 
@@ -100,13 +101,18 @@ def test_a_model_of_ones_own_trains_with_every_option_at_once(
         workers=2,
     )
 
+    from cnnjobs.training.checkpoints import best_weights
+
     described = bundle.read(summary.bundle)
-    best = max(epoch["val_auroc"] for epoch in summary.history)
     assert described.architecture == "own.py:tiny"
     assert (described.preprocessing.height, described.preprocessing.width) == (20, 24)
     assert bundle.load_model(described).input_shape == (None, 20, 24, 1)
-    # the bundle is scored in float32 and holds the best epoch, not the last
-    assert described.metrics["auroc"] == pytest.approx(best, abs=0.05)
+    # the bundle holds the best epoch, in float32
+    weights = bundle.load_model(described).get_weights()
+    best = best_weights(str(tmp_path / "run" / "checkpoints"))
+    for kept, wanted in zip(weights, best, strict=True):
+        assert kept.dtype == np.float32
+        np.testing.assert_array_equal(kept, wanted)
     rates = [epoch["learning_rate"] for epoch in summary.history]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < rates[0]
