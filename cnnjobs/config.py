@@ -50,6 +50,33 @@ class IndexConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FetchConfig:
+    """Settings of `cnnjobs fetch`; `source` is what `--from` names."""
+
+    dataset: str
+    output: str
+    source: str | None = None
+    validation: float | None = None
+    limit: int | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("dataset", self.dataset, ("mnist", "covid"))
+        if self.validation is not None:
+            _check_fraction("validation", self.validation)
+            # 0.15 of covid are for the test, as index takes them
+            if self.dataset == "covid" and self.validation >= 0.85:
+                raise ConfigError(f"validation of covid must be below 0.85, got {self.validation}.")
+        if self.limit is not None:
+            if self.dataset != "mnist":
+                raise ConfigError(f"limit is for mnist alone, got {self.limit} for {self.dataset}.")
+            # fewer leave a class of the test part without an image
+            _check_at_least("limit", self.limit, 100)
+        _check_at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of `cnnjobs train`; the defaults are the lab sheet's."""
 
@@ -181,7 +208,7 @@ class DemoConfig:
 #: A number that YAML 1.1 takes for text, though Python and JSON write it so.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
 
-Config = IndexConfig | TrainConfig | EvaluateConfig | PredictConfig | DemoConfig
+Config = IndexConfig | FetchConfig | TrainConfig | EvaluateConfig | PredictConfig | DemoConfig
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 

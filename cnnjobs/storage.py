@@ -4,7 +4,8 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,6 +144,38 @@ def write_bytes(uri: str, data: bytes) -> None:
             aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def write_folder(uri: str, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write a new folder of many files, by name in it: aside, then renamed.
+
+    One flush to disk for all, where `write_bytes` makes one a file. On S3, which cannot
+    rename, the objects are put one by one: write what vouches for them afterwards.
+
+    Raises:
+        StorageError: there is no permission or no space.
+    """
+    if is_s3(uri):
+        with ThreadPoolExecutor(32) as pool:
+            for _ in pool.map(lambda file: write_bytes(join(uri, file[0]), file[1]), files):
+                pass
+        return
+    target = Path(uri)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    with _explained(uri, "written"):
+        try:
+            aside.mkdir(parents=True)
+            made = set()
+            for name, data in files:
+                folder, _, _ = name.rpartition("/")
+                if folder not in made:
+                    (aside / folder).mkdir(parents=True, exist_ok=True)
+                    made.add(folder)
+                (aside / name).write_bytes(data)
+            os.sync()
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def delete(uri: str) -> None:

@@ -10,6 +10,7 @@ from cnnjobs.config import (
     Config,
     DemoConfig,
     EvaluateConfig,
+    FetchConfig,
     IndexConfig,
     PredictConfig,
     TrainConfig,
@@ -20,6 +21,7 @@ from cnnjobs.errors import ConfigError
 
 NEEDED = {
     IndexConfig: {"sources": ("xrays",), "output": "m.parquet"},
+    FetchConfig: {"dataset": "mnist", "output": "digits"},
     TrainConfig: {"data": "xrays", "output": "run"},
     EvaluateConfig: {"bundle": "run", "data": "xrays"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnnjobs.demo import DemoSummary
     from cnnjobs.evaluate import EvaluateSummary
+    from cnnjobs.fetch import FetchSummary
     from cnnjobs.index import IndexSummary
     from cnnjobs.models import Architecture
     from cnnjobs.predict import PredictSummary
@@ -32,18 +33,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def index_text(summary: "IndexSummary") -> str:
     """Counts per class and split, and what a user should look at before training."""
-    states = [
-        state
-        for state in ("train", "validation", "test", "no split", "unreadable")
-        if any(state in counts for counts in summary.counts.values())
-    ]
     parts = [f"{summary.num_images} images in {summary.num_groups} groups"]
     if summary.counts:
-        rows = [
-            [label, *(counts.get(state, 0) for state in states), sum(counts.values())]
-            for label, counts in summary.counts.items()
-        ]
-        parts.append(table(["class", *states, "all"], rows))
+        parts.append(_classes(summary.counts))
     if summary.num_unlabelled:
         parts.append(f"without a label (not split): {summary.num_unlabelled}")
     parts.append(f"copies: {summary.num_exact_copies} exact, {summary.num_near_copies} near")
@@ -62,6 +54,18 @@ def index_text(summary: "IndexSummary") -> str:
         parts.append(f"ignored, no image suffix: {_counts(summary.ignored)}")
     parts.append(f"manifest: {summary.manifest}")
     return "\n".join(parts)
+
+
+def fetch_text(summary: "FetchSummary") -> str:
+    """Counts per class and split, and where the images and the manifest lie."""
+    parts = [
+        f"{summary.num_images} images of {summary.dataset} in {summary.seconds:.1f} s",
+        _classes(summary.counts),
+        f"copies: {summary.num_exact_copies} exact",
+    ]
+    if summary.unreadable:
+        parts.append(f"unreadable: {len(summary.unreadable)}")
+    return "\n".join([*parts, f"images: {summary.archive}", f"manifest: {summary.manifest}"])
 
 
 def train_text(summary: "TrainSummary") -> str:
@@ -173,6 +177,20 @@ def models_text(architectures: Iterable["Architecture"]) -> str:
         for known in architectures
     ]
     return table(["model", "input", "parameters", "classes", "layers"], rows)
+
+
+def _classes(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """A row a class, a column a split; splits that no class has are left out."""
+    states = [
+        state
+        for state in ("train", "validation", "test", "no split", "unreadable")
+        if any(state in its for its in counts.values())
+    ]
+    rows = [
+        [label, *(its.get(state, 0) for state in states), sum(its.values())]
+        for label, its in counts.items()
+    ]
+    return table(["class", *states, "all"], rows)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

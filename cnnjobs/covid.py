@@ -1,0 +1,130 @@
+"""The lab sheet's chest X-rays from Kaggle: download them, and find their classes in a zip."""
+
+import contextlib
+import io
+import sys
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from cnnjobs import storage, words
+from cnnjobs.errors import InputError
+
+CLASSES = ("covid", "normal")
+KAGGLE_NAME = "alifrahman/covid19-chest-xray-image-dataset"
+
+_BY_HAND = (
+    f"download the zip in a browser (https://www.kaggle.com/datasets/{KAGGLE_NAME}) and run: "
+    "cnnjobs fetch covid --from archive.zip -o DIR (or unzip it and run: cnnjobs index FOLDER "
+    "-o manifest.parquet)"
+)
+
+_REFUSED = (
+    f"Kaggle refuses covid without credentials; put an API token in ~/.kaggle/kaggle.json, or "
+    f"{_BY_HAND}"
+)
+
+
+def download() -> str:
+    """The folder of kagglehub's cache that holds the set, downloaded if it is not there.
+
+    Raises:
+        InputError: no package, no network, no credentials; says how to place it by hand.
+    """
+    try:
+        import kagglehub
+        from kagglehub import exceptions
+    except ImportError as error:
+        raise InputError(
+            "covid is downloaded with kagglehub, which is not installed; "
+            f"pip install 'cnnjobs[kaggle]', or {_BY_HAND}"
+        ) from error
+    try:
+        # standard output is the result's alone
+        with contextlib.redirect_stdout(sys.stderr):
+            return str(kagglehub.dataset_download(KAGGLE_NAME))
+    except (exceptions.CredentialError, exceptions.UnauthenticatedError) as error:
+        raise InputError(_REFUSED) from error
+    except (exceptions.DataCorruptionError, exceptions.NotFoundError, OSError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise InputError(_REFUSED) from error
+        kind = type(error).__name__ if status is None else f"HTTP {status}"
+        raise InputError(f"covid cannot be downloaded from Kaggle ({kind}); {_BY_HAND}") from error
+
+
+def list_images(source: str) -> dict[str, str]:
+    """Where each image lies in a zip or folder, by the name it is to have: `covid/a.png`.
+
+    Raises:
+        InputError: it is damaged, would write outside its folder, or has not both classes
+            side by side.
+    """
+    source = storage.normalize(source)
+    if not storage.exists(source):
+        raise InputError(f"{source} does not exist; {_BY_HAND}")
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for member in _members(source):
+        parts = [part for part in member.replace("\\", "/").split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise InputError(f"{source} has an entry {member} that lies outside it; not unpacked.")
+        if any(part.startswith((".", "__MACOSX")) for part in parts):
+            continue
+        if not parts[-1].lower().endswith(words.IMAGE_SUFFIXES):
+            continue
+        for depth, part in enumerate(parts[:-1]):
+            if part.lower() in CLASSES:
+                above = "/".join(parts[:depth])
+                found[above]["/".join([part.lower(), *parts[depth + 1 :]])] = member
+                break
+    whole = [
+        above
+        for above, images in sorted(found.items())
+        if {name.partition("/")[0] for name in images} == set(CLASSES)
+    ]
+    if len(whole) != 1:
+        given = f"{len(whole)} places: {', '.join(whole)}" if whole else "none"
+        raise InputError(
+            f"{source} must have one place with the folders {' and '.join(CLASSES)} and images in "
+            f"both, it has {given}; index the folders that it has: cnnjobs index FOLDER."
+        )
+    return dict(sorted(found[whole[0]].items()))
+
+
+def contents(source: str, images: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each image that `list_images` found."""
+    source = storage.normalize(source)
+    if not storage.is_file(source):
+        for name, member in images.items():
+            yield name, storage.read_file(storage.join(source, member))
+        return
+    with _zip(source) as file:
+        for name, member in images.items():
+            try:
+                data = file.read(member)
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                raise InputError(
+                    f"{source} is damaged or encrypted at {member}; download it again."
+                ) from error
+            yield name, data
+
+
+def _members(source: str) -> Iterator[str]:
+    if not storage.is_file(source):
+        yield from (storage.relative(file.path, source) for file in storage.list_files(source))
+        return
+    with _zip(source) as file:
+        yield from (info.filename for info in file.infolist() if not info.is_dir())
+
+
+@contextlib.contextmanager
+def _zip(source: str) -> Iterator[zipfile.ZipFile]:
+    try:
+        file = zipfile.ZipFile(io.BytesIO(storage.read_file(source)))
+    except zipfile.BadZipFile as error:
+        raise InputError(
+            f"{source} is no whole zip file; give the zip, or the folder it was unpacked to."
+        ) from error
+    with file:
+        yield file
