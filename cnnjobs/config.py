@@ -205,10 +205,38 @@ class DemoConfig:
         _check_at_least("seed", self.seed, 0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchTrainConfig:
+    """Settings of `cnnjobs bench train`."""
+
+    model: str = "covid"
+    rows: int = 320
+    epochs: int = 2
+    batch_size: int = 32
+    repeats: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        # fewer leave a class of ten without an image
+        _check_at_least("rows", self.rows, 10)
+        _check_at_least("epochs", self.epochs, 1)
+        _check_at_least("batch_size", self.batch_size, 1)
+        _check_at_least("repeats", self.repeats, 1)
+        _check_at_least("seed", self.seed, 0)
+
+
 #: A number that YAML 1.1 takes for text, though Python and JSON write it so.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
 
-Config = IndexConfig | FetchConfig | TrainConfig | EvaluateConfig | PredictConfig | DemoConfig
+Config = (
+    IndexConfig
+    | FetchConfig
+    | TrainConfig
+    | EvaluateConfig
+    | PredictConfig
+    | DemoConfig
+    | BenchTrainConfig
+)
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 

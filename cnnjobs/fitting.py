@@ -210,6 +210,10 @@ def _teller(told: Queue, steps: int) -> Any:
             self.done = 0
             self.last = 0.0
 
+        def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+            # a resumed run begins in its middle
+            self.done = epoch * self.params["steps"]
+
         def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
             self.done += 1
             if time.monotonic() - self.last > _SECONDS_BETWEEN_REPORTS:
@@ -218,7 +222,6 @@ def _teller(told: Queue, steps: int) -> Any:
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
             values = dict(logs or {})
-            self.done = max(self.done, (epoch + 1) * self.params["steps"])
             shown = ("loss", "val_loss", "val_accuracy", "val_auroc")
             parts = (f"{name} {values[name]:.3f}" for name in shown if name in values)
             self.tell(f"epoch {epoch + 1}: {', '.join(parts)}")

@@ -118,7 +118,8 @@ def find_same(uri: str, command: str, same: Mapping[str, Any]) -> Run | None:
     record = read_record(uri)
     if record is None:
         return None
-    known = {**record["config"], **record}
+    # a setting before a fact: `model` is the architecture's name, and then the bundle's
+    known = {**record, **record["config"]}
     now = {"command": command, **same}
     differences = [
         f"{key} was {known.get(key)}, is {value}"

@@ -46,14 +46,21 @@ def main() -> int:
 
 def page() -> str:
     """The whole page: the exit codes, then a section a command in the order of `--help`."""
-    sections = [_section("cnnjobs"), *(_section(f"cnnjobs {name}", name) for name in commands())]
+    sections = [
+        _section("cnnjobs"),
+        *(_section(f"cnnjobs {name}", *name.split()) for name in commands()),
+    ]
     return "\n".join([_HEAD, *sections])
 
 
 def commands() -> list[str]:
-    """Names of all commands, in the order of `--help`."""
+    """Names of all commands, in the order of `--help`; `bench train` for one of a group."""
     group = typer.main.get_command(app)
-    return list(group.commands)
+    return [
+        f"{name} {inner}" if inner else name
+        for name, command in group.commands.items()
+        for inner in getattr(command, "commands", [""])
+    ]
 
 
 def _section(title: str, *words: str) -> str:

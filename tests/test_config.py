@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from cnnjobs.config import (
+    BenchTrainConfig,
     Config,
     DemoConfig,
     EvaluateConfig,
@@ -26,6 +27,7 @@ NEEDED = {
     EvaluateConfig: {"bundle": "run", "data": "xrays"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},
     DemoConfig: {},
+    BenchTrainConfig: {},
 }
 SPLITS = "train, validation, test, all"
 MAX_ERRORS = "max_errors must be a number of images (25) or a share of them (0.5%), got"

@@ -17,6 +17,12 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
 
 GROUP = typer.main.get_command(app)
+#: By name; `bench train` for one of a group.
+COMMANDS = {
+    f"{name} {inner}".strip(): known
+    for name, command in GROUP.commands.items()
+    for inner, known in getattr(command, "commands", {"": command}).items()
+}
 USAGE_ERROR = typer.BadParameter.__base__
 
 #: What may stand before a command on its line: a prompt, variables, a runner.
@@ -27,9 +33,9 @@ _FENCED = re.compile(r"^( *)```[^\n]*\n(.*?)^\1```\s*$", re.DOTALL | re.MULTILIN
 
 def test_every_command_has_a_section_with_its_help():
     headings = re.findall(r"^## (cnnjobs.*)$", REFERENCE.read_text(), re.MULTILINE)
-    assert headings == ["cnnjobs", *(f"cnnjobs {name}" for name in GROUP.commands)]
+    assert headings == ["cnnjobs", *(f"cnnjobs {name}" for name in COMMANDS)]
     sections = REFERENCE.read_text().split("\n## ")
-    for name in GROUP.commands:
+    for name in COMMANDS:
         section = next(text for text in sections if text.startswith(f"cnnjobs {name}\n"))
         assert f"\n```text\nUsage: cnnjobs {name} " in section
 
@@ -41,7 +47,7 @@ def test_every_exit_code_is_in_the_table():
 
 def test_no_line_of_the_reference_is_wider_than_80_columns():
     blocks = _FENCED.findall(REFERENCE.read_text())
-    assert len(blocks) == 1 + len(GROUP.commands)
+    assert len(blocks) == 1 + len(COMMANDS)
     assert max(len(line) for _, block in blocks for line in block.splitlines()) <= 80
 
 
@@ -63,9 +69,9 @@ def test_a_reference_that_differs_exits_1_and_says_what_to_run(tmp_path):
     assert (tmp_path / "reference.md").read_text().endswith("edited\n")
 
 
-@pytest.mark.parametrize("name", [None, *GROUP.commands])
+@pytest.mark.parametrize("name", [None, *COMMANDS])
 def test_every_option_and_argument_has_a_help_text(name):
-    command = GROUP if name is None else GROUP.commands[name]
+    command = GROUP if name is None else COMMANDS[name]
     assert command.help
     silent = [parameter.name for parameter in command.params if not parameter.help]
     assert silent == []
@@ -169,9 +175,13 @@ def _parse(words):
         context = GROUP.make_context("cnnjobs", list(words))
         name, command, rest = GROUP.resolve_command(context, list(words))
         inner = command.make_context(name, rest, parent=context)
+        if hasattr(command, "commands"):
+            inner_name, command, rest = command.resolve_command(inner, list(rest))
+            inner = command.make_context(inner_name, rest, parent=inner)
+            name = f"{name} {inner_name}"
     except typer.Exit:
         return  # --help and --version end here
-    kind = getattr(configs, f"{name.capitalize()}Config", None)
+    kind = getattr(configs, f"{name.title().replace(' ', '')}Config", None)
     if kind is not None:
         settings(inner, kind, None)
 

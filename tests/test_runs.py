@@ -187,6 +187,12 @@ def test_a_reopened_run_goes_on_under_its_id_and_from_its_start(tmp_path):
     assert runs.is_finished(first.uri)
 
 
+def test_a_setting_is_compared_with_the_setting_also_where_a_fact_has_its_name(tmp_path):
+    run = runs.start(str(tmp_path / "run"), "train", {"model": "digits"})
+    run.finish(model="digits-0123456789abcdef")
+    assert runs.find_same(run.uri, "train", {"model": "digits"}) is not None
+
+
 def test_where_there_is_no_run_there_is_no_record(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):

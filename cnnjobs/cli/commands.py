@@ -9,7 +9,14 @@ from typer import Argument, Option
 
 from cnnjobs.cli import text
 from cnnjobs.cli.running import json_text, run, settings
-from cnnjobs.config import DemoConfig, EvaluateConfig, IndexConfig, PredictConfig, TrainConfig
+from cnnjobs.config import (
+    BenchTrainConfig,
+    DemoConfig,
+    EvaluateConfig,
+    IndexConfig,
+    PredictConfig,
+    TrainConfig,
+)
 from cnnjobs.errors import TooManyBadImages
 
 app = typer.Typer(
@@ -371,6 +378,59 @@ def models(as_json: Json = False, debug: Debug = False) -> None:
         typer.echo(json_text(ARCHITECTURES))
         return
     typer.echo(text.models_text(ARCHITECTURES.values()))
+
+
+bench = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.callback()
+def _bench() -> None:
+    """Measure speed on this machine."""
+
+
+@bench.command("train")
+def bench_train(
+    context: typer.Context,
+    model: Annotated[
+        str, Option(help="Architecture; `cnnjobs models` lists them.")
+    ] = BenchTrainConfig.model,
+    rows: Annotated[int, Option(help="Random images to train on.")] = BenchTrainConfig.rows,
+    epochs: Annotated[
+        int, Option(help="Timed epochs of each repeat, after one that is not timed.")
+    ] = BenchTrainConfig.epochs,
+    batch_size: Annotated[int, Option(help="Images in one training step.")] = (
+        BenchTrainConfig.batch_size
+    ),
+    repeats: Annotated[
+        int, Option(help="Times that all is measured; medians are told.")
+    ] = BenchTrainConfig.repeats,
+    seed: Seed = BenchTrainConfig.seed,
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Time the training beside plain Keras.
+
+    Keras' own `model.fit`, this project's loop in one process, and whole trainings on one and
+    on two workers, which share the cores. Needs a machine that does nothing else.
+
+    cnnjobs bench train --model digits --rows 12800
+    """
+    from cnnjobs import bench as stage
+
+    given = settings(context, BenchTrainConfig, config)
+    run(
+        given,
+        stage.bench_train,
+        stage.plan,
+        text.bench_text,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def _headline(*, quiet: bool) -> Callable[[str], None]:

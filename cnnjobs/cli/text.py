@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnnjobs.bench import BenchSummary
     from cnnjobs.demo import DemoSummary
     from cnnjobs.evaluate import EvaluateSummary
     from cnnjobs.fetch import FetchSummary
@@ -160,6 +161,38 @@ def demo_text(summary: "DemoSummary") -> str:
             "runs, nothing else.",
             f"done in {summary.seconds:.0f} s; the results:",
             *(f"  {name:<16} {place}" for name, place in places),
+        ]
+    )
+
+
+def bench_text(summary: "BenchSummary") -> str:
+    """One line for each way to train, beside what it is compared with."""
+    header = [
+        "trained by", "epoch s", "images/s", "ratio", "to", "waiting", "start-up s",
+        "peak MB, first to last epoch",
+    ]  # fmt: skip
+    rows = [
+        [
+            way.name,
+            way.epoch_seconds,
+            way.images_per_second,
+            way.ratio,
+            way.compared_with,
+            way.wait_share,
+            way.startup_seconds,
+            ", ".join(f"{peak / 1e6:.0f}" for peak in way.peak_memory_bytes),
+        ]
+        for way in summary.measured
+    ]
+    versions = ", ".join(
+        f"{name} {summary.versions[name]}" for name in ("tensorflow", "keras", "ray")
+    )
+    given = ", ".join(f"{name} {value}" for name, value in summary.config.items())
+    return "\n".join(
+        [
+            f"{given}; medians, in {summary.seconds:.0f} s",
+            f"{summary.machine}, {summary.num_cpus} CPUs; {versions}",
+            table(header, rows),
         ]
     )
 

@@ -7,6 +7,7 @@ they depend on the seed and the epoch alone.
 
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ import keras
 import numpy as np
 
 from cnnjobs import storage
-from cnnjobs.errors import TrainingError
+from cnnjobs.errors import StorageError, TrainingError
+from cnnjobs.training.workers import Workers
 
 LAST, BEST = "last.npz", "best.npz"
 
@@ -35,7 +37,8 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes `last.npz` after each epoch and `best.npz` when the monitored value is the best.
 
     Must stand behind the callbacks whose memory it keeps; on every worker, so that all
-    remember the same; only `writes=True` (rank 0) writes.
+    remember the same; only rank 0 writes. What it cannot write ends all workers alike, because
+    the others would wait for it in the next step.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         monitor: str,
         remembered: Sequence[Any],
         start: Progress,
-        writes: bool,
+        workers: Workers,
     ) -> None:
         super().__init__()
         self._folder = folder
@@ -53,7 +56,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         self._sign = 1 if monitor.endswith("loss") else -1
         self._remembered = remembered
         self._start = start
-        self._writes = writes
+        self._workers = workers
         self._best = start.best
         self.history = list(start.history)
 
@@ -71,8 +74,18 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         )
         if is_best:
             self._best = value
-        if not self._writes:
-            return
+        failure = ""
+        if self._workers.rank == 0:
+            try:
+                self._write(epoch, is_best=is_best)
+            except StorageError as error:
+                failure = str(error)
+        # as JSON, because there is no sum of nothing
+        failure = json.loads(self._workers.text_from_first(json.dumps(failure)))
+        if failure:
+            raise TrainingError(failure)
+
+    def _write(self, epoch: int, *, is_best: bool) -> None:
         if is_best:
             storage.write_bytes(
                 storage.join(self._folder, BEST), _packed(self.model.get_weights(), {})
@@ -143,5 +156,5 @@ def _unpacked(data: bytes, folder: str) -> tuple[list[Any], dict[str, Any]]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             state = json.loads(file["state"].tobytes())
             return [file[name] for name in sorted(file.files) if name != "state"], state
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{folder} holds a damaged checkpoint; train again.") from error

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cnnjobs import bundle, metrics, models, runs, storage
 from cnnjobs.config import TrainConfig
+from cnnjobs.errors import TrainingError
 from cnnjobs.models.augment import augmented
 from cnnjobs.training import checkpoints, loop
 from cnnjobs.training.task import LabelledSource, Task
@@ -51,17 +52,14 @@ def train_model(
         jit_compile=config.jit,
     )
     folder = storage.join(task.run_uri, "checkpoints")
-    start = checkpoints.restore(folder, model) if workers.rank == 0 else checkpoints.Progress()
-    start = checkpoints.Progress(
-        **json.loads(workers.text_from_first(json.dumps(dataclasses.asdict(start))))
-    )
+    start = _restored(folder, model, workers)
     remembered = _remembered(config)
     keeper = checkpoints.Checkpointer(
         folder,
         monitor=config.monitor,
         remembered=remembered,
         start=start,
-        writes=workers.rank == 0,
+        workers=workers,
     )
     with _tensorboard(task, writes=workers.rank == 0) as tensorboard:
         if not start.stopped:
@@ -82,6 +80,20 @@ def train_model(
             model.set_weights(checkpoints.best_weights(folder))
         _write_bundle(task, inner, validation)
     return keeper.history
+
+
+def _restored(folder: str, model: Any, workers: Workers) -> checkpoints.Progress:
+    """Where rank 0's checkpoint stands; one that cannot be used ends all workers alike."""
+    said: dict[str, Any] = {}
+    if workers.rank == 0:
+        try:
+            said = dataclasses.asdict(checkpoints.restore(folder, model))
+        except TrainingError as error:
+            said = {"failure": str(error)}
+    said = json.loads(workers.text_from_first(json.dumps(said)))
+    if "failure" in said:
+        raise TrainingError(said["failure"])
+    return checkpoints.Progress(**said)
 
 
 def _policy(config: TrainConfig) -> str:

@@ -1,0 +1,327 @@
+"""`cnnjobs bench train`: this project's training beside plain Keras on the same machine.
+
+Everything that is timed runs in a process of its own, because start-up and peak memory are
+those of a process; `python -m cnnjobs.bench PART SETTINGS` is such a process.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnjobs import models, runs
+from cnnjobs.config import BenchTrainConfig, IndexConfig, TrainConfig, as_dict
+from cnnjobs.errors import InputError, TrainingError
+from cnnjobs.models import Architecture
+from cnnjobs.progress import Progress, silent
+
+#: The names of what is measured.
+FIT, LOOP, RAY_1, RAY_2 = "model.fit", "loop", "train --workers 1", "train --workers 2"
+
+#: What each is compared with.
+_COMPARED_WITH = {FIT: FIT, LOOP: FIT, RAY_1: FIT, RAY_2: RAY_1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Medians of one way to train; an epoch is never a process's first, which compiles.
+
+    Attributes:
+        name: of the way.
+        epoch_seconds: of one epoch's steps.
+        images_per_second: in them.
+        compared_with: the way whose epoch is 1 in `ratio`.
+        ratio: this way's epoch to that one's.
+        wait_share: of the epoch, spent waiting for images; None for plain Keras.
+        startup_seconds: from the command to the end of its first step.
+        peak_memory_bytes: of the process that trains, after each epoch of the first repeat.
+    """
+
+    name: str
+    epoch_seconds: float
+    images_per_second: float
+    compared_with: str
+    ratio: float
+    wait_share: float | None
+    startup_seconds: float | None
+    peak_memory_bytes: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSummary:
+    """What was measured, with what, on what."""
+
+    config: Mapping[str, Any]
+    machine: str
+    num_cpus: int
+    versions: Mapping[str, str]
+    measured: Sequence[Measured]
+    seconds: float
+
+
+def plan(config: BenchTrainConfig) -> dict[str, Any]:
+    """What `--dry-run` tells."""
+    architecture = _architecture(config.model)
+    return {
+        "ways": list(_COMPARED_WITH),
+        "images": f"{config.rows} of {architecture.height} x {architecture.width}, random",
+        "epochs of each way": (config.epochs + 1) * config.repeats,
+    }
+
+
+def bench_train(config: BenchTrainConfig, progress: Progress = silent) -> BenchSummary:
+    """Time plain `model.fit`, our loop, and whole trainings on one and on two workers.
+
+    Within a repeat the ways take turns, epoch by epoch for `model.fit` and the loop, so that
+    what else the machine does strikes all alike.
+
+    Raises:
+        InputError: an unknown model.
+        TrainingError: a process ended with an error.
+    """
+    _architecture(config.model)
+    began = time.monotonic()
+    told: dict[str, list[dict[str, Any]]] = {name: [] for name in _COMPARED_WITH}
+    total = config.repeats * 4
+    with tempfile.TemporaryDirectory() as folder:
+        data = _write_archive(config, Path(folder))
+        for repeat in range(config.repeats):
+            done = 4 * repeat
+            progress("bench", done, total, f"{FIT} and {LOOP} in turns")
+            both = _in_process("loops", config)
+            started = _in_process("first_step", config)
+            told[FIT].append({**both[FIT], "startup_seconds": started["startup_seconds"]})
+            told[LOOP].append(both[LOOP])
+            for workers, name in ((1, RAY_1), (2, RAY_2)):
+                progress("bench", done + 1 + workers, total, name)
+                output = str(Path(folder) / f"run-{repeat}-{workers}")
+                told[name].append(
+                    _in_process("ray", config, data=data, output=output, workers=workers)
+                )
+    progress("bench", total, total)
+    return BenchSummary(
+        config=as_dict(config),
+        machine=_machine(),
+        num_cpus=os.cpu_count() or 1,
+        versions=runs.package_versions(),
+        measured=_compared(config, told),
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _architecture(name: str) -> Architecture:
+    known = models.find(name)
+    if not known.is_described:
+        raise InputError(f"the benchmark takes a model that `cnnjobs models` lists, got {name}.")
+    return known
+
+
+def _compared(
+    config: BenchTrainConfig, told: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[Measured]:
+    seconds = {
+        name: median(value for repeat in repeats for value in repeat["epoch_seconds"])
+        for name, repeats in told.items()
+    }
+    return [
+        Measured(
+            name=name,
+            epoch_seconds=round(seconds[name], 4),
+            images_per_second=round(config.rows / seconds[name], 2),
+            compared_with=_COMPARED_WITH[name],
+            ratio=round(seconds[name] / seconds[_COMPARED_WITH[name]], 4),
+            wait_share=_median_of(repeats, "wait_share"),
+            startup_seconds=_median_of(repeats, "startup_seconds"),
+            peak_memory_bytes=repeats[0]["peak_memory_bytes"],
+        )
+        for name, repeats in told.items()
+    ]
+
+
+def _median_of(repeats: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [repeat[key] for repeat in repeats if key in repeat]
+    return round(median(values), 4) if values else None
+
+
+def _in_process(part: str, config: BenchTrainConfig, **more: Any) -> dict[str, Any]:
+    """What a part of `_PARTS` tells, run in a fresh process."""
+    settings = {"config": as_dict(config), "began": time.time(), **more}
+    done = subprocess.run(
+        [sys.executable, "-m", "cnnjobs.bench", part, json.dumps(settings)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise TrainingError(f"the {part} part of the benchmark failed: {lines[-1]}")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def _loops(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Epochs of plain `model.fit` and of our loop in turns, in one process."""
+    config = BenchTrainConfig(**settings["config"])
+    images, labels = arrays(config)
+    keras = models.import_keras()
+    from cnnjobs.training import loop
+    from cnnjobs.training.batches import InMemory
+
+    theirs, ours = (_compiled(config) for _ in range(2))
+    seconds: dict[str, list[float]] = {FIT: [], LOOP: []}
+
+    def timer(name: str) -> Any:
+        begun: list[float] = []
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: begun.append(time.perf_counter()),
+            on_epoch_end=lambda epoch, logs: seconds[name].append(time.perf_counter() - begun[-1]),
+        )
+
+    def fit_once(epoch: int, logs: Any) -> None:
+        theirs.fit(images, labels, batch_size=config.batch_size, verbose=0, callbacks=[timer(FIT)])
+
+    history = loop.fit(
+        ours,
+        InMemory(images, labels),
+        epochs=config.epochs + 1,
+        global_batch_size=config.batch_size,
+        seed=config.seed,
+        callbacks=[timer(LOOP), keras.callbacks.LambdaCallback(on_epoch_end=fit_once)],
+    )
+    # one process has one peak: of both
+    peaks = [epoch["peak_memory_bytes"] for epoch in history]
+    waits = [epoch["wait_share"] for epoch in history[1:]]
+    return {
+        FIT: {"epoch_seconds": seconds[FIT][1:], "peak_memory_bytes": peaks},
+        LOOP: {
+            "epoch_seconds": seconds[LOOP][1:],
+            "peak_memory_bytes": peaks,
+            "wait_share": median(waits),
+        },
+    }
+
+
+def _first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How long plain Keras takes from its command to the end of its first step."""
+    config = BenchTrainConfig(**settings["config"])
+    images, labels = arrays(config)
+    keras = models.import_keras()
+    ended: list[float] = []
+    _compiled(config).fit(
+        images[: config.batch_size],
+        labels[: config.batch_size],
+        batch_size=config.batch_size,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs: ended.append(time.time())
+            )
+        ],
+    )
+    return {"startup_seconds": ended[0] - settings["began"]}
+
+
+def _ray(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole training through Ray Train, on a Ray of its own."""
+    from cnnjobs.train import train
+
+    config = BenchTrainConfig(**settings["config"])
+    stepped: list[float] = []
+
+    def tell(step: str, done: int, total: int | None, note: str = "") -> None:
+        if step == "train" and done > 0 and not stepped:
+            stepped.append(time.time())
+
+    summary = train(
+        TrainConfig(
+            data=settings["data"],
+            output=settings["output"],
+            model=config.model,
+            positive="1" if _architecture(config.model).num_labels == 2 else None,
+            epochs=config.epochs + 1,
+            batch_size=config.batch_size,
+            workers=settings["workers"],
+            seed=config.seed,
+            address="local",
+        ),
+        tell,
+    )
+    return {
+        "epoch_seconds": [epoch["seconds"] for epoch in summary.history[1:]],
+        "wait_share": median(epoch["wait_share"] for epoch in summary.history[1:]),
+        "startup_seconds": stepped[0] - settings["began"],
+        "peak_memory_bytes": [epoch["peak_memory_bytes"] for epoch in summary.history],
+    }
+
+
+_PARTS = {"loops": _loops, "first_step": _first_step, "ray": _ray}
+
+
+def arrays(config: BenchTrainConfig) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Random images (rows, height, width, 1) uint8, and their classes (rows,) int64."""
+    architecture = _architecture(config.model)
+    random = np.random.default_rng(config.seed)
+    shape = (config.rows, architecture.height, architecture.width, 1)
+    images = random.integers(0, 256, shape, dtype=np.uint8)
+    # every class is there, also where rows are few
+    return images, np.arange(config.rows) % architecture.num_labels
+
+
+def _write_archive(config: BenchTrainConfig, folder: Path) -> str:
+    """The same images as files, all for training; returns the manifest."""
+    from cnnjobs.index import index
+
+    images, labels = arrays(config)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        file = folder / "images" / str(label) / f"{number:06d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    manifest = str(folder / "manifest.parquet")
+    index(
+        IndexConfig(
+            sources=(str(folder / "images"),),
+            output=manifest,
+            validation=0.0,
+            test=0.0,
+            content=False,
+        )
+    )
+    return manifest
+
+
+def _compiled(config: BenchTrainConfig) -> Any:
+    keras = models.import_keras()
+    num_labels = _architecture(config.model).num_labels
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, num_labels)
+    model.compile(
+        optimizer=keras.optimizers.Adam(),
+        loss="binary_crossentropy" if num_labels == 2 else "sparse_categorical_crossentropy",
+    )
+    return model
+
+
+def _machine() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(_PARTS[sys.argv[1]](json.loads(sys.argv[2]))) + "\n")

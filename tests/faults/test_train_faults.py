@@ -1,0 +1,308 @@
+"""A training that is struck while it runs ends as one that is not, to the bit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from cnnjobs import bundle, models
+from cnnjobs.config import IndexConfig, TrainConfig
+from cnnjobs.errors import CnnjobsError, RunExistsError, TrainingError
+from cnnjobs.index import index
+from cnnjobs.train import TrainSummary, train
+from tests.faults.processes import descendants, title, training_workers
+
+if sys.platform != "linux":
+    pytest.skip("processes are found in /proc", allow_module_level=True)
+
+CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
+EPOCHS = 4
+#: Small, so that an epoch has many steps, among which there is time to strike.
+BATCH_SIZE = 8
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A manifest of 1,400 images of 28 x 28 in three classes."""
+    folder = tmp_path_factory.mktemp("noise")
+    random = np.random.default_rng(0)
+    for number, label in enumerate(("dark", "grey", "bright")):
+        (folder / label).mkdir()
+        for place in range(467):
+            image = random.integers(0, 195, (28, 28)) + 10 * number
+            cv2.imwrite(str(folder / label / f"{place}.png"), image.astype(np.uint8))
+    manifest = folder / "manifest.parquet"
+    index(IndexConfig(sources=(str(folder),), output=str(manifest), content=False))
+    return str(manifest)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    ray_session: None, data: str, tmp_path_factory: pytest.TempPathFactory
+) -> TrainSummary:
+    """What four epochs come to when nothing happens."""
+    return train(_config(data, tmp_path_factory.mktemp("runs") / "undisturbed"))
+
+
+def test_a_worker_killed_in_epoch_2_is_started_again_and_ends_with_the_same_weights(
+    undisturbed: TrainSummary, data: str, tmp_path: Path
+) -> None:
+    killer = _Killer(tmp_path / "run")
+
+    summary = train(_config(data, tmp_path / "run"), killer)
+
+    assert killer.epochs_done == 1
+    assert _epochs(summary) == [1, 2, 3, 4]
+    assert bundle.read(summary.output).name == undisturbed.model
+
+
+def test_one_of_two_workers_killed_in_epoch_2_does_not_end_the_training(
+    undisturbed: TrainSummary, data: str, tmp_path: Path
+) -> None:
+    killer = _Killer(tmp_path / "run")
+
+    summary = train(_config(data, tmp_path / "run", workers=2, epochs=3), killer)
+
+    assert killer.epochs_done == 1
+    assert _epochs(summary) == [1, 2, 3]
+    losses = [epoch["loss"] for epoch in summary.history]
+    # the sums of two workers round otherwise: 1 % was seen after three epochs
+    assert losses == pytest.approx([epoch["loss"] for epoch in undisturbed.history[:3]], rel=0.05)
+
+
+def test_a_killed_driver_is_resumed_by_hand_and_ends_with_the_same_weights(
+    undisturbed: TrainSummary, data: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    _kill_in_epoch_2(data, output)
+    assert 1 <= _epochs_done(output) < EPOCHS
+
+    resumed = _cnnjobs(data, output, "--resume")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    summary = json.loads(resumed.stdout)
+    assert [epoch["epoch"] for epoch in summary["history"]] == [1, 2, 3, 4]
+    assert bundle.read(str(output)).name == undisturbed.model
+
+    again = subprocess.run(
+        [*CNNJOBS, *_words(data, output), "--resume"], capture_output=True, text=True, check=False
+    )
+    assert again.stdout == f"nothing to do: the run in {output} is finished.\n"
+    assert again.returncode == 0
+
+
+def test_a_resume_with_other_settings_is_refused_and_names_them(
+    undisturbed: TrainSummary, data: str
+) -> None:
+    with pytest.raises(RunExistsError) as refused:
+        train(_config(data, Path(undisturbed.output), batch_size=16, seed=1, resume=True))
+
+    assert str(refused.value) == (
+        f"{undisturbed.output} holds another run (batch_size was 8, is 16; seed was 0, is 1); "
+        "resume with the same, or choose another directory."
+    )
+
+
+def test_a_finished_training_is_not_done_again(undisturbed: TrainSummary, data: str) -> None:
+    again = train(_config(data, Path(undisturbed.output), resume=True))
+
+    assert again.already_finished
+    assert again.model == undisturbed.model
+
+
+def test_a_damaged_checkpoint_ends_the_resume_of_both_workers_with_one_line(
+    undisturbed: TrainSummary, data: str, tmp_path: Path
+) -> None:
+    output = _unfinished_copy(undisturbed, tmp_path)
+    last = output / "checkpoints" / "last.npz"
+    last.write_bytes(last.read_bytes()[:-1000])
+
+    with pytest.raises(TrainingError) as failed:
+        train(_config(data, output, workers=2, resume=True))
+
+    assert str(failed.value) == f"{output}/checkpoints holds a damaged checkpoint; train again."
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[:100],
+        lambda whole: whole[:-1],
+        lambda whole: b"text" + whole[4:],
+        lambda whole: whole[:5000] + b"\xff" * 5000 + whole[10000:],
+    ],
+    ids=["empty", "start only", "last byte lost", "other kind", "bytes changed"],
+)
+def test_no_damage_to_a_checkpoint_goes_unnoticed(
+    undisturbed: TrainSummary, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    from cnnjobs.training import checkpoints
+
+    whole = Path(undisturbed.output, "checkpoints", "last.npz").read_bytes()
+    (tmp_path / "last.npz").write_bytes(damage(whole))
+
+    with pytest.raises(TrainingError, match=r"holds a damaged checkpoint; train again\.$"):
+        checkpoints.restore(str(tmp_path), _compiled())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
+    undisturbed: TrainSummary, data: str, disk: Path, workers: int
+) -> None:
+    output = disk / "run"
+
+    def fill(step: str, done: int, total: int | None, note: str = "") -> None:
+        # rank 0 writes the checkpoint of an epoch before it tells of it
+        if note.startswith("epoch 1:"):
+            _fill(disk / "ballast")
+
+    with pytest.raises(CnnjobsError) as failed:
+        train(_config(data, output, workers=workers), fill)
+
+    message = str(failed.value)
+    assert message.endswith(" cannot be written: No space left on device.")
+    assert str(output) in message
+    assert failed.value.exit_code in (1, 2)
+    from cnnjobs.training import checkpoints
+
+    good = checkpoints.restore(str(output / "checkpoints"), _compiled())
+    assert 1 <= good.epochs_done < EPOCHS
+    assert not list(output.rglob("*.partial"))
+
+    if workers == 1:
+        (disk / "ballast").unlink()
+        summary = train(_config(data, output, resume=True))
+        assert _epochs(summary) == [1, 2, 3, 4]
+        assert summary.model == undisturbed.model
+
+
+class _Killer:
+    """A progress that kills one training worker with SIGKILL in the second epoch."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self.epochs_done = 0
+
+    def __call__(self, step: str, done: int, total: int | None, note: str = "") -> None:
+        # told when the first epoch is over and kept
+        if note.startswith("epoch 1:") and not self.epochs_done:
+            self.epochs_done = _epochs_done(self._output)
+            os.kill(training_workers(os.getpid())[-1], signal.SIGKILL)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no mount command")
+    if mounted.returncode:
+        pytest.skip(f"no disk of its own to fill: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _config(data: str, output: Path, **settings: Any) -> TrainConfig:
+    given = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, **settings}
+    return TrainConfig(data=data, output=str(output), model="digits", **given)
+
+
+def _words(data: str, output: Path) -> list[str]:
+    sizes = ["--epochs", str(EPOCHS), "--batch-size", str(BATCH_SIZE)]
+    return ["train", data, "-o", str(output), "--model", "digits", *sizes]
+
+
+def _cnnjobs(data: str, output: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CNNJOBS, *_words(data, output), "--json", *flags],
+        env={**os.environ, "RAY_ADDRESS": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _kill_in_epoch_2(data: str, output: Path) -> None:
+    """Train with a Ray of its own, and kill both as soon as there is a first checkpoint."""
+    driver = subprocess.Popen(
+        [*CNNJOBS, *_words(data, output)],
+        env={**os.environ, "RAY_ADDRESS": "local"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_until(lambda: driver.poll() is not None or _epochs_done(output) >= 1)
+        assert driver.poll() is None
+    finally:
+        struck = [driver.pid, *descendants(driver.pid)]
+        titles = {pid: title(pid) for pid in struck}
+        for pid in struck:
+            if title(pid) == titles[pid]:
+                _kill(pid)
+        driver.wait()
+    _wait_until(lambda: not any(title(pid) == titles[pid] != "" for pid in struck))
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.02)
+
+
+def _epochs_done(output: Path) -> int:
+    """How many epochs the last checkpoint holds."""
+    try:
+        with np.load(output / "checkpoints" / "last.npz") as file:
+            return int(json.loads(file["state"].tobytes())["epochs_done"])
+    except FileNotFoundError:
+        return 0
+
+
+def _epochs(summary: TrainSummary) -> list[float]:
+    return [epoch["epoch"] for epoch in summary.history]
+
+
+def _unfinished_copy(summary: TrainSummary, folder: Path) -> Path:
+    output = folder / "copy"
+    shutil.copytree(summary.output, output)
+    (output / "_SUCCESS").unlink()
+    return output
+
+
+def _compiled() -> Any:
+    model = models.build("digits", 3)
+    model.compile(optimizer=models.import_keras().optimizers.Adam())
+    return model
+
+
+def _fill(file: Path) -> None:
+    """Leave no byte on the file's disk."""
+    with file.open("ab", buffering=0) as ballast:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while ballast.write(b"\0" * size):
+                    pass
+            except OSError:
+                continue

@@ -1,0 +1,64 @@
+"""The benchmark command measures every way to train; how fast each is, is not asserted."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cnnjobs import bench
+from cnnjobs.cli import text
+from cnnjobs.config import BenchTrainConfig
+
+CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
+#: Starts four processes with TensorFlow, two of them with a Ray.
+pytestmark = pytest.mark.timeout(900)
+WAYS = ["model.fit", "loop", "train --workers 1", "train --workers 2"]
+
+
+@pytest.fixture(scope="module")
+def summary() -> bench.BenchSummary:
+    return bench.bench_train(BenchTrainConfig(model="digits", rows=40, epochs=1, repeats=1))
+
+
+def test_every_way_to_train_is_measured_beside_another(summary: bench.BenchSummary) -> None:
+    fit, loop, one, two = summary.measured
+
+    assert [way.name for way in summary.measured] == WAYS
+    assert [way.compared_with for way in summary.measured] == [*WAYS[:1] * 3, WAYS[2]]
+    assert fit.ratio == 1
+    assert two.ratio == pytest.approx(two.epoch_seconds / one.epoch_seconds, rel=0.05)
+    assert fit.wait_share is None
+    assert all(0 <= (way.wait_share or 0) <= 1 for way in (loop, one, two))
+    assert [way.startup_seconds is None for way in summary.measured] == [False, True, False, False]
+    # of both epochs, the first one too
+    assert all(len(way.peak_memory_bytes) == 2 for way in summary.measured)
+
+
+def test_the_table_has_a_line_for_every_way(summary: bench.BenchSummary) -> None:
+    lines = text.bench_text(summary).splitlines()
+
+    assert lines[0].startswith("model digits, rows 40, epochs 1, batch_size 32, repeats 1, seed 0;")
+    assert summary.machine in lines[1]
+    for line, way in zip(lines[3:], WAYS, strict=True):
+        assert line.startswith(way)
+
+
+def test_a_dry_run_tells_the_ways_and_times_nothing() -> None:
+    done = subprocess.run(
+        [*CNNJOBS, "bench", "train", "--model", "digits", "--rows", "40", "--dry-run", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(done.stdout)["plan"] == {
+        "ways": WAYS,
+        "images": "40 of 28 x 28, random",
+        "epochs of each way": 9,
+    }
+
+
+def test_the_command_line_does_not_import_tensorflow_to_measure_it() -> None:
+    code = "import sys, cnnjobs.bench; assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
