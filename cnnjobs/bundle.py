@@ -144,6 +144,13 @@ def read(uri: str) -> Bundle:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
 
 
+def copy(bundle: Bundle, uri: str) -> Bundle:
+    """Copy a bundle; `bundle.json` comes last here too."""
+    for part in (MODEL, IMAGES, DESCRIPTION):
+        storage.write_bytes(storage.join(uri, part), _read_part(bundle.uri, part))
+    return dataclasses.replace(bundle, uri=uri)
+
+
 def load_model(bundle: Bundle) -> "keras.Model":
     """The Keras model, uncompiled, in safe mode: nothing in the file is run.
 

@@ -5,6 +5,7 @@ import difflib
 import inspect
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -101,6 +102,7 @@ class TrainConfig:
     jit: bool = False
     cache: str = "auto"
     max_failures: int = 2
+    mlflow: str | None = None
     seed: int = 0
     address: str | None = None
     resume: bool = False
@@ -132,6 +134,57 @@ class TrainConfig:
         _check_at_least("seed", self.seed, 0)
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite cannot be given together; choose one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Settings of `cnnjobs tune`; those that all trials share are named as in `TrainConfig`."""
+
+    data: str
+    output: str
+    space: str
+    trials: int = 10
+    parallel: int = 1
+    grace: int = 1
+    monitor: str | None = None
+    model: str = TrainConfig.model
+    weights: str | None = TrainConfig.weights
+    augment: bool = TrainConfig.augment
+    positive: str | None = TrainConfig.positive
+    epochs: int = TrainConfig.epochs
+    batch_size: int = TrainConfig.batch_size
+    learning_rate: float = TrainConfig.learning_rate
+    schedule: str = TrainConfig.schedule
+    clip_norm: float | None = TrainConfig.clip_norm
+    class_weight: str | None = TrainConfig.class_weight
+    early_stopping: int | None = TrainConfig.early_stopping
+    gpus_per_worker: int | None = TrainConfig.gpus_per_worker
+    mixed_precision: bool = TrainConfig.mixed_precision
+    jit: bool = TrainConfig.jit
+    seed: int = TrainConfig.seed
+    address: str | None = TrainConfig.address
+    overwrite: bool = TrainConfig.overwrite
+
+    def __post_init__(self) -> None:
+        _check_at_least("trials", self.trials, 1)
+        _check_at_least("parallel", self.parallel, 1)
+        _check_at_least("grace", self.grace, 1)
+        self.of_a_trial()
+        if self.grace > self.epochs:
+            raise ConfigError(
+                f"grace must be at most epochs ({self.epochs}), got {self.grace}; every trial "
+                "trains so many epochs before it may be stopped."
+            )
+
+    def of_a_trial(self, **settings: Any) -> TrainConfig:
+        """The settings of a training: those all trials share, and over them its own.
+
+        The bundle of a trial is its best epoch, by which trials are compared.
+        """
+        names = {field.name for field in dataclasses.fields(TrainConfig)}
+        shared = {key: value for key, value in dataclasses.asdict(self).items() if key in names}
+        shared["monitor"] = self.monitor or "val_accuracy"
+        return TrainConfig(**{**shared, "keep": "best", **settings})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +285,7 @@ Config = (
     IndexConfig
     | FetchConfig
     | TrainConfig
+    | TuneConfig
     | EvaluateConfig
     | PredictConfig
     | DemoConfig
@@ -262,7 +316,12 @@ def as_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The `key: value` lines of a YAML file; none if it is empty.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+    """
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -273,14 +332,29 @@ def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(settings, dict):
         raise ConfigError(f"{file} must hold `setting: value` lines, got {_kind_of(settings)}.")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    return settings
+
+
+def checked_key(file: Path, key: str, known: Collection[str]) -> str:
+    """`key` if it is known; near ones are suggested in the ConfigError else."""
+    if key in known:
+        return key
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
+    raise ConfigError(f"{file}: unknown key {key!r}; {hint}")
+
+
+def checked_value(kind: type[AnyConfig], file: Path, key: str, value: Any) -> Any:
+    """`value` as the type of the setting `key` of a config, or a ConfigError."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == key)
+    return _checked(file, key, inspect.formatannotation(field.type), value)
+
+
+def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
+    settings = read_yaml(file)
+    known = [field.name for field in dataclasses.fields(kind)]
     for name, value in settings.items():
-        key = str(name)
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}."
-            raise ConfigError(f"{file}: unknown key {key!r}; {hint}")
-        settings[name] = _checked(file, key, inspect.formatannotation(fields[key].type), value)
+        settings[name] = checked_value(kind, file, checked_key(file, str(name), known), value)
     return settings
 
 

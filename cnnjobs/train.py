@@ -21,6 +21,7 @@ from cnnjobs import (
     runs,
     sources,
     storage,
+    tracking,
 )
 from cnnjobs.config import TrainConfig, as_dict
 from cnnjobs.errors import InputError
@@ -34,8 +35,8 @@ from cnnjobs.words import TRAIN, VALIDATION
 
 #: Settings that say where and how often to try, not what comes out.
 _FREE_SETTINGS = (
-    "data", "output", "workers", "gpus_per_worker", "cache", "max_failures", "address", "resume",
-    "overwrite",
+    "data", "output", "workers", "gpus_per_worker", "cache", "max_failures", "mlflow", "address",
+    "resume", "overwrite",
 )  # fmt: skip
 
 #: Names that say the absence of what is looked for: their opposite is the positive class.
@@ -142,6 +143,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         TrainingError: the loss is no longer a number, or no image could be decoded.
     """
     planned = plan(config, progress)
+    if config.mlflow is not None:
+        tracking.check(config.mlflow)
     facts = {"manifest": planned.manifest.fingerprint}
     run = _resumed(planned, facts)
     if run is not None and runs.is_finished(run.uri):
@@ -191,6 +194,9 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
             ),
         )
         run.finish(**facts, model=bundle.name, summary=summary)
+    if config.mlflow is not None:
+        # after the end: a store that does not answer must not make the training a failed one
+        _track(config.mlflow, run, summary, facts)
     return summary
 
 
@@ -227,6 +233,20 @@ def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
     return runs.find_same(planned.output, "train", {**facts, **settings})
+
+
+def _track(uri: str, run: Run, summary: TrainSummary, facts: Mapping[str, str]) -> None:
+    files = ("bundle/bundle.json", "learning_curves.png", "history.csv")
+    tracking.log(
+        uri,
+        name=run.run_id,
+        settings=run.config,
+        history=summary.history,
+        tags={**facts, "model": summary.model, "run_id": run.run_id, "output": run.uri},
+        files={
+            name.split("/")[-1]: storage.read_bytes(run.path(*name.split("/"))) for name in files
+        },
+    )
 
 
 def _positive(config: TrainConfig, labels: Sequence[str]) -> str:

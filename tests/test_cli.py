@@ -15,7 +15,7 @@ from cnnjobs.config import IndexConfig, TrainConfig, as_dict
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
-JOBS = ("evaluate", "index", "predict", "train")
+JOBS = ("evaluate", "index", "predict", "train", "tune")
 
 #: Each takes from 0.05 s (rich) to 5 s (tensorflow) to import.
 HEAVY = {

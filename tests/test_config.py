@@ -15,6 +15,7 @@ from cnnjobs.config import (
     IndexConfig,
     PredictConfig,
     TrainConfig,
+    TuneConfig,
     as_dict,
     resolve,
 )
@@ -24,6 +25,7 @@ NEEDED = {
     IndexConfig: {"sources": ("xrays",), "output": "m.parquet"},
     FetchConfig: {"dataset": "mnist", "output": "digits"},
     TrainConfig: {"data": "xrays", "output": "run"},
+    TuneConfig: {"data": "xrays", "output": "run", "space": "space.yaml"},
     EvaluateConfig: {"bundle": "run", "data": "xrays"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},
     DemoConfig: {},

@@ -208,6 +208,10 @@ def train(
     max_failures: Annotated[
         int, Option(help="Times that lost workers are started again.")
     ] = TrainConfig.max_failures,
+    mlflow: Annotated[
+        str | None,
+        Option(metavar="URI", help="Log the run there with MLflow (the extra `mlflow`)."),
+    ] = TrainConfig.mlflow,
     seed: Seed = TrainConfig.seed,
     address: Address = TrainConfig.address,
     resume: Annotated[

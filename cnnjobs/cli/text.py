@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cnnjobs.models import Architecture
     from cnnjobs.predict import PredictSummary
     from cnnjobs.train import TrainSummary
+    from cnnjobs.tune import TuneSummary
 
 #: How many examples of a kind are shown; the manifest has them all.
 _EXAMPLES = 5
@@ -89,6 +90,34 @@ def train_text(summary: "TrainSummary") -> str:
     if summary.num_failed:
         parts.append(f"left out, unreadable: {summary.num_failed} images")
     parts += [f"bundle: {summary.bundle}", f"curves: {summary.output}/learning_curves.png"]
+    return "\n".join(parts)
+
+
+def tune_text(summary: "TuneSummary") -> str:
+    """The trials, best first, and where the best one's bundle is."""
+    names = list(summary.best.settings)
+    rows = [
+        [
+            f"{trial.number}",
+            trial.status,
+            trial.epochs,
+            trial.value,
+            *(_setting(trial.settings[name]) for name in names),
+        ]
+        for trial in summary.trials
+    ]
+    parts = [
+        f"{len(summary.trials)} trials in {summary.seconds:.0f} s",
+        table(["trial", "status", "epochs", summary.monitor, *names], rows),
+    ]
+    parts += [f"trial {trial.number}: {trial.error}" for trial in summary.trials if trial.error]
+    if summary.num_failed:
+        parts.append(f"left out, unreadable: {summary.num_failed} images")
+    parts += [
+        f"best: trial {summary.best.number}, {summary.monitor} {_cell(summary.best.value)}",
+        f"bundle: {summary.bundle}",
+        f"trials: {summary.output}/trials.csv",
+    ]
     return "\n".join(parts)
 
 
@@ -229,6 +258,10 @@ def _classes(counts: Mapping[str, Mapping[str, int]]) -> str:
 def _counts(counts: Mapping[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {number}" for name, number in ordered)
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _cell(value: Any) -> str:

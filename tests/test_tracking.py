@@ -1,0 +1,137 @@
+"""The extra `mlflow`, on a real store in a folder where the package is installed."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from cnnjobs import tracking
+from cnnjobs.config import TrainConfig
+from cnnjobs.errors import ConfigError, StorageError
+from cnnjobs.train import train
+
+needs_mlflow = pytest.mark.skipif(
+    importlib.util.find_spec("mlflow") is None,
+    reason="mlflow-skinny is not installed: pip install 'cnnjobs[mlflow]'",
+)
+
+HISTORY = [{"epoch": 1.0, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2.0, "loss": 0.25}]
+
+
+@needs_mlflow
+def test_a_run_holds_settings_metrics_of_every_epoch_tags_and_files(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    store = str(tmp_path / "store")
+    tracking.check(store)
+    run_id = tracking.log(
+        store,
+        name="first",
+        settings={"epochs": 2, "clip_norm": None},
+        history=HISTORY,
+        tags={"manifest": "abc"},
+        files={"bundle.json": b'{"labels": []}'},
+    )
+
+    client = MlflowClient(tracking_uri=store)
+    run = client.get_run(run_id)
+    experiment = client.get_experiment_by_name("cnnjobs")
+    assert run.info.experiment_id == experiment.experiment_id
+    assert (run.info.run_name, run.info.status) == ("first", "FINISHED")
+    assert run.data.params == {"epochs": "2", "clip_norm": "None"}
+    assert run.data.metrics == {"loss": 0.25, "val_loss": 0.75}
+    assert run.data.tags["manifest"] == "abc"
+    losses = client.get_metric_history(run_id, "loss")
+    assert [(point.step, point.value) for point in losses] == [(1, 0.5), (2, 0.25)]
+    saved = client.download_artifacts(run_id, "bundle.json")
+    assert Path(saved).read_bytes() == b'{"labels": []}'
+
+
+@needs_mlflow
+def test_two_runs_stand_in_one_experiment(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    store = str(tmp_path / "store")
+    for name in ("first", "second"):
+        tracking.check(store)
+        tracking.log(store, name=name, settings={}, history=HISTORY, tags={}, files={})
+
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("cnnjobs")
+    found = client.search_runs([experiment.experiment_id])
+    assert {run.info.run_name for run in found} == {"first", "second"}
+
+
+@needs_mlflow
+def test_a_store_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+
+    with pytest.raises(StorageError) as refused:
+        tracking.check(str(file))
+
+    assert str(refused.value).startswith(f"MLflow's store {file} cannot be used: ")
+    assert "\n" not in str(refused.value)
+
+
+@needs_mlflow
+@pytest.mark.skipif(
+    importlib.util.find_spec("sqlalchemy") is not None, reason="the full mlflow is installed"
+)
+def test_a_database_without_the_full_package_says_what_to_install() -> None:
+    with pytest.raises(ConfigError) as refused:
+        tracking.check("sqlite:///runs.db")
+
+    assert str(refused.value) == (
+        "mlflow needs its full package to write to sqlite:///runs.db; install it: "
+        "pip install mlflow."
+    )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed here"
+)
+def test_without_the_package_training_does_not_begin_and_says_what_to_install(
+    archive: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(data=str(archive), output=str(tmp_path / "run"), mlflow="runs")
+
+    with pytest.raises(ConfigError) as refused:
+        train(config)
+
+    assert str(refused.value) == (
+        "mlflow needs the package mlflow-skinny; install it: pip install 'cnnjobs[mlflow]'."
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@needs_mlflow
+def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(
+    ray_session: None, archive: Path, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    store = str(tmp_path / "store")
+    summary = train(
+        TrainConfig(
+            data=str(archive),
+            output=str(tmp_path / "run"),
+            model="digits",
+            epochs=2,
+            mlflow=store,
+        )
+    )
+
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("cnnjobs")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params["epochs"] == "2"
+    assert run.data.tags["model"] == summary.model
+    assert run.data.tags["output"] == summary.output
+    assert run.info.run_name == run.data.tags["run_id"]
+    assert run.data.metrics["val_loss"] == pytest.approx(summary.history[-1]["val_loss"])
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "bundle.json",
+        "history.csv",
+        "learning_curves.png",
+    }
