@@ -52,7 +52,7 @@ def head(tmp_path: Path) -> Iterator[str]:
 
 def _stop(port: str) -> None:
     """End the processes of that head alone: `ray stop` would end the tests' own Ray too."""
-    subprocess.run(["pkill", "-f", f"ray-{os.getpid()}"], check=False)
+    subprocess.run(["pkill", "--signal", "KILL", "-f", f"ray-{os.getpid()}"], check=False)
 
 
 def cnnjobs(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
