@@ -39,6 +39,10 @@ def train_model(
         workers: those that train together; None is one process alone.
         callbacks: further Keras callbacks.
     """
+    if not len(images):
+        raise TrainingError(
+            f"none of the {images.num_failed} training images could be decoded; index them again."
+        )
     workers = workers or Workers()
     config = task.config
     keras.utils.set_random_seed(config.seed)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,20 @@ def test_a_run_is_not_written_over_unless_asked(trained: Path, archive: Path) ->
         "or choose another directory."
     )
     assert (trained / "run.json").read_bytes() == before
+
+
+def test_a_training_set_of_which_nothing_can_be_decoded_is_one_line(
+    ray_session: None, archive: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(archive, copy)
+    images = str(tmp_path / "manifest.parquet")
+    index(IndexConfig(sources=(str(copy),), output=images))
+    shutil.rmtree(copy)
+
+    with pytest.raises(TrainingError) as ended:
+        train(TrainConfig(data=images, output=str(tmp_path / "run"), epochs=1))
+
+    assert str(ended.value) == (
+        "none of the 28 training images could be decoded; index them again."
+    )
