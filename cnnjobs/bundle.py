@@ -104,10 +104,8 @@ def write(
     )
     description = {"bundle_version": schema.BUNDLE_VERSION, **dataclasses.asdict(bundle)}
     del description["uri"]
-    sink = pa.BufferOutputStream()
-    pq.write_table(images.select(_IMAGE_COLUMNS), sink, compression="zstd")
     storage.write_bytes(storage.join(uri, MODEL), saved)
-    storage.write_bytes(storage.join(uri, IMAGES), sink.getvalue().to_pybytes())
+    storage.write_table(storage.join(uri, IMAGES), images.select(_IMAGE_COLUMNS))
     storage.write_bytes(storage.join(uri, DESCRIPTION), json.dumps(description, indent=2).encode())
     return bundle
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cnnjobs import bundle as bundles
 from cnnjobs import cluster, metrics, runs, scoring, sources, storage, words
@@ -147,10 +146,8 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
         output=planned.output,
     )
     if run is not None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(predictions, sink, compression="zstd")
         part = "part-00000.parquet"
-        storage.write_bytes(run.path("predictions", part), sink.getvalue().to_pybytes())
+        storage.write_table(run.path("predictions", part), predictions)
         run.finish(
             manifest=planned.manifest_fingerprint,
             model=planned.bundle.name,

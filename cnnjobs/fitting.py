@@ -16,6 +16,7 @@ from cnnjobs import cluster, datasets, models
 from cnnjobs.config import TrainConfig
 from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.progress import Progress
+from cnnjobs.training.order import num_steps
 from cnnjobs.training.task import LabelledSource, Task
 from cnnjobs.words import TRAIN, VALIDATION
 
@@ -180,7 +181,7 @@ def _gpus_per_worker(config: TrainConfig) -> int:
 
 
 def _num_steps(task: Task, images: LabelledSource) -> int:
-    return -(-len(images) // task.config.batch_size) * task.config.epochs
+    return num_steps(len(images), task.config.batch_size) * task.config.epochs
 
 
 def _listen(

@@ -65,9 +65,7 @@ def write(manifest: Manifest, uri: str) -> None:
             {"manifest_version": schema.MANIFEST_VERSION, "settings": dict(manifest.settings)}
         )
     }
-    sink = pa.BufferOutputStream()
-    pq.write_table(manifest.table.replace_schema_metadata(metadata), sink, compression="zstd")
-    storage.write_bytes(uri, sink.getvalue().to_pybytes())
+    storage.write_table(uri, manifest.table.replace_schema_metadata(metadata))
 
 
 def read(uri: str) -> Manifest:

@@ -143,9 +143,7 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
 
 def _write_part(run: Run, number: int, tables: Iterable[pa.Table]) -> str:
     name = f"part-{number:05d}.parquet"
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.concat_tables(tables), sink, compression="zstd")
-    storage.write_bytes(run.path("predictions", name), sink.getvalue().to_pybytes())
+    storage.write_table(run.path("predictions", name), pa.concat_tables(tables))
     return name
 
 

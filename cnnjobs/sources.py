@@ -23,9 +23,6 @@ DEFAULT_SHARES = {words.TRAIN: 0.7, words.VALIDATION: 0.15, words.TEST: 0.15}
 #: Files looked into between two reports of progress.
 _FILES_AT_ONCE = 256
 
-#: A larger image is an error row: 200 megapixels are 40 times a full-size radiograph.
-_MAX_PIXELS = 200_000_000
-
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
@@ -199,7 +196,7 @@ def look_inside(path: str) -> dict[str, Any]:
     try:
         data = read_image_bytes(path)
         look["content_hash"] = hashlib.sha256(data).hexdigest()
-        gray = images.read_gray(data, max_pixels=_MAX_PIXELS)
+        gray = images.read_gray(data, max_pixels=images.Preprocessing.max_pixels)
     except ImageError as error:
         return {**look, "error": str(error)}
     bits = images.perceptual_hash(gray)

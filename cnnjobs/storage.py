@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from cnnjobs import s3
@@ -176,6 +178,13 @@ def write_folder(uri: str, files: Iterable[tuple[str, bytes]]) -> None:
             aside.rename(target)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_table(uri: str, table: pa.Table) -> None:
+    """Write a table as one Parquet file, whole or not at all; see `write_bytes`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_bytes(uri, sink.getvalue().to_pybytes())
 
 
 def delete(uri: str) -> None:

@@ -30,6 +30,7 @@ from cnnjobs.manifest import Manifest
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 from cnnjobs.runs import Run
+from cnnjobs.training.order import num_steps
 from cnnjobs.training.task import Task
 from cnnjobs.words import TRAIN, VALIDATION
 
@@ -69,7 +70,7 @@ class TrainPlan:
             "labels": list(self.labels),
             "positive": self.positive,
             "images": dict(self.num_images),
-            "steps per epoch": -(-self.num_images[TRAIN] // self.config.batch_size),
+            "steps per epoch": num_steps(self.num_images[TRAIN], self.config.batch_size),
             "output": self.output,
         }
 

@@ -16,6 +16,7 @@ from cnnjobs.config import TrainConfig
 from cnnjobs.errors import TrainingError
 from cnnjobs.models.augment import augmented
 from cnnjobs.training import checkpoints, loop
+from cnnjobs.training.order import num_steps
 from cnnjobs.training.task import LabelledSource, Task
 from cnnjobs.training.workers import Workers
 
@@ -49,7 +50,7 @@ def train_model(
     keras.mixed_precision.set_global_policy(_policy(config))
     inner = models.build(task.model, len(task.labels), weights=config.weights)
     model = augmented(inner) if config.augment else inner
-    steps = -(-len(images) // config.batch_size) * config.epochs
+    steps = num_steps(len(images), config.batch_size) * config.epochs
     model.compile(
         optimizer=_optimizer(config, steps),
         loss="binary_crossentropy" if task.positive else "sparse_categorical_crossentropy",
