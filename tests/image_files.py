@@ -1,9 +1,12 @@
-"""Image files by hand, where OpenCV writes no such kind: PNG and TIFF of any sample layout."""
+"""Image files by hand, where OpenCV writes no such kind: PNG, TIFF and DICOM of any layout."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
+import pydicom
+from pydicom.encaps import encapsulate
 
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
@@ -71,3 +74,43 @@ def tiff(samples, *, photometric=1, orientation=1, extra_samples=None, size=None
             tail, value = tail + value, struct.pack("<I", tail_start + len(tail))
         directory += struct.pack("<HHI", tag, kind, len(values)) + value.ljust(4, b"\0")
     return body + directory + struct.pack("<I", 0) + tail
+
+
+def dicom(samples, *, syntax="1.2.840.10008.1.2.1", frames=None, meta=True, **attributes):
+    """Return a DICOM file of (rows, columns[, 3]) samples.
+
+    `frames` are the bytes of compressed ones; attributes of None are left out.
+    """
+    samples = np.asarray(samples)
+    dataset = pydicom.Dataset()
+    bits = samples.dtype.itemsize * 8
+    described = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1",
+        "SOPInstanceUID": "1.2.3.4",
+        "Modality": "DX",
+        "SamplesPerPixel": 1 if samples.ndim == 2 else 3,
+        "PhotometricInterpretation": "MONOCHROME2" if samples.ndim == 2 else "RGB",
+        "PlanarConfiguration": None if samples.ndim == 2 else 0,
+        "Rows": samples.shape[0],
+        "Columns": samples.shape[1],
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "PixelRepresentation": int(samples.dtype.kind == "i"),
+        "PixelData": encapsulate(frames) if frames else samples.tobytes(),
+        **attributes,
+    }
+    described.setdefault("HighBit", (described["BitsStored"] or bits) - 1)
+    for name, value in described.items():
+        if value is not None:
+            setattr(dataset, name, value)
+    dataset["PixelData"].VR = "OB" if frames or bits == 8 else "OW"
+    dataset["PixelData"].is_undefined_length = frames is not None
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True, overwrite=True)
+    whole = file.getvalue()
+    if meta:
+        return whole
+    (length,) = struct.unpack_from("<I", whole, 140)
+    return whole[144 + length :]

@@ -8,6 +8,7 @@ from cnnjobs import images, words
 from cnnjobs.duplicates import MAX_DISTANCE
 from cnnjobs.errors import ConfigError, ImageError
 from cnnjobs.synthetic import phantom
+from tests.benchmarks import decode
 from tests.image_files import (
     GRAY,
     GRAY_ALPHA,
@@ -411,6 +412,54 @@ def test_sides_below_one_are_refused(name):
     with pytest.raises(ConfigError) as caught:
         images.Preprocessing(**settings)
     assert str(caught.value) == f"{name} must be at least 1, got 0."
+
+
+# scaled JPEGs
+
+
+SCALED = images.Preprocessing(height=256, width=256, scaled_jpeg=True)
+
+
+def test_a_scaled_jpeg_has_almost_the_pixels_of_a_whole_one():
+    for gray in decode.drawings(4, height=1024, width=2048):
+        mean, largest = decode.difference(gray)
+        assert 0 < mean < 0.25
+        assert largest <= 2
+
+
+def test_a_scaled_jpeg_is_as_near_as_documented_where_areas_cut_through_pixels():
+    for gray in decode.drawings(4, height=1100, width=1300):
+        mean, largest = decode.difference(gray)
+        assert 0 < mean < 0.6
+        assert largest <= 30
+
+
+@pytest.mark.parametrize(
+    ("sides", "scale"),
+    [((510, 800), 1), ((512, 512), 2), ((1020, 4000), 2), ((1024, 1024), 4), ((2048, 2050), 8)],
+)
+def test_the_smallest_scale_leaves_the_sides_that_are_asked_for(sides, scale):
+    picture = images.read(
+        _file(".jpg", np.zeros(sides, np.uint8)), max_pixels=MANY, at_least=(256, 256)
+    )
+    assert picture.gray.shape == tuple(-(-side // scale) for side in sides)
+    assert (picture.height, picture.width) == sides
+
+
+def test_a_scaled_jpeg_has_the_size_of_its_file():
+    data = _with_exif(".jpg", np.zeros((2100, 1500), np.uint8), exif(6))
+    decoded = images.decode(data, SCALED)
+    assert (decoded.width, decoded.height) == (2100, 1500)
+
+
+def test_the_wanted_sides_are_those_of_the_upright_image():
+    data = _with_exif(".jpg", np.zeros((1024, 300), np.uint8), exif(6))
+    assert images.read(data, max_pixels=MANY, at_least=(300, 512)).gray.shape == (300, 1024)
+    assert images.read(data, max_pixels=MANY, at_least=(150, 512)).gray.shape == (150, 512)
+
+
+def test_scaling_is_off_where_a_bundle_does_not_say():
+    assert not images.Preprocessing(**{"height": 256, "width": 256}).scaled_jpeg
 
 
 # what is no image

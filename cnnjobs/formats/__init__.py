@@ -1,0 +1,175 @@
+"""Which format a file has, what all formats share, and one module a format.
+
+OpenCV decodes more formats than are meant here, allocates what a header asks for, and lets
+damage pass with a line on stderr; so a file is recognized, measured and checked first.
+"""
+
+import struct
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnjobs.errors import ImageError
+
+#: (height, width) of 8 or up to 16 bits a sample.
+Gray = NDArray[np.uint8] | NDArray[np.uint16]
+
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
+BMP, RIFF = b"BM", b"RIFF"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+#: A side that OpenCV takes (its CV_IO_MAX_IMAGE_WIDTH).
+MAX_SIDE = 1 << 20
+
+#: How other images begin, or what stands at byte 4, and what they are called.
+_OTHER_IMAGES = {
+    b"GIF8": "GIF",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"8BPS": "Photoshop",
+    b"v/1\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"SIMPLE  =": "FITS",
+    b"\0\0\x01\0": "icon",
+    b"n+1\0": "NIfTI",
+}
+_PIXMAPS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf")
+_BOXES = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC"}
+
+#: What is often found under an image's name.
+_NO_IMAGES = {
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "gzip data",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "XML or an SVG drawing",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a Git LFS pointer",
+}
+
+#: Value representations of the elements that DICOM data sets begin with.
+_VALUE_KINDS = (b"UL", b"UI", b"CS", b"DA", b"TM", b"DT", b"OB", b"LO", b"SH")
+
+#: What is read, in the words of a message.
+FORMATS = "PNG, JPEG, BMP, TIFF, WebP and DICOM are read"
+
+
+class Picture(NamedTuple):
+    """What one file shows: gray pixels, upright.
+
+    `width` and `height` are the file's (upright); the pixels are fewer where a JPEG was
+    decoded scaled. `warning` is None, or what was wrong with a file that was taken all the same.
+    """
+
+    gray: Gray
+    width: int
+    height: int
+    warning: str | None = None
+
+
+def recognize(data: bytes) -> str:
+    """The format of a file by its first bytes: png, jpeg, bmp, tiff, webp or dicom.
+
+    Raises:
+        ImageError: it has none of these, with what it is instead where that can be told.
+    """
+    if not data:
+        raise ImageError("empty", "the file has no bytes")
+    if data.startswith(PNG):
+        return "png"
+    if data.startswith(JPEG):
+        return "jpeg"
+    # before TIFF: the 128 bytes before DICOM's header may be a TIFF's (PS3.10 section 7.1)
+    if is_dicom(data) or _is_bare_data_set(data):
+        return "dicom"
+    if data.startswith(TIFF):
+        return "tiff"
+    if data.startswith(RIFF) and data[8:12] == b"WEBP":
+        return "webp"
+    if data.startswith(BMP):
+        return "bmp"
+    other = _other_image(data)
+    if other is not None:
+        raise ImageError("unsupported", f"a {other} file; {FORMATS}")
+    beginning = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
+    for start, what in _NO_IMAGES.items():
+        if beginning[: len(start)].lower() == start.lower():
+            raise ImageError("not an image", f"it is {what}")
+    if not any(data[:4096]):
+        raise ImageError("not an image", "it begins with zeros only")
+    raise ImageError("not an image", "it begins like no known image format")
+
+
+def is_dicom(first_bytes: bytes) -> bool:
+    """Whether a file, of which these are the first 132 bytes or more, has DICOM's header.
+
+    PS3.10 section 7.1: 128 bytes of anything, then DICM.
+    """
+    return first_bytes[128:132] == b"DICM"
+
+
+def _is_bare_data_set(data: bytes) -> bool:
+    """Whether a file begins like a DICOM data set of which the 132 bytes before it are lost.
+
+    That is with an element of group 2 or 8 (PS3.5 section 7.1), little-endian.
+    """
+    if data[:2] not in (b"\x02\0", b"\x08\0") or data[3:4] != b"\0" or len(data) < 8:
+        return False
+    return data[4:6] in _VALUE_KINDS or int.from_bytes(data[4:8], "little") <= 64
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise ImageError if an image has more pixels than are allowed, or none."""
+    if width < 1 or height < 1:
+        raise ImageError("damaged", f"{width} x {height} pixels by its header")
+    if width * height > max_pixels:
+        raise ImageError("too large", f"{width} x {height} pixels, {max_pixels} are allowed")
+    if max(width, height) > MAX_SIDE:
+        raise ImageError("too large", f"{width} x {height} pixels, {MAX_SIDE} a side are allowed")
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The orientation tag in the first directory of an EXIF block; 1 if there is none."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    try:
+        if order is None:
+            return 1
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (num_entries,) = struct.unpack_from(f"{order}H", exif, start)
+        for index in range(num_entries):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * index)
+            if tag == 0x0112:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
+
+
+def upright(image: Gray, orientation: int) -> Gray:
+    """Undo an EXIF orientation (1 to 8; CIPA DC-008, tag 0x0112)."""
+    if orientation in (5, 6, 7, 8):
+        image = image.T
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return cast("Gray", np.ascontiguousarray(image))
+
+
+def _other_image(data: bytes) -> str | None:
+    for start, name in _OTHER_IMAGES.items():
+        if data.startswith(start):
+            return name
+    if data[4:8] == b"ftyp":
+        return _BOXES.get(data[8:12])
+    if data[:2] in _PIXMAPS and data[2:3].isspace():
+        return "portable pixmap"
+    return None

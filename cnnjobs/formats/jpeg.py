@@ -1,0 +1,224 @@
+"""JPEG: libjpeg-turbo (simplejpeg), which reports damage that OpenCV at most prints."""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from cnnjobs.errors import ImageError
+from cnnjobs.formats import JPEG, Gray, Picture, check_size, exif_orientation, opencv, upright
+
+_SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
+
+#: Start-of-frame markers, which hold the size: all of 0xC0 to 0xCF but the table segments.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+#: Of these, what is read (T.81 table B.1): DCT and lossless, arithmetic DCT.
+_READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
+_LOSSLESS = 0xC3
+_JPEG_LS = 0xF7
+
+#: Markers without a length: TEM and the restarts.
+_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+
+#: What may follow a scan: tables, another scan, the number of lines, application data, the end.
+_AFTER_SCAN = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE, _SCAN, _END, *range(0xE0, 0xF0)})
+
+#: In a scan every 0xFF is followed by a zero or a restart marker; anything else ends it.
+_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+#: Scans of one image: progressive files have about 10; thousands would decode for minutes.
+MAX_SCANS = 100
+
+#: Scales of libjpeg's inverse transform that cost less than the whole (its SIMD paths).
+_SCALES = (8, 4, 2)
+
+
+class _Header(NamedTuple):
+    width: int
+    height: int
+    frame: int
+    orientation: int
+    problem: ImageError | None
+
+
+def read(
+    data: bytes,
+    *,
+    max_pixels: int,
+    keep_damaged: bool = False,
+    at_least: tuple[int, int] | None = None,
+) -> Picture:
+    """Gray pixels of a JPEG: its luma channel, or the luma of its colors.
+
+    Args:
+        data: the file.
+        max_pixels: that its header may state.
+        keep_damaged: take what libjpeg makes of a damaged file, and say so in `warning`.
+        at_least: (height, width), upright. Decode at the smallest of the scales 1/8, 1/4, 1/2
+            and 1 that leaves both sides so large; None is the full size.
+
+    Raises:
+        ImageError: too large, of a kind that is not read, or (unless kept) damaged or cut.
+    """
+    header = _inspect(data, max_pixels)
+    problem = header.problem
+    if problem is not None and not (keep_damaged and problem.category != "unsupported"):
+        raise problem
+    turned = header.orientation >= 5
+    smallest = at_least[::-1] if turned and at_least is not None else at_least
+    gray, reported = _decode(data, header, _scale(header, smallest), keep_damaged)
+    width, height = header.width, header.height
+    return Picture(
+        upright(gray, header.orientation),
+        width=height if turned else width,
+        height=width if turned else height,
+        warning=str(problem) if problem is not None else reported,
+    )
+
+
+def frame_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the frame header of any JPEG, lossless and JPEG-LS (T.87) too.
+
+    Raises:
+        ImageError: it has none.
+    """
+    if data.startswith(JPEG[:2]):
+        for marker, start, end in _segments(data):
+            if marker in (*_FRAMES, _JPEG_LS) and end - start >= 5:
+                height, width = struct.unpack_from(">HH", data, start + 1)
+                return width, height
+    raise ImageError("damaged", "the JPEG has no frame header")
+
+
+def _inspect(data: bytes, max_pixels: int) -> _Header:
+    """Size, kind and orientation, and what is wrong with the segments.
+
+    Raises:
+        ImageError: the size is unknown or too large, or the kind is not read.
+    """
+    frame, precision, width, height, exif = 0, 0, 0, 0, b""
+    problem = None
+    try:
+        for marker, start, end in _segments(data):
+            if marker in _FRAMES and not frame:
+                if end - start < 6:
+                    raise ImageError("damaged", "the JPEG's frame header is too short")
+                frame = marker
+                precision, height, width = struct.unpack_from(">BHH", data, start)
+            elif marker == _APP1 and not exif and data.startswith(b"Exif\0\0", start):
+                exif = data[start:end]
+    except ImageError as error:
+        problem = error
+    if not frame:
+        raise problem or ImageError("damaged", "the JPEG has no frame header")
+    check_size(width, height, max_pixels)
+    if frame not in _READ_FRAMES:
+        raise ImageError("unsupported", "a JPEG of a hierarchical or arithmetic lossless kind")
+    if precision != 8:
+        raise ImageError("unsupported", f"a JPEG of {precision} bits a sample")
+    return _Header(width, height, frame, exif_orientation(exif), problem)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each segment's marker, and start and end of its body, to the end of the first image.
+
+    What stands after that (a second image, padding) does no harm. ITU-T T.81, annex B.
+
+    Raises:
+        ImageError: the segments or the scans are not whole.
+    """
+    position, num_scans = 2, 0
+    while True:
+        if position + 2 > len(data):
+            raise _cut(num_scans)
+        if data[position] != 0xFF:
+            raise ImageError("damaged", "a JPEG marker is missing")
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker in _BARE and not num_scans:
+            position += 2
+            continue
+        if num_scans and marker not in _AFTER_SCAN:
+            raise ImageError("damaged", f"the JPEG's scan holds a marker {marker:#04x}")
+        if marker == _END:
+            if not num_scans:
+                raise ImageError("damaged", "the JPEG ends without pixels")
+            return
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        end = position + 2 + length
+        if position + 4 > len(data) or end > len(data):
+            raise _cut(num_scans)
+        if length < 2:
+            raise ImageError("damaged", "a JPEG segment has no length")
+        yield marker, position + 4, end
+        position = end
+        if marker == _SCAN:
+            num_scans += 1
+            if num_scans > MAX_SCANS:
+                raise ImageError("unsupported", f"a JPEG of more than {MAX_SCANS} scans")
+            found = _SCAN_END.search(data, position)
+            if found is None:
+                raise _cut(num_scans)
+            position = found.start()
+
+
+def _cut(num_scans: int) -> ImageError:
+    where = "the JPEG's scan has no end" if num_scans else "the JPEG ends before its pixels"
+    return ImageError("truncated", where)
+
+
+def _scale(header: _Header, at_least: tuple[int, int] | None) -> int:
+    """The divisor of the smallest scale that leaves (height, width) `at_least`."""
+    if at_least is None or header.frame == _LOSSLESS:
+        return 1
+    for scale in _SCALES:
+        if -(-header.height // scale) >= at_least[0] and -(-header.width // scale) >= at_least[1]:
+            return scale
+    return 1
+
+
+def _decode(
+    data: bytes, header: _Header, scale: int, keep_damaged: bool
+) -> tuple[Gray, str | None]:
+    """Pixels as stored; and what there is to tell, the damage if it is kept."""
+    try:
+        return _turbo(data, header, scale, strict=True), None
+    except ValueError as error:
+        text = str(error)
+    if "subsampling" in text:
+        # TurboJPEG knows the usual samplings only; OpenCV takes all
+        return opencv.gray_jpeg(data), "of unusual sampling: damage in its scan is not noticed"
+    category = "truncated" if text.startswith("Premature end") else "damaged"
+    problem = ImageError(category, f"libjpeg reports: {text}")
+    if not keep_damaged:
+        raise problem
+    try:
+        return _turbo(data, header, scale, strict=False), str(problem)
+    except ValueError:
+        raise problem from None
+
+
+def _turbo(data: bytes, header: _Header, scale: int, *, strict: bool) -> Gray:
+    height, width = -(-header.height // scale), -(-header.width // scale)
+    sides = {"min_height": height, "min_width": width}
+    # where a damaged file has no pixels the decoder writes none: black, not what lay in memory
+    buffer = None if strict else np.zeros((height, width, 1), np.uint8)
+    try:
+        image = simplejpeg.decode_jpeg(
+            data, colorspace="GRAY", buffer=buffer, strict=strict, **sides
+        )
+        return cast("Gray", image[:, :, 0])
+    except ValueError as error:
+        if "color conversion" not in str(error):
+            raise
+    # a lossless JPEG's colors are not converted while decoding
+    buffer = None if strict else np.zeros((height, width, 3), np.uint8)
+    image = simplejpeg.decode_jpeg(data, colorspace="BGR", buffer=buffer, strict=strict, **sides)
+    return cast("Gray", cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))

@@ -1,0 +1,177 @@
+"""PNG: every chunk whole and with its right checksum (ISO/IEC 15948), then OpenCV."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cnnjobs.errors import ImageError
+from cnnjobs.formats import PNG, Picture, check_size, exif_orientation, opencv, upright
+
+#: Chunks that pixels depend on. Others never reach the decoder: texts and color profiles that
+#: inflate to gigabytes, gamma that would change the luma, the frames of an animation.
+_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+#: Samples a pixel by color type: gray, RGB, palette, gray and alpha, RGBA.
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+#: First column and row, and steps, of the seven passes of an interlaced file.
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+
+#: Damaged data is inflated in such pieces; what comes after the first broken one is lost.
+_PIECE = 64
+
+
+@dataclass
+class _Chunks:
+    """What a walk over a file's chunks found."""
+
+    header: bytes = b""
+    kept: list[bytes] = field(default_factory=list)
+    compressed: list[bytes] = field(default_factory=list)
+    exif: bytes = b""
+    animated: bool = False
+    problem: ImageError | None = None
+
+    def add(self, kind: bytes, body: bytes, whole: bytes) -> None:
+        if kind == b"IHDR":
+            self.header = body
+        if kind == b"IDAT":
+            self.compressed.append(body)
+        if kind == b"eXIf":
+            self.exif = body
+        if kind == b"acTL":
+            self.animated = True
+        if kind in _KEPT:
+            self.kept.append(whole)
+
+
+def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture:
+    """Gray pixels of a PNG, upright; the first image of an animation.
+
+    With `keep_damaged`, what is lost of a damaged or cut file is black.
+
+    Raises:
+        ImageError: too large, of a kind that is not read, or (unless kept) damaged or cut.
+    """
+    chunks = _walk(data, max_pixels)
+    problem = chunks.problem
+    if problem is not None and not keep_damaged:
+        raise problem
+    try:
+        if problem is not None:
+            raise problem
+        gray = opencv.gray(PNG + b"".join(chunks.kept))
+    except ImageError as error:
+        if not keep_damaged:
+            raise
+        problem, gray = error, opencv.gray(_mended(chunks))
+    gray = upright(gray, exif_orientation(chunks.exif))
+    warning = "the first image of an animation" if chunks.animated else None
+    return Picture(gray, gray.shape[1], gray.shape[0], str(problem) if problem else warning)
+
+
+def _walk(data: bytes, max_pixels: int) -> _Chunks:
+    """The chunks up to the last, or up to where nothing can be told any more.
+
+    Raises:
+        ImageError: the file is broken in its header, or too large or of a kind not read.
+    """
+    chunks = _Chunks()
+    try:
+        for kind, body, whole in _chunks(data, chunks):
+            if kind == b"IHDR":
+                _check_header(chunks.header, body, max_pixels)
+            elif not chunks.header:
+                raise ImageError("damaged", "the PNG does not begin with its header")
+            if kind == b"tRNS" and chunks.header[9] == 0:
+                raise ImageError("unsupported", "one gray value of the PNG is transparent")
+            if kind not in _KEPT and kind[:1].isupper():
+                raise ImageError("unsupported", f"a PNG with a {ascii(kind)[2:-1]} chunk")
+            chunks.add(kind, body, whole)
+    except ImageError as error:
+        if not chunks.header or error.category not in ("truncated", "damaged"):
+            raise
+        chunks.problem = chunks.problem or error
+    return chunks
+
+
+def _chunks(data: bytes, chunks: _Chunks) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Each chunk's kind, its body and the whole of it.
+
+    What is left of pixels with a wrong checksum, or cut, goes to `chunks` with the problem.
+    """
+    position, kind = len(PNG), b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise ImageError("truncated", "the PNG ends before its last chunk")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        body, whole = data[position + 8 : end], data[position : end + 4]
+        is_cut = end + 4 > len(data)
+        if not is_cut and zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big"):
+            yield kind, body, whole
+            position = end + 4
+            continue
+        if kind == b"IDAT":
+            chunks.compressed.append(body)
+        if is_cut:
+            raise ImageError("truncated", "the PNG ends before its last chunk")
+        problem = ImageError("damaged", f"a {ascii(kind)[2:-1]} chunk has a wrong checksum")
+        if kind[:1].isupper() and kind != b"IDAT":
+            raise problem
+        chunks.problem = chunks.problem or problem
+        position = end + 4
+
+
+def _check_header(before: bytes, header: bytes, max_pixels: int) -> None:
+    if before or len(header) != 13:
+        raise ImageError("damaged", "the PNG's header has a wrong length or comes twice")
+    width, height, depth, color = struct.unpack_from(">IIBB", header)
+    check_size(width, height, max_pixels)
+    if depth not in (1, 2, 4, 8, 16) or color not in _SAMPLES:
+        raise ImageError("damaged", f"a PNG of color type {color} and {depth} bits")
+
+
+def _mended(chunks: _Chunks) -> bytes:
+    """A whole file of the pixels that can be had, and black ones."""
+    size = _inflated_size(chunks.header)
+    inflater, pixels = zlib.decompressobj(), bytearray()
+    compressed = memoryview(b"".join(chunks.compressed))
+    try:
+        for start in range(0, len(compressed), _PIECE):
+            pixels += inflater.decompress(compressed[start : start + _PIECE], size - len(pixels))
+            if len(pixels) >= size:
+                break
+    except zlib.error:
+        pass
+    if not pixels:
+        raise chunks.problem or ImageError("damaged", "the PNG's pixels cannot be inflated")
+    body = zlib.compress(pixels.ljust(size, b"\0"), 1)
+    before = [chunk for chunk in chunks.kept if chunk[4:8] not in (b"IDAT", b"IEND")]
+    return PNG + b"".join(before) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def _inflated_size(header: bytes) -> int:
+    """Bytes of all rows, each with the number of its filter before it."""
+    width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits = depth * _SAMPLES[color]
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, step_x, step_y in passes:
+        columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -1,0 +1,65 @@
+"""WebP: whole by its RIFF chunks (RFC 9649), none too large, then OpenCV."""
+
+import struct
+from collections.abc import Iterator
+
+from cnnjobs.errors import ImageError
+from cnnjobs.formats import Picture, check_size, exif_orientation, opencv, upright
+
+
+def read(data: bytes, *, max_pixels: int) -> Picture:
+    """Gray pixels of a WebP, upright; the first image of an animation.
+
+    Raises:
+        ImageError: too large, cut, or not to be decoded.
+    """
+    exif, animated, seen = b"", False, False
+    for kind, body in _chunks(data, 12, end=8 + _number(data[4:8])):
+        if kind == b"EXIF":
+            exif = body
+        if kind == b"ANMF":
+            animated = True
+            for inner, its_body in _chunks(body, 16, end=len(body)):
+                _check(inner, its_body, max_pixels)
+        seen = _check(kind, body, max_pixels) or seen
+    if not seen:
+        raise ImageError("damaged", "the WebP has no image")
+    gray = opencv.gray(data)
+    check_size(gray.shape[1], gray.shape[0], max_pixels)
+    gray = upright(gray, exif_orientation(exif))
+    warning = "the first image of an animation" if animated else None
+    return Picture(gray, gray.shape[1], gray.shape[0], warning)
+
+
+def _chunks(data: bytes, start: int, *, end: int) -> Iterator[tuple[bytes, bytes]]:
+    if end > len(data):
+        raise ImageError("truncated", f"the WebP lacks {end - len(data)} bytes")
+    while start + 8 <= end:
+        length = _number(data[start + 4 : start + 8])
+        if start + 8 + length > end:
+            raise ImageError("damaged", "a WebP chunk is longer than the file")
+        yield data[start : start + 4], data[start + 8 : start + 8 + length]
+        start += 8 + length + length % 2
+
+
+def _check(kind: bytes, body: bytes, max_pixels: int) -> bool:
+    """Check the size that a chunk states; False if it states none."""
+    try:
+        if kind == b"VP8X":
+            sides = _number(body[4:7]) + 1, _number(body[7:10]) + 1
+        elif kind == b"VP8L":
+            (bits,) = struct.unpack_from("<I", body, 1)
+            sides = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        elif kind == b"VP8 ":
+            width, height = struct.unpack_from("<HH", body, 6)
+            sides = width & 0x3FFF, height & 0x3FFF
+        else:
+            return False
+    except struct.error:
+        raise ImageError("damaged", "a WebP chunk ends in its header") from None
+    check_size(*sides, max_pixels)
+    return True
+
+
+def _number(little_endian: bytes) -> int:
+    return int.from_bytes(little_endian, "little")

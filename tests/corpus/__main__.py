@@ -1,0 +1,8 @@
+"""Write the corpus to the folder that is named."""
+
+import sys
+from pathlib import Path
+
+from tests import corpus
+
+corpus.write(Path(sys.argv[1]))

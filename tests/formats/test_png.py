@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from cnnjobs.errors import ImageError
+from cnnjobs.formats import PNG, png
+from tests.image_files import PALETTE, RGB, chunk, png_header
+from tests.image_files import png as png_file
+
+MANY = 10**9
+PIXELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+
+
+def _read(data):
+    return png.read(data, max_pixels=MANY)
+
+
+def _error(data, max_pixels=MANY):
+    with pytest.raises(ImageError) as caught:
+        png.read(data, max_pixels=max_pixels)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("after_it", [b"", b"trailing"])
+def test_a_whole_png_passes_also_with_bytes_after_its_last_chunk(after_it):
+    _read(png_file(PIXELS) + after_it)
+
+
+def test_a_palette_with_transparency_passes_and_one_transparent_gray_value_does_not():
+    palette, transparency = chunk(b"PLTE", bytes(12)), chunk(b"tRNS", b"\0\x80")
+    _read(png_file(PIXELS % 4, palette, transparency, color=PALETTE))
+    message = "unsupported: one gray value of the PNG is transparent"
+    assert _error(png_file(PIXELS, transparency)) == message
+
+
+def test_a_png_cut_in_half_is_truncated():
+    data = png_file(PIXELS)
+    message = "truncated: the PNG ends before its last chunk"
+    assert _error(data[: len(data) // 2]) == message
+
+
+def test_a_png_cut_anywhere_is_truncated():
+    data = png_file(PIXELS)
+    for end in range(len(PNG), len(data)):
+        assert _error(data[:end]).startswith("truncated: "), end
+
+
+def test_a_png_that_lacks_only_its_last_chunk_is_truncated():
+    data = png_file(PIXELS).removesuffix(chunk(b"IEND"))
+    assert _error(data) == "truncated: the PNG ends before its last chunk"
+
+
+def test_a_flipped_byte_in_a_png_chunk_is_damage():
+    data = bytearray(png_file(PIXELS))
+    data[data.index(b"IDAT") + 20] ^= 1
+    assert _error(bytes(data)) == "damaged: a IDAT chunk has a wrong checksum"
+
+
+def test_a_flipped_byte_anywhere_in_a_png_is_noticed():
+    whole = png_file(PIXELS[:8, :8])
+    for position in range(len(PNG), len(whole)):
+        data = bytearray(whole)
+        data[position] ^= 0x10
+        assert _error(bytes(data)).split(":")[0] in ("damaged", "truncated")
+
+
+def test_a_png_too_large_by_its_header_is_refused_before_its_pixels():
+    data = png_header(30_000, 40_000) + chunk(b"IDAT", b"no pixels") + chunk(b"IEND")
+    message = "too large: 30000 x 40000 pixels, 200000000 are allowed"
+    assert _error(data, 200_000_000) == message
+
+
+def test_the_largest_header_a_png_can_have_is_too_large():
+    data = png_header(2**31 - 1, 2**31 - 1, 16, RGB) + chunk(b"IEND")
+    assert _error(data).startswith("too large: 2147483647 x 2147483647 ")
+
+
+# damage that is kept
+
+
+def _kept(data):
+    return png.read(data, max_pixels=MANY, keep_damaged=True)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_cut_png_that_is_kept_has_its_upper_part_and_is_black_below(depth):
+    pixels = np.random.default_rng(0).integers(1, 256, (40, 50), np.uint8)
+    data = png_file(pixels.astype(f"u{depth // 8}"), depth=depth)
+    picture = _kept(data[: len(data) // 2])
+    assert picture.warning == "truncated: the PNG ends before its last chunk"
+    rows = (picture.gray == pixels).all(axis=1)
+    assert 15 <= rows.sum() <= 25
+    assert rows[: rows.sum()].all()
+    assert (picture.gray[rows.sum() + 1 :] == 0).all()
+
+
+def test_a_png_that_lacks_only_its_last_chunk_is_kept_whole():
+    picture = _kept(png_file(PIXELS)[:-12])
+    np.testing.assert_array_equal(picture.gray, PIXELS)
+    assert picture.warning == "truncated: the PNG ends before its last chunk"
+
+
+def test_a_wrong_checksum_beside_the_pixels_costs_none_of_them():
+    data = bytearray(png_file(PIXELS, chunk(b"tEXt", b"a\0text")))
+    data[data.index(b"text")] ^= 1
+    picture = _kept(bytes(data))
+    np.testing.assert_array_equal(picture.gray, PIXELS)
+    assert picture.warning == "damaged: a tEXt chunk has a wrong checksum"
+
+
+@pytest.mark.parametrize("kind", [b"PLTE", b"IHDR"])
+def test_a_wrong_checksum_of_what_pixels_mean_is_an_error_also_if_damage_is_kept(kind):
+    data = bytearray(png_file(PIXELS % 4, chunk(b"PLTE", bytes(12)), color=PALETTE))
+    data[data.index(kind) + 5] ^= 1
+    with pytest.raises(ImageError, match=r"^damaged: "):
+        _kept(bytes(data))
+
+
+def test_a_chunk_that_must_be_understood_and_is_not_is_refused():
+    message = "unsupported: a PNG with a CgBI chunk"
+    assert _error(png_file(PIXELS, chunk(b"CgBI", b"1234"))) == message
