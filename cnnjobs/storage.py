@@ -1,20 +1,20 @@
 """Files on local disk and S3 under one kind of name: an absolute path or `s3://bucket/key`."""
 
+import contextlib
 import os
+import re
 import shutil
-import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
-from cnnjobs import s3
+from cnnjobs import listing, s3
 from cnnjobs.errors import StorageError
 
 
@@ -31,6 +31,7 @@ class FileInfo:
 def normalize(uri: str | Path) -> str:
     """An absolute local path, or `s3://bucket/key` without a slash at its end."""
     text = str(uri)
+    _refuse_secrets(text)
     if is_s3(text):
         if not text.removeprefix("s3://").split("/")[0]:
             raise StorageError(f"{text} names no bucket; write s3://bucket/prefix.")
@@ -56,9 +57,15 @@ def relative(path: str, root: str) -> str:
 
 
 def list_files(uri: str) -> Iterator[FileInfo]:
-    """Every file under a folder or prefix, sorted by path within each folder.
+    """Every file under a folder or prefix; see `list_tables`."""
+    return (FileInfo(**row) for table in list_tables(uri) for row in table.to_pylist())
 
-    Links to files and folders are followed; a folder reached twice is listed once.
+
+def list_tables(uri: str) -> Iterator[pa.Table]:
+    """Every file under a folder or prefix, as tables of `listing.LISTING`.
+
+    Sorted by key on S3, by path within each folder on local disk, where links to files and
+    folders are followed and a folder reached twice is listed once.
 
     Raises:
         StorageError: the folder or bucket is missing or may not be read, in part or whole.
@@ -69,48 +76,58 @@ def list_files(uri: str) -> Iterator[FileInfo]:
         if not Path(uri).is_dir():
             kind = "is a file, not a folder" if Path(uri).exists() else "does not exist"
             raise StorageError(f"{uri} {kind}.")
-    return _list_local(uri, seen=set())
+    return listing.local_tables(uri)
 
 
 def names(uri: str) -> list[str]:
     """Sorted names of the whole files right in a folder; [] if it is not there."""
-    system, path = filesystem(uri)
     with _explained(uri, "listed"):
-        files = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return sorted(
-        file.base_name
-        for file in files
-        if file.type == fs.FileType.File and not file.base_name.startswith(".")
-    )
+        if is_s3(uri):
+            answers = s3.pages(_s3_path(uri), delimiter="/")
+            keys = [item["Key"] for answer in answers for item in answer["Contents"]]
+            found = [key.rsplit("/", 1)[-1] for key in keys]
+        elif Path(uri).is_dir():
+            found = [entry.name for entry in os.scandir(uri) if entry.is_file()]
+        else:
+            found = []
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def exists(uri: str) -> bool:
     """Whether there is a file or a folder (or any key under the prefix) of that name."""
-    return bool(_file_type(uri) != fs.FileType.NotFound)
+    with _explained(uri, "read"):
+        if is_s3(uri):
+            return s3.is_object(_s3_path(uri)) or _has_keys(uri)
+        return Path(uri).exists()
 
 
 def is_file(uri: str) -> bool:
     """Whether the name is that of one file."""
-    return bool(_file_type(uri) == fs.FileType.File)
+    with _explained(uri, "read"):
+        return s3.is_object(_s3_path(uri)) if is_s3(uri) else Path(uri).is_file()
 
 
 def is_empty(uri: str) -> bool:
     """Whether nothing stands there: no file, and no folder with anything in it."""
-    kind = _file_type(uri)
-    if kind != fs.FileType.Directory:
-        return bool(kind == fs.FileType.NotFound)
-    system, path = filesystem(uri)
     with _explained(uri, "read"):
-        return not system.get_file_info(fs.FileSelector(path))
+        if is_s3(uri):
+            return not (s3.is_object(_s3_path(uri)) or _has_keys(uri))
+        if Path(uri).is_dir():
+            return next(Path(uri).iterdir(), None) is None
+        return not Path(uri).exists()
 
 
 def read_bytes(uri: str) -> bytes:
     """The whole file. Raises OSError (FileNotFoundError, PermissionError) as the system does."""
-    if not is_s3(uri):
-        return Path(uri).read_bytes()
-    system, path = filesystem(uri)
-    with system.open_input_stream(path) as stream:
-        return bytes(stream.read())
+    return s3.read(_s3_path(uri)) if is_s3(uri) else Path(uri).read_bytes()
+
+
+def read_first(uri: str, num_bytes: int) -> bytes:
+    """The first bytes of a file, fewer if it is shorter. Raises OSError as `read_bytes`."""
+    if is_s3(uri):
+        return s3.read(_s3_path(uri), first=num_bytes)
+    with Path(uri).open("rb") as file:
+        return file.read(num_bytes)
 
 
 def read_file(uri: str) -> bytes:
@@ -130,9 +147,8 @@ def write_bytes(uri: str, data: bytes) -> None:
         StorageError: there is no permission or no space.
     """
     if is_s3(uri):
-        system, path = filesystem(uri)
-        with _explained(uri, "written"), system.open_output_stream(path) as stream:
-            stream.write(data)
+        with _explained(uri, "written"):
+            s3.write(_s3_path(uri), data)
         return
     target = Path(uri)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
@@ -191,13 +207,40 @@ def delete(uri: str) -> None:
     """Delete a file, or a folder (prefix) with all that is in it."""
     if is_s3(uri):
         with _explained(uri, "deleted"):
-            s3.delete(uri.removeprefix("s3://"), one_key=is_file(uri))
+            s3.delete(_s3_path(uri), one_key=is_file(uri))
         return
     with _explained(uri, "deleted"):
         if Path(uri).is_dir():
             shutil.rmtree(uri)
         else:
             Path(uri).unlink()
+
+
+def check_readable(uri: str) -> None:
+    """Raise StorageError now if what is under `uri`, or the file of that name, may not be read.
+
+    On S3 one byte is read of the object, or of the first one under the prefix: the right to
+    list is not the right to read. What is not there is the job's to tell.
+    """
+    if not is_s3(uri):
+        with _explained(uri, "read"):
+            exists_here = Path(uri).exists()
+        if exists_here and not os.access(uri, os.R_OK | (os.X_OK if Path(uri).is_dir() else 0)):
+            raise StorageError(f"{uri} cannot be read: no permission.")
+        return
+    path = _s3_path(uri)
+    # a key that is missing looks denied to those who may not list: go on, and list
+    with _explained(uri, "read"), contextlib.suppress(FileNotFoundError, PermissionError):
+        if "/" in path:
+            s3.read(path, first=1)
+            return
+    with _explained(uri, "listed"):
+        answers = s3.pages(path, size=10)
+        first = next((item for answer in answers for item in answer["Contents"]), None)
+    if first is not None:
+        bucket = path.partition("/")[0]
+        with _explained(f"s3://{bucket}/{first['Key']}", "read"):
+            s3.read(f"{bucket}/{first['Key']}", first=1)
 
 
 def check_writable(uri: str) -> None:
@@ -215,61 +258,35 @@ def check_writable(uri: str) -> None:
         raise StorageError(f"{uri} cannot be written: no permission to write in {nearest}.")
 
 
-def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    """The pyarrow filesystem for a name, and the name as that filesystem wants it."""
-    if is_s3(uri):
-        return s3.filesystem(), uri.removeprefix("s3://")
-    return fs.LocalFileSystem(), uri
+def _s3_path(uri: str) -> str:
+    return uri.removeprefix("s3://")
 
 
-def _file_type(uri: str) -> fs.FileType:
-    system, path = filesystem(uri)
-    with _explained(uri, "read"):
-        return system.get_file_info(path).type
+def _has_keys(uri: str) -> bool:
+    return any(answer["Contents"] for answer in s3.pages(_s3_path(uri), size=10))
 
 
-def _list_local(folder: str, seen: set[tuple[int, int]]) -> Iterator[FileInfo]:
-    try:
-        status = os.stat(folder)  # noqa: PTH116 - names stay text: Path normalizes them away
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            return
-        seen.add(identity)
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be listed: {error.strerror}.") from error
-    for entry in entries:
-        if not entry.name.isprintable() and not _is_utf8(entry.name):
-            raise StorageError(f"{entry.path!r} has a name that is not UTF-8; rename it.")
-        try:
-            is_folder = entry.is_dir()
-        except OSError:
-            is_folder = False  # a link to itself
-        if is_folder:
-            yield from _list_local(entry.path, seen)
-            continue
-        try:
-            status = entry.stat()
-        except OSError:
-            # a link to nothing: listed, so that it ends as a row with an error
-            status = entry.stat(follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            modified = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC)
-            yield FileInfo(path=entry.path, size_bytes=status.st_size, modified=modified, etag=None)
+def _refuse_secrets(text: str) -> None:
+    """Raise StorageError, without the secret, for a name that holds keys or is presigned."""
+    scheme, colon, rest = text.partition("://")
+    if not colon:
+        return
+    # a secret key may hold slashes: then the bucket seems to be KEY:SEC
+    if "@" in rest.partition("/")[0] or (":" in rest.partition("/")[0] and "@" in rest):
+        raise StorageError(
+            f"{scheme}://…@{rest.rpartition('@')[2]} holds credentials; leave them out, and "
+            "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    name, mark, query = rest.partition("?")
+    if mark and re.search(r"(?i)x-amz-|signature=|awsaccesskeyid=", query):
+        raise StorageError(
+            f"{scheme}://{name}?… is a presigned URL; write s3://bucket/prefix and set AWS_PROFILE."
+        )
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _list_s3(uri: str) -> Iterator[FileInfo]:
+def _list_s3(uri: str) -> Iterator[pa.Table]:
     with _explained(uri, "listed"):
-        for item in s3.list_objects(uri.removeprefix("s3://")):
-            yield FileInfo(**item)
+        yield from listing.s3_tables(_s3_path(uri))
 
 
 class _explained:  # noqa: N801 - reads as a word in `with`

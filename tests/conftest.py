@@ -8,6 +8,7 @@ import pytest
 
 from cnnjobs import synthetic
 from cnnjobs.config import TrainConfig
+from tests.fault_proxy import faults  # noqa: F401 - fixtures
 from tests.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
 
 
@@ -38,3 +39,16 @@ def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathF
     output = tmp_path_factory.mktemp("runs") / "trained"
     train(TrainConfig(data=str(archive), output=str(output), epochs=1))
     return output
+
+
+@pytest.fixture(scope="session")
+def trained_again(
+    ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with the same training as `run` once more, and MLflow's record of it as `store`."""
+    from cnnjobs.train import train
+
+    folder = tmp_path_factory.mktemp("again")
+    output, store = str(folder / "run"), str(folder / "store")
+    train(TrainConfig(data=str(archive), output=output, epochs=1, mlflow=store))
+    return folder

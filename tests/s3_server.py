@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 from cnnjobs import s3 as s3_clients
@@ -53,10 +52,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             environment.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
             for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
                 environment.delenv(name, raising=False)
-            forget_clients()
+            s3_clients.forget()
             yield f"s3://{BUCKET}"
         finally:
-            forget_clients()
+            s3_clients.forget()
             server.terminate()
 
 
@@ -67,20 +66,22 @@ def s3(s3_server: str) -> str:
 
 
 @pytest.fixture
-def s3_environment(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Call it with environment variables (None: unset) that hold until the test ends."""
+def s3_environment(s3: str) -> Iterator[Callable[..., None]]:
+    """Call it with environment variables (None: unset); all holds until the test ends."""
+    before = dict(os.environ)
 
     def change(**variables: str | None) -> None:
         for name, value in variables.items():
             if value is None:
-                monkeypatch.delenv(name, raising=False)
+                os.environ.pop(name, None)
             else:
-                monkeypatch.setenv(name, value)
-        forget_clients()
+                os.environ[name] = value
+        s3_clients.forget()
 
     yield change
-    monkeypatch.undo()
-    forget_clients()
+    os.environ.clear()
+    os.environ.update(before)
+    s3_clients.forget()
 
 
 def rclone() -> str:
@@ -96,15 +97,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def forget_clients() -> None:
-    """Let the next use of S3 read the environment again."""
-    if s3_clients.client.cache_info().currsize:
-        s3_clients.client().close()
-    s3_clients.client.cache_clear()
-    s3_clients.filesystem.cache_clear()
-    boto3.DEFAULT_SESSION = None  # it keeps the first credentials it finds
 
 
 def _wait_for(endpoint: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

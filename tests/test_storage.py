@@ -2,14 +2,17 @@ import os
 import resource
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import boto3
 import pytest
 
-from cnnjobs import storage
-from cnnjobs.errors import StorageError
+from cnnjobs import retries, storage
+from cnnjobs import s3 as clients
+from cnnjobs.errors import ConfigError, StorageError
+from tests.fault_proxy import Rule
 from tests.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, free_port
 
 
@@ -376,6 +379,16 @@ def test_more_than_a_thousand_keys_are_listed(s3):
     assert storage.names(s3) == keys
 
 
+def test_a_tree_of_prefixes_is_listed_whole_and_in_the_order_of_its_keys(s3):
+    wide = [f"wide/{patient:03d}/{image}.png" for patient in range(120) for image in range(2)]
+    deep = [f"deep/{a}/{b}/{c}.png" for a in range(3) for b in range(12) for c in range(2)]
+    keys = [*wide, *deep, "a.png", "deep.png", "deep/1.png", "deep-er/b.png", "zz/y/x/w/v.png"]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: storage.write_bytes(f"{s3}/{key}", b"x"), keys))
+    assert _listed(s3) == sorted(keys)
+    assert _listed(f"{s3}/deep") == sorted(k.removeprefix("deep/") for k in keys if "deep/" in k)
+
+
 def test_s3_names_are_those_right_under_the_prefix(s3):
     for key in ("b", "a", ".hidden", "folder/c"):
         storage.write_bytes(f"{s3}/{key}", b"x")
@@ -483,7 +496,8 @@ def test_an_endpoint_where_nothing_listens_is_told(call, s3, s3_environment, hur
 def test_missing_credentials_are_told(s3, s3_environment, hurried):
     s3_environment(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)
     assert _refused("listed", f"{s3}/a") == (
-        "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "or give --s3-anonymous for a public bucket."
     )
 
 
@@ -494,8 +508,229 @@ def test_an_unknown_profile_is_told(s3, s3_environment, hurried):
 
 def test_an_endpoint_that_is_no_url_is_told(s3, s3_environment, hurried):
     s3_environment(AWS_ENDPOINT_URL="localhost:9000")
-    assert _refused("listed", s3) == "Invalid endpoint: localhost:9000."
+    with pytest.raises(ConfigError) as caught:
+        list(storage.list_files(s3))
+    assert str(caught.value) == (
+        "the S3 endpoint must be http://HOST or https://HOST, got localhost:9000."
+    )
 
 
 def test_a_bucket_name_that_cannot_be_is_told(s3, hurried):
     assert "bucket name" in _refused("listed", "s3://two words/a")
+
+
+# S3 that fails now and then
+
+
+@pytest.fixture
+def short_waits(monkeypatch):
+    """Back-off for tests: the order and number of the waits, not their length."""
+    monkeypatch.setattr(retries, "WAITS_S", tuple(wait / 100 for wait in retries.WAITS_S))
+
+
+EVERYTHING = {
+    "slow down": 0.1,
+    "internal error": 0.05,
+    "reset": 0.1,
+    "cut": 0.1,
+    "delay": 0.03,
+    "trickle": 0.03,
+}
+
+
+def test_nothing_is_lost_through_a_server_that_fails_often(s3, faults, short_waits):
+    faults.rates = EVERYTHING
+    before = clients.num_retries()
+    files = {f"{s3}/{number:02d}.bin": os.urandom(number * 100) for number in range(80)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(storage.write_bytes, files, files.values()))
+        assert dict(zip(files, pool.map(storage.read_bytes, files), strict=True)) == files
+    assert _listed(s3) == [f"{number:02d}.bin" for number in range(80)]
+    assert all(storage.is_file(uri) for uri in files)
+    storage.delete(s3)
+    assert storage.is_empty(s3)
+    assert set(faults.injected) == set(EVERYTHING)
+    refused = sum(faults.injected[kind] for kind in ("slow down", "internal error", "reset"))
+    # more where a body was cut, or a kept connection was found closed
+    assert clients.num_retries() - before >= refused
+
+
+@pytest.mark.parametrize("kind", ["slow down", "internal error", "reset", "cut"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "LIST"])
+def test_one_fault_of_any_request_is_one_retry(method, kind, s3, faults, short_waits):
+    if kind == "cut" and method in ("HEAD", "DELETE"):
+        kind = "reset"  # they have no body to cut
+    storage.write_bytes(f"{s3}/a", b"1234")
+    calls = {
+        "GET": lambda: storage.read_bytes(f"{s3}/a"),
+        "HEAD": lambda: storage.is_file(f"{s3}/a"),
+        "PUT": lambda: storage.write_bytes(f"{s3}/a", b"1234"),
+        "DELETE": lambda: storage.delete(f"{s3}/a"),
+        "LIST": lambda: storage.names(s3),
+    }
+    wanted = {"GET": b"1234", "HEAD": True, "LIST": ["a"]}
+    pattern = "GET .*list-type=2" if method == "LIST" else f"{method} [^?]*/a"
+    faults.rules = [Rule(kind, pattern, times=1)]
+    before = clients.num_retries()
+    assert calls[method]() == wanted.get(method)
+    assert faults.injected == {kind: 1}
+    assert clients.num_retries() - before == 1
+
+
+def test_a_body_cut_short_never_passes_as_a_whole_file(s3, faults, short_waits):
+    storage.write_bytes(f"{s3}/a", bytes(100_000))
+    faults.rules = [Rule("cut", "GET .*/a")]
+    assert "bytes" in _error(storage.read_file, f"{s3}/a")
+    assert faults.injected["cut"] == len(retries.WAITS_S) + 1
+
+
+def test_a_body_that_trickles_is_asked_for_again(s3, faults, short_waits, monkeypatch):
+    monkeypatch.setattr(clients, "_BODY_S", 0.2)
+    storage.write_bytes(f"{s3}/a", bytes(range(256)) * 200)
+    faults.rules = [Rule("trickle", "GET .*/a", times=1)]
+    before = clients.num_retries()
+    assert storage.read_bytes(f"{s3}/a") == bytes(range(256)) * 200
+    assert clients.num_retries() - before == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "method"), [("listed", "GET"), ("written", "PUT"), ("checked", "PUT"), ("read", "GET")]
+)
+def test_a_server_that_refuses_for_ever_ends_in_one_line(call, method, s3, faults, short_waits):
+    faults.rules = [Rule("slow down", f"{method} ")]
+    assert _refused(call, f"{s3}/a") == "S3 answers 503 SlowDown, also after several attempts."
+    assert faults.injected["slow down"] == len(retries.WAITS_S) + 1
+
+
+def test_waits_grow_and_end_within_a_minute():
+    assert sorted(retries.WAITS_S) == list(retries.WAITS_S)
+    assert 30 < sum(retries.WAITS_S) < 60
+
+
+def test_what_does_not_pass_is_asked_once(s3, faults, hurried):
+    before = clients.num_retries()
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(f"{s3}/gone")
+    faults.rules = [Rule("denied", "GET ")]
+    with pytest.raises(PermissionError):
+        storage.read_bytes(f"{s3}/a")
+    assert faults.num_requests == 2
+    assert clients.num_retries() == before
+
+
+# rights, seen before the work begins
+
+
+def test_what_may_be_listed_and_read_passes_the_check(s3):
+    storage.write_bytes(f"{s3}/data/a", b"")
+    storage.check_readable(f"{s3}/data")
+    storage.check_readable(f"{s3}/data/a")
+    storage.check_readable(s3.rpartition("/")[0])
+    storage.check_readable(f"{s3}/gone")
+
+
+def test_a_prefix_that_may_be_listed_but_not_read_is_told(s3, faults, hurried):
+    storage.write_bytes(f"{s3}/data/a", b"x")
+    faults.rules = [Rule("denied", "GET [^?]*/data/a")]
+    assert _error(storage.check_readable, f"{s3}/data") == (
+        f"{s3}/data/a cannot be read: S3 denies access with these credentials."
+    )
+
+
+def test_a_prefix_that_may_not_be_listed_is_told(s3, faults, hurried):
+    storage.write_bytes(f"{s3}/data/a", b"x")
+    faults.rules = [Rule("denied", "GET .*list-type=2")]
+    assert _error(storage.check_readable, f"{s3}/data") == (
+        f"{s3}/data cannot be listed: S3 denies access with these credentials."
+    )
+    storage.check_readable(f"{s3}/data/a")
+
+
+def test_a_prefix_that_may_be_read_but_not_written_is_told(s3, faults, hurried):
+    faults.rules = [Rule("denied", "PUT ")]
+    assert _refused("checked", f"{s3}/run") == "S3 denies access with these credentials."
+
+
+def test_a_bucket_of_another_region_is_told(s3, faults, hurried):
+    faults.rules = [Rule("region", "")]
+    assert _error(storage.check_readable, s3) == (
+        f"{s3} cannot be read: the bucket is in another region; set --s3-region."
+    )
+
+
+def test_a_folder_that_may_not_be_read_is_told(forbidden, plain_user):
+    message = f"{forbidden} cannot be read: no permission."
+    assert _error(storage.check_readable, str(forbidden)) == message
+    storage.check_readable(f"{forbidden.parent}/gone")
+
+
+# where S3 is, and who asks
+
+
+def test_settings_reach_the_environment_and_what_starts_elsewhere(s3_environment):
+    s3_environment(
+        AWS_ENDPOINT_URL=None, AWS_ENDPOINT_URL_S3=None, AWS_REGION=None, AWS_PROFILE=None,
+        AWS_DEFAULT_REGION=None, CNNJOBS_S3_ANONYMOUS=None, CNNJOBS_S3_REACHED=None,
+        AWS_REQUEST_CHECKSUM_CALCULATION=None,
+    )  # fmt: skip
+    clients.use(endpoint="http://localhost:1/", region="eu-1", profile="night", anonymous=True)
+    assert clients.environment() == {
+        "AWS_ENDPOINT_URL_S3": "http://localhost:1",
+        "AWS_REGION": "eu-1",
+        "AWS_DEFAULT_REGION": "eu-1",
+        "AWS_PROFILE": "night",
+        "CNNJOBS_S3_ANONYMOUS": "1",
+    }
+    assert "AWS_SECRET_ACCESS_KEY" not in os.environ
+
+
+def test_keys_stay_out_of_the_environment_of_other_machines(s3):
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] == SECRET_KEY
+    assert SECRET_KEY not in str(clients.environment())
+    assert ACCESS_KEY not in str(clients.environment())
+
+
+def test_an_anonymous_request_is_not_signed(s3, s3_environment, hurried):
+    s3_environment(CNNJOBS_S3_ANONYMOUS="1", AWS_SECRET_ACCESS_KEY=None, AWS_ACCESS_KEY_ID=None)
+    assert "credentials found" not in _refused("listed", f"{s3}/a")
+
+
+def test_a_profile_wins_over_keys_in_the_environment(s3, s3_environment, tmp_path):
+    storage.write_bytes(f"{s3}/a", b"x")
+    keys = f"aws_access_key_id={ACCESS_KEY}\naws_secret_access_key={SECRET_KEY}\n"
+    (tmp_path / "credentials").write_text(f"[night]\n{keys}")
+    s3_environment(
+        AWS_SHARED_CREDENTIALS_FILE=f"{tmp_path}/credentials",
+        AWS_ACCESS_KEY_ID="unknown-key",
+    )
+    clients.use(profile="night")
+    assert storage.read_bytes(f"{s3}/a") == b"x"
+
+
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"s3://AKIAEXAMPLE:{SECRET}@bucket/prefix",
+        f"s3://AKIAEXAMPLE:{SECRET.replace('/', '')}@bucket",
+        f"https://bucket.s3.amazonaws.com/a.png?X-Amz-Signature={SECRET}",
+        f"s3://bucket/a.png?AWSAccessKeyId=AKIAEXAMPLE&Signature={SECRET}",
+        f"https://AKIAEXAMPLE:{SECRET}@host/a",
+    ],
+)
+def test_a_name_that_holds_a_secret_is_refused_without_it(uri):
+    message = _error(storage.normalize, uri)
+    assert SECRET[:12] not in message
+    assert "AKIAEXAMPLE" not in message
+
+
+@pytest.mark.parametrize(
+    "endpoint", [f"http://user:{SECRET}@host", "host:9000", "ftp://host", "http://", "http://h?a=b"]
+)
+def test_an_endpoint_that_holds_more_than_a_server_is_refused(endpoint):
+    with pytest.raises(ConfigError) as caught:
+        clients.use(endpoint=endpoint)
+    assert SECRET[:12] not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from cnnjobs import storage
 
@@ -53,3 +54,38 @@ def test_images_run_and_predictions_may_all_be_in_a_bucket(s3: str, archive: Pat
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
     for file in storage.list_files(f"{s3}/scored"):
         assert secret not in storage.read_bytes(file.path)
+
+
+SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
+
+
+@pytest.mark.parametrize(
+    ("source", "environment"),
+    [
+        (f"s3://AKIAEXAMPLE:{SECRET}@bucket/a", {}),
+        (f"https://bucket.s3.amazonaws.com/a?X-Amz-Signature={SECRET}", {}),
+        ("{s3}/a", {"AWS_ENDPOINT_URL": f"http://AKIAEXAMPLE:{SECRET}@127.0.0.1:1"}),
+        ("{s3}/a", {"AWS_SECRET_ACCESS_KEY": SECRET}),
+        ("{s3}/a", {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET}),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_secret_is_in_nothing_that_is_printed_or_written(
+    source: str, environment: dict[str, str], debug: bool, s3: str, tmp_path: Path
+) -> None:
+    words = ["index", source.format(s3=s3), "-o", str(tmp_path / "m.parquet")]
+    ended = subprocess.run(
+        [sys.executable, "-c", "from cnnjobs.cli import main; main()", *words]
+        + ["--debug"] * debug,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode != 0
+    told = ended.stdout + ended.stderr
+    assert told
+    assert SECRET not in told
+    assert "AKIAEXAMPLE" not in told
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,188 @@
+"""What is under a folder or a prefix, as tables of some thousand rows: small, and made fast."""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+
+from cnnjobs import s3
+from cnnjobs.errors import StorageError
+
+LISTING = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("modified", pa.timestamp("us", tz="UTC")),
+        pa.field("etag", pa.string()),
+    ]
+)
+
+#: Rows of a table of local files.
+_ROWS = 10_000
+
+#: Prefixes that are listed at once. boto3 reads some ten thousand keys a second, one thread's
+#: worth; what overlaps is the waiting for S3.
+_THREADS = 16
+
+#: Prefixes below which no more are looked for: enough for all threads.
+_ENOUGH_PREFIXES = 32
+
+#: A level of more names (patients, say) is listed flat: a request for each would cost more.
+_WIDEST_LEVEL = 100
+
+
+def local_tables(folder: str) -> Iterator[pa.Table]:
+    """The files below a local folder, sorted by path within each folder.
+
+    Links are followed, a folder reached twice is listed once; what is neither a file nor a
+    link (a pipe, a socket, a device) is left out.
+    """
+    rows: list[tuple[str, int, int]] = []
+    for row in _walk(folder, set()):
+        rows.append(row)
+        if len(rows) == _ROWS:
+            yield _local_table(rows)
+            rows = []
+    if rows:
+        yield _local_table(rows)
+
+
+def s3_tables(path: str) -> Iterator[pa.Table]:
+    """The objects under `bucket/prefix/`, sorted by key, with ETags.
+
+    The prefix is opened level by level until there are enough prefixes for all threads; these
+    are listed flat and ahead, in order.
+    """
+    bucket = path.partition("/")[0]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts = _opened(path, pool)
+        direct: list[Any] = []
+        for part in _ahead(pool, _all_pages, parts):
+            if isinstance(part, dict):
+                direct.append(part)
+                continue
+            if direct:
+                yield _s3_table(bucket, direct)
+                direct = []
+            yield from part
+        if direct:
+            yield _s3_table(bucket, direct)
+
+
+def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
+    """Path, size and modification time (ns) of every file."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - names stay text: Path normalizes them away
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:
+            return
+        seen.add(identity)
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be listed: {error.strerror}.") from error
+    for entry in entries:
+        if not entry.name.isprintable() and not _is_utf8(entry.name):
+            raise StorageError(f"{entry.path!r} has a name that is not UTF-8; rename it.")
+        try:
+            is_folder = entry.is_dir()
+        except OSError:
+            is_folder = False  # a link to itself
+        if is_folder:
+            yield from _walk(entry.path, seen)
+            continue
+        try:
+            status = entry.stat()
+        except OSError:
+            # a link to nothing: listed, so that it ends as a row with an error
+            status = entry.stat(follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            yield entry.path, status.st_size, status.st_mtime_ns
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _local_table(rows: list[tuple[str, int, int]]) -> pa.Table:
+    paths, sizes, times = zip(*rows, strict=True)
+    micros = pa.array([time // 1000 for time in times], pa.int64())
+    columns = [paths, sizes, micros.cast(LISTING.field("modified").type), pa.nulls(len(rows))]
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, LISTING, strict=True)
+    ]
+    arrays[3] = arrays[3].cast(pa.string())
+    return pa.table(arrays, schema=LISTING)
+
+
+def _opened(path: str, pool: ThreadPoolExecutor) -> list[Any]:
+    """Objects (as S3 answers them) and prefixes (as text) that together are all, sorted."""
+    bucket, _, prefix = path.partition("/")
+    root = f"{prefix.rstrip('/')}/" if prefix else ""
+    found: dict[str, Any] = {root: root}
+    closed = [root]
+    while closed and len(found) < _ENOUGH_PREFIXES:
+        levels = list(pool.map(lambda name: _level(bucket, name), closed))
+        opened = []
+        for name, level in zip(closed, levels, strict=True):
+            if level is not None:
+                del found[name]
+                found.update(level)
+                opened += [key for key, part in level.items() if isinstance(part, str)]
+        closed = opened
+    return [
+        part if isinstance(part, dict) else f"{bucket}/{part}" for _, part in sorted(found.items())
+    ]
+
+
+def _level(bucket: str, prefix: str) -> dict[str, Any] | None:
+    """What is right under a prefix, by key; None if that is too much."""
+    answer = s3.page(f"{bucket}/{prefix}".rstrip("/"), delimiter="/", size=_WIDEST_LEVEL)
+    if answer.get("IsTruncated"):
+        return None
+    below = [item["Prefix"] for item in answer.get("CommonPrefixes", [])]
+    if not all(name.strip("/") and not name.endswith("//") for name in below):
+        return None  # a key with an empty part: only a flat listing names it
+    return {item["Key"]: item for item in answer["Contents"]} | {name: name for name in below}
+
+
+def _all_pages(part: Any) -> Any:
+    """The tables of a prefix; an object as it is."""
+    if isinstance(part, dict):
+        return part
+    bucket = part.partition("/")[0]
+    answers = s3.pages(part)
+    return [_s3_table(bucket, answer["Contents"]) for answer in answers if answer["Contents"]]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Any], parts: Iterable[Any]
+) -> Iterator[Any]:
+    """Results in order, of which no more than twice the threads' number wait."""
+    waiting: deque[Future[Any]] = deque()
+    for part in parts:
+        waiting.append(pool.submit(function, part))
+        if len(waiting) >= 2 * _THREADS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _s3_table(bucket: str, items: list[Any]) -> pa.Table:
+    return pa.table(
+        [
+            pa.array([f"s3://{bucket}/{item['Key']}" for item in items], pa.string()),
+            pa.array([item["Size"] for item in items], pa.int64()),
+            pa.array([item["LastModified"] for item in items], LISTING.field("modified").type),
+            pa.array([item["ETag"].strip('"') for item in items], pa.string()),
+        ],
+        schema=LISTING,
+    )
