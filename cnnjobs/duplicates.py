@@ -1,6 +1,8 @@
 """Exact and near copies among images, and the groups that must stay in one split."""
 
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,8 @@ from numpy.typing import NDArray
 #: brighter or noisier copies stayed within 24, crops of 2 % a side began at 30.
 MAX_DISTANCE = 30
 
-#: Rows compared at once: 256 x 100,000 distances take about 200 MB.
-_ROWS_AT_ONCE = 256
+#: Hashes compared at once, rows and columns: what stays in a core's cache.
+_ROWS, _COLUMNS = 32, 8192
 
 
 def equal_pairs(hashes: Sequence[str | None]) -> list[tuple[int, int]]:
@@ -29,21 +31,18 @@ def near_pairs(
 ) -> list[tuple[int, int]]:
     """All pairs of positions whose 256-bit hex hashes differ in at most `max_distance` bits.
 
-    Compares every hash with every other: 10,000 take about a second, and time grows with
-    the square. None is near to nothing.
+    Compares every hash with every other, in threads, and time grows with the square:
+    `python -m tests.benchmarks.index` tells how long. None is near to nothing.
     """
     known = [position for position, value in enumerate(hashes) if value is not None]
     if not known:
         return []
     data = b"".join(bytes.fromhex(hashes[position] or "") for position in known)
-    words = np.frombuffer(data, np.uint64).reshape(len(known), -1)
-    pairs = []
-    for start in range(0, len(known), _ROWS_AT_ONCE):
-        rows = words[start : start + _ROWS_AT_ONCE]
-        near = _distances(rows, words[start:]) <= max_distance
-        for row, other in np.argwhere(np.triu(near, k=1)):
-            pairs.append((known[start + row], known[start + other]))
-    return pairs
+    words = np.ascontiguousarray(np.frombuffer(data, np.uint64).reshape(len(known), -1).T)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        starts = range(0, len(known), _ROWS)
+        found = pool.map(lambda start: _near_rows(words, start, max_distance), starts)
+        return [(known[one], known[other]) for pairs in found for one, other in pairs]
 
 
 def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
@@ -62,8 +61,27 @@ def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list
     return [root(group) for group in groups]
 
 
+def _near_rows(words: NDArray[np.uint64], start: int, max_distance: int) -> list[tuple[int, int]]:
+    """Pairs of the rows from `start` with those behind them, sorted.
+
+    Half of the bits differ in more than `max_distance` already for nearly all pairs; the other
+    half is counted only for the rest.
+    """
+    rows, half = words[:, start : start + _ROWS], len(words) // 2
+    pairs: list[tuple[int, int]] = []
+    for left in range(start, words.shape[1], _COLUMNS):
+        others = words[:, left : left + _COLUMNS]
+        ones, twos = np.nonzero(_distances(rows[:half], others[:half]) <= max_distance)
+        behind = left + twos > start + ones
+        ones, twos = ones[behind], twos[behind]
+        both = np.bitwise_count(rows[:, ones] ^ others[:, twos]).sum(axis=0, dtype=np.int64)
+        near = both <= max_distance
+        pairs += zip((start + ones[near]).tolist(), (left + twos[near]).tolist(), strict=True)
+    return sorted(pairs)
+
+
 def _distances(rows: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    total = np.zeros((len(rows), len(others)), np.uint16)
-    for word in range(rows.shape[1]):
-        total += np.bitwise_count(rows[:, word, np.newaxis] ^ others[np.newaxis, :, word])
+    total = np.zeros((rows.shape[1], others.shape[1]), np.uint16)
+    for row, other in zip(rows, others, strict=True):
+        total += np.bitwise_count(row[:, np.newaxis] ^ other)
     return total

@@ -1,15 +1,20 @@
 """`cnnjobs index`: list images once, label, group and split them, into a manifest."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs import manifest, storage, words
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnjobs import manifest, s3, storage, words
 from cnnjobs.config import IndexConfig
-from cnnjobs.errors import RunExistsError
+from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.sources import index_sources
+
+#: Of the key that hashes patients, at the least: as HMAC-SHA256 wants it (RFC 2104).
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +40,15 @@ def plan(config: IndexConfig) -> dict[str, Any]:
     Raises:
         InputError: see `index`.
     """
+    s3.use(**config.s3)
     output = _free_output(config)
-    listed = index_sources(config.sources, labels=config.labels, shares=None, content=False)
-    labels = Counter(listed.manifest.table["label"].to_pylist())
+    listed = index_sources(
+        config.sources, labels=config.labels, shares=None, content=False, suffixless=config.content
+    )
+    labels = pc.value_counts(listed.manifest.table["label"].fill_null("no label")).to_pylist()
     return {
         "images": listed.manifest.table.num_rows,
-        "labels": {label or "no label": number for label, number in labels.items()},
+        "labels": {item["values"]: item["counts"] for item in labels},
         "ignored files": dict(listed.ignored),
         "output": output,
     }
@@ -53,6 +61,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         RunExistsError: there is a manifest already and `overwrite` is off.
         InputError: see `sources.index_sources`.
     """
+    s3.use(**config.s3)
     output = _free_output(config)
     indexed = index_sources(
         config.sources,
@@ -61,29 +70,41 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         group_regex=config.group_regex,
         shares=_shares(config) if config.split else None,
         content=config.content,
+        suffixless=config.content,
+        any_modality=config.any_modality,
+        group_key=_read_key(config.group_key) if config.group_key is not None else None,
         seed=config.seed,
         progress=progress,
     )
     manifest.write(indexed.manifest, output)
-    rows = indexed.manifest.table.select(["path", "label", "split", "group", "error"]).to_pylist()
-    counts: dict[str, Counter[str]] = {label: Counter() for label in indexed.manifest.labels}
-    for row in rows:
-        if row["label"] is not None:
-            state = "unreadable" if row["error"] is not None else row["split"] or "no split"
-            counts[row["label"]][state] += 1
+    table = indexed.manifest.table
+    bad = table.select(["path", "error"]).filter(pc.is_valid(table["error"]))
     return IndexSummary(
         manifest=output,
         fingerprint=indexed.manifest.fingerprint,
-        num_images=len(rows),
-        num_unlabelled=sum(row["label"] is None for row in rows),
-        num_groups=len({row["group"] for row in rows if row["error"] is None}),
-        counts={label: dict(states) for label, states in counts.items()},
-        unreadable={row["path"]: row["error"] for row in rows if row["error"] is not None},
+        num_images=table.num_rows,
+        num_unlabelled=table["label"].null_count,
+        num_groups=pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py(),
+        counts=_counts(table),
+        unreadable=dict(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)),
         ignored=indexed.ignored,
         num_exact_copies=indexed.num_exact_copies,
         num_near_copies=indexed.num_near_copies,
         mixed_labels=indexed.mixed_labels,
     )
+
+
+def _counts(table: pa.Table) -> dict[str, dict[str, int]]:
+    """Images of each label by their split, or why they have none."""
+    state = pc.if_else(
+        pc.is_valid(table["error"]), "unreadable", pc.fill_null(table["split"], "no split")
+    )
+    states = pa.table({"label": table["label"], "state": state}).filter(pc.is_valid(table["label"]))
+    found = states.group_by(["label", "state"]).aggregate([([], "count_all")])
+    counts: dict[str, dict[str, int]] = {}
+    for row in found.sort_by([("label", "ascending"), ("state", "ascending")]).to_pylist():
+        counts.setdefault(row["label"], {})[row["state"]] = row["count_all"]
+    return counts
 
 
 def _free_output(config: IndexConfig) -> str:
@@ -94,6 +115,20 @@ def _free_output(config: IndexConfig) -> str:
         raise RunExistsError(f"{output} exists already; choose another name or add --overwrite.")
     storage.check_writable(output.rpartition("/")[0])
     return output
+
+
+def _read_key(file: str) -> bytes:
+    """The key that hashes patients: as long as one that cannot be tried out."""
+    try:
+        key = storage.read_file(storage.normalize(file))
+    except FileNotFoundError:
+        key = b""
+    if len(key) < _KEY_BYTES:
+        raise InputError(
+            f"group_key {file} must be a file of at least {_KEY_BYTES} bytes; make one: "
+            f"head -c {_KEY_BYTES} /dev/urandom > {file}."
+        )
+    return key
 
 
 def _shares(config: IndexConfig) -> dict[str, float]:

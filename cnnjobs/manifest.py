@@ -16,6 +16,13 @@ from cnnjobs.errors import ManifestError
 
 _METADATA = b"cnnjobs"
 
+#: What makes a manifest another one.
+_FINGERPRINTED = [
+    *("path", "size_bytes", "modified", "etag", "content_hash"),
+    *("label", "group", "split"),
+]
+_ROWS_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -27,12 +34,10 @@ class Manifest:
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with any image, label, group or split, not with row order."""
-        columns = ["path", "size_bytes", "modified", "etag", "content_hash"]
-        columns += ["label", "group", "split"]
-        rows = self.table.select(columns).sort_by("path").to_pydict()
+        rows = self.table.select(_FINGERPRINTED).sort_by("path")
         digest = hashlib.sha256()
-        for row in zip(*rows.values(), strict=True):
-            digest.update(repr(row).encode())
+        for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
+            digest.update("\n".join(_texts(rows.slice(start, _ROWS_AT_ONCE))).encode())
         return digest.hexdigest()[:16]
 
     @property
@@ -56,6 +61,44 @@ class Manifest:
                 "index labelled images with splits, or choose another split."
             )
         return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Paths that two listings of the same place differ in.
+
+    Attributes:
+        new: those that the old listing lacks.
+        changed: those where another file stands than before.
+        gone: those that the new listing lacks.
+    """
+
+    new: pa.StringArray
+    changed: pa.StringArray
+    gone: pa.StringArray
+
+
+def changes(old: pa.Table, new: pa.Table) -> Changes:
+    """Compare the rows of two manifests by path, and what stands there by size and ETag or time.
+
+    Where both rows have an ETag the time does not count: moving an object to another storage
+    class changes it, and not the content. Paths are in the order of their table.
+    """
+    place = pc.index_in(new["path"], value_set=old["path"])
+    before = old.select(["size_bytes", "modified", "etag"]).take(place)
+    same_content = pc.if_else(
+        pc.and_(pc.is_valid(before["etag"]), pc.is_valid(new["etag"])),
+        _equal(before["etag"], new["etag"]),
+        _equal(before["modified"], new["modified"]),
+    )
+    same = pc.and_(_equal(before["size_bytes"], new["size_bytes"]), same_content)
+    known = pc.is_valid(place)
+    still_there = pc.is_in(old["path"], value_set=new["path"])
+    return Changes(
+        new=new["path"].filter(pc.invert(known)).combine_chunks(),
+        changed=new["path"].filter(pc.and_(known, pc.invert(same))).combine_chunks(),
+        gone=old["path"].filter(pc.invert(still_there)).combine_chunks(),
+    )
 
 
 def write(manifest: Manifest, uri: str) -> None:
@@ -97,6 +140,26 @@ def read(uri: str) -> Manifest:
     except (ValueError, pa.ArrowException) as error:
         raise ManifestError(f"{uri} has other columns than a manifest; index it again.") from error
     return Manifest(table, info["settings"])
+
+
+def _texts(rows: pa.Table) -> list[str]:
+    """Each row as one text that no other row has: a value stands behind its length."""
+    parts = []
+    for name in rows.column_names:
+        column = rows[name]
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.int64())
+        text = column.cast(pa.string())
+        length = pc.fill_null(pc.binary_length(text).cast(pa.string()), "-")
+        parts += [length, pc.fill_null(text, "")]
+    texts: list[str] = pc.binary_join_element_wise(*parts, " ").to_pylist()
+    return texts
+
+
+def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether both values are the same, or both null."""
+    both_null = pc.and_(pc.is_null(one), pc.is_null(other))
+    return pc.or_(pc.fill_null(pc.equal(one, other), False), both_null)
 
 
 def _counts(table: pa.Table) -> str:

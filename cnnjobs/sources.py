@@ -1,27 +1,23 @@
 """From folders and S3 prefixes to a manifest: list, label, look inside, group, split."""
 
-import csv
-import hashlib
-import os
-import re
+import functools
+import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from cnnjobs import duplicates, images, s3, schema, storage, words
-from cnnjobs.errors import ImageError, InputError
+from cnnjobs import contents, duplicates, schema, storage, words
+from cnnjobs.errors import InputError, StorageError
+from cnnjobs.groups import named
 from cnnjobs.manifest import Manifest, read
 from cnnjobs.progress import Progress, silent
 from cnnjobs.splits import assign_splits
 
 DEFAULT_SHARES = {words.TRAIN: 0.7, words.VALIDATION: 0.15, words.TEST: 0.15}
-
-#: Files looked into between two reports of progress.
-_FILES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +31,24 @@ class Indexed:
     mixed_labels: Sequence[Sequence[str]]
 
 
-def open_data(
-    data: str, *, content: bool = True, split: bool = True, progress: Progress = silent
-) -> Manifest:
+def open_data(data: str, *, for_training: bool = True, progress: Progress = silent) -> Manifest:
     """The manifest of DATA: read if it is a `.parquet` file, else made of the folder or prefix.
 
     Args:
         data: a manifest, a folder or an S3 prefix.
-        content: look inside every image of a folder (hashes, size, readable or not).
-        split: split a folder's images with the default shares and seed 0.
+        for_training: look inside every image of a folder (copies, readable or not) and split
+            them with the default shares and seed 0; else they are listed.
         progress: told about the files looked into.
     """
     data = storage.normalize(data)
     if data.endswith(".parquet"):
-        return read(data)
+        manifest = read(data)
+        _check_readable(manifest.table["path"])
+        return manifest
     if not storage.is_s3(data) and storage.is_file(data):
         raise InputError(f"{data} is one file; give a folder, a manifest.parquet or s3://.")
-    shares = DEFAULT_SHARES if split else None
-    return index_sources([data], shares=shares, content=content, progress=progress).manifest
+    shares = DEFAULT_SHARES if for_training else None
+    return index_sources([data], shares=shares, content=for_training, progress=progress).manifest
 
 
 def index_sources(
@@ -63,6 +59,9 @@ def index_sources(
     group_regex: str | None = None,
     shares: Mapping[str, float] | None,
     content: bool = True,
+    suffixless: bool = True,
+    any_modality: bool = False,
+    group_key: bytes | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Indexed:
@@ -75,6 +74,10 @@ def index_sources(
         group_regex: the group is what its one (group) captures in the file name.
         shares: of the images that get each split; None splits nothing.
         content: read every image for its hashes, size and readability.
+        suffixless: open files without a suffix, which are images if they begin as DICOM does.
+        any_modality: take DICOM files that are no projection radiographs, too.
+        group_key: of the hash that names the group of a DICOM file's patient, where there is
+            neither `groups` nor `group_regex`; None names it by the patient's first file.
         seed: of the split.
         progress: told about the files looked into.
 
@@ -82,23 +85,31 @@ def index_sources(
         InputError: nothing to index, a group is missing, or a class has too few groups.
     """
     roots = _name_sources([storage.normalize(source) for source in sources])
-    rows, ignored = _list_images(roots, labels)
-    looks = _look_inside([row["path"] for row in rows], progress) if content else []
-    for row, look in zip(rows, looks, strict=content):
-        row.update(look)
+    listed, ignored = _list_images(roots, labels=labels, look=suffixless)
+    _check_readable(listed["path"])
+    look = functools.partial(
+        contents.look_inside, any_modality=any_modality, key=group_key or secrets.token_bytes(32)
+    )
+    looks = (
+        contents.look_inside_all(listed["path"].to_pylist(), look, progress) if content else None
+    )
+    rows = _with_columns(listed, looks)
 
-    usable = [row for row in rows if row.get("error") is None]
-    names = _group_names(usable, groups, group_regex)
-    exact = duplicates.equal_pairs([row.get("content_hash") for row in usable])
-    near = duplicates.near_pairs([row.get("perceptual_hash") for row in usable])
-    for row, group in zip(usable, duplicates.join_groups(names, [*exact, *near]), strict=True):
-        row["group"] = group
-    labelled = [row for row in usable if row["label"] is not None]
-    if shares is not None and labelled:
-        label_of, group_of = ([row[key] for row in labelled] for key in ("label", "group"))
-        splits = assign_splits(label_of, group_of, shares=shares, seed=seed)
-        for row, split in zip(labelled, splits, strict=True):
-            row["split"] = split
+    is_usable = pc.is_null(rows["error"])
+    usable = rows.filter(is_usable)
+    names = named(usable, groups=groups, group_regex=group_regex, by_patient=group_key is not None)
+    exact, near = _copies(usable) if content else ([], [])
+    # without a key of the user's the hash of a patient is good for this run alone
+    kin = duplicates.equal_pairs(usable["patient"].to_pylist()) if group_key is None else []
+    if exact or near or kin:
+        pairs = [*exact, *near, *kin]
+        names = pa.array(duplicates.join_groups(names.to_pylist(), pairs), pa.string())
+    rows = _filled(rows, "group", is_usable, names)
+    is_labelled = pc.and_(is_usable, pc.is_valid(rows["label"]))
+    labelled = rows.select(["label", "group"]).filter(is_labelled)
+    if shares is not None and labelled.num_rows:
+        splits = assign_splits(labelled["label"], labelled["group"], shares=shares, seed=seed)
+        rows = _filled(rows, "split", is_labelled, pa.array(splits, pa.string()))
 
     settings: dict[str, Any] = {
         "sources": list(roots.values()),
@@ -107,26 +118,37 @@ def index_sources(
         "shares": dict(shares) if shares is not None else None,
         "seed": seed,
         "content": content,
+        "any_modality": any_modality,
+        "ignored": dict(ignored),
     }
-    table = pa.Table.from_pylist(
-        [{name: row.get(name) for name in schema.MANIFEST.names} for row in rows],
-        schema=schema.MANIFEST,
-    )
     copies = {other for _, other in exact}
     return Indexed(
-        manifest=Manifest(table, settings),
+        manifest=Manifest(rows.select(schema.MANIFEST.names).cast(schema.MANIFEST), settings),
         ignored=ignored,
         num_exact_copies=len(copies),
         num_near_copies=len({other for _, other in near} - copies),
-        mixed_labels=sorted(
-            {
-                (usable[one]["path"], usable[other]["path"])
-                for one, other in [*exact, *near]
-                if None not in (usable[one]["label"], usable[other]["label"])
-                and usable[one]["label"] != usable[other]["label"]
-            }
-        ),
+        mixed_labels=_mixed_labels(usable, [*exact, *near]),
     )
+
+
+def _check_readable(paths: pa.ChunkedArray) -> None:
+    """Refuse now, not after an hour, where S3 lets files be listed and not read.
+
+    One of them may be a bad one: the first, the middle and the last are tried.
+    """
+    refusal = None
+    for place in (0, len(paths) // 2, -1) if len(paths) else ():
+        path = paths[place].as_py()
+        if not storage.is_s3(path):
+            return
+        try:
+            storage.check_readable(path)
+        except StorageError as error:
+            refusal = error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
 
 
 def _name_sources(roots: Sequence[str]) -> dict[str, str]:
@@ -142,117 +164,95 @@ def _name_sources(roots: Sequence[str]) -> dict[str, str]:
 
 
 def _list_images(
-    roots: Mapping[str, str], labels: bool
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Manifest rows as far as a listing tells, and the number of other files by suffix."""
-    rows: dict[str, dict[str, Any]] = {}
+    roots: Mapping[str, str], *, labels: bool, look: bool
+) -> tuple[pa.Table, dict[str, int]]:
+    """Rows as far as a listing tells, and the number of other files by suffix.
+
+    Args:
+        roots: folder or prefix by the name of the source.
+        labels: take the class from the folder.
+        look: open files without a suffix, which may be DICOM.
+    """
+    tables = []
     ignored: Counter[str] = Counter()
     for source, root in roots.items():
-        before, num_ignored = len(rows), ignored.total()
-        for file in storage.list_files(root):
-            inside = storage.relative(file.path, root)
-            suffix = os.path.splitext(inside)[1].lower()  # noqa: PTH122 - a name, not a path here
-            if any(part.startswith((".", "__MACOSX")) for part in inside.split("/")):
-                # what editors, notebooks and archivers leave is no image, and no class
-                ignored["hidden"] += 1
-                continue
-            if suffix not in words.IMAGE_SUFFIXES:
-                ignored[suffix or "no suffix"] += 1
-                continue
-            if file.path in rows:
-                raise InputError(f"{file.path} is in two sources; give sources that don't overlap.")
-            folder, _, rest = inside.partition("/")
-            rows[file.path] = {
-                "path": file.path,
-                "label": folder if labels and rest else None,
-                "source": source,
-                "size_bytes": file.size_bytes,
-                "modified": file.modified,
-                "etag": file.etag,
-                "group": f"{source}/{inside}",
-                "inside": inside,
-            }
-        if len(rows) == before:
+        num_images, num_ignored = 0, ignored.total()
+        for listed in storage.list_tables(root):
+            images_of, others = _told_apart(listed, root, look=look)
+            ignored.update(others)
+            num_images += images_of.num_rows
+            tables.append(_described(images_of, source, labels=labels))
+        if not num_images:
             raise InputError(
                 f"{root} holds no images ({', '.join(words.IMAGE_SUFFIXES)}); "
                 f"{ignored.total() - num_ignored} other files were seen."
             )
-    return list(rows.values()), dict(ignored)
+    table = pa.concat_tables(tables).combine_chunks()
+    if len(roots) > 1:
+        counts = pc.value_counts(table["path"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(twice):
+            path = twice[0]["values"].as_py()
+            raise InputError(f"{path} is in two sources; give sources that don't overlap.")
+    return table, dict(ignored)
 
 
-def _look_inside(paths: Sequence[str], progress: Progress) -> Iterator[dict[str, Any]]:
-    """Hashes, size and readability of each file, in order, read by many threads."""
-    remote = any(storage.is_s3(path) for path in paths)
-    with ThreadPoolExecutor(32 if remote else os.cpu_count()) as pool:
-        for start in range(0, len(paths), _FILES_AT_ONCE):
-            progress("index", start, len(paths))
-            yield from pool.map(look_inside, paths[start : start + _FILES_AT_ONCE])
-    progress("index", len(paths), len(paths))
-
-
-def look_inside(path: str) -> dict[str, Any]:
-    """Content hash, perceptual hash, width and height of one image, and its error if it has one."""
-    look: dict[str, Any] = {}
-    try:
-        data = read_image_bytes(path)
-        look["content_hash"] = hashlib.sha256(data).hexdigest()
-        gray = images.read_gray(data, max_pixels=images.Preprocessing.max_pixels)
-    except ImageError as error:
-        return {**look, "error": str(error)}
-    bits = images.perceptual_hash(gray)
-    look["perceptual_hash"] = bits.hex() if bits is not None else None
-    return {**look, "height": gray.shape[0], "width": gray.shape[1]}
-
-
-def read_image_bytes(path: str) -> bytes:
-    """The bytes of one image; what the storage refuses becomes an ImageError."""
-    try:
-        return storage.read_bytes(path)
-    except FileNotFoundError as error:
-        raise ImageError("missing", "the file is gone") from error
-    except PermissionError as error:
-        raise ImageError("permission", "the file may not be read") from error
-    except OSError as error:
-        reason = s3.reason(error) or type(error).__name__
-        category = "permission" if reason == s3.DENIED else "unreadable"
-        raise ImageError(category, reason) from error
-
-
-def _group_names(
-    rows: Sequence[Mapping[str, Any]], groups: str | None, group_regex: str | None
-) -> list[str]:
-    """The group of each row before copies are joined; by default each row is its own."""
-    if groups is not None:
-        known = _read_groups(groups)
-        found = [known.get(row["inside"], known.get(row["path"])) for row in rows]
-        where = f"{groups} has no group for"
-    elif group_regex is not None:
-        pattern = re.compile(group_regex)
-        matches = [pattern.search(row["inside"].rsplit("/", 1)[-1]) for row in rows]
-        found = [match[1] if match else None for match in matches]
-        where = f"group_regex {group_regex!r} matches no group in the name of"
-    else:
-        return [row["group"] for row in rows]
-    lacking = [row["inside"] for row, group in zip(rows, found, strict=True) if not group]
-    if lacking:
-        raise InputError(
-            f"{where} {len(lacking)} of {len(rows)} images, {lacking[0]} among them; "
-            "every image needs one."
+def _told_apart(listed: pa.Table, root: str, *, look: bool) -> tuple[pa.Table, Counter[str]]:
+    """The images of a listing, with the column `inside`, and the others by suffix."""
+    start = len(storage.join(root, ""))
+    listed = listed.append_column("inside", pc.utf8_slice_codeunits(listed["path"], start))
+    # what editors, notebooks and archivers leave is no image, and no class
+    is_hidden = pc.match_substring_regex(listed["inside"], r"(^|/)(\.|__MACOSX)")
+    suffix = pc.struct_field(pc.extract_regex(listed["inside"], r"(?P<suffix>\.[^./]*)$"), [0])
+    suffix = pc.utf8_lower(pc.if_else(is_hidden, "hidden", pc.fill_null(suffix, "no suffix")))
+    is_image = pc.is_in(suffix, value_set=pa.array(words.IMAGE_SUFFIXES))
+    if look:
+        is_image = pc.or_(
+            is_image, contents.are_dicom(listed["path"], pc.equal(suffix, "no suffix"))
         )
-    return [str(group) for group in found]
+    others = pc.value_counts(suffix.filter(pc.invert(is_image))).to_pylist()
+    return listed.filter(is_image), Counter({item["values"]: item["counts"] for item in others})
 
 
-def _read_groups(file: str) -> dict[str, str]:
-    try:
-        text = storage.read_bytes(storage.normalize(file)).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as a CSV file of path,group.") from error
-    reader = csv.DictReader(text.splitlines())
-    if not {"path", "group"} <= set(reader.fieldnames or ()):
-        columns = ", ".join(reader.fieldnames or ()) or "nothing"
-        raise InputError(f"{file} must have the columns path and group, it has {columns}.")
-    known: dict[str, str] = {}
-    for row in reader:
-        if known.setdefault(row["path"], row["group"]) != row["group"]:
-            raise InputError(f"{file} gives {row['path']} two groups; keep one.")
-    return known
+def _described(listed: pa.Table, source: str, *, labels: bool) -> pa.Table:
+    """Listed images with label, source and the group of their own."""
+    inside = listed["inside"]
+    folder = pc.struct_field(pc.extract_regex(inside, r"^(?P<folder>[^/]*)/"), [0])
+    none = pa.nulls(listed.num_rows, pa.string())
+    return (
+        listed.append_column("label", folder if labels else none)
+        .append_column("source", pa.repeat(pa.scalar(source), listed.num_rows))
+        .append_column("group", pc.binary_join_element_wise(source, inside, "/"))
+        .append_column("split", none)
+    )
+
+
+def _with_columns(listed: pa.Table, looks: pa.Table | None) -> pa.Table:
+    for field in contents.COLUMNS:
+        column = looks[field.name] if looks is not None else pa.nulls(listed.num_rows, field.type)
+        listed = listed.append_column(field, column)
+    return listed
+
+
+def _filled(rows: pa.Table, name: str, where: pa.ChunkedArray, values: pa.Array) -> pa.Table:
+    """The table with the values, in order, in the rows of one column that are wanted."""
+    old, mask = (column.combine_chunks() for column in (rows[name], where))
+    return rows.set_column(
+        rows.column_names.index(name), name, pc.replace_with_mask(old, mask, values)
+    )
+
+
+def _copies(rows: pa.Table) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs of rows of the same content, and of the same picture."""
+    exact = duplicates.equal_pairs(rows["content_hash"].to_pylist())
+    return exact, duplicates.near_pairs(rows["perceptual_hash"].to_pylist())
+
+
+def _mixed_labels(rows: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+    """Paths of copies that stand in two classes."""
+    if not pairs:
+        return []
+    ones, others = (rows.select(["path", "label"]).take(side) for side in zip(*pairs, strict=True))
+    differ = pc.fill_null(pc.not_equal(ones["label"], others["label"]), False)
+    paths = (side["path"].filter(differ).to_pylist() for side in (ones, others))
+    return sorted(set(zip(*paths, strict=True)))

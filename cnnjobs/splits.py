@@ -1,16 +1,22 @@
 """Which images train, which choose, which test: by group, by label, and by seed alone."""
 
 import hashlib
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from cnnjobs.errors import InputError
 
 
 def assign_splits(
-    labels: Sequence[str], groups: Sequence[str], *, shares: Mapping[str, float], seed: int
+    labels: Sequence[str] | pa.ChunkedArray,
+    groups: Sequence[str] | pa.ChunkedArray,
+    *,
+    shares: Mapping[str, float],
+    seed: int,
 ) -> list[str]:
     """The split of each row: whole groups, near to its share of every label.
 
@@ -29,65 +35,109 @@ def assign_splits(
         InputError: a label has fewer groups than there are splits.
     """
     wanted = [split for split, share in shares.items() if share > 0]
-    members: dict[str, Counter[str]] = defaultdict(Counter)
-    for label, group in zip(labels, groups, strict=True):
-        members[group][label] += 1
-    _check_enough(members, len(wanted))
+    names, label_of = _encoded(labels)
+    groups_there, group_of = _encoded(groups)
+    members = _Members(label_of, group_of, len(names), len(groups_there))
+    _check_enough(names, members, len(wanted))
+    totals = members.totals.tolist()
+    target = [[shares[split] * total for total in totals] for split in wanted]
+    filled = [[0] * len(names) for _ in wanted]
+    chosen = [-1] * len(groups_there)
 
-    names = sorted(set(labels))
-    column = {label: position for position, label in enumerate(names)}
-    totals = Counter(labels)
-    target = np.array([[shares[split] * totals[label] for label in names] for split in wanted])
-    filled = np.zeros_like(target)
-    chosen: dict[str, str] = {}
+    def put(group: int, row: int) -> None:
+        chosen[group] = row
+        for label, count in members.of(group):
+            filled[row][label] += count
 
-    def put(group: str, row: int) -> None:
-        chosen[group] = wanted[row]
-        for label, count in members[group].items():
-            filled[row, column[label]] += count
-
-    order = sorted(members, key=lambda group: _draw(seed, group))
-    for label in sorted(names, key=lambda name: totals[name]):
-        smallest_first = sorted(
-            (group for group in order if label in members[group]),
-            key=lambda group: members[group].total(),
-        )
-        for row in np.argsort([shares[split] for split in wanted]):
-            if filled[row, column[label]] > 0:
+    order = _drawn(seed, groups_there)
+    rank = np.argsort(order)
+    for label in np.argsort(members.totals, kind="stable").tolist():
+        holders = members.holders(label)
+        smallest_first = holders[np.lexsort((rank[holders], members.sizes[holders]))].tolist()
+        for row in np.argsort([shares[split] for split in wanted]).tolist():
+            if filled[row][label] > 0:
                 continue
-            free = next((group for group in smallest_first if group not in chosen), None)
+            free = next((group for group in smallest_first if chosen[group] < 0), None)
             if free is None:
                 raise InputError(
-                    f"class {label} shares too many of its {len(smallest_first)} groups with "
-                    "other classes to be in every split; add images, or index with --no-split."
+                    f"class {names[label]} shares too many of its {len(smallest_first)} groups "
+                    "with other classes to be in every split; add images, or index with "
+                    "--no-split."
                 )
-            put(free, int(row))
-    for group in sorted(order, key=lambda name: -members[name].total()):
-        if group not in chosen:
-            counts = np.array([members[group][label] for label in names])
-            put(group, _most_missing(target, filled, counts))
-    return [chosen[group] for group in groups]
+            put(free, row)
+    for group in order[np.argsort(-members.sizes[order], kind="stable")].tolist():
+        if chosen[group] < 0:
+            put(group, _most_missing(target, filled, members.of(group)))
+    return [wanted[row] for row in np.array(chosen)[group_of].tolist()]
 
 
-def _check_enough(members: Mapping[str, Counter[str]], num_splits: int) -> None:
-    num_groups = Counter(label for counts in members.values() for label in counts)
-    for label, number in sorted(num_groups.items()):
+class _Members:
+    """How many rows of each label each group has: arrays, for millions of groups."""
+
+    def __init__(
+        self, label_of: NDArray[Any], group_of: NDArray[Any], num_labels: int, num_groups: int
+    ) -> None:
+        cells, counts = np.unique(
+            group_of.astype(np.int64) * num_labels + label_of, return_counts=True
+        )
+        self._groups, self._labels = np.divmod(cells, num_labels)
+        self._pairs = list(zip(self._labels.tolist(), counts.tolist(), strict=True))
+        self._starts = np.searchsorted(self._groups, np.arange(num_groups + 1)).tolist()
+        self.totals = np.bincount(label_of, minlength=num_labels)
+        self.sizes = np.bincount(group_of, minlength=num_groups)
+
+    def of(self, group: int) -> list[tuple[int, int]]:
+        """The group's labels, each with its number of rows."""
+        return self._pairs[self._starts[group] : self._starts[group + 1]]
+
+    def holders(self, label: int) -> NDArray[np.int64]:
+        """The groups that have rows of the label."""
+        found: NDArray[np.int64] = self._groups[self._labels == label]
+        return found
+
+
+def _encoded(
+    values: Sequence[str] | pa.ChunkedArray,
+) -> tuple[list[str], NDArray[np.int64]]:
+    """The different values, sorted, and the number of each row's."""
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
+    encoded = array.dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    place = np.empty(len(names), np.int64)
+    place[order] = np.arange(len(names))
+    return [names[position] for position in order], place[encoded.indices.to_numpy()]
+
+
+def _check_enough(names: Sequence[str], members: _Members, num_splits: int) -> None:
+    for label, name in enumerate(names):
+        number = len(members.holders(label))
         if number < num_splits:
-            images = sum(counts[label] for counts in members.values())
             raise InputError(
-                f"class {label} has {images} images in {number} groups; {num_splits} splits need "
-                f"at least {num_splits} groups; add images, or index with --no-split."
+                f"class {name} has {members.totals[label]} images in {number} groups; "
+                f"{num_splits} splits need at least {num_splits} groups; add images, or index "
+                "with --no-split."
             )
 
 
-def _draw(seed: int, group: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{group}".encode()).digest()
+def _drawn(seed: int, groups: Sequence[str]) -> NDArray[np.int64]:
+    """The places of the groups in an order that depends on their names and the seed alone."""
+    digests = b"".join(hashlib.sha256(f"{seed}\n{group}".encode()).digest() for group in groups)
+    return np.argsort(np.frombuffer(digests, "S32"), kind="stable")
 
 
-def _most_missing(target: np.ndarray, filled: np.ndarray, counts: np.ndarray) -> int:
+def _most_missing(
+    target: Sequence[Sequence[float]],
+    filled: Sequence[Sequence[int]],
+    counts: Sequence[tuple[int, int]],
+) -> int:
     """The split that lacks the most rows of these labels.
 
     Rows, not shares: a patient with many images goes where they weigh least, to training,
     and a test set does not come to rest on one patient.
     """
-    return int(np.argmax((target - filled) @ counts))
+    missing = [
+        sum((wanted[label] - there[label]) * count for label, count in counts)
+        for wanted, there in zip(target, filled, strict=True)
+    ]
+    return missing.index(max(missing))

@@ -56,6 +56,20 @@ def test_pairs_are_found_across_blocks_of_rows():
     assert duplicates.near_pairs(hashes) == [(3, 650), (255, 256), (300, 301)]
 
 
+def test_pairs_are_those_of_a_comparison_bit_by_bit():
+    rng = np.random.default_rng(0)
+    hashes = [_hash(seed) for seed in range(40)]
+    hashes += [_flipped(hashes[one], number) for one, number in rng.integers(0, 40, (60, 2))]
+    bits = [np.unpackbits(np.frombuffer(bytes.fromhex(value), np.uint8)) for value in hashes]
+    wanted = [
+        (one, other)
+        for one in range(100)
+        for other in range(one + 1, 100)
+        if np.count_nonzero(bits[one] != bits[other]) <= 30
+    ]
+    assert duplicates.near_pairs(hashes) == wanted
+
+
 def test_random_hashes_are_not_near():
     assert duplicates.near_pairs([_hash(seed) for seed in range(400)], max_distance=70) == []
 

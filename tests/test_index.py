@@ -201,3 +201,18 @@ def test_an_index_from_s3_to_s3(tree, s3):
     with pytest.raises(RunExistsError):
         index(config)
     index(dataclasses.replace(config, overwrite=True))
+
+
+def test_a_short_group_key_is_refused_with_the_way_to_make_one(tmp_path, archive):
+    key = tmp_path / "key"
+    key.write_bytes(b"secret")
+
+    with pytest.raises(InputError) as refused:
+        index(
+            IndexConfig(sources=(str(archive),), output=f"{tmp_path}/m.parquet", group_key=str(key))
+        )
+
+    assert str(refused.value) == (
+        f"group_key {key} must be a file of at least 32 bytes; make one: "
+        f"head -c 32 /dev/urandom > {key}."
+    )

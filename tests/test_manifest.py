@@ -142,6 +142,18 @@ def test_the_fingerprint_changes_with_any_image_label_group_or_split(change):
     assert _changed(1, **change).fingerprint != _manifest().fingerprint
 
 
+def test_the_fingerprint_does_not_change_with_the_machine():
+    assert _manifest().fingerprint == "56f622e9ea80edda"
+
+
+def test_the_fingerprint_tells_nothing_from_an_empty_text_and_one_column_from_the_next():
+    prints = [
+        _changed(1, etag=etag, content_hash=hashed).fingerprint
+        for etag, hashed in [(None, ""), ("", None), ("", ""), ("a 1 b", ""), ("a", "b")]
+    ]
+    assert len(set(prints)) == len(prints)
+
+
 def test_the_fingerprint_changes_with_a_row_more_or_less():
     prints = {_manifest(ROWS[:end]).fingerprint for end in range(1, len(ROWS) + 1)}
     assert len(prints) == len(ROWS)
@@ -242,7 +254,7 @@ def test_other_columns_than_a_manifests_are_an_error(change, tmp_path):
 def test_a_manifest_behind_a_wrong_secret_is_not_called_damaged(s3, s3_environment):
     manifest.write(_manifest(), f"{s3}/m.parquet")
     s3_environment(AWS_SECRET_ACCESS_KEY="not-the-secret")
-    with pytest.raises(Exception, match="denies access") as caught:
+    with pytest.raises(Exception, match="refuses the secret key") as caught:
         manifest.read(f"{s3}/m.parquet")
     assert "index it again" not in str(caught.value)
 
@@ -253,3 +265,63 @@ def test_a_folder_in_place_of_a_manifest_is_not_called_damaged(tmp_path):
     with pytest.raises(Exception, match="directory") as caught:
         manifest.read(str(folder))
     assert "index it again" not in str(caught.value)
+
+
+# changes since
+
+
+def _compared(old, new):
+    return manifest.changes(_manifest(old).table, _manifest(new).table)
+
+
+def test_changes_tell_new_changed_and_gone_paths_in_order():
+    old = [_row("gone"), _row("same"), _row("grown"), _row("also gone")]
+    new = [_row("new 2"), _row("grown", size_bytes=1235), _row("same"), _row("new 1")]
+    found = _compared(old, new)
+    assert found.new.to_pylist() == ["/data/new 2", "/data/new 1"]
+    assert found.changed.to_pylist() == ["/data/grown"]
+    assert found.gone.to_pylist() == ["/data/gone", "/data/also gone"]
+    assert found.new.type == pa.string()
+
+
+LATER = ROWS[0]["modified"] + datetime.timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_changed"),
+    [
+        ({}, {}, False),
+        ({}, {"size_bytes": 1}, True),
+        ({}, {"modified": LATER}, True),
+        ({"modified": None}, {"modified": None}, False),
+        ({"modified": None}, {}, True),
+        ({"etag": "a"}, {"etag": "a"}, False),
+        ({"etag": "a"}, {"etag": "b"}, True),
+        ({"etag": "a"}, {"etag": "a", "modified": LATER}, False),
+        ({"etag": "a"}, {"etag": "a", "size_bytes": 1}, True),
+        ({"etag": "a"}, {"etag": None}, False),
+        ({"etag": "a"}, {"etag": None, "modified": LATER}, True),
+        ({"label": "a", "split": "test"}, {"label": "b", "split": None}, False),
+    ],
+)
+def test_a_file_is_another_by_size_and_etag_or_time(before, after, is_changed):
+    found = _compared([_row("a", **before)], [_row("a", **after)])
+    assert found.changed.to_pylist() == ["/data/a"] * is_changed
+    assert len(found.new) == len(found.gone) == 0
+
+
+def test_changes_between_empty_listings_are_none():
+    assert _compared([], []).new.to_pylist() == []
+    assert _compared([], [_row("a")]).new.to_pylist() == ["/data/a"]
+    assert _compared([_row("a")], []).gone.to_pylist() == ["/data/a"]
+
+
+def test_changes_of_many_rows_are_all_found():
+    old = [_row(f"{number:05d}") for number in range(20_000)]
+    new = [_row(f"{number:05d}", size_bytes=number % 3) for number in range(100, 20_100)]
+    old = [{**row, "size_bytes": int(row["path"][-5:]) % 3} for row in old]
+    for row in new[::1000]:
+        row["size_bytes"] += 1
+    found = _compared(old, new)
+    assert (len(found.new), len(found.gone)) == (100, 100)
+    assert found.changed.to_pylist() == [row["path"] for row in new[::1000]]

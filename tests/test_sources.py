@@ -1,19 +1,22 @@
 import hashlib
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import manifest, sources, storage, words
+from cnnjobs import contents, manifest, sources, storage, words
 from cnnjobs.errors import InputError, ManifestError, StorageError
 from cnnjobs.synthetic import phantom
+from tests import image_files
 from tests.image_files import exif
 
-SUFFIXES = ".png, .jpg, .jpeg, .jpe, .bmp, .tif, .tiff, .webp"
+SUFFIXES = ".png, .jpg, .jpeg, .jpe, .bmp, .tif, .tiff, .webp, .dcm, .dicom"
 
 
 def _drawing(seed=0, side=72):
@@ -120,10 +123,37 @@ def test_all_image_suffixes_count_in_either_case(tmp_path):
 
 
 def test_other_files_are_counted_by_suffix(tmp_path):
-    _touch(tmp_path, "a.png", "b.txt", "c/d.TXT", "c/e.dcm", "README", ".DS_Store", "c/._a.png")
+    _touch(tmp_path, "a.png", "b.txt", "c/d.TXT", "c/e.nii", "README", ".DS_Store", "c/._a.png")
     indexed = _listing(tmp_path)
-    assert indexed.ignored == {".txt": 2, ".dcm": 1, "no suffix": 1, "hidden": 2}
+    assert indexed.ignored == {".txt": 2, ".nii": 1, "no suffix": 1, "hidden": 2}
     assert indexed.manifest.table.num_rows == 1
+
+
+DICOM = bytes(128) + b"DICM" + bytes(20)
+
+
+@pytest.mark.parametrize("on_s3", [False, True])
+def test_files_without_a_suffix_that_begin_as_dicom_does_are_images(on_s3, tmp_path, request):
+    files = {"IM0001": DICOM, "a/IM2": DICOM, "README": b"text", "empty": b"", "b.txt": DICOM}
+    place = request.getfixturevalue("s3") if on_s3 else str(tmp_path)
+    for name, data in {**files, ".hidden": DICOM, "c.png": b""}.items():
+        storage.write_bytes(f"{place}/{name}", data)
+    indexed = _index(place)
+    found = [storage.relative(path, place) for path in _column(indexed, "path")]
+    assert sorted(found) == ["IM0001", "a/IM2", "c.png"]
+    assert indexed.ignored == {"no suffix": 2, ".txt": 1, "hidden": 1}
+
+
+def test_without_content_a_file_without_a_suffix_is_no_image(tmp_path):
+    (tmp_path / "IM0001").write_bytes(DICOM)
+    _touch(tmp_path, "a.png")
+    assert _listing(tmp_path, suffixless=False).ignored == {"no suffix": 1}
+
+
+def test_a_pipe_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "IM0001")
+    _touch(tmp_path, "a.png")
+    assert _index(tmp_path).manifest.table.num_rows == 1
 
 
 def test_a_row_tells_what_the_listing_told(tmp_path):
@@ -148,7 +178,7 @@ def test_an_empty_folder_has_no_images(tmp_path):
 
 
 def test_a_folder_of_other_files_has_no_images(tmp_path):
-    _touch(tmp_path, "a.txt", "b/c.dcm")
+    _touch(tmp_path, "a.txt", "b/c.nii")
     assert _error(tmp_path) == f"{tmp_path} holds no images ({SUFFIXES}); 2 other files were seen."
 
 
@@ -473,6 +503,8 @@ def test_settings_tell_how_the_manifest_was_made(tree):
         "shares": {"train": 0.5, "test": 0.5},
         "seed": 7,
         "content": False,
+        "any_modality": False,
+        "ignored": {},
     }
 
 
@@ -488,7 +520,9 @@ def test_data_may_be_a_manifest(tree, tmp_path):
 def test_data_may_be_a_folder_which_is_split_by_default(tree):
     opened = sources.open_data(str(tree))
     assert opened == _index(tree, shares=sources.DEFAULT_SHARES).manifest
-    assert set(sources.open_data(str(tree), split=False).table["split"].to_pylist()) == {None}
+    assert set(sources.open_data(str(tree), for_training=False).table["split"].to_pylist()) == {
+        None
+    }
 
 
 def test_data_may_not_be_one_image(tree):
@@ -543,11 +577,11 @@ def test_a_groups_file_may_lie_on_s3(three, s3):
 
 
 def test_an_object_that_is_gone_is_missing(s3):
-    assert sources.look_inside(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
+    assert contents.look_inside(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
 
 
 def test_what_editors_and_archivers_leave_is_neither_image_nor_class(tree, tmp_path):
-    before = sources.open_data(str(tree), content=False).table.num_rows
+    before = sources.open_data(str(tree), for_training=False).table.num_rows
     image = next(tree.glob("*/*.png")).read_bytes()
     for name in (".ipynb_checkpoints/a.png", "__MACOSX/normal/b.png", "normal/._c.png"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -557,3 +591,62 @@ def test_what_editors_and_archivers_leave_is_neither_image_nor_class(tree, tmp_p
 
     assert indexed.manifest.table.num_rows == before
     assert indexed.ignored["hidden"] == 3
+
+
+@pytest.fixture
+def radiographs(tmp_path: Path) -> Path:
+    """Three DICOM files, two of them of one patient and one without a suffix, and a CT slice."""
+    folder = tmp_path / "pacs"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (4, 80, 90), np.uint8)
+    files = {"a.dcm": "JONES-17", "b": "JONES-17", "c.dcm": "SMITH-4"}
+    for pixels, (name, patient) in zip(noise, files.items(), strict=False):
+        (folder / name).write_bytes(image_files.dicom(pixels, PatientID=patient))
+    (folder / "slice.dcm").write_bytes(image_files.dicom(noise[3], Modality="CT", PatientID="X"))
+    return folder
+
+
+def test_dicom_files_of_one_patient_share_a_group_that_does_not_name_it(radiographs):
+    table = sources.index_sources([str(radiographs)], shares=None).manifest.table
+
+    rows = {row["path"].rpartition("/")[2]: row for row in table.to_pylist()}
+    assert rows["a.dcm"]["group"] == rows["b"]["group"] == "pacs/a.dcm"
+    assert rows["c.dcm"]["group"] == "pacs/c.dcm"
+    assert rows["slice.dcm"]["error"].startswith("unsupported: ")
+
+
+def test_under_a_key_a_patient_has_the_same_group_in_every_manifest(radiographs, tmp_path):
+    def groups(folder, key):
+        table = sources.index_sources([str(folder)], shares=None, group_key=key).manifest.table
+        return [row["group"] for row in table.to_pylist() if row["error"] is None]
+
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(radiographs, moved)
+    here = groups(radiographs, b"k" * 32)
+
+    assert here == groups(moved, b"k" * 32)
+    assert here != groups(radiographs, b"other" * 8)
+    assert here[0] == here[1] != here[2]
+    assert re.fullmatch("[0-9a-f]{32}", here[0])
+
+
+def test_no_patient_stands_in_a_manifest(radiographs, tmp_path):
+    manifest.write(
+        sources.index_sources([str(radiographs)], shares=None).manifest,
+        str(tmp_path / "m.parquet"),
+    )
+
+    table = pq.read_table(tmp_path / "m.parquet")
+    text = str(table.to_pylist()) + str(table.schema.metadata)
+    assert not re.search("JONES|SMITH|SMITH-4|PatientID", text)
+
+
+def test_any_modality_takes_slices_too(radiographs):
+    indexed = sources.index_sources([str(radiographs)], shares=None, any_modality=True).manifest
+
+    assert indexed.table["error"].null_count == 4
+    assert indexed.settings["any_modality"]
+
+
+def test_files_without_a_suffix_are_looked_at_when_images_are_only_listed(radiographs):
+    assert sources.open_data(str(radiographs), for_training=False).table.num_rows == 4

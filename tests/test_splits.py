@@ -1,6 +1,7 @@
 from collections import Counter, defaultdict
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cnnjobs.errors import InputError
@@ -60,6 +61,13 @@ def test_the_order_of_the_rows_does_not_matter():
 def test_the_same_seed_gives_the_same_splits():
     rows = _patients(40, seed=0)
     assert _assign(rows, seed=5) == _assign(rows, seed=5)
+
+
+def test_columns_of_a_table_are_split_like_lists():
+    labels, groups = zip(*_patients(40, seed=0), strict=True)
+    columns = [pa.chunked_array([values[:9], values[9:]]) for values in (labels, groups)]
+    wanted = assign_splits(labels, groups, shares=SHARES, seed=1)
+    assert assign_splits(*columns, shares=SHARES, seed=1) == wanted
 
 
 def test_another_seed_gives_other_splits():

@@ -1,0 +1,86 @@
+"""What is seen of a file only when it is opened: its hashes, its size, whether it can be read."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnjobs import dicom, formats, images, schema, storage
+from cnnjobs.errors import ImageError
+from cnnjobs.progress import Progress
+from cnnjobs.reading import read_image
+
+#: What is seen of a file only when it is opened.
+COLUMNS = pa.schema(
+    [
+        *(schema.MANIFEST.field(name) for name in schema.MANIFEST.names[-5:]),
+        ("patient", pa.string()),
+    ]
+)
+
+#: As many as `formats.is_dicom` looks at.
+_DICOM_HEADER_BYTES = 132
+
+#: Files on S3 that are read at once.
+_NUM_READERS = 32
+
+#: Files looked into between two reports of progress.
+_FILES_AT_ONCE = 256
+
+
+def look_inside_all(
+    paths: Sequence[str], look: Callable[[str], dict[str, Any]], progress: Progress
+) -> pa.Table:
+    """Hashes, size and readability of each file, in order, read by many threads."""
+    tables = [COLUMNS.empty_table()]
+    remote = any(storage.is_s3(path) for path in paths)
+    with ThreadPoolExecutor(_NUM_READERS if remote else os.cpu_count()) as pool:
+        for start in range(0, len(paths), _FILES_AT_ONCE):
+            progress("index", start, len(paths))
+            looks = list(pool.map(look, paths[start : start + _FILES_AT_ONCE]))
+            tables.append(pa.Table.from_pylist(looks, schema=COLUMNS))
+    progress("index", len(paths), len(paths))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def look_inside(path: str, *, any_modality: bool = False, key: bytes = b"") -> dict[str, Any]:
+    """Content hash, perceptual hash, width and height of one image, and its error if it has one.
+
+    Args:
+        path: of the image.
+        any_modality: take DICOM files that are no projection radiographs, too.
+        key: of the hash of a DICOM file's patient.
+    """
+    look: dict[str, Any] = {}
+    try:
+        data = read_image(path)
+        look["content_hash"] = hashlib.sha256(data).hexdigest()
+        picture = images.read(
+            data, max_pixels=images.Preprocessing.max_pixels, any_modality=any_modality
+        )
+        if formats.recognize(data) == "dicom":
+            look["patient"] = dicom.patient_group(data, key)
+    except ImageError as error:
+        return {**look, "error": str(error)}
+    bits = images.perceptual_hash(picture.gray)
+    look["perceptual_hash"] = bits.hex() if bits is not None else None
+    return {**look, "height": picture.height, "width": picture.width}
+
+
+def are_dicom(paths: pa.ChunkedArray, wanted: pa.ChunkedArray) -> pa.Array:
+    """Which files, of those wanted, begin as DICOM does; what cannot be read does not."""
+    asked = paths.filter(wanted).to_pylist()
+    with ThreadPoolExecutor(_NUM_READERS) as pool:
+        found = {path for path, yes in zip(asked, pool.map(_is_dicom, asked), strict=True) if yes}
+    return pc.is_in(paths, value_set=pa.array(sorted(found), pa.string()))
+
+
+def _is_dicom(path: str) -> bool:
+    try:
+        return formats.is_dicom(storage.read_first(path, _DICOM_HEADER_BYTES))
+    except OSError:
+        return False

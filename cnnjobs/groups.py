@@ -1,0 +1,62 @@
+"""Which images stay together: by a list, by their names, or by the patient of a DICOM file."""
+
+import csv
+import re
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnjobs import storage
+from cnnjobs.errors import InputError
+
+
+def named(
+    rows: pa.Table, *, groups: str | None, group_regex: str | None, by_patient: bool
+) -> pa.Array:
+    """The group of each row before copies are joined; by default each row is its own.
+
+    Args:
+        rows: of a manifest in the making, with `inside` and `patient`.
+        groups: CSV with the columns path (relative to its source, or whole) and group.
+        group_regex: the group is what its one (group) captures in the file name.
+        by_patient: where there is neither, rows that know their `patient` are named by it.
+
+    Raises:
+        InputError: an image has no group, or the file cannot be used.
+    """
+    if groups is not None:
+        known = _read_groups(groups)
+        places = zip(rows["inside"].to_pylist(), rows["path"].to_pylist(), strict=True)
+        found = [known.get(inside, known.get(path)) for inside, path in places]
+        where = f"{groups} has no group for"
+    elif group_regex is not None:
+        pattern = re.compile(group_regex)
+        file_names = (inside.rsplit("/", 1)[-1] for inside in rows["inside"].to_pylist())
+        found = [match[1] if (match := pattern.search(name)) else None for name in file_names]
+        where = f"group_regex {group_regex!r} matches no group in the name of"
+    else:
+        own = rows["group"].combine_chunks()
+        return pc.coalesce(rows["patient"].combine_chunks(), own) if by_patient else own
+    lacking = [position for position, group in enumerate(found) if not group]
+    if lacking:
+        raise InputError(
+            f"{where} {len(lacking)} of {len(found)} images, {rows['inside'][lacking[0]]} among "
+            "them; every image needs one."
+        )
+    return pa.array(found, pa.string())
+
+
+def _read_groups(file: str) -> dict[str, str]:
+    try:
+        text = storage.read_bytes(storage.normalize(file)).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as a CSV file of path,group.") from error
+    reader = csv.DictReader(text.splitlines())
+    if not {"path", "group"} <= set(reader.fieldnames or ()):
+        columns = ", ".join(reader.fieldnames or ()) or "nothing"
+        raise InputError(f"{file} must have the columns path and group, it has {columns}.")
+    known: dict[str, str] = {}
+    for row in reader:
+        if known.setdefault(row["path"], row["group"]) != row["group"]:
+            raise InputError(f"{file} gives {row['path']} two groups; keep one.")
+    return known
