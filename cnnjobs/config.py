@@ -1,24 +1,48 @@
 """The settings of each job: one frozen dataclass a job, checked when it is made."""
 
 import dataclasses
-import difflib
-import inspect
 import math
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, TypeVar
-
-import yaml
 
 from cnnjobs.errors import ConfigError
 from cnnjobs.words import SPLITS
 
+ENGINES = ("auto", "openvino", "keras")
+
+#: What `cnnjobs bench predict` compares; see `bench.ways`.
+SCORING_WAYS = ("notebook", "tf.data", "ray textbook", "ceiling", "cnnjobs predict")
+
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig:
+class S3Settings:
+    """Where S3 is and who asks, for every job that reads or writes; see `s3.use`.
+
+    Keys never stand here: they come from AWS's own chain (environment, profile, role).
+    """
+
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_profile: str | None = None
+    s3_anonymous: bool = False
+
+    def __post_init__(self) -> None:
+        if self.s3_anonymous and self.s3_profile is not None:
+            raise ConfigError("s3_anonymous and s3_profile cannot be given together; choose one.")
+
+    @property
+    def s3(self) -> dict[str, Any]:
+        """The settings as `s3.use` takes them."""
+        return {
+            field.name.removeprefix("s3_"): getattr(self, field.name)
+            for field in dataclasses.fields(S3Settings)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig(S3Settings):
     """Settings of `cnnjobs index`."""
 
     sources: tuple[str, ...]
@@ -26,6 +50,8 @@ class IndexConfig:
     labels: bool = True
     groups: str | None = None
     group_regex: str | None = None
+    group_key: str | None = None
+    any_modality: bool = False
     split: bool = True
     validation: float = 0.15
     test: float = 0.15
@@ -34,6 +60,7 @@ class IndexConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.sources:
             raise ConfigError("index needs at least one folder or s3:// prefix, got none.")
         if self.groups is not None and self.group_regex is not None:
@@ -47,6 +74,19 @@ class IndexConfig:
                 "validation and test must leave images to train on (together below 1), "
                 f"got {self.validation} and {self.test}."
             )
+        _check_at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig(S3Settings):
+    """Settings of `cnnjobs inspect`; `plot` is a file for one image, a directory for many."""
+
+    data: str
+    plot: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _check_at_least("seed", self.seed, 0)
 
 
@@ -78,7 +118,7 @@ class FetchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(S3Settings):
     """Settings of `cnnjobs train`; the defaults are the lab sheet's."""
 
     data: str
@@ -96,6 +136,8 @@ class TrainConfig:
     early_stopping: int | None = None
     monitor: str = "val_loss"
     keep: str = "last"
+    threshold_rule: str = "0.5"
+    calibrate: bool = False
     workers: int = 1
     gpus_per_worker: int | None = None
     mixed_precision: bool = False
@@ -109,6 +151,7 @@ class TrainConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_at_least("epochs", self.epochs, 1)
         _check_at_least("batch_size", self.batch_size, 1)
         _check_above_0("learning_rate", self.learning_rate)
@@ -121,6 +164,7 @@ class TrainConfig:
             _check_at_least("early_stopping", self.early_stopping, 1)
         _check_choice("monitor", self.monitor, ("val_loss", "val_accuracy", "val_auroc"))
         _check_choice("keep", self.keep, ("last", "best"))
+        _check_threshold_rule(self.threshold_rule)
         _check_at_least("workers", self.workers, 1)
         if self.gpus_per_worker not in (None, 0, 1):
             raise ConfigError(
@@ -135,9 +179,14 @@ class TrainConfig:
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite cannot be given together; choose one.")
 
+    @property
+    def decides_on_validation(self) -> bool:
+        """Whether threshold or temperature are chosen on the validation split."""
+        return self.calibrate or self.threshold_rule.startswith(("youden", "sensitivity"))
+
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig:
+class TuneConfig(S3Settings):
     """Settings of `cnnjobs tune`; those that all trials share are named as in `TrainConfig`."""
 
     data: str
@@ -166,6 +215,7 @@ class TuneConfig:
     overwrite: bool = TrainConfig.overwrite
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_at_least("trials", self.trials, 1)
         _check_at_least("parallel", self.parallel, 1)
         _check_at_least("grace", self.grace, 1)
@@ -188,43 +238,79 @@ class TuneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(S3Settings):
     """Settings of `cnnjobs evaluate`."""
 
     bundle: str
     data: str
     output: str | None = None
     split: str = "test"
+    prevalence: float | None = None
+    resamples: int = 1000
+    seed: int = 0
+    engine: str = "auto"
     batch_size: int = 32
     address: str | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_choice("split", self.split, (*SPLITS, "all"))
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            raise ConfigError(f"prevalence must be above 0 and below 1, got {self.prevalence}.")
+        if self.resamples and self.resamples < 100:
+            raise ConfigError(
+                "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5 % quantile, "
+                f"got {self.resamples}."
+            )
+        _check_at_least("seed", self.seed, 0)
+        _check_choice("engine", self.engine, ENGINES)
         _check_at_least("batch_size", self.batch_size, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """Settings of `cnnjobs predict`."""
+class PredictConfig(S3Settings):
+    """Settings of `cnnjobs predict`; `bundles` are those whose scores are averaged with `bundle`'s.
+
+    A run is committed in files of `rows_per_file` rows: what a stopped run has to do again.
+    """
 
     bundle: str
     data: str
     output: str
+    bundles: tuple[str, ...] = ()
     split: str = "all"
+    engine: str = "auto"
     batch_size: int = 32
+    damaged: str = "error"
+    any_modality: bool = False
+    max_pixels: int | None = None
     rows_per_file: int = 4096
+    partition_by: str | None = None
+    csv: bool = False
     max_errors: str | None = None
+    price_per_hour: float | None = None
     address: str | None = None
     resume: bool = False
+    update: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_choice("split", self.split, (*SPLITS, "all"))
+        _check_choice("engine", self.engine, ENGINES)
         _check_at_least("batch_size", self.batch_size, 1)
+        _check_choice("damaged", self.damaged, ("error", "score"))
+        if self.max_pixels is not None:
+            _check_at_least("max_pixels", self.max_pixels, 1)
         _check_at_least("rows_per_file", self.rows_per_file, 1)
-        if self.resume and self.overwrite:
-            raise ConfigError("resume and overwrite cannot be given together; choose one.")
+        if self.partition_by is not None:
+            _check_choice("partition_by", self.partition_by, ("label", "prefix"))
+        if self.price_per_hour is not None:
+            _check_above_0("price_per_hour", self.price_per_hour)
+        ways = [name for name in ("resume", "update", "overwrite") if getattr(self, name)]
+        if len(ways) > 1:
+            raise ConfigError(f"{' and '.join(ways)} cannot be given together; choose one.")
         self.max_bad_images(0)
 
     def max_bad_images(self, num_images: int) -> int | None:
@@ -239,6 +325,25 @@ class PredictConfig:
             )
         # in binary fractions 11000 * 0.7 / 100 is below 77
         return int(match[1]) if match[1] else int(num_images * Fraction(match[2]) / 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOneConfig(S3Settings):
+    """Settings of `cnnjobs predict-one`."""
+
+    bundle: str
+    images: tuple[str, ...]
+    engine: str = "auto"
+    damaged: str = "error"
+    any_modality: bool = False
+    plot: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.images:
+            raise ConfigError("predict-one needs at least one image, got none.")
+        _check_choice("engine", self.engine, ENGINES)
+        _check_choice("damaged", self.damaged, ("error", "score"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,116 +383,59 @@ class BenchTrainConfig:
         _check_at_least("seed", self.seed, 0)
 
 
-#: A number that YAML 1.1 takes for text, though Python and JSON write it so.
-_EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
+@dataclass(frozen=True, kw_only=True)
+class BenchPredictConfig:
+    """Settings of `cnnjobs bench predict`; `data` None draws an archive of `rows` images.
+
+    The ways are measured in their order, and compared with the first.
+    """
+
+    data: str | None = None
+    ways: tuple[str, ...] = SCORING_WAYS
+    model: str = "covid"
+    rows: int = 2000
+    side: int = 1000
+    repeats: int = 3
+    batch_size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for way in self.ways:
+            _check_choice("ways", way, SCORING_WAYS)
+        _check_at_least("rows", self.rows, 1)
+        _check_at_least("side", self.side, 64)
+        _check_at_least("repeats", self.repeats, 1)
+        _check_at_least("batch_size", self.batch_size, 1)
+        _check_at_least("seed", self.seed, 0)
+
 
 Config = (
     IndexConfig
+    | InspectConfig
     | FetchConfig
     | TrainConfig
     | TuneConfig
     | EvaluateConfig
     | PredictConfig
+    | PredictOneConfig
     | DemoConfig
     | BenchTrainConfig
+    | BenchPredictConfig
 )
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
-def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = None) -> AnyConfig:
-    """Make a config from a YAML file and flags; a flag wins over the file.
-
-    Raises:
-        ConfigError: the file cannot be read, or holds an unknown key or a value
-            of another type than the setting's; or a setting without a default is missing.
-    """
-    settings = {**(_read(kind, file) if file is not None else {}), **flags}
-    required = (field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
-    missing = [field.name for field in required if field.name not in settings]
-    if missing:
-        raise ConfigError(
-            f"{' and '.join(missing)} must be given, on the command line or in --config."
-        )
-    return kind(**settings)
+def names(kind: type[Any]) -> list[str]:
+    """The names of a job's settings, its own before those of all that use S3."""
+    shared = [field.name for field in dataclasses.fields(S3Settings)]
+    every = [field.name for field in dataclasses.fields(kind)]
+    return sorted(every, key=lambda name: name in shared)
 
 
 def as_dict(config: Config) -> dict[str, Any]:
     """The settings as they are saved beside a job's output."""
-    return dataclasses.asdict(config)
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The `key: value` lines of a YAML file; none if it is empty.
-
-    Raises:
-        ConfigError: the file cannot be read, or holds something else.
-    """
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not a YAML file: {_where_it_breaks(error)}.") from error
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{file} must hold `setting: value` lines, got {_kind_of(settings)}.")
-    return settings
-
-
-def checked_key(file: Path, key: str, known: Collection[str]) -> str:
-    """`key` if it is known; near ones are suggested in the ConfigError else."""
-    if key in known:
-        return key
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
-    raise ConfigError(f"{file}: unknown key {key!r}; {hint}")
-
-
-def checked_value(kind: type[AnyConfig], file: Path, key: str, value: Any) -> Any:
-    """`value` as the type of the setting `key` of a config, or a ConfigError."""
-    (field,) = (field for field in dataclasses.fields(kind) if field.name == key)
-    return _checked(file, key, inspect.formatannotation(field.type), value)
-
-
-def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
-    settings = read_yaml(file)
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name, value in settings.items():
-        settings[name] = checked_value(kind, file, checked_key(file, str(name), known), value)
-    return settings
-
-
-def _where_it_breaks(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, {error.problem}"
-    return str(error).splitlines()[0]
-
-
-def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
-    """`value` as the type that a field's annotation names, or a ConfigError."""
-    if wanted.startswith("tuple") and isinstance(value, list):
-        return tuple(str(item) for item in value)
-    if value is None and wanted.endswith("| None"):
-        return None
-    kind = wanted.removesuffix(" | None")
-    if name == "max_errors" and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if kind == "float" and isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)
-    given = _kind_of(value)
-    if kind == given or (kind == "float" and given == "int"):
-        return float(value) if kind == "float" else value
-    raise ConfigError(f"{file}: {name} must be {_a(kind)}, got {value!r}.")
-
-
-def _kind_of(value: Any) -> str:
-    return type(value).__name__
-
-
-def _a(kind: str) -> str:
-    names = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-    return names.get(kind, "a list")
+    values = dataclasses.asdict(config)
+    return {name: values[name] for name in names(type(config))}
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:
@@ -408,6 +456,15 @@ def _check_fraction(name: str, value: float) -> None:
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value}.")
+
+
+def _check_threshold_rule(value: str) -> None:
+    match = re.fullmatch(r"youden|(?:sensitivity=)?(\d*\.?\d+)", value)
+    if match is None or (match[1] and not 0 < float(match[1]) < 1):
+        raise ConfigError(
+            "threshold_rule must be youden, sensitivity=S or a probability, both above 0 and "
+            f"below 1, got {value}."
+        )
 
 
 def _check_regex(name: str, value: str) -> None:

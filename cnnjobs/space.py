@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from cnnjobs.config import TrainConfig, TuneConfig, checked_key, checked_value, read_yaml
+from cnnjobs.config import TrainConfig, TuneConfig
+from cnnjobs.config_files import checked_key, checked_value, read_yaml
 from cnnjobs.errors import ConfigError
 
 KINDS = ("choice", "uniform", "loguniform", "randint")
 
 #: Settings that say where and how to train, or by what trials are compared.
 _FIXED = (
-    "data", "output", "positive", "epochs", "monitor", "keep", "workers", "gpus_per_worker",
+    "data", "output", "positive", "epochs", "monitor", "keep", "threshold_rule",
+    "calibrate", "workers", "gpus_per_worker",
     "cache", "max_failures", "mlflow", "address", "resume", "overwrite",
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from cnnjobs.config import IndexConfig, TrainConfig, as_dict
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
-JOBS = ("evaluate", "index", "predict", "train", "tune")
+JOBS = ("evaluate", "index", "inspect", "predict", "train", "tune")
 
 #: Each takes from 0.05 s (rich) to 5 s (tensorflow) to import.
 HEAVY = {
@@ -69,7 +69,7 @@ def test_help_lists_every_command_with_its_first_line(capsys):
     assert (code, err) == (0, "")
     for name, command in COMMANDS.items():
         first = command.help.splitlines()[0]
-        assert f"  {name:<8}  {first}\n" in out
+        assert f"  {name:<11}  {first}\n" in out
 
 
 def test_short_and_long_help_are_the_same(capsys):
@@ -125,8 +125,8 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         ("train {tmp}/absent -o {tmp}/out", "{tmp}/absent does not exist."),
         (
             "index {tmp}/empty -o {tmp}/out",
-            "{tmp}/empty holds no images (.png, .jpg, .jpeg, .jpe, .bmp, .tif, .tiff, .webp); "
-            "0 other files were seen.",
+            "{tmp}/empty holds no images (.png, .jpg, .jpeg, .jpe, .bmp, .tif, .tiff, .webp, "
+            ".dcm, .dicom); 0 other files were seen.",
         ),
         (
             "train {tmp}/notes.txt -o {tmp}/out",
@@ -383,7 +383,7 @@ def test_every_stage_has_a_job_of_at_most_20_lines():
     assert sorted(files) == list(JOBS)
     for file in files.values():
         assert len(file.read_text().splitlines()) <= 20
-    assert set(COMMANDS) == {*JOBS, "bench", "demo", "models", "fetch"}
+    assert set(COMMANDS) == {*JOBS, "bench", "demo", "models", "fetch", "predict-one"}
 
 
 @pytest.mark.parametrize("verb", JOBS)

@@ -7,28 +7,35 @@ import pytest
 import yaml
 
 from cnnjobs.config import (
+    BenchPredictConfig,
     BenchTrainConfig,
     Config,
     DemoConfig,
     EvaluateConfig,
     FetchConfig,
     IndexConfig,
+    InspectConfig,
     PredictConfig,
+    PredictOneConfig,
     TrainConfig,
     TuneConfig,
     as_dict,
-    resolve,
+    names,
 )
+from cnnjobs.config_files import resolve
 from cnnjobs.errors import ConfigError
 
 NEEDED = {
     IndexConfig: {"sources": ("xrays",), "output": "m.parquet"},
+    InspectConfig: {"data": "xrays"},
     FetchConfig: {"dataset": "mnist", "output": "digits"},
     TrainConfig: {"data": "xrays", "output": "run"},
     TuneConfig: {"data": "xrays", "output": "run", "space": "space.yaml"},
     EvaluateConfig: {"bundle": "run", "data": "xrays"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},
+    PredictOneConfig: {"bundle": "run", "images": ("a.png",)},
     DemoConfig: {},
+    BenchPredictConfig: {},
     BenchTrainConfig: {},
 }
 SPLITS = "train, validation, test, all"
@@ -109,14 +116,36 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
             "got 0.5 and 0.5.",
         ),
         (IndexConfig, {"seed": -1}, "seed must be at least 0, got -1."),
+        (InspectConfig, {"seed": -1}, "seed must be at least 0, got -1."),
         (TrainConfig, {"epochs": 0}, "epochs must be at least 1, got 0."),
         (TrainConfig, {"batch_size": 0}, "batch_size must be at least 1, got 0."),
+        *(
+            (
+                TrainConfig,
+                {"threshold_rule": rule},
+                "threshold_rule must be youden, sensitivity=S or a probability, both above 0 and "
+                f"below 1, got {rule}.",
+            )
+            for rule in ("best", "1", "0", "sensitivity=95", "sensitivity=", "-0.5", "youden=1")
+        ),
         (TrainConfig, {"seed": -1}, "seed must be at least 0, got -1."),
         (TrainConfig, {"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0."),
         (TrainConfig, {"learning_rate": -0.1}, "learning_rate must be above 0, got -0.1."),
         (TrainConfig, {"learning_rate": math.nan}, "learning_rate must be above 0, got nan."),
         (TrainConfig, {"learning_rate": math.inf}, "learning_rate must be above 0, got inf."),
         (EvaluateConfig, {"split": "tset"}, f"split must be one of {SPLITS}, got tset."),
+        (
+            EvaluateConfig,
+            {"prevalence": 1.0},
+            "prevalence must be above 0 and below 1, got 1.0.",
+        ),
+        (
+            EvaluateConfig,
+            {"resamples": 99},
+            "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5 % quantile, "
+            "got 99.",
+        ),
+        (EvaluateConfig, {"seed": -1}, "seed must be at least 0, got -1."),
         (EvaluateConfig, {"batch_size": -1}, "batch_size must be at least 1, got -1."),
         (PredictConfig, {"split": "valid"}, f"split must be one of {SPLITS}, got valid."),
         (PredictConfig, {"batch_size": 0}, "batch_size must be at least 1, got 0."),
@@ -125,6 +154,30 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
             PredictConfig,
             {"resume": True, "overwrite": True},
             "resume and overwrite cannot be given together; choose one.",
+        ),
+        (
+            PredictConfig,
+            {"resume": True, "update": True},
+            "resume and update cannot be given together; choose one.",
+        ),
+        (
+            PredictConfig,
+            {"engine": "tensorrt"},
+            "engine must be one of auto, openvino, keras, got tensorrt.",
+        ),
+        (PredictConfig, {"damaged": "drop"}, "damaged must be one of error, score, got drop."),
+        (PredictConfig, {"max_pixels": 0}, "max_pixels must be at least 1, got 0."),
+        (
+            PredictConfig,
+            {"partition_by": "day"},
+            "partition_by must be one of label, prefix, got day.",
+        ),
+        (PredictConfig, {"price_per_hour": 0.0}, "price_per_hour must be above 0, got 0.0."),
+        (PredictOneConfig, {"images": ()}, "predict-one needs at least one image, got none."),
+        (
+            TrainConfig,
+            {"s3_anonymous": True, "s3_profile": "lab"},
+            "s3_anonymous and s3_profile cannot be given together; choose one.",
         ),
         (PredictConfig, {"max_errors": "101%"}, f"{MAX_ERRORS} 101%."),
         (PredictConfig, {"max_errors": "-1"}, f"{MAX_ERRORS} -1."),
@@ -149,7 +202,11 @@ def test_a_value_out_of_range_says_what_is_allowed_and_what_was_given(kind, sett
         (IndexConfig, {"validation": 0.0, "test": 0.0, "seed": 0, "group_regex": "(p[0-9]+)_"}),
         (IndexConfig, {"validation": 0.5, "test": 0.49}),
         (TrainConfig, {"epochs": 1, "batch_size": 1, "learning_rate": 1e-9}),
-        (EvaluateConfig, {"split": "all"}),
+        (TrainConfig, {"threshold_rule": "youden", "calibrate": True}),
+        (TrainConfig, {"threshold_rule": "sensitivity=.95"}),
+        (TrainConfig, {"threshold_rule": "0.25"}),
+        (EvaluateConfig, {"split": "all", "resamples": 0}),
+        (EvaluateConfig, {"resamples": 100, "prevalence": 1e-6}),
         (PredictConfig, {"split": "validation", "rows_per_file": 1, "resume": True}),
         (DemoConfig, {"num_images": 20, "epochs": 1}),
     ],
@@ -257,8 +314,9 @@ def test_an_unknown_key_far_from_all_names_the_known_ones(tmp_path):
     with pytest.raises(ConfigError) as caught:
         resolve(EvaluateConfig, NEEDED[EvaluateConfig], file)
     assert str(caught.value) == (
-        f"{file}: unknown key 'lr'; known: bundle, data, output, split, batch_size, address, "
-        "overwrite."
+        f"{file}: unknown key 'lr'; known: bundle, data, output, split, prevalence, resamples, "
+        "seed, engine, batch_size, address, overwrite, s3_endpoint, s3_region, s3_profile, "
+        "s3_anonymous."
     )
 
 
@@ -385,7 +443,8 @@ def test_saved_settings_make_the_same_config_again(tmp_path, config, dump):
 @pytest.mark.parametrize("kind", NEEDED)
 def test_saved_settings_hold_every_setting(kind):
     saved = as_dict(kind(**NEEDED[kind]))
-    assert list(saved) == [field.name for field in dataclasses.fields(kind)]
+    assert list(saved) == names(kind)
+    assert set(saved) == {field.name for field in dataclasses.fields(kind)}
 
 
 def _file(folder, text):

@@ -1,7 +1,10 @@
 """The command line: parse, call one function, print. Light at import."""
 
-from cnnjobs.cli import fetch, tune  # noqa: F401 - they add their commands to the app
-from cnnjobs.cli.commands import app
+# isort: off
+# in the order of `cnnjobs --help`: each module adds its commands
+from cnnjobs.cli import data, training, scoring, tools  # noqa: F401
+from cnnjobs.cli.app import app
 from cnnjobs.cli.running import main
+# isort: on
 
 __all__ = ["app", "main"]

@@ -2,28 +2,47 @@
 
 import dataclasses
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 import yaml
 
-from cnnjobs.config import AnyConfig, Config, as_dict, resolve
+from cnnjobs.config import AnyConfig, Config, as_dict
+from cnnjobs.config_files import resolve
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.progress import Progress
+from cnnjobs.progress import Progress, silent
+
+
+class Stage(NamedTuple):
+    """What a command runs, imported only now that it runs.
+
+    Attributes:
+        do: the job.
+        plan: what `--dry-run` tells in its place.
+        describe: the summary as text.
+        judge: raises what the summary says of the exit code.
+    """
+
+    do: Callable[[Any, Progress], Any]
+    plan: Callable[[Any], Mapping[str, Any]]
+    describe: Callable[[Any], str]
+    judge: Callable[[Any], None] = lambda summary: None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (by default the process's own) and exit with its code.
 
-    0 done; 1 the job failed; 2 bad usage or input; 3 more bad images than allowed.
+    0 done; 1 the job failed; 2 bad usage or input; 3 more bad images than allowed;
+    130 stopped by Ctrl-C; 143 stopped by SIGTERM.
     """
-    from cnnjobs.cli.commands import app
+    from cnnjobs.cli.app import app
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -51,32 +70,40 @@ def settings(context: typer.Context, kind: type[AnyConfig], file: Path | None) -
     return resolve(kind, given, file)
 
 
-def run(
-    config: AnyConfig,
-    job: Callable[[AnyConfig, Progress], Any],
-    plan: Callable[[AnyConfig], Mapping[str, Any]],
-    describe: Callable[[Any], str],
-    *,
-    dry_run: bool,
-    as_json: bool,
-    quiet: bool,
-) -> Any:
-    """Do the job, or with `dry_run` only plan it, and print what came of it; returns it."""
+def run(config: Config, stage: Stage, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """Do the stage's job, or with `dry_run` only plan it, and print what came of it."""
     if dry_run:
-        _print_plan(config, plan(config), as_json=as_json)
-        return None
-    with showing_progress(off=quiet) as progress:
-        summary = job(config, progress)
-    if as_json:
-        typer.echo(json_text(summary))
-    else:
-        typer.echo(describe(summary))
-    return summary
+        _print_plan(config, stage.plan(config), as_json=as_json)
+        return
+    with _stopped_by_signals(config), showing_progress(off=quiet) as progress:
+        summary = stage.do(config, progress)
+    typer.echo(json_text(summary) if as_json else stage.describe(summary))
+    stage.judge(summary)
+
+
+@contextmanager
+def _stopped_by_signals(config: Config) -> Iterator[None]:
+    """Let SIGTERM end a job as Ctrl-C does, in order and with one line."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        flag = "--update" if getattr(config, "update", False) else "--resume"
+        typer.echo(f"stopped; {flag} goes on" if hasattr(config, "resume") else "stopped", err=True)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def showing_progress(*, off: bool) -> Iterator[Progress]:
-    """A progress bar a step on the terminal; nothing where standard error is none."""
+    """A progress bar a step on the terminal; nothing where standard error is none.
+
+    Off, it yields `silent` itself.
+    """
+    if off:
+        yield silent
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -89,7 +116,7 @@ def showing_progress(*, off: bool) -> Iterator[Progress]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=console, disable=off or not console.is_terminal) as bars:
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def tell(step: str, done: int, total: int | None, note: str = "") -> None:

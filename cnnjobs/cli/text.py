@@ -4,18 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnjobs.bench import BenchSummary
     from cnnjobs.demo import DemoSummary
     from cnnjobs.evaluate import EvaluateSummary
     from cnnjobs.fetch import FetchSummary
     from cnnjobs.index import IndexSummary
     from cnnjobs.models import Architecture
     from cnnjobs.predict import PredictSummary
+    from cnnjobs.predict_one import PredictOneSummary
     from cnnjobs.train import TrainSummary
     from cnnjobs.tune import TuneSummary
 
 #: How many examples of a kind are shown; the manifest has them all.
 _EXAMPLES = 5
+
+#: Metrics that a model of many classes has of each.
+_OF_A_CLASS = ("precision", "recall", "f1")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -37,7 +40,7 @@ def index_text(summary: "IndexSummary") -> str:
     """Counts per class and split, and what a user should look at before training."""
     parts = [f"{summary.num_images} images in {summary.num_groups} groups"]
     if summary.counts:
-        parts.append(_classes(summary.counts))
+        parts.append(class_counts(summary.counts))
     if summary.num_unlabelled:
         parts.append(f"without a label (not split): {summary.num_unlabelled}")
     parts.append(f"copies: {summary.num_exact_copies} exact, {summary.num_near_copies} near")
@@ -62,7 +65,7 @@ def fetch_text(summary: "FetchSummary") -> str:
     """Counts per class and split, and where the images and the manifest lie."""
     parts = [
         f"{summary.num_images} images of {summary.dataset} in {summary.seconds:.1f} s",
-        _classes(summary.counts),
+        class_counts(summary.counts),
         f"copies: {summary.num_exact_copies} exact",
     ]
     if summary.unreadable:
@@ -87,6 +90,8 @@ def train_text(summary: "TrainSummary") -> str:
     ]
     if summary.positive is not None:
         parts.append(f"positive class: {summary.positive}")
+    if (summary.threshold, summary.temperature) != (0.5, 1.0):
+        parts.append(f"threshold {summary.threshold:.4g}, temperature {summary.temperature:.4g}")
     if summary.num_failed:
         parts.append(f"left out, unreadable: {summary.num_failed} images")
     parts += [f"bundle: {summary.bundle}", f"curves: {summary.output}/learning_curves.png"]
@@ -131,9 +136,14 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
         parts.append(f"left out, unreadable: {summary.num_failed} images")
     if summary.num_unlabelled:
         parts.append(f"left out, without a label: {summary.num_unlabelled} images")
-    parts.append(table(["metric", "value"], list(summary.metrics.items())))
+    parts += _metrics(summary)
     if summary.positive is not None:
         parts.append(f"positive class {summary.positive}, predicted from {summary.threshold:g} on")
+    if summary.temperature != 1:
+        parts.append(
+            f"calibrated with the temperature {summary.temperature:.4g}; without it the Brier "
+            "score and ECE are those called uncalibrated"
+        )
     if summary.undefined:
         parts.append(f"undefined: {summary.undefined}")
     labels = list(summary.confusion)
@@ -146,21 +156,96 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
     return "\n".join(parts)
 
 
+def _metrics(summary: "EvaluateSummary") -> list[str]:
+    """A line a metric; with many classes those of each class in a table of their own."""
+    header = ["metric", "value", *(["95 % interval"] if summary.intervals else [])]
+    by_class = {
+        f"{kind}_{label}"
+        for label in (summary.confusion if summary.positive is None else ())
+        for kind in _OF_A_CLASS
+    }
+    shown = [
+        [name, value, *([_interval(summary.intervals.get(name))] if summary.intervals else [])]
+        for name, value in summary.metrics.items()
+        if name not in by_class
+    ]
+    parts = [table(header, shown)]
+    if summary.intervals:
+        parts.append(
+            f"intervals: resamples of {summary.num_groups} groups; few images raise ece and its "
+            "interval"
+        )
+    if summary.no_intervals:
+        parts.append(summary.no_intervals)
+    if summary.prevalence is not None:
+        parts.append(f"at_prevalence: if {summary.prevalence:g} of the images were positive")
+    if by_class:
+        rows = [
+            [label, *(_with_interval(summary, f"{kind}_{label}") for kind in _OF_A_CLASS)]
+            for label in summary.confusion
+        ]
+        parts.append(table(["class", *_OF_A_CLASS], rows))
+    return parts
+
+
+def _with_interval(summary: "EvaluateSummary", name: str) -> str:
+    ends = summary.intervals.get(name)
+    return _cell(summary.metrics[name]) + (f" ({_interval(ends)})" if ends is not None else "")
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
 def predict_text(summary: "PredictSummary") -> str:
-    """How many rows there are, what they say, and where."""
+    """How many rows there are, what they say, what they took, and where they are."""
     if summary.already_finished:
         return f"nothing to do: the run in {summary.output} is finished, {summary.skipped} rows."
     parts = [
         f"{summary.indexed} images: {summary.scored} scored, "
         f"{sum(summary.failed.values())} failed, {summary.skipped} scored before",
-        f"predicted: {_counts(summary.predictions) or 'nothing'}",
     ]
+    if summary.ignored:
+        parts.append(f"ignored, no image suffix: {_counts(summary.ignored)}")
+    if summary.left:
+        parts.append(f"not scored: {summary.left}")
+    if summary.update is not None:
+        parts.append("update: " + ", ".join(f"{n} {name}" for name, n in summary.update.items()))
+    parts.append(f"predicted: {_counts(summary.predictions) or 'nothing'}")
     if summary.failed:
         parts.append(f"failed: {_counts(summary.failed)}")
+    if summary.warnings:
+        parts.append(f"scored with a warning: {summary.warnings}")
+    if summary.histogram is not None:
+        parts += ["probability:", *_histogram(summary.histogram)]
+    stages = ", ".join(f"{name} {share:.0%}" for name, share in summary.stages.items())
+    memory = ", ".join(
+        f"{name} {number / 1e6:.0f} MB" for name, number in summary.peak_memory_bytes.items()
+    )
     parts += [
-        f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s",
+        f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s "
+        f"({summary.steady_images_per_second:.1f} after the first), engine {summary.engine}",
+        f"time: {stages}; peak memory: {memory}; retries: {summary.retries}",
         f"predictions: {summary.output}/predictions",
     ]
+    return "\n".join(parts)
+
+
+def predict_one_text(summary: "PredictOneSummary") -> str:
+    """A line an image."""
+    what = f"P({summary.positive})" if summary.positive is not None else "probability"
+    rows = [
+        [
+            row["path"],
+            row["prediction"],
+            row["probability"] if "probability" in row else max(row["probabilities"] or [0.0]),
+            row["error"] or row["warning"],
+        ]
+        for row in summary.images
+    ]
+    parts = [summary.model, table(["image", "prediction", what, "error"], rows)]
+    if summary.plot is not None:
+        parts.append(f"drawn: {summary.plot}")
     return "\n".join(parts)
 
 
@@ -194,38 +279,6 @@ def demo_text(summary: "DemoSummary") -> str:
     )
 
 
-def bench_text(summary: "BenchSummary") -> str:
-    """One line for each way to train, beside what it is compared with."""
-    header = [
-        "trained by", "epoch s", "images/s", "ratio", "to", "waiting", "start-up s",
-        "peak MB, first to last epoch",
-    ]  # fmt: skip
-    rows = [
-        [
-            way.name,
-            way.epoch_seconds,
-            way.images_per_second,
-            way.ratio,
-            way.compared_with,
-            way.wait_share,
-            way.startup_seconds,
-            ", ".join(f"{peak / 1e6:.0f}" for peak in way.peak_memory_bytes),
-        ]
-        for way in summary.measured
-    ]
-    versions = ", ".join(
-        f"{name} {summary.versions[name]}" for name in ("tensorflow", "keras", "ray")
-    )
-    given = ", ".join(f"{name} {value}" for name, value in summary.config.items())
-    return "\n".join(
-        [
-            f"{given}; medians, in {summary.seconds:.0f} s",
-            f"{summary.machine}, {summary.num_cpus} CPUs; {versions}",
-            table(header, rows),
-        ]
-    )
-
-
 def models_text(architectures: Iterable["Architecture"]) -> str:
     """The architectures, one a line."""
     rows = [
@@ -241,7 +294,7 @@ def models_text(architectures: Iterable["Architecture"]) -> str:
     return table(["model", "input", "parameters", "classes", "layers"], rows)
 
 
-def _classes(counts: Mapping[str, Mapping[str, int]]) -> str:
+def class_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
     """A row a class, a column a split; splits that no class has are left out."""
     states = [
         state
@@ -258,6 +311,16 @@ def _classes(counts: Mapping[str, Mapping[str, int]]) -> str:
 def _counts(counts: Mapping[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {number}" for name, number in ordered)
+
+
+def _histogram(counts: Sequence[int]) -> list[str]:
+    """A bar for each step of the probability, the longest 40 characters."""
+    longest = max(*counts, 1)
+    return [
+        f"  {step / len(counts):.1f}-{(step + 1) / len(counts):.1f} {count:>9,} "
+        f"{'#' * -(-40 * count // longest)}".rstrip()
+        for step, count in enumerate(counts)
+    ]
 
 
 def _setting(value: Any) -> str:

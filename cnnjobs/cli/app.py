@@ -1,0 +1,46 @@
+"""The program itself and its groups of commands."""
+
+from typing import Annotated
+
+import typer
+from typer import Option
+
+app = typer.Typer(
+    name="cnnjobs",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+bench = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from cnnjobs import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def cnnjobs(
+    version: Annotated[
+        bool,
+        Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Train a CNN on chest X-rays and score archives of them, on a laptop or a Ray cluster.
+
+    Start with `cnnjobs demo`. Not a medical device.
+    """
+
+
+@bench.callback()
+def _bench() -> None:
+    """Measure speed on this machine."""

@@ -1,0 +1,79 @@
+"""What the benchmarks measured, as text for people."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cnnjobs.cli.text import table
+
+if TYPE_CHECKING:
+    from cnnjobs.bench import predict, train
+    from cnnjobs.bench.summary import BenchSummary
+
+
+def train_text(summary: "BenchSummary[train.Measured]") -> str:
+    """One line for each way to train, beside what it is compared with."""
+    header = [
+        "trained by", "epoch s", "images/s", "ratio", "to", "waiting", "start-up s",
+        "peak MB, first to last epoch",
+    ]  # fmt: skip
+    rows = [
+        [
+            way.name,
+            way.epoch_seconds,
+            way.images_per_second,
+            way.ratio,
+            way.compared_with,
+            way.wait_share,
+            way.startup_seconds,
+            ", ".join(_megabytes(peak) for peak in way.peak_memory_bytes),
+        ]
+        for way in summary.measured
+    ]
+    return _text(summary, header, rows)
+
+
+def predict_text(summary: "BenchSummary[predict.Measured]") -> str:
+    """One line for each way to score."""
+    header = [
+        "scored by", "steady images/s", "ratio", "whole s", "images/s", "ratio",
+        "first batch s", "peak MB",
+    ]  # fmt: skip
+    rows = [
+        [
+            way.name,
+            f"{way.steady_images_per_second:.1f}",
+            f"{way.steady_ratio:.2f}",
+            f"{way.whole_seconds:.1f}",
+            f"{way.whole_images_per_second:.1f}",
+            f"{way.whole_ratio:.2f}",
+            f"{way.seconds_to_first:.1f}",
+            None if way.peak_memory_bytes is None else _megabytes(way.peak_memory_bytes),
+        ]
+        for way in summary.measured
+    ]
+    return _text(summary, header, rows)
+
+
+def _megabytes(number: float) -> str:
+    return f"{number / 1e6:.0f}"
+
+
+def _text(
+    summary: "BenchSummary[Any]", header: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> str:
+    """The settings, the machine and what was measured."""
+    versions = ", ".join(
+        f"{name} {summary.versions[name]}" for name in ("tensorflow", "keras", "ray")
+    )
+    given = ", ".join(
+        f"{name} {value}"
+        for name, value in summary.config.items()
+        if not isinstance(value, list | tuple)
+    )
+    return "\n".join(
+        [
+            f"{given}; medians, in {summary.seconds:.0f} s",
+            f"{summary.machine}, {summary.num_cpus} CPUs; {versions}",
+            table(header, rows),
+        ]
+    )

@@ -1,0 +1,108 @@
+"""Settings from YAML files and flags to a config: unknown keys and wrong types in one line."""
+
+import dataclasses
+import difflib
+import inspect
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnnjobs.config import AnyConfig, names
+from cnnjobs.errors import ConfigError
+
+#: A number that YAML 1.1 takes for text, though Python and JSON write it so.
+_EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
+
+
+def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = None) -> AnyConfig:
+    """Make a config from a YAML file and flags; a flag wins over the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds an unknown key or a value
+            of another type than the setting's; or a setting without a default is missing.
+    """
+    settings = {**(_read(kind, file) if file is not None else {}), **flags}
+    required = (field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
+    missing = [field.name for field in required if field.name not in settings]
+    if missing:
+        raise ConfigError(
+            f"{' and '.join(missing)} must be given, on the command line or in --config."
+        )
+    return kind(**settings)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The `key: value` lines of a YAML file; none if it is empty.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+    """
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not a YAML file: {_where_it_breaks(error)}.") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{file} must hold `setting: value` lines, got {_kind_of(settings)}.")
+    return settings
+
+
+def checked_key(file: Path, key: str, known: Collection[str]) -> str:
+    """`key` if it is known; near ones are suggested in the ConfigError else."""
+    if key in known:
+        return key
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
+    raise ConfigError(f"{file}: unknown key {key!r}; {hint}")
+
+
+def checked_value(kind: type[AnyConfig], file: Path, key: str, value: Any) -> Any:
+    """`value` as the type of the setting `key` of a config, or a ConfigError."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == key)
+    return _checked(file, key, inspect.formatannotation(field.type), value)
+
+
+def _read(kind: type[AnyConfig], file: Path) -> dict[str, Any]:
+    settings = read_yaml(file)
+    known = names(kind)
+    for name, value in settings.items():
+        settings[name] = checked_value(kind, file, checked_key(file, str(name), known), value)
+    return settings
+
+
+def _where_it_breaks(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, {error.problem}"
+    return str(error).splitlines()[0]
+
+
+def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
+    """`value` as the type that a field's annotation names, or a ConfigError."""
+    if wanted.startswith("tuple") and isinstance(value, list):
+        return tuple(str(item) for item in value)
+    if value is None and wanted.endswith("| None"):
+        return None
+    kind = wanted.removesuffix(" | None")
+    if name == "max_errors" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if kind == "float" and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    given = _kind_of(value)
+    if kind == given or (kind == "float" and given == "int"):
+        return float(value) if kind == "float" else value
+    raise ConfigError(f"{file}: {name} must be {_a(kind)}, got {value!r}.")
+
+
+def _kind_of(value: Any) -> str:
+    return type(value).__name__
+
+
+def _a(kind: str) -> str:
+    names = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+    return names.get(kind, "a list")
