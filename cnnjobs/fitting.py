@@ -1,5 +1,6 @@
 """Manifest rows to a trained bundle through Ray Train: what every job that trains shares."""
 
+import os
 import tempfile
 import threading
 import time
@@ -10,18 +11,23 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.train
-from ray.util.queue import Empty, Queue
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.queue import Queue
 
 from cnnjobs import cluster, datasets, models
 from cnnjobs.config import TrainConfig
 from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.progress import Progress
+from cnnjobs.tf_config import TfConfig
 from cnnjobs.training.order import num_steps
 from cnnjobs.training.task import LabelledSource, Task
 from cnnjobs.words import TRAIN, VALIDATION
 
-#: Seconds between two reports of a step: more would only make the terminal flicker.
-_SECONDS_BETWEEN_REPORTS = 0.5
+#: Seconds between two reports of a step, which waits for each.
+_SECONDS_BETWEEN_REPORTS = 1.0
+
+#: What the driver tells its own listener.
+_END = "end"
 
 #: Part of the object store that decoded images may fill; the rest is for what is in flight.
 _SHARE_OF_STORE = 0.6
@@ -59,14 +65,13 @@ def fit(task: Task, progress: Progress) -> Fitted:
     progress("train", 0, None, "starting TensorFlow")
     told = Queue(actor_options={"num_cpus": 0})
     news: list[Mapping[str, Any]] = []
-    stop = threading.Event()
-    listener = threading.Thread(target=_listen, args=(told, stop, news, progress))
+    listener = threading.Thread(target=_listen, args=(told, news, progress))
     listener.start()
     settings = {"task": task, "blocks": blocks, "told": told, "threads": max(1, round(cpus))}
     try:
         failure = ray.get(run_trainer.remote(settings, scaling, task.config.max_failures))
     finally:
-        stop.set()
+        told.put(_END)
         listener.join()
         told.shutdown()
     failures = [item["failure"] for item in news if "failure" in item]
@@ -82,16 +87,16 @@ def run_trainer(
 ) -> str | None:
     """Run Ray Train's workers to their end; returns why they failed, None if they did not.
 
-    A task of its own because Ray's trainer imports TensorFlow: seconds in which the driver
-    shows progress instead, and lines on standard error that no setting silences.
+    A task of its own because of lines on standard error that no setting silences.
     """
-    from ray.train.tensorflow import TensorflowTrainer
-
+    # how often Ray Train looks whether workers have ended: every 2 s by default
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     # nothing is kept here: checkpoints and bundle go to the run's own directory
     with tempfile.TemporaryDirectory() as folder:
-        trainer = TensorflowTrainer(
+        trainer = DataParallelTrainer(
             train_loop_per_worker,
             train_loop_config=dict(settings),
+            backend_config=TfConfig(),
             scaling_config=scaling,
             run_config=ray.train.RunConfig(
                 storage_path=folder,
@@ -184,17 +189,9 @@ def _num_steps(task: Task, images: LabelledSource) -> int:
     return num_steps(len(images), task.config.batch_size) * task.config.epochs
 
 
-def _listen(
-    told: Queue, stop: threading.Event, news: list[Mapping[str, Any]], progress: Progress
-) -> None:
-    """Collect what the workers tell until told to stop and there is no more."""
-    while True:
-        try:
-            item = told.get(timeout=0.2)
-        except Empty:
-            if stop.is_set():
-                return
-            continue
+def _listen(told: Queue, news: list[Mapping[str, Any]], progress: Progress) -> None:
+    """Collect what the workers tell until there is no more."""
+    while (item := told.get()) != _END:
         if "step" in item:
             progress("train", item["step"], item["steps"], item["note"])
         else:

@@ -19,6 +19,7 @@ from cnnjobs import (
     models,
     plots,
     runs,
+    s3,
     sources,
     storage,
     tracking,
@@ -92,6 +93,8 @@ class TrainSummary:
     history: Sequence[Mapping[str, float]]
     seconds: float
     images_per_second: float
+    threshold: float = 0.5
+    temperature: float = 1.0
     already_finished: bool = False
 
 
@@ -102,6 +105,7 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
         InputError: an unknown model, fewer than two classes, a class without training
             images, no class named positive, or an output in use.
     """
+    s3.use(**config.s3)
     architecture = models.find(config.model)
     output = storage.normalize(config.output)
     if not (config.resume and runs.read_record(output)):
@@ -116,6 +120,7 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
     labels = images.labels
     _check_classes(config, labels, counts)
     _check_monitor(config, rows)
+    _check_threshold(config, labels, counts)
     positive = _positive(config, labels) if len(labels) == 2 else None
     targets = {label: number for number, label in enumerate(labels)}
     if positive is not None:
@@ -167,7 +172,9 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
                 labels=planned.labels,
                 positive=planned.positive,
                 targets=planned.targets,
-                preprocessing=Preprocessing(height=architecture.height, width=architecture.width),
+                preprocessing=Preprocessing(
+                    height=architecture.height, width=architecture.width, scaled_jpeg=True
+                ),
                 manifest_fingerprint=planned.manifest.fingerprint,
                 run_uri=run.uri,
                 rows=planned.rows,
@@ -188,6 +195,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
             num_failed=fitted.num_failed,
             epochs=len(fitted.history),
             metrics=bundle.metrics,
+            threshold=bundle.threshold,
+            temperature=bundle.temperature,
             history=fitted.history,
             seconds=round(time.monotonic() - began, 3),
             images_per_second=round(
@@ -223,6 +232,21 @@ def _check_monitor(config: TrainConfig, rows: pa.Table) -> None:
         raise InputError(
             f"{config.monitor} needs validation images, {config.data} has none; index with "
             "--validation above 0."
+        )
+
+
+def _check_threshold(
+    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
+) -> None:
+    if config.threshold_rule != TrainConfig.threshold_rule and len(labels) > 2:
+        raise InputError(
+            f"threshold_rule is for two classes, {config.data} has {len(labels)}; leave it out."
+        )
+    lacking = [label for label in labels if not counts.get((VALIDATION, label))]
+    if lacking and config.decides_on_validation:
+        raise InputError(
+            f"threshold_rule and calibrate need validation images of every class, {lacking[0]} "
+            "has none; index with --validation above 0."
         )
 
 

@@ -1,11 +1,5 @@
 """`cnnjobs tune`: search for settings with Ray Tune; the best trial's bundle is the result."""
 
-import csv
-import dataclasses
-import io
-import math
-import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,41 +9,17 @@ import ray
 from ray.util.queue import Empty, Queue
 
 from cnnjobs import bundle as bundles
-from cnnjobs import cluster, fitting, manifest, models, runs, storage
+from cnnjobs import cluster, fitting, manifest, models, runs, searching, storage
 from cnnjobs import space as spaces
 from cnnjobs import train as training
+from cnnjobs import trials as results
 from cnnjobs.config import TuneConfig, as_dict
-from cnnjobs.errors import ConfigError, InputError, TrainingError
+from cnnjobs.errors import ConfigError, InputError
 from cnnjobs.images import Preprocessing
 from cnnjobs.progress import Progress, silent
 from cnnjobs.runs import Run
 from cnnjobs.training.task import Task
-
-FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
-
-#: Of the trials that come as far as a rung, one in so many goes on (Ray's own default is 4).
-_REDUCTION = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One row of `trials.csv`.
-
-    Attributes:
-        number: from 1, in the order in which trials are started.
-        status: finished, stopped (by ASHA, for being behind) or failed.
-        settings: those that were drawn for it.
-        value: the best of the monitored metric over its epochs; None if there was none.
-        epochs: that it trained.
-        error: why it failed, in one line.
-    """
-
-    number: int
-    status: str
-    settings: Mapping[str, Any]
-    value: float | None
-    epochs: int
-    error: str | None
+from cnnjobs.trials import FAILED, FINISHED, STOPPED, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,11 +101,10 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     with run.failing_recorded(**facts), cluster.connected(config.address):
         manifest.write(planned.base.manifest, run.path("manifest.parquet"))
         trials, num_failed = _search(planned, run, progress)
-        ranked = sorted(trials, key=lambda trial: _rank(trial, planned.monitor))
-        storage.write_bytes(run.path("trials.csv"), _csv(planned, trials).encode())
-        best = next((trial for trial in ranked if trial.status == FINISHED), None)
-        if best is None:
-            raise _no_bundle(trials)
+        ranked = results.ranked(trials, planned.monitor)
+        table = results.table(trials, planned.monitor)
+        storage.write_bytes(run.path("trials.csv"), table.encode())
+        best = results.best(ranked)
         bundle = bundles.copy(
             bundles.read(run.path("trials", str(best.number))), run.path("bundle")
         )
@@ -154,103 +123,6 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     return summary
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def run_tuner(
-    settings: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], resources: Mapping[str, float]
-) -> list[dict[str, Any]]:
-    """Run Ray Tune's trials to their end; returns number, last report and error of each.
-
-    A task of its own, as `fitting.run_trainer` is: what Ray Tune imports and prints stays here.
-    """
-    from ray import tune as ray_tune
-    from ray.tune.schedulers import ASHAScheduler
-
-    # a model or archive given by a relative path is to be found from a trial too
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    task, config = settings["task"], settings["config"]
-    monitor = task.config.monitor
-    # the settings are drawn already: each is a point of a grid, which Tune takes in its order
-    points = [{"number": number, **drawn} for number, drawn in enumerate(trials, 1)]
-    with tempfile.TemporaryDirectory() as folder:
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(
-                ray_tune.with_parameters(run_trial, given=dict(settings)), dict(resources)
-            ),
-            param_space={"trial": ray_tune.grid_search(points)},
-            tune_config=ray_tune.TuneConfig(
-                metric=monitor,
-                mode=_mode(monitor),
-                scheduler=ASHAScheduler(
-                    time_attr="epoch",
-                    max_t=config.epochs,
-                    grace_period=config.grace,
-                    reduction_factor=_REDUCTION,
-                ),
-                max_concurrent_trials=config.parallel,
-            ),
-            # nothing is kept here: all that lasts goes to the run's own directory
-            run_config=ray_tune.RunConfig(storage_path=folder, name="tune", verbose=0),
-        )
-        results = tuner.fit()
-        return [
-            {
-                "number": (result.config or {})["trial"]["number"],
-                "last": dict(result.metrics or {}),
-                "error": None if result.error is None else _reason(result.error),
-            }
-            for result in (results[place] for place in range(len(results)))
-        ]
-
-
-def run_trial(point: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """What the process of each trial runs: train, telling Tune of every epoch; write the bundle.
-
-    An epoch is reported when the next one begins, the last one when the bundle is whole: Tune
-    ends a trial while it reports, so that one it stops has no bundle, and none is cut short.
-    """
-    from ray import tune as ray_tune
-
-    keras = models.import_keras()
-    import tensorflow as tf
-
-    from cnnjobs.training.model import train_model
-
-    tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
-    drawn = dict(point["trial"])
-    number = drawn.pop("number")
-    task: Task = given["task"]
-    model, architecture = given["models"][drawn.get("model", task.config.model)]
-    task = dataclasses.replace(
-        task,
-        config=dataclasses.replace(task.config, **drawn),
-        model=model,
-        architecture=architecture,
-        run_uri=storage.join(task.run_uri, str(number)),
-    )
-    monitor, told = task.config.monitor, given["told"]
-    pending: list[dict[str, float]] = []
-    best = math.inf if _mode(monitor) == "min" else -math.inf
-
-    def keep(epoch: int, logs: Mapping[str, float]) -> None:
-        nonlocal best
-        value = float(logs[monitor])
-        if not math.isfinite(value):
-            raise TrainingError(f"{monitor} of epoch {epoch + 1} is {value}.")
-        best = min(best, value) if _mode(monitor) == "min" else max(best, value)
-        pending.append({"epoch": epoch + 1, monitor: value, "best": best})
-        told.put(f"trial {number}, epoch {epoch + 1}: {monitor} {value:.3f}")
-
-    def report(epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        if pending:
-            ray_tune.report({**pending.pop(), "finished": False, "num_failed": 0})
-
-    teller = keras.callbacks.LambdaCallback(on_epoch_begin=report, on_epoch_end=keep)
-    sets = fitting.open_sets(task, given["blocks"])
-    train_model(task, *sets, callbacks=[teller])
-    num_failed = sum(part.num_failed for part in sets)
-    ray_tune.report({**pending.pop(), "finished": True, "num_failed": num_failed})
-
-
 def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial], int]:
     """All trials in the order of their numbers, and the images that could not be decoded."""
     base, config = planned.base, planned.config
@@ -267,7 +139,7 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         labels=base.labels,
         positive=base.positive,
         targets=base.targets,
-        preprocessing=Preprocessing(height=first.height, width=first.width),
+        preprocessing=Preprocessing(height=first.height, width=first.width, scaled_jpeg=True),
         manifest_fingerprint=base.manifest.fingerprint,
         run_uri=run.path("trials"),
         rows=base.rows,
@@ -295,7 +167,7 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
     }
     resources = {"cpu": int(cpus) if cpus >= 1 else cpus, "gpu": gpus}
     progress("tune", 0, None, "starting TensorFlow")
-    job = run_tuner.remote(settings, planned.settings, resources)
+    job = searching.run_tuner.remote(settings, planned.settings, resources)
     try:
         num_epochs = 0
         while not ray.wait([job], timeout=0.5)[0]:
@@ -346,16 +218,6 @@ def _trial(planned: TunePlan, *, number: int, last: Mapping[str, Any], error: st
     )
 
 
-def _rank(trial: Trial, monitor: str) -> tuple[bool, float, int]:
-    if trial.status == FAILED or trial.value is None:
-        return True, 0.0, trial.number
-    return False, trial.value if _mode(monitor) == "min" else -trial.value, trial.number
-
-
-def _mode(monitor: str) -> str:
-    return "min" if monitor.endswith("loss") else "max"
-
-
 def _news(told: Queue) -> list[str]:
     """All that trials have told since."""
     news: list[str] = []
@@ -364,36 +226,3 @@ def _news(told: Queue) -> list[str]:
             news.append(told.get(block=False))
     except Empty:
         return news
-
-
-def _no_bundle(trials: Sequence[Trial]) -> TrainingError:
-    failed = [trial for trial in trials if trial.status == FAILED]
-    # a trial that is stopped was behind another
-    first = failed[0]
-    return TrainingError(
-        f"no trial came to its end, {len(failed)} of {len(trials)} failed; trial {first.number}: "
-        f"{first.error}"
-    )
-
-
-def _reason(error: Exception) -> str:
-    """The trial's own error in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    own = [line for line in lines if "TrainingError: " in line]
-    return own[-1].split("TrainingError: ")[-1] if own else lines[-1]
-
-
-def _csv(planned: TunePlan, trials: Sequence[Trial]) -> str:
-    """One row a trial in the order of their numbers; the value's column has the metric's name."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    names = list(planned.settings[0])
-    writer.writerow(["trial", "status", "epochs", planned.monitor, *names, "error"])
-    for trial in trials:
-        drawn = [trial.settings[name] for name in names]
-        writer.writerow(
-            [trial.number, trial.status, trial.epochs, trial.value, *drawn, trial.error]
-        )
-    return text.getvalue()

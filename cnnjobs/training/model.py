@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cnnjobs import bundle, metrics, models, runs, storage
+from cnnjobs import bundle, calibration, exports, metrics, models, runs, storage
 from cnnjobs.config import TrainConfig
 from cnnjobs.errors import TrainingError
 from cnnjobs.models.augment import augmented
@@ -44,6 +44,7 @@ def train_model(
         raise TrainingError(
             f"none of the {images.num_failed} training images could be decoded; index them again."
         )
+    _check_validation(task, validation)
     workers = workers or Workers()
     config = task.config
     keras.utils.set_random_seed(config.seed)
@@ -163,7 +164,11 @@ def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
     keras.mixed_precision.set_global_policy("float32")
     bare = models.build(task.model, len(task.labels))
     bare.set_weights(model.get_weights())
-    bundle.write(
+    if len(validation):
+        decided = _decided(bare, validation, task)
+    else:
+        decided = {"metrics": {}, "threshold": float(task.config.threshold_rule)}
+    written = bundle.write(
         storage.join(task.run_uri, "bundle"),
         bare,
         architecture=task.architecture,
@@ -172,23 +177,42 @@ def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
         preprocessing=task.preprocessing,
         images=task.rows,
         manifest_fingerprint=task.manifest_fingerprint,
-        metrics=_measure(bare, validation, task) if len(validation) else {},
         versions=runs.package_versions(),
+        **decided,
     )
+    exports.write(written, bare)
 
 
-def _measure(model: Any, validation: LabelledSource, task: Task) -> dict[str, float | None]:
-    """Exact metrics on the validation split, at the threshold 0.5."""
+def _decided(model: Any, validation: LabelledSource, task: Task) -> dict[str, Any]:
+    """Temperature, threshold, and exact metrics with both, on the validation split."""
     rows, size = np.arange(len(validation)), task.config.batch_size
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     scores = np.concatenate(
         [model.predict_on_batch(images) for images in validation.stream(batches)]
     )
+    targets = np.asarray(validation.targets, np.int64)
+    temperature = calibration.temperature(scores, targets) if task.config.calibrate else 1.0
+    scores = calibration.scaled(scores, temperature)
     name_of = {number: label for label, number in task.targets.items()}
-    labels = [name_of[int(number)] for number in validation.targets]
+    labels = [name_of[int(number)] for number in targets]
     if task.positive is None:
-        return dict(metrics.multiclass(labels, scores, names=task.labels).values)
+        measured = metrics.multiclass(labels, scores, names=task.labels)
+        return {"temperature": temperature, "metrics": dict(measured.values)}
+    threshold = calibration.threshold(task.config.threshold_rule, scores[:, 0], targets == 1)
     measured = metrics.binary(
-        labels, scores[:, 0], positive=name_of[1], negative=name_of[0], threshold=0.5
+        labels, scores[:, 0], positive=name_of[1], negative=name_of[0], threshold=threshold
     )
-    return dict(measured.values)
+    return {
+        "temperature": temperature,
+        "threshold": threshold,
+        "metrics": dict(measured.values),
+    }
+
+
+def _check_validation(task: Task, validation: LabelledSource) -> None:
+    """Raise now, and not after the last epoch, if nothing can be decided on these images."""
+    if task.config.decides_on_validation and len(np.unique(validation.targets)) < len(task.labels):
+        raise TrainingError(
+            "threshold_rule and calibrate need validation images of every class that can be "
+            f"decoded, {validation.num_failed} could not; index them again."
+        )

@@ -1,4 +1,4 @@
-"""Accuracy and AUROC of all rows at once: pure numpy, exact for any number of workers."""
+"""Accuracy and AUROC of all rows at once: exact for any number of workers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,9 @@ def auroc(labels: NDArray[np.int64], scores: NDArray[np.float32]) -> float:
 
     `labels` is (N,) of 0 and 1, `scores` (N,). NaN where one of the classes is absent.
     """
-    positive = labels == 1
-    num_positive = int(positive.sum())
-    num_negative = len(labels) - num_positive
-    if num_positive == 0 or num_negative == 0:
+    if labels.min() == labels.max():
         return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(counts) - (counts - 1) / 2
-    rank_sum = mean_rank[inverse][positive].sum()
-    return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
+    # 2 to 3 s to import: not before the first step
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, scores))

@@ -18,6 +18,7 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
     see in one process.
     """
     optimizer, trainable = model.optimizer, model.trainable_variables
+    memory = workers.share_memory(trainable)
     jit = model.jit_compile or None
     # XLA makes one pass over memory of Adam's ten, at a third of the time on a CPU, where it
     # slows convolutions down: there the update alone is compiled by it
@@ -42,7 +43,7 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
     @tf.function(autograph=False)
     def step(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
         gradients, loss, scores = workers.run(differentiate, images, labels, weights, num_global)
-        *gradients, loss = workers.sum([*gradients, loss])
+        *gradients, loss = workers.sum([*gradients, loss], memory)
         update(gradients)
         return loss, scores
 

@@ -1,12 +1,16 @@
 """The workers of one run as seen from one of them: its rank, and sums over all of them."""
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cnnjobs.errors import TrainingError
+from cnnjobs.training import same_host
+from cnnjobs.training.same_host import SharedMemory
 
 
 class Workers:
@@ -31,11 +35,56 @@ class Workers:
                 "in all. Ask for one GPU a worker and for more workers."
             )
 
-    def sum(self, tensors: Sequence[Any]) -> list[Any]:
-        """Return the sum over all workers of each of `tensors`. To be called in a tf.function."""
+    def sum(self, tensors: Sequence[Any], memory: SharedMemory | None = None) -> list[Any]:
+        """Return the sum over all workers of each of `tensors`. To be called in a tf.function.
+
+        `memory` is what `share_memory` gave for tensors of these shapes, in this order.
+        """
         if self._strategy is None:
             return list(tensors)
-        return list(self._strategy.run(_all_reduce, args=(list(tensors),)))
+        if memory is None:
+            return list(self._strategy.run(_all_reduce, args=(list(tensors),)))
+        large = [tensor for tensor in tensors if same_host.is_large(tensor)]
+        rest = [tensor for tensor in tensors if not same_host.is_large(tensor)]
+        written = tf.numpy_function(memory.put, large, tf.float32)
+        *rest, written = self.sum([*rest, tf.ensure_shape(written, [])])
+        # now all workers have written
+        totals = tf.numpy_function(memory.totals, [written], [tensor.dtype for tensor in large])
+        left, summed = iter(rest), iter(totals)
+        return [
+            tf.ensure_shape(next(summed), tensor.shape)
+            if same_host.is_large(tensor)
+            else next(left)
+            for tensor in tensors
+        ]
+
+    def share_memory(self, variables: Sequence[Any]) -> SharedMemory | None:
+        """Return memory to sum tensors like `variables` through; None where it is of no use.
+
+        It is of use to a few workers on one host without GPUs. To be called by all of them,
+        outside any tf.function.
+        """
+        shapes = [tuple(variable.shape) for variable in variables if same_host.is_large(variable)]
+        hosts = {address.rpartition(":")[0] for address in addresses_in_tf_config()}
+        if (
+            not shapes
+            or not 1 < self.num_workers <= same_host.MAX_WORKERS
+            or len(hosts) > 1
+            or tf.config.list_logical_devices("GPU")
+        ):
+            return None
+        shape = (2, self.num_workers, same_host.num_elements(shapes))
+        name = same_host.create(shape) if self.rank == 0 else ""
+        name = json.loads(self.text_from_first(json.dumps(name)))
+        places = same_host.opened(name, shape)
+        # in containers of one address each may have a /dev/shm of its own
+        all_see_it = not self.any(places is None)
+        if self.rank == 0 and name:
+            # what is mapped stays until its processes end, however they do
+            Path(name).unlink()
+        if places is None or not all_see_it:
+            return None
+        return SharedMemory(places, shapes, self.rank)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` so that layers which sum over workers themselves can do so.
@@ -104,8 +153,13 @@ def join() -> Workers:
 
 def num_workers_in_tf_config() -> int:
     """Return the number of workers that TF_CONFIG names, 1 where it is unset."""
+    return max(1, len(addresses_in_tf_config()))
+
+
+def addresses_in_tf_config() -> list[str]:
+    """Return host:port of every worker that TF_CONFIG names."""
     cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
-    return max(1, len(cluster.get("worker", [])))
+    return list(cluster.get("worker", []))
 
 
 def _all_reduce(tensors: list[Any]) -> list[Any]:

@@ -9,7 +9,8 @@ import pytest
 
 from cnnjobs import bundle, schema
 from cnnjobs.config import EvaluateConfig, PredictConfig, TrainConfig
-from cnnjobs.evaluate import evaluate
+from cnnjobs.errors import InputError
+from cnnjobs.evaluate import evaluate, plan
 from cnnjobs.predict import predict
 from cnnjobs.train import TrainSummary, train
 
@@ -59,6 +60,14 @@ def test_evaluation_counts_every_class(fitted: TrainSummary) -> None:
     assert summary.metrics["accuracy"] == 1
     assert summary.metrics["auroc"] == 1
     assert set(summary.confusion) == set(LABELS)
+    assert [summary.metrics[f"f1_{label}"] for label in LABELS] == [1, 1, 1]
+
+
+def test_a_prevalence_for_three_classes_is_refused(fitted: TrainSummary) -> None:
+    data = f"{fitted.output}/manifest.parquet"
+    with pytest.raises(InputError) as refused:
+        plan(EvaluateConfig(bundle=fitted.bundle, data=data, prevalence=0.1))
+    assert str(refused.value) == ("prevalence is for two classes, the bundle has 3; leave it out.")
 
 
 def test_predictions_hold_a_probability_for_every_class(

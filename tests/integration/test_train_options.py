@@ -1,5 +1,6 @@
 """What training can be told, through real Ray Train workers."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 
 from cnnjobs import bundle
-from cnnjobs.config import TrainConfig
+from cnnjobs.config import EvaluateConfig, IndexConfig, TrainConfig
 from cnnjobs.errors import InputError, RunExistsError
+from cnnjobs.evaluate import evaluate
+from cnnjobs.index import index
 from cnnjobs.train import TrainSummary, train
 
 OWN_MODEL = """
@@ -66,6 +69,53 @@ def test_two_workers_that_stream_train_the_same_model_as_one_from_memory(
         assert epoch_shared["epoch"] == epoch_alone["epoch"]
         assert epoch_shared["loss"] == pytest.approx(epoch_alone["loss"], abs=1e-5)
         assert epoch_shared["val_auroc"] == pytest.approx(epoch_alone["val_auroc"], abs=1e-3)
+
+
+def test_threshold_and_temperature_come_from_validation_and_are_applied(
+    one: TrainSummary, digits: Path, tmp_path: Path
+) -> None:
+    plain = bundle.read(one.bundle)
+    assert (plain.threshold, plain.temperature) == (0.5, 1.0)
+
+    summary = run(digits, tmp_path / "run", threshold_rule="sensitivity=0.99", calibrate=True)
+
+    decided = bundle.read(summary.bundle)
+    assert (decided.threshold, decided.temperature) == (summary.threshold, summary.temperature)
+    # too short a training to be sure of anything, and still not the best temperature by chance
+    assert decided.temperature != 1
+    assert decided.metrics["sensitivity"] == 1
+    # the same weights, and still another model
+    assert decided.name != plain.name
+    assert decided.metrics["auroc"] == pytest.approx(plain.metrics["auroc"])
+
+    config = EvaluateConfig(bundle=summary.bundle, data=f"{summary.output}/manifest.parquet")
+    evaluated = evaluate(config)
+    before = evaluate(dataclasses.replace(config, bundle=one.bundle))
+    assert evaluated.temperature == decided.temperature
+    for name in ("brier", "ece"):
+        assert evaluated.metrics[f"{name}_uncalibrated"] == pytest.approx(
+            before.metrics[name], abs=1e-5
+        )
+    assert "brier_uncalibrated" not in before.metrics
+
+
+def test_a_threshold_that_nothing_can_decide_is_refused(digits: Path, tmp_path: Path) -> None:
+    manifest = str(tmp_path / "manifest.parquet")
+    index(IndexConfig(sources=(str(digits),), output=manifest, validation=0.0))
+    for settings in ({"threshold_rule": "youden"}, {"calibrate": True}):
+        with pytest.raises(InputError) as refused:
+            run(Path(manifest), tmp_path / "run", **settings)
+        assert str(refused.value) == (
+            "threshold_rule and calibrate need validation images of every class, bright has none; "
+            "index with --validation above 0."
+        )
+
+
+def test_a_threshold_that_is_a_number_needs_no_validation(digits: Path, tmp_path: Path) -> None:
+    manifest = str(tmp_path / "manifest.parquet")
+    index(IndexConfig(sources=(str(digits),), output=manifest, validation=0.0))
+    summary = run(Path(manifest), tmp_path / "run", threshold_rule="0.3")
+    assert bundle.read(summary.bundle).threshold == summary.threshold == 0.3
 
 
 def test_a_finished_training_is_not_repeated(one: TrainSummary, digits: Path) -> None:

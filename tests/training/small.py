@@ -27,6 +27,7 @@ def conv_model(
     *,
     inner: tuple[Any, ...] = (),
     num_outputs: int = 1,
+    width: int = 8,
     weights_seed: int = 1,
     **compile_args: Any,
 ) -> Any:
@@ -42,7 +43,7 @@ def conv_model(
             keras.layers.ReLU(),
             keras.layers.MaxPooling2D(),
             keras.layers.Flatten(),
-            keras.layers.Dense(8, activation="relu", kernel_regularizer="l2"),
+            keras.layers.Dense(width, activation="relu", kernel_regularizer="l2"),
             keras.layers.Dense(num_outputs, activation=activation),
         ]
     )

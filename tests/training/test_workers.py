@@ -73,6 +73,17 @@ def overflowing(workers: Any) -> Outcome:
     return outcome._replace(error="" if scale < 3e38 else "nothing overflowed")
 
 
+def large(workers: Any) -> Outcome:
+    """The dense layer's gradient is large enough to go through memory that the workers share."""
+    import keras
+
+    inner = keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1)
+    model = conv_model(inner, width=4096)
+    used = workers.share_memory(model.trainable_variables) is not None
+    error = "" if used == (workers.num_workers > 1) else "no memory is shared"
+    return run(model, workers)._replace(error=error)
+
+
 def three_classes(workers: Any) -> Outcome:
     model = conv_model("adam", num_outputs=3)
     return run(model, workers, train=rows(num_classes=3), global_batch_size=2)
@@ -164,8 +175,8 @@ def poisoned(workers: Any) -> Outcome:
 
 
 SCENARIOS: list[Callable[[Any], Outcome]] = [
-    adam, clipped, overflowing, three_classes, synchronized, unsynchronized, augmented, counting,
-    stopping, resumed, poisoned,
+    adam, clipped, overflowing, large, three_classes, synchronized, unsynchronized, augmented,
+    counting, stopping, resumed, poisoned,
 ]  # fmt: skip
 
 
@@ -195,15 +206,18 @@ def workers(
 ) -> list[dict[str, Outcome]]:
     """What each of so many Ray Train workers gets."""
     from ray.train import RunConfig, ScalingConfig
-    from ray.train.tensorflow import TensorflowTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    from cnnjobs.tf_config import TfConfig
 
     num_workers = request.param
     folder = tmp_path_factory.mktemp("workers")
     modules = [sys.modules[__name__], small]
     for module in modules:
         ray.cloudpickle.register_pickle_by_value(module)
-    TensorflowTrainer(
+    DataParallelTrainer(
         train_loop_per_worker,
+        backend_config=TfConfig(),
         train_loop_config={"folder": str(folder)},
         scaling_config=ScalingConfig(
             # three must fit into two cores
@@ -233,7 +247,8 @@ def numbers(outcome: Outcome) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    "scenario", ["adam", "clipped", "overflowing", "three_classes", "synchronized", "counting"]
+    "scenario",
+    ["adam", "clipped", "overflowing", "large", "three_classes", "synchronized", "counting"],
 )
 def test_workers_end_with_the_weights_of_one_process(
     alone: dict[str, Outcome], workers: Workers, scenario: str

@@ -1,0 +1,48 @@
+"""Ray Train's workers told of each other the way TensorFlow wants it: by TF_CONFIG.
+
+Ray's own `TensorflowTrainer` does the same, but imports TensorFlow in the trainer's process and
+in the controller's before the first worker starts: 8 s of every training on two cores.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.train.backend import Backend, BackendConfig
+
+
+class TfConfig(BackendConfig):
+    """What a `DataParallelTrainer` takes to start workers that `training.workers.join` joins."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _Backend
+
+
+class _Backend(Backend):
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        addresses = worker_group.execute(_free_address)
+        ray.get(
+            [
+                worker_group.execute_single_async(rank, _tell, addresses, rank)
+                for rank in range(len(worker_group))
+            ]
+        )
+
+
+def _free_address() -> str:
+    """An address of this worker that nobody listens at."""
+    host = ray.util.get_node_ip_address()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server(("", 0), family=family) as server:
+        port = server.getsockname()[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _tell(addresses: Sequence[str], rank: int) -> None:
+    os.environ["TF_CONFIG"] = json.dumps(
+        {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}
+    )

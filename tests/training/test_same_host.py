@@ -1,0 +1,48 @@
+"""Sums through shared memory; tests/training/test_workers.py has them in real workers."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnnjobs.training.same_host import SharedMemory, create, num_elements, opened
+
+if sys.platform != "linux":
+    pytest.skip("memory is shared on Linux", allow_module_level=True)
+
+SHAPES = [(2, 3), (5,)]
+
+
+def test_every_worker_gets_the_sum_of_all_step_after_step() -> None:
+    shape = (2, 3, num_elements(SHAPES))
+    name = create(shape)
+    mapped = [opened(name, shape) for _ in range(3)]
+    Path(name).unlink()
+    workers = [
+        SharedMemory(places, SHAPES, rank)
+        for rank, places in enumerate(mapped)
+        if places is not None
+    ]
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        given = [
+            [random.integers(0, 99, shape).astype(np.float32) for shape in SHAPES] for _ in workers
+        ]
+        for worker, tensors in zip(workers, given, strict=True):
+            worker.put(*tensors)
+        for worker in workers:
+            for place, total in enumerate(worker.totals(np.float32(0))):
+                np.testing.assert_array_equal(total, sum(tensors[place] for tensors in given))
+
+
+def test_memory_that_is_not_there_is_not_claimed() -> None:
+    before = list(Path("/dev/shm").glob("cnnjobs-*"))
+
+    assert create((1 << 40,)) == ""
+    assert list(Path("/dev/shm").glob("cnnjobs-*")) == before
+
+
+@pytest.mark.parametrize("name", ["", "/dev/shm/cnnjobs-of-another-container"])
+def test_memory_that_this_worker_does_not_see_is_none(name: str) -> None:
+    assert opened(name, (1,)) is None
