@@ -3,6 +3,7 @@
 model.keras      architecture and weights (Keras' own format, loaded in safe mode)
 bundle.json      labels, positive class, preprocessing, threshold, metrics, versions
 images.parquet   path, content hash and split of the images it was made with
+openvino/        the model as OpenVINO reads it; see `exports`
 """
 
 import dataclasses
@@ -41,12 +42,13 @@ class Bundle:
         positive: the class whose probability a two-class model gives; None with more.
         preprocessing: how pixels are made of files, in training and in scoring.
         threshold: probability of `positive` from which on it is predicted.
-        fingerprint: 16 hex digits of architecture and weights.
+        fingerprint: 16 hex digits of architecture, weights, threshold and temperature.
         model_sha256: of the file `model.keras`.
         manifest_fingerprint: of the manifest it was trained on.
         metrics: on the validation split, after the last epoch.
         versions: of the packages that made it.
         created: when, in UTC (ISO 8601).
+        temperature: that the model's logits are divided by, see `calibration.scaled`.
         uri: where it stands; not part of the file.
     """
 
@@ -61,6 +63,7 @@ class Bundle:
     metrics: Mapping[str, float | None]
     versions: Mapping[str, str]
     created: str
+    temperature: float = 1.0
     uri: str = field(default="", compare=False)
 
     @property
@@ -82,6 +85,7 @@ def write(
     metrics: Mapping[str, float | None],
     versions: Mapping[str, str],
     threshold: float = 0.5,
+    temperature: float = 1.0,
 ) -> Bundle:
     """Write a bundle of a trained model; `bundle.json` comes last and makes it one.
 
@@ -94,12 +98,13 @@ def write(
         positive=positive,
         preprocessing=preprocessing,
         threshold=threshold,
-        fingerprint=_fingerprint(model),
+        fingerprint=_fingerprint(model, threshold, temperature),
         model_sha256=hashlib.sha256(saved).hexdigest(),
         manifest_fingerprint=manifest_fingerprint,
         metrics=dict(metrics),
         versions=dict(versions),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        temperature=temperature,
         uri=uri,
     )
     description = {"bundle_version": schema.BUNDLE_VERSION, **dataclasses.asdict(bundle)}
@@ -208,9 +213,12 @@ def _model_file(model: "keras.Model") -> bytes:
         return file.read_bytes()
 
 
-def _fingerprint(model: "keras.Model") -> str:
+def _fingerprint(model: "keras.Model", threshold: float, temperature: float) -> str:
     # the config without the compilation, which to_json would add
     digest = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
     for weights in model.get_weights():
         digest.update(weights.tobytes())
+    if (threshold, temperature) != (0.5, 1.0):
+        # they change what is predicted, so a run must not be resumed with others
+        digest.update(f"{threshold} {temperature}".encode())
     return digest.hexdigest()[:16]

@@ -3,14 +3,18 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from cnnjobs import s3
 from cnnjobs.errors import CnnjobsError, InputError
 
 T = TypeVar("T")
@@ -33,6 +37,8 @@ def connected(address: str | None = None) -> Iterator[None]:
         return
     # under `uv run` Ray would rebuild the environment on every worker, for minutes
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Ray tells its makers how it is used, and Ray Data starts a process for that
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray will stop hiding GPUs from tasks that ask for none; take that now, and its warning away
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     _init(address)
@@ -66,6 +72,46 @@ def num_gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where scorers run: how many there may be, and what each of them takes.
+
+    Attributes:
+        number: of scorers.
+        num_cpus: that each takes of its machine.
+        num_gpus: that each takes, 0 or 1.
+        threads: that each decodes with.
+    """
+
+    number: int
+    num_cpus: int
+    num_gpus: int
+
+    @property
+    def threads(self) -> int:
+        return max(1, self.num_cpus)
+
+
+def scorer_places() -> Places:
+    """One scorer a GPU, or where there are none one a machine with all its cores.
+
+    Machines of different sizes get scorers of the smallest one's size, larger ones several.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    key = "GPU" if any(machine.get("GPU") for machine in machines) else "CPU"
+    used = [machine for machine in machines if machine.get(key, 0) >= 1]
+    if not used:
+        # an autoscaler brings the first machine when something asks for one
+        return Places(number=1, num_cpus=1, num_gpus=0)
+    if key == "GPU":
+        share = min(int(machine.get("CPU", 0) // machine["GPU"]) for machine in used)
+        number = sum(int(machine["GPU"]) for machine in used)
+        return Places(number=number, num_cpus=share, num_gpus=1)
+    smallest = min(int(machine["CPU"]) for machine in used)
+    number = sum(int(machine["CPU"]) // smallest for machine in used)
+    return Places(number=number, num_cpus=smallest, num_gpus=0)
+
+
 def object_store_bytes() -> int:
     """Memory for objects of the connected cluster, over all nodes."""
     return int(ray.cluster_resources().get("object_store_memory", 0))
@@ -74,6 +120,8 @@ def object_store_bytes() -> int:
 def _init(address: str | None) -> None:
     _check_answers(address or os.environ.get("RAY_ADDRESS"))
     logging.getLogger("ray").setLevel(logging.ERROR)
+    place = s3.environment()
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -82,9 +130,14 @@ def _init(address: str | None) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                # where S3 is, for workers on other machines
+                runtime_env={"env_vars": place} if place else None,
             )
         except (ConnectionError, RayError, ValueError, RuntimeError) as error:
             raise _no_answer(address or "this machine", str(error)) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray takes it, prints a stack and dies of it
+        signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
 
 
 def _check_answers(address: str | None) -> None:

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
 
-from cnnjobs import images, storage
+from cnnjobs import images, reading, storage
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.images import Preprocessing
-from cnnjobs.sources import read_image_bytes
 
 #: Columns that decoding adds to (or, for `width` to `error`, replaces in) the manifest's.
 PIXELS = "pixels"
@@ -45,10 +44,7 @@ def decoded(
         batch_size: images.
         num_cpus: of the cluster; small sets are cut so that each gets some blocks.
     """
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    quiet_and_ordered()
     batches = -(-rows.num_rows // batch_size)
     small = _SMALL_BLOCK_BYTES // (preprocessing.height * preprocessing.width)
     largest = max(_BATCHES_PER_BLOCK, min(_SMALL_BLOCK_ROWS, small) // batch_size)
@@ -63,6 +59,14 @@ def decoded(
         batch_format="pyarrow",
         num_cpus=1,
     )
+
+
+def quiet_and_ordered() -> None:
+    """Let Ray Data keep the order of rows, and print nothing but errors, in this process."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 class DecodedSet:
@@ -204,12 +208,11 @@ def pixels_of(block: pa.Table) -> NDArray[np.uint8]:
 
 def _decode_one(path: str, preprocessing: Preprocessing) -> images.Decoded | ImageError:
     try:
-        return images.decode(read_image_bytes(path), preprocessing)
+        data = reading.read_image(path)
     except ImageError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - one odd file must not end a night's work
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return ImageError("damaged", reason)
+    # what may be trained on was decided when it was indexed
+    return reading.decoded(data, preprocessing, reading.Policy(any_modality=True))
 
 
 def _size_and_error(

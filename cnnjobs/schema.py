@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 MANIFEST_VERSION = 1
-PREDICTIONS_VERSION = 1
+PREDICTIONS_VERSION = 2
 BUNDLE_VERSION = 1
 RUN_VERSION = 1
 
@@ -26,23 +26,41 @@ MANIFEST = pa.schema(
 )
 
 
-def predictions(num_labels: int) -> pa.Schema:
+#: What scoring a row took, on its way to the driver; never written.
+MEASURES = pa.schema(
+    [
+        pa.field("read_seconds", pa.float32()),
+        pa.field("decode_seconds", pa.float32()),
+        pa.field("score_seconds", pa.float32()),
+        # from when the scorer took its first block until it gave back the row's
+        pa.field("working_seconds", pa.float64()),
+        pa.field("retries", pa.int32()),
+        pa.field("peak_memory_bytes", pa.int64()),
+    ]
+)
+
+
+def predictions(num_labels: int, *, num_models: int = 1) -> pa.Schema:
     """Schema of a prediction table for a model of `num_labels` classes.
 
     Two classes have one `probability`, that of the positive class; more have
-    `probabilities`, one a label in the order of the bundle's `labels`.
+    `probabilities`, one a label in the order of the bundle's `labels`. Of an ensemble these
+    are the means, and `by_model` has those of each model in the order they were given.
     """
     if num_labels == 2:
-        scores = pa.field("probability", pa.float32())
+        score, kind = "probability", pa.float32()
     else:
-        scores = pa.field("probabilities", pa.list_(pa.float32()))
+        score, kind = "probabilities", pa.list_(pa.float32())
+    by_model = [pa.field("by_model", pa.list_(kind))] if num_models > 1 else []
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),
             pa.field("label", pa.string()),
             pa.field("prediction", pa.string()),
-            scores,
+            pa.field(score, kind),
+            *by_model,
             pa.field("error", pa.string()),
+            pa.field("warning", pa.string()),
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("model", pa.string(), nullable=False),

@@ -1,117 +1,194 @@
 """Manifest rows to prediction rows through Ray Data: what every job that scores shares."""
 
+import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import ray.data
-from numpy.typing import NDArray
+import ray
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cnnjobs import cluster, datasets, schema
-from cnnjobs.bundle import Bundle
-from cnnjobs.engines import KerasEngine
+from cnnjobs import cluster, exports, schema
+from cnnjobs.errors import CnnjobsError
+from cnnjobs.scorer import Scorer, Scoring
+
+#: Batches in a block: what a scorer takes at once. Ray spends some 25 ms on a block.
+_BATCHES_PER_BLOCK = 4
+
+#: Small images are scored by the thousands a second: up to so many rows a block.
+_BYTES_PER_BLOCK, _ROWS_PER_BLOCK = 4 << 20, 1024
+
+#: The column of a block that holds rows of the manifest.
+_ROWS = "rows"
+
+#: Blocks that a scorer works on at once: while one waits for its last images, the next is
+#: being decoded. And blocks that lie ready beside them.
+_BLOCKS_AT_ONCE, _BLOCKS_READY = 2, 2
+
+#: Starts without a row after which no other is tried.
+_MAX_VAIN_STARTS = 3
+
+#: A process or a machine is gone: what it had to do can be done by another.
+_DEATHS = (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    WorkerCrashedError,
+)
 
 
-def score(rows: pa.Table, bundle: Bundle, *, batch_size: int, run_id: str) -> Iterator[pa.Table]:
-    """Tables of `schema.predictions`, together one row for each of `rows`, in their order.
+def with_engine(scoring: Scoring, *, may_export: bool = True) -> Scoring:
+    """The scoring with `auto` made openvino or keras; needs a connected Ray.
 
-    Tasks read and decode, one actor a GPU (one in all without GPUs) scores. Needs a
-    connected Ray.
+    OpenVINO where there is no GPU and every model has an export; else Keras. A model that has
+    none yet is exported into its bundle.
+    """
+    if scoring.engine == "keras" or (scoring.engine == "auto" and cluster.num_gpus()):
+        return dataclasses.replace(scoring, engine="keras")
+    for bundle in scoring.bundles:
+        export = exports.find(bundle)
+        if export is None and may_export:
+            export = cluster.call(exports.write, bundle)
+        if scoring.engine == "auto" and (export is None or export.refused is not None):
+            return dataclasses.replace(scoring, engine="keras")
+    return dataclasses.replace(scoring, engine="openvino")
+
+
+def score(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
+    """Tables of `schema.predictions` and `schema.MEASURES`, one row for each of `rows`.
+
+    They come in the order of `rows`. One actor a machine (a GPU, where there are some) reads,
+    decodes and scores, with threads inside. Where one dies, or its machine, the rows that have
+    not come yet are scored by those that are left. Needs a connected Ray.
 
     Args:
         rows: of a manifest.
-        bundle: the model.
-        batch_size: images scored at once.
-        run_id: what to write in the rows.
+        scoring: how to score; its engine must be chosen.
+
+    Raises:
+        CnnjobsError: they die again and again.
     """
-    stream: Any = run_pipeline.remote(rows, bundle, batch_size, run_id)
+    done = vain = 0
+    while done < rows.num_rows and vain < _MAX_VAIN_STARTS:
+        before = done
+        for table in _until_a_death(rows.slice(done), scoring):
+            yield table
+            done += table.num_rows
+        vain = vain + 1 if done == before else 0
+    if done < rows.num_rows:
+        raise CnnjobsError(
+            f"what scores died {vain} times in a row before {rows['path'][done]} had a score: "
+            "memory may be short, or the file may be the cause; see Ray's messages, then --resume."
+        )
+
+
+def _until_a_death(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
+    """Tables of the first of `rows`: of all of them where nothing dies."""
+    stream: Any = run_pipeline.options(
+        # beside the driver: the job must not end with the machine of a worker
+        scheduling_strategy=NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=True
+        )
+    ).remote(rows.select(["path", "label", "size_bytes"]), scoring)
     try:
         for table in stream:
             yield ray.get(table)
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if not isinstance(cause, _DEATHS):
+            raise
     finally:
         ray.cancel(stream)
 
 
-@ray.remote(num_cpus=0, max_retries=0, num_returns="streaming")
-def run_pipeline(
-    rows: pa.Table, bundle: Bundle, batch_size: int, run_id: str
-) -> Iterator[pa.Table]:
+@ray.remote(num_cpus=0, max_retries=0, max_calls=1, num_returns="streaming")
+def run_pipeline(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
     """Run the Ray Data plan and pass on its tables.
 
     A task of its own because Ray Data's actors make Ray print an error that is none on the
-    standard error of whoever starts them (ray#53727).
+    standard error of whoever starts them (ray#53727). Its process ends with it (`max_calls`):
+    of a plan that failed it would keep the actors, and the next plan would wait for their cores.
     """
-    num_gpus = cluster.num_gpus()
-    scored = datasets.decoded(
-        rows, bundle.preprocessing, batch_size=batch_size, num_cpus=cluster.num_cpus()
-    ).map_batches(
-        Scorer,
-        fn_constructor_kwargs={"bundle": bundle, "batch_size": batch_size, "run_id": run_id},
+    # imported here: the driver has no need of Ray Data, which takes half a second
+    import ray.data
+
+    from cnnjobs import datasets
+
+    datasets.quiet_and_ordered()
+    places = cluster.scorer_places()
+    size = rows_per_block(rows.num_rows, scoring, places.number)
+    # the first block is one batch, so that it shows soon whether all is well
+    starts = [0, *range(scoring.batch_size, rows.num_rows, size), rows.num_rows]
+    items = [
+        {_ROWS: _packed(rows.slice(start, end - start))}
+        for start, end in itertools.pairwise(starts)
+    ]
+    scored = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        BlockScorer,
+        fn_constructor_kwargs={"scoring": scoring, "threads": places.threads},
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ray.data.ActorPoolStrategy(size=max(1, num_gpus)),
-        num_gpus=1 if num_gpus else 0,
-        # an actor that held a core would leave a one-core machine none to decode with, and
-        # the job would wait for ever; the engine's threads share the cores with the decoders
-        num_cpus=0,
+        compute=ray.data.ActorPoolStrategy(
+            # those that find their place begin; none waits for a machine that is busy
+            min_size=1,
+            max_size=places.number,
+            initial_size=places.number,
+            max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + _BLOCKS_READY,
+            max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE,
+            enable_true_multi_threading=True,
+        ),
+        num_cpus=places.num_cpus,
+        num_gpus=places.num_gpus,
+        # Ray would try the same rows for ever, and on a lost machine's place wait for another
+        # while those behind them, which must not come first, are lost if the job is stopped
+        max_restarts=0,
     )
-    wanted = schema.predictions(len(bundle.labels))
+    predictions = schema.predictions(
+        len(scoring.bundles[0].labels), num_models=len(scoring.bundles)
+    )
+    wanted = pa.unify_schemas([predictions, schema.MEASURES])
     for table in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         assert isinstance(table, pa.Table)
         yield table.cast(wanted)
 
 
-class Scorer:
-    """Holds an engine in a Ray Data actor and turns decoded blocks into prediction rows."""
+class BlockScorer(Scorer):
+    """A scorer of Ray Data's blocks: one row each, which holds rows of a manifest.
 
-    def __init__(self, bundle: Bundle, batch_size: int, run_id: str) -> None:
-        self._bundle = bundle
-        self._run_id = run_id
-        self._engine = KerasEngine(bundle, batch_size=batch_size)
+    Not the rows themselves: `from_arrow` runs a task for every block only to look at it, before
+    the first is scored, for which Ray starts two worker processes.
+    """
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """One prediction row for each row of a decoded block."""
-        scores = self._engine.scores(datasets.pixels_of(block))
-        return prediction_rows(block, scores, self._bundle, self._run_id)
+        """Score the rows in a block; see `Scorer`."""
+        return super().__call__(pa.ipc.open_stream(block[_ROWS][0].as_buffer()).read_all())
 
 
-def prediction_rows(
-    block: pa.Table, scores: NDArray[np.float32], bundle: Bundle, run_id: str
-) -> pa.Table:
-    """Name what the scores say; images with an error get none.
+def _packed(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    return bytes(sink.getvalue())
 
-    Args:
-        block: rows with `path`, `label`, `error`, `width`, `height`.
-        scores: (N, 1) of the positive class, or (N, number of labels).
-        bundle: its labels, positive class and threshold.
-        run_id: what to write in the rows.
-    """
-    sound = np.array([error is None for error in block["error"].to_pylist()], dtype=bool)
-    known = set(bundle.labels)
-    labels = [label if label in known else None for label in block["label"].to_pylist()]
-    if bundle.positive is not None:
-        probability = scores[:, 0]
-        negative = next(label for label in bundle.labels if label != bundle.positive)
-        named = np.where(probability >= bundle.threshold, bundle.positive, negative)
-        values = pa.array(probability, pa.float32(), mask=~sound)
-    else:
-        named = np.array(bundle.labels)[scores.argmax(axis=1)]
-        rows = [row if good else None for row, good in zip(scores.tolist(), sound, strict=True)]
-        values = pa.array(rows, pa.list_(pa.float32()))
-    wanted = schema.predictions(len(bundle.labels))
-    return pa.table(
-        [
-            block["path"],
-            pa.array(labels, pa.string()),
-            pa.array(named.tolist(), pa.string(), mask=~sound),
-            values,
-            block["error"],
-            block["width"],
-            block["height"],
-            pa.array([bundle.name] * block.num_rows, pa.string()),
-            pa.array([run_id] * block.num_rows, pa.string()),
-        ],
-        schema=wanted,
-    )
+
+def rows_per_block(num_rows: int, scoring: Scoring, num_scorers: int) -> int:
+    """Rows that a scorer takes at once: whole batches, and of a small set some for each scorer."""
+    pixels = max(each.preprocessing.height * each.preprocessing.width for each in scoring.bundles)
+    batch = scoring.batch_size
+    largest = max(_BATCHES_PER_BLOCK, min(_ROWS_PER_BLOCK, _BYTES_PER_BLOCK // pixels) // batch)
+    fair = -(-num_rows // (batch * num_scorers * _BLOCKS_AT_ONCE))
+    return batch * max(1, min(largest, fair))

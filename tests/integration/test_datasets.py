@@ -16,7 +16,7 @@ SMALL = Preprocessing(height=24, width=32)
 
 @pytest.fixture(scope="module")
 def rows(archive: Path) -> pa.Table:
-    return open_data(str(archive), content=False, split=False).table
+    return open_data(str(archive), for_training=False).table
 
 
 def decoded(rows: pa.Table, preprocessing: Preprocessing, batch_size: int) -> list[pa.Table]:
@@ -66,7 +66,7 @@ def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Pat
     os.mkfifo(once)
     writer = threading.Thread(target=once.write_bytes, args=(source.read_bytes(),), daemon=True)
     writer.start()
-    rows = open_data(str(archive), content=False, split=False).table.slice(0, 1)
+    rows = open_data(str(archive), for_training=False).table.slice(0, 1)
     rows = rows.set_column(0, "path", pa.array([str(once)]))
 
     (block,) = decoded(rows, SMALL, batch_size=1)

@@ -1,0 +1,290 @@
+"""What one process does with rows of a manifest: read, decode, score. Nothing of Ray.
+
+Three stages at once, each with threads of its own: reading waits for disks and networks,
+decoding and scoring for the processor. Rows of several calls mix, so that while one call waits
+for its last images the next one's are decoded already.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cnnjobs import bundle as bundles
+from cnnjobs import calibration, exports, memory, reading, s3, schema
+from cnnjobs.bundle import Bundle
+from cnnjobs.engines import Engine, KerasEngine, OpenVinoEngine, Scores
+from cnnjobs.errors import ImageError
+from cnnjobs.images import Decoded, Preprocessing
+
+#: Files read at once: a request to S3 takes some 30 ms, in which a core decodes some images.
+_NUM_READERS = 32
+
+#: Bytes of files that wait to be decoded: what bounds memory where files are large.
+_BYTES_AHEAD = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How to score, wherever it is done.
+
+    Attributes:
+        bundles: the models; of several the mean is taken.
+        engine: openvino or keras.
+        batch_size: images scored at once.
+        run_id: what to write in the rows.
+        policy: what to take for an image.
+    """
+
+    bundles: Sequence[Bundle]
+    engine: str
+    batch_size: int
+    run_id: str
+    policy: reading.Policy = field(default_factory=reading.Policy)
+
+
+class Scored(NamedTuple):
+    """One image on its way: its pixels for each preprocessing, or its error, and what it took."""
+
+    decoded: Sequence[Decoded] | ImageError
+    read_seconds: float
+    decode_seconds: float
+
+
+class Scorer:
+    """Holds the models of a scoring and turns rows of a manifest into rows of predictions."""
+
+    def __init__(self, scoring: Scoring, *, threads: int) -> None:
+        """Open the models.
+
+        Args:
+            scoring: how to score.
+            threads: that decode, and that each model scores on.
+        """
+        # the decoders share the cores already
+        cv2.setNumThreads(1)
+        self._scoring = scoring
+        self._preprocessings = list(dict.fromkeys(each.preprocessing for each in scoring.bundles))
+        self._engines = [
+            open_engine(each, scoring.engine, batch_size=scoring.batch_size, threads=threads)
+            for each in scoring.bundles
+        ]
+        self._readers = ThreadPoolExecutor(_NUM_READERS, "read")
+        self._decoders = ThreadPoolExecutor(threads, "decode")
+        self._ahead = _Bytes(_BYTES_AHEAD)
+        self._engine_free = threading.Lock()
+        self._began: float | None = None
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Score some rows (path, label, size_bytes); may be called from several threads.
+
+        Returns:
+            One row of `schema.predictions` for each, in their order, and the columns of
+            `schema.MEASURES`: what it took.
+        """
+        self._began = self._began or time.perf_counter()
+        paths, sizes = (rows[name].to_pylist() for name in ("path", "size_bytes"))
+        retries = s3.num_retries()
+        reads = [
+            self._readers.submit(self._read, path, size)
+            for path, size in zip(paths, sizes, strict=True)
+        ]
+        scored: list[Scored] = []
+        scores: list[list[Scores]] = []
+        score_seconds = 0.0
+        for start in range(0, len(reads), self._scoring.batch_size):
+            batch = [each.result().result() for each in reads[start:][: self._scoring.batch_size]]
+            scored += batch
+            with self._engine_free:
+                began = time.perf_counter()
+                scores.append(self._score(batch))
+                score_seconds += time.perf_counter() - began
+        by_model = [np.concatenate(parts) for parts in zip(*scores, strict=True)]
+        table = prediction_rows(rows, [each.decoded for each in scored], by_model, self._scoring)
+        measures = {
+            "read_seconds": [each.read_seconds for each in scored],
+            "decode_seconds": [each.decode_seconds for each in scored],
+            "score_seconds": [score_seconds / len(paths)] * len(paths),
+            "working_seconds": [time.perf_counter() - self._began] * len(paths),
+            # of this process, whichever call they were for
+            "retries": [s3.num_retries() - retries, *[0] * (len(paths) - 1)],
+            "peak_memory_bytes": [memory.peak_bytes()] * len(paths),
+        }
+        for name in schema.MEASURES.names:
+            values = pa.array(measures[name], schema.MEASURES.field(name).type)
+            table = table.append_column(name, values)
+        return table
+
+    def _read(self, path: str, size: int) -> "Future[Scored]":
+        """Read one file, as soon as there is room, and hand it on to be decoded."""
+        self._ahead.take(size)
+        began = time.perf_counter()
+        try:
+            data: bytes | ImageError = reading.read_image(path)
+        except ImageError as error:
+            data = error
+        return self._decoders.submit(self._decode, data, size, time.perf_counter() - began)
+
+    def _decode(self, data: bytes | ImageError, size: int, read_seconds: float) -> Scored:
+        began = time.perf_counter()
+        try:
+            decoded = self._decoded(data)
+        finally:
+            self._ahead.give_back(size)
+        return Scored(decoded, read_seconds, time.perf_counter() - began)
+
+    def _decoded(self, data: bytes | ImageError) -> list[Decoded] | ImageError:
+        decoded = []
+        for preprocessing in self._preprocessings:
+            if isinstance(data, ImageError):
+                return data
+            one = reading.decoded(data, preprocessing, self._scoring.policy)
+            if isinstance(one, ImageError):
+                return one
+            decoded.append(one)
+        return decoded
+
+    def _score(self, batch: Sequence[Scored]) -> list[Scores]:
+        """The scores of each model; those of images with an error mean nothing."""
+        inputs = {
+            preprocessing: self._pixels(batch, place, preprocessing)
+            for place, preprocessing in enumerate(self._preprocessings)
+        }
+        return [
+            engine.scores(inputs[bundle.preprocessing])
+            for engine, bundle in zip(self._engines, self._scoring.bundles, strict=True)
+        ]
+
+    def _pixels(
+        self, batch: Sequence[Scored], place: int, preprocessing: Preprocessing
+    ) -> NDArray[np.uint8]:
+        shape = (len(batch), preprocessing.height, preprocessing.width, 1)
+        pixels = np.zeros(shape, np.uint8)
+        for position, each in enumerate(batch):
+            if not isinstance(each.decoded, ImageError):
+                pixels[position] = each.decoded[place].pixels
+        return pixels
+
+
+def open_engine(bundle: Bundle, name: str, *, batch_size: int, threads: int) -> Engine:
+    """The engine of that name (openvino or keras) with the bundle's model in it.
+
+    Raises:
+        BundleError: the model is missing or damaged, or has no export for this engine.
+    """
+    if name == "openvino":
+        return OpenVinoEngine(*exports.read(bundle), batch_size=batch_size, threads=threads)
+    return KerasEngine(bundles.load_model(bundle), batch_size=batch_size)
+
+
+def prediction_rows(
+    rows: pa.Table,
+    decoded: Sequence[Sequence[Decoded] | ImageError],
+    scores: Sequence[Scores],
+    scoring: Scoring,
+) -> pa.Table:
+    """Name what the scores say; images with an error get none.
+
+    Args:
+        rows: with `path` and `label`.
+        decoded: of each row.
+        scores: of each model as its engine gives them, (N, 1) of the positive class, or
+            (N, number of labels); its bundle's temperature is applied here.
+        scoring: its bundles, whose labels and positive class are the same.
+    """
+    first = scoring.bundles[0]
+    sound = np.array([not isinstance(each, ImageError) for each in decoded], dtype=bool)
+    known = set(first.labels)
+    scores = [
+        calibration.scaled(each, bundle.temperature)
+        for each, bundle in zip(scores, scoring.bundles, strict=True)
+    ]
+    mean: Scores = np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
+    wanted = schema.predictions(len(first.labels), num_models=len(scores))
+    columns = {
+        "path": rows["path"],
+        "label": [label if label in known else None for label in rows["label"].to_pylist()],
+        "prediction": pa.array(_named(mean, scoring.bundles), pa.string(), mask=~sound),
+        **_score_columns(mean, scores, sound, wanted),
+        "error": [str(each) if isinstance(each, ImageError) else None for each in decoded],
+        "warning": [None if isinstance(each, ImageError) else each[0].warning for each in decoded],
+        "width": [None if isinstance(each, ImageError) else each[0].width for each in decoded],
+        "height": [None if isinstance(each, ImageError) else each[0].height for each in decoded],
+        "model": [model_name(scoring.bundles)] * len(decoded),
+        "run_id": [scoring.run_id] * len(decoded),
+    }
+    return pa.table(
+        [
+            columns[name]
+            if isinstance(columns[name], pa.Array | pa.ChunkedArray)
+            else pa.array(columns[name], wanted.field(name).type)
+            for name in wanted.names
+        ],
+        schema=wanted,
+    )
+
+
+def model_name(several: Sequence[Bundle]) -> str:
+    """What the `model` column says: the bundle's name, or all of them with a plus between."""
+    return "+".join(bundle.name for bundle in several)
+
+
+def threshold(several: Sequence[Bundle]) -> float:
+    """Mean probability of the positive class from which on it is predicted."""
+    return float(np.mean([bundle.threshold for bundle in several]))
+
+
+def _named(mean: Scores, several: Sequence[Bundle]) -> list[str]:
+    first = several[0]
+    if first.positive is None:
+        return [first.labels[place] for place in mean.argmax(axis=1)]
+    negative = next(label for label in first.labels if label != first.positive)
+    is_positive = mean[:, 0] >= threshold(several)
+    return [first.positive if each else negative for each in is_positive]
+
+
+def _score_columns(
+    mean: Scores,
+    scores: Sequence[Scores],
+    sound: NDArray[np.bool_],
+    wanted: pa.Schema,
+) -> dict[str, pa.Array]:
+    """`probability` or `probabilities`, and of an ensemble those of each of its models."""
+    is_binary = "probability" in wanted.names
+    name = "probability" if is_binary else "probabilities"
+    columns = {name: _masked(mean[:, 0] if is_binary else mean, sound, wanted.field(name).type)}
+    if "by_model" in wanted.names:
+        each = np.stack([part[:, 0] if is_binary else part for part in scores], axis=1)
+        columns["by_model"] = _masked(each, sound, wanted.field("by_model").type)
+    return columns
+
+
+def _masked(values: Scores, sound: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+    rows = values.tolist()
+    return pa.array([row if good else None for row, good in zip(rows, sound, strict=True)], kind)
+
+
+class _Bytes:
+    """So many bytes are there to be taken; who wants more than there are waits."""
+
+    def __init__(self, total: int) -> None:
+        self._total = self._free = total
+        self._changed = threading.Condition()
+
+    def take(self, number: int) -> None:
+        with self._changed:
+            # a file larger than all waits until it is alone
+            self._changed.wait_for(lambda: self._free >= min(number, self._total))
+            self._free -= min(number, self._total)
+
+    def give_back(self, number: int) -> None:
+        with self._changed:
+            self._free += min(number, self._total)
+            self._changed.notify_all()

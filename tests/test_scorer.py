@@ -1,0 +1,171 @@
+"""What one process does with rows: every image one row, whatever happens to its file."""
+
+import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cnnjobs import images, schema, synthetic
+from cnnjobs.bundle import Bundle
+from cnnjobs.errors import ImageError
+from cnnjobs.images import Decoded
+from cnnjobs.reading import Policy
+from cnnjobs.scorer import Scorer, Scoring, open_engine, prediction_rows
+from tests.bundles import write_bundle
+
+
+@pytest.fixture(scope="module")
+def gap(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "gap", "covid-gap")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Other weights, and other pixels."""
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "other", "mobilenetv3small", seed=3)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """20 drawings and 5 broken files."""
+    folder = tmp_path_factory.mktemp("files") / "archive"
+    synthetic.write_archive(folder, num_images=20, num_broken=5, seed=2)
+    return sorted(folder.glob("*/*"))
+
+
+def rows_of(files: list[Path]) -> pa.Table:
+    return pa.table(
+        {
+            "path": pa.array([str(file) for file in files]),
+            "label": pa.array([file.parent.name for file in files]),
+            "size_bytes": pa.array([file.stat().st_size for file in files]),
+        }
+    )
+
+
+def scoring(*bundles: Bundle, **settings: object) -> Scoring:
+    known = {"engine": "openvino", "batch_size": 4, "run_id": "test", **settings}
+    return Scoring(bundles=bundles, **known)  # type: ignore[arg-type]
+
+
+def test_every_row_comes_back_in_its_place_with_the_measures(
+    gap: Bundle, files: list[Path]
+) -> None:
+    table = Scorer(scoring(gap), threads=2)(rows_of(files))
+
+    assert table["path"].to_pylist() == [str(file) for file in files]
+    assert table.schema.equals(pa.unify_schemas([schema.predictions(2), schema.MEASURES]))
+    assert table["error"].null_count == 20
+    assert min(table["decode_seconds"].to_pylist()) >= 0
+    assert table["peak_memory_bytes"][0].as_py() > 1e7
+
+
+def test_the_score_is_that_of_the_decoder_and_the_engine_alone(
+    gap: Bundle, files: list[Path]
+) -> None:
+    table = Scorer(scoring(gap), threads=2)(rows_of(files))
+    sound = [row for row in table.to_pylist() if row["error"] is None]
+    pixels = np.stack(
+        [images.decode(Path(row["path"]).read_bytes(), gap.preprocessing).pixels for row in sound]
+    )
+    expected = open_engine(gap, "openvino", batch_size=4, threads=1).scores(pixels)[:, 0]
+
+    np.testing.assert_array_equal([row["probability"] for row in sound], expected)
+
+
+def test_the_bundles_temperature_is_applied_and_its_threshold_after_it(
+    gap: Bundle, files: list[Path]
+) -> None:
+    plain = Scorer(scoring(gap), threads=2)(rows_of(files)).to_pylist()
+    raw = np.array([row["probability"] for row in plain if row["error"] is None])
+    warm = dataclasses.replace(gap, temperature=2.5, threshold=float(np.median(raw)))
+
+    scored = Scorer(scoring(warm), threads=2)(rows_of(files)).to_pylist()
+
+    found = np.array([row["probability"] for row in scored if row["error"] is None])
+    np.testing.assert_allclose(found, 1 / (1 + (1 / raw - 1) ** (1 / 2.5)), atol=1e-6)
+    called = [row["prediction"] for row in scored if row["error"] is None]
+    assert [name == "opacity" for name in called] == (found >= warm.threshold).tolist()
+
+
+def test_calls_from_several_threads_do_not_mix_their_rows(gap: Bundle, files: list[Path]) -> None:
+    scorer = Scorer(scoring(gap), threads=2)
+    alone = scorer(rows_of(files))
+    parts = [rows_of(files[start : start + 5]) for start in range(0, 25, 5)]
+
+    with ThreadPoolExecutor(3) as pool:
+        tables = list(pool.map(scorer, parts))
+
+    kept = schema.predictions(2).names
+    assert pa.concat_tables(tables).select(kept).equals(alone.select(kept))
+
+
+def test_files_larger_than_the_room_for_files_pass_one_at_a_time(
+    gap: Bundle, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnjobs.scorer._BYTES_AHEAD", 1)
+    done = threading.Event()
+    scorer = Scorer(scoring(gap), threads=2)
+
+    def run() -> None:
+        scorer(rows_of(files))
+        done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    assert done.wait(60), "readers wait for room that nobody gives back"
+
+
+def test_an_ensemble_is_the_mean_of_its_models_and_names_each(
+    gap: Bundle, other: Bundle, files: list[Path]
+) -> None:
+    rows = rows_of(files[:9])
+    both = Scorer(scoring(gap, other), threads=2)(rows)
+    one, two = (Scorer(scoring(each), threads=2)(rows) for each in (gap, other))
+
+    assert both.schema.field("by_model").type == pa.list_(pa.float32())
+    assert set(both["model"].to_pylist()) == {f"{gap.name}+{other.name}"}
+    for row, first, second in zip(both.to_pylist(), one.to_pylist(), two.to_pylist(), strict=True):
+        if row["error"] is not None:
+            assert (row["probability"], row["by_model"]) == (None, None)
+            continue
+        assert row["by_model"] == [first["probability"], second["probability"]]
+        assert row["probability"] == pytest.approx(np.mean(row["by_model"]), abs=1e-7)
+
+
+def test_a_damaged_file_is_an_error_or_a_score_with_a_warning(
+    gap: Bundle, files: list[Path], tmp_path: Path
+) -> None:
+    sound = next(file for file in files if file.suffix == ".jpg" and file.stat().st_size > 20_000)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(sound.read_bytes()[:-4000])
+
+    strict = Scorer(scoring(gap), threads=1)(rows_of([cut])).to_pylist()[0]
+    kept = Scorer(scoring(gap, policy=Policy(keep_damaged=True)), threads=1)(rows_of([cut]))
+
+    assert strict["error"].startswith(("truncated: ", "damaged: "))
+    assert (strict["probability"], strict["warning"]) == (None, None)
+    row = kept.to_pylist()[0]
+    assert row["error"] is None
+    assert 0 <= row["probability"] <= 1
+    assert row["warning"]
+
+
+def test_the_threshold_names_the_class_and_labels_the_model_does_not_know_are_null(
+    gap: Bundle,
+) -> None:
+    limit = gap.threshold
+    scores = np.array([[limit], [np.nextafter(limit, 0, dtype=np.float32)], [0.9]], np.float32)
+    pixels = np.zeros((1, 1, 1), np.uint8)
+    rows = pa.table({"path": ["a", "b", "c"], "label": ["opacity", "fracture", None]})
+    decoded = [[Decoded(pixels, 5, 4)], [Decoded(pixels, 5, 4)], ImageError("empty", "no bytes")]
+
+    table = prediction_rows(rows, decoded, [scores], scoring(gap))
+
+    assert table["prediction"].to_pylist() == ["opacity", "normal", None]
+    assert table["label"].to_pylist() == ["opacity", None, None]
+    assert table["error"].to_pylist() == [None, None, "empty: no bytes"]
+    assert table["width"].to_pylist() == [5, 5, None]
