@@ -1,91 +1,64 @@
 """`cnnjobs predict`: score every image of a manifest, one row each, to Parquet."""
 
-import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from cnnjobs import bundle as bundles
-from cnnjobs import cluster, manifest, runs, schema, scoring, sources, storage
-from cnnjobs.bundle import Bundle
+from cnnjobs import (
+    cluster,
+    manifest,
+    predictions,
+    runs,
+    schema,
+    scoring,
+)
 from cnnjobs.config import PredictConfig, as_dict
-from cnnjobs.errors import CnnjobsError
-from cnnjobs.manifest import Manifest
+from cnnjobs.errors import CnnjobsError, TooManyBadImages
+from cnnjobs.planning import PredictPlan, plan
 from cnnjobs.progress import Progress, silent
 from cnnjobs.runs import Run
-
-#: Settings that change what is written; a run is resumed with the same ones or not at all.
-_RESULT_SETTINGS = ("split", "batch_size")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictPlan:
-    """What a run would do, decided before Ray starts."""
-
-    config: PredictConfig
-    bundle: Bundle
-    manifest: Manifest
-    rows: pa.Table
-    output: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What `--dry-run` tells."""
-        return {
-            "images": self.rows.num_rows,
-            "model": self.bundle.name,
-            "labels": list(self.bundle.labels),
-            "positive": self.bundle.positive,
-            "output": self.output,
-        }
+from cnnjobs.scorer import model_name
+from cnnjobs.tally import ProgressFile, Tally
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSummary:
-    """What a scoring run did; `indexed` is the sum of `scored`, `failed` and `skipped`.
+    """What a job did; `indexed` is the sum of `scored`, `failed`, `skipped` and `left`.
 
-    `skipped` rows were written by an earlier start of the same run; `predictions` and
-    `failed` count this start's rows. `too_many_bad` says so where more images failed than
-    `max_errors` allows.
+    `ignored` counts the files of the data that are no images, by suffix.
+    `skipped` rows were written by an earlier start of the same run, `left` is what was not
+    scored because too many images failed; all else is of this start. `stages` is the share of
+    each in the time of all, which run side by side. `too_many_bad` says so where more images
+    failed than `max_errors` allows.
     """
 
     output: str
     run_id: str
     model: str
+    engine: str | None = None
     indexed: int
-    scored: int
-    failed: Mapping[str, int]
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    scored: int = 0
+    failed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     skipped: int
-    predictions: Mapping[str, int]
-    seconds: float
-    images_per_second: float
-    already_finished: bool
-    too_many_bad: str | None
-
-
-def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
-    """Read the bundle and the manifest and check the output; writes nothing that stays.
-
-    Raises:
-        InputError: one of them cannot be used.
-    """
-    bundle = bundles.read(config.bundle)
-    images = sources.open_data(config.data, content=False, split=False, progress=progress)
-    planned = PredictPlan(
-        config=config,
-        bundle=bundle,
-        manifest=images,
-        rows=images.select(config.split),
-        output=storage.normalize(config.output),
-    )
-    if _resumed(planned) is None:
-        runs.check_free(planned.output, overwrite=config.overwrite, resumable=True)
-    return planned
+    left: int = 0
+    predictions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    warnings: int = 0
+    histogram: Sequence[int] | None = None
+    seconds: float = 0.0
+    seconds_to_first: float | None = None
+    images_per_second: float = 0.0
+    steady_images_per_second: float = 0.0
+    stages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    retries: int = 0
+    peak_memory_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    update: Mapping[str, int] | None = None
+    already_finished: bool = False
+    too_many_bad: str | None = None
 
 
 def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummary:
@@ -99,142 +72,155 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
         CnnjobsError: the parts do not hold every image once.
     """
     planned = plan(config, progress)
-    run = _resumed(planned)
-    if run is not None and runs.is_finished(run.uri):
-        before = _read_rows(run, storage.names(run.path("predictions")))
-        return _summary(planned, run, before, already_finished=True)
+    run, update = planned.run, planned.update
+    if run is not None and runs.is_finished(run.uri) and (update is None or update.is_empty):
+        return _nothing_to_do(planned, run)
     if run is None:
         run = runs.start(planned.output, "predict", as_dict(config))
-    with run.failing_recorded(**_facts(planned)):
-        if not config.data.endswith(".parquet"):
-            manifest.write(planned.manifest, run.path("manifest.parquet"))
+    runs.reopen(run.uri)
+    if update is not None:
+        # before the record and the manifest say so: what is stopped in between has rows to
+        # score, and none that is of an older image
+        stale = pa.concat_arrays([update.changed, update.again])
+        predictions.drop(run.uri, predictions.files(run.uri), stale)
+    with run.failing_recorded(**planned.fingerprints):
+        manifest.write(planned.manifest, run.path("manifest.parquet"))
         return _score_and_write(planned, run, progress)
+
+
+def judge(summary: PredictSummary) -> None:
+    """Raise TooManyBadImages if more failed than the job allows."""
+    if summary.too_many_bad is not None:
+        raise TooManyBadImages(summary.too_many_bad)
 
 
 def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> PredictSummary:
     config, total = planned.config, planned.rows.num_rows
-    parts = storage.names(run.path("predictions"))
-    before = _read_rows(run, parts)
-    rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], before["path"])))
-    outcomes: Counter[tuple[str | None, str | None]] = Counter()
-    began = time.monotonic()
+    writer = predictions.Writer(
+        run.uri, rows_per_file=config.rows_per_file, partition=_partition(planned)
+    )
+    before = predictions.read(run.uri, writer.files, ["path", "error"])
+    rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], value_set=before["path"])))
+    tally = Tally(total, done_before=before.num_rows)
+    told = ProgressFile(run.path("progress.jsonl"))
+    allowed = config.max_bad_images(total)
+    bad_before = len(before) - before["error"].null_count
+    engine = None
     progress("predict", before.num_rows, total, "starting")
     if rows.num_rows:
         with cluster.connected(config.address):
-            held: list[pa.Table] = []
-            for table in scoring.score(
-                rows, planned.bundle, batch_size=config.batch_size, run_id=run.run_id
-            ):
-                held.append(table)
-                outcomes.update(_outcomes(table))
-                bad = sum(n for (_, error), n in outcomes.items() if error is not None)
-                progress("predict", before.num_rows + outcomes.total(), total, f"{bad} bad")
-                if sum(table.num_rows for table in held) >= config.rows_per_file:
-                    parts.append(_write_part(run, len(parts), held))
-                    held = []
-            if held:
-                parts.append(_write_part(run, len(parts), held))
-    seconds = time.monotonic() - began
-    _check_complete(planned, run, parts)
-    summary = _summary(planned, run, before, outcomes, seconds)
-    run.finish(**_facts(planned), rows=_row_counts(summary), files=parts, summary=summary)
+            how = planned.scoring(run.run_id)
+            engine = how.engine
+            with writer:
+                for table in scoring.score(rows, how):
+                    tally.add(table)
+                    is_part = writer.add(table.drop_columns(schema.MEASURES.names))
+                    facts = tally.facts()
+                    told.tell(facts)
+                    progress("predict", facts["done"], total, _note(facts))
+                    bad = bad_before + tally.failed.total()
+                    if is_part and allowed is not None and bad > allowed:
+                        break
+    tally.add_writing(writer.seconds)
+    told.tell(tally.facts(), last=True)
+    summary = _summary(planned, run, tally, before, engine)
+    _check_books(planned, run, writer.files, summary)
+    if config.csv and not summary.left:
+        predictions.write_csv(run.uri, writer.files)
+    facts = {**planned.fingerprints, "rows": _row_counts(summary), "files": writer.files}
+    if summary.left:
+        run.record("stopped", **facts, summary=summary)
+    else:
+        run.finish(**facts, summary=summary)
     return summary
 
 
-def _write_part(run: Run, number: int, tables: Iterable[pa.Table]) -> str:
-    name = f"part-{number:05d}.parquet"
-    storage.write_table(run.path("predictions", name), pa.concat_tables(tables))
-    return name
+def _partition(planned: PredictPlan) -> predictions.Partition | None:
+    if planned.config.partition_by == "label":
+        return predictions.by_label
+    if planned.config.partition_by == "prefix":
+        return predictions.by_prefix(planned.manifest.settings["sources"])
+    return None
 
 
-def _outcomes(table: pa.Table) -> Iterable[tuple[str | None, str | None]]:
-    """(predicted class, error category) of each row; one of them is None."""
-    errors = (e if e is None else e.partition(":")[0] for e in table["error"].to_pylist())
-    return zip(table["prediction"].to_pylist(), errors, strict=True)
+def _note(facts: Mapping[str, Any]) -> str:
+    return f"{facts['images_per_second']:.0f}/s, {facts['failed']} bad"
 
 
-def _read_rows(run: Run, parts: Iterable[str]) -> pa.Table:
-    """What the parts hold, read back from the files: path, prediction and error."""
-    columns = ["path", "prediction", "error"]
-    empty = schema.predictions(2).empty_table().select(columns)
-    tables = [
-        pq.read_table(
-            pa.BufferReader(storage.read_bytes(run.path("predictions", part))), columns=columns
-        )
-        for part in parts
-    ]
-    return pa.concat_tables([empty, *tables])
-
-
-def _check_complete(planned: PredictPlan, run: Run, parts: Iterable[str]) -> None:
+def _check_books(
+    planned: PredictPlan, run: Run, files: Sequence[str], summary: PredictSummary
+) -> None:
     """Every image once: read back from the files, not from what the job believes."""
-    written = _read_rows(run, parts)["path"]
-    wanted = planned.rows["path"]
-    if len(written) != len(wanted) or pc.count_distinct(written).as_py() != len(wanted):
+    rows = predictions.read(run.uri, files, ["path", "error"])
+    num_images = pc.count_distinct(rows["path"]).as_py()
+    num_unknown = pc.sum(pc.invert(pc.is_in(rows["path"], value_set=planned.rows["path"]))).as_py()
+    told = summary.scored + sum(summary.failed.values()) + summary.skipped
+    if (
+        rows.num_rows != num_images
+        or num_unknown
+        or told != rows.num_rows
+        or (told + summary.left != summary.indexed)
+    ):
         raise CnnjobsError(
-            f"{run.uri} holds {len(written)} rows of {pc.count_distinct(written).as_py()} images, "
-            f"{len(wanted)} were to be scored; start again with --overwrite and report this."
+            f"{run.uri} holds {rows.num_rows} rows of {num_images} images, {told} were scored and "
+            f"{summary.indexed} are in the manifest; start again with --overwrite and report this."
         )
-
-
-def _resumed(planned: PredictPlan) -> Run | None:
-    """The run to go on with, if that is asked for and there is one."""
-    if not planned.config.resume:
-        return None
-    settings = {key: getattr(planned.config, key) for key in _RESULT_SETTINGS}
-    return runs.find_same(planned.output, "predict", {**_facts(planned), **settings})
-
-
-def _facts(planned: PredictPlan) -> dict[str, Any]:
-    return {"manifest": planned.manifest.fingerprint, "model": planned.bundle.name}
 
 
 def _summary(
-    planned: PredictPlan,
-    run: Run,
-    before: pa.Table,
-    outcomes: Counter[tuple[str | None, str | None]] | None = None,
-    seconds: float = 0.0,
-    *,
-    already_finished: bool = False,
+    planned: PredictPlan, run: Run, tally: Tally, before: pa.Table, engine: str | None
 ) -> PredictSummary:
-    predictions, failed = _tally(outcomes or Counter())
-    num_new = predictions.total() + failed.total()
-    num_failed = failed.total() + _tally(Counter(_outcomes(before)))[1].total()
-    allowed = planned.config.max_bad_images(planned.rows.num_rows)
+    total = planned.rows.num_rows
+    left = total - before.num_rows - tally.num_rows
+    num_failed = tally.failed.total() + len(before) - before["error"].null_count
+    allowed = planned.config.max_bad_images(total)
+    too_many = None
+    if allowed is not None and num_failed > allowed:
+        rest = (
+            f"stopped with {left} left; see why, then --resume with a larger --max-errors:"
+            if left
+            else "all rows are in"
+        )
+        too_many = (
+            f"{num_failed} of {total - left} images failed, {planned.config.max_errors} allowed "
+            f"by max_errors; {rest} {run.uri}."
+        )
     return PredictSummary(
         output=run.uri,
         run_id=run.run_id,
-        model=planned.bundle.name,
-        indexed=planned.rows.num_rows,
-        scored=predictions.total(),
-        failed=dict(failed),
+        model=model_name(planned.bundles),
+        engine=engine,
+        indexed=total,
+        ignored=planned.manifest.settings.get("ignored", {}),
+        scored=tally.predictions.total(),
+        failed=dict(tally.failed),
         skipped=before.num_rows,
-        predictions=dict(predictions),
-        seconds=round(seconds, 3),
-        images_per_second=round(num_new / seconds, 2) if seconds else 0.0,
-        already_finished=already_finished,
-        too_many_bad=(
-            f"{num_failed} of {planned.rows.num_rows} images failed, {planned.config.max_errors} "
-            f"allowed by max_errors; all rows are in {run.uri}."
-            if allowed is not None and num_failed > allowed
-            else None
-        ),
+        left=left,
+        predictions=dict(tally.predictions),
+        warnings=tally.num_warnings,
+        histogram=tally.histogram.tolist() if planned.bundles[0].positive else None,
+        seconds=round(tally.seconds, 3),
+        seconds_to_first=_rounded(tally.seconds_to_first),
+        images_per_second=round(tally.num_rows / tally.seconds, 2),
+        steady_images_per_second=round(tally.steady_rate, 2),
+        stages=tally.shares(),
+        retries=tally.num_retries,
+        peak_memory_bytes=tally.peak_memory_bytes(),
+        update=None if planned.update is None else planned.update.counts,
+        too_many_bad=too_many,
     )
 
 
-def _tally(
-    outcomes: Counter[tuple[str | None, str | None]],
-) -> tuple[Counter[str], Counter[str]]:
-    """Images by predicted class, and failed ones by category."""
-    predictions: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
-    for (prediction, error), number in outcomes.items():
-        if error is not None:
-            failed[error] += number
-        else:
-            predictions[str(prediction)] += number
-    return predictions, failed
+def _nothing_to_do(planned: PredictPlan, run: Run) -> PredictSummary:
+    """The summary of a start that found all rows there."""
+    total = planned.rows.num_rows
+    before = predictions.read(run.uri, predictions.files(run.uri), ["path", "error"])
+    summary = _summary(planned, run, Tally(total, done_before=total), before, None)
+    return dataclasses.replace(summary, already_finished=True)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _row_counts(summary: PredictSummary) -> dict[str, Any]:
@@ -243,4 +229,5 @@ def _row_counts(summary: PredictSummary) -> dict[str, Any]:
         "scored": summary.scored,
         "failed": summary.failed,
         "skipped": summary.skipped,
+        **({"left": summary.left} if summary.left else {}),
     }

@@ -64,9 +64,13 @@ class Run:
         """Write a `run.json` that says so if the block does not come to its end."""
         self.record("running", **facts)
         with contextlib.ExitStack() as stack:
-            stack.callback(self.record, "failed", **facts)
+            stack.push(lambda kind, *_: self._record_end(kind, facts))
             yield
-            stack.pop_all()
+
+    def _record_end(self, kind: type[BaseException] | None, facts: Mapping[str, Any]) -> None:
+        if kind is not None:
+            is_asked_for = issubclass(kind, KeyboardInterrupt | SystemExit)
+            self.record("stopped" if is_asked_for else "failed", **facts)
 
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Write the last `run.json`, then `_SUCCESS`."""
@@ -84,7 +88,7 @@ def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
     """
     if storage.is_file(uri):
         raise RunExistsError(f"{uri} is a file; give a directory.")
-    if not storage.is_empty(uri):
+    if not storage.is_empty(uri) and not _is_left_over(uri):
         if read_record(uri) is None:
             raise RunExistsError(f"{uri} is not empty and holds no run; choose another directory.")
         if not overwrite:
@@ -98,10 +102,17 @@ def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
 def start(uri: str, command: str, config: Mapping[str, Any]) -> Run:
     """Begin a run in a directory that `check_free` has passed; an older run in it goes."""
     if storage.exists(storage.join(uri, RECORD)):
+        reopen(uri)
         storage.delete(uri)
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     return Run(uri=uri, run_id=run_id, command=command, config=config, started=now)
+
+
+def reopen(uri: str) -> None:
+    """Take back that a run came to its end, before anything else of it changes."""
+    if is_finished(uri):
+        storage.delete(storage.join(uri, SUCCESS))
 
 
 def find_same(uri: str, command: str, same: Mapping[str, Any]) -> Run | None:
@@ -184,6 +195,12 @@ def code_version() -> str:
         check=False,
     )
     return f"{__version__}+{described.stdout.strip()}" if described.stdout else __version__
+
+
+def _is_left_over(uri: str) -> bool:
+    """Whether nothing stands there but what a process that was killed had begun to write."""
+    names = (Path(file.path).name for file in storage.list_files(uri))
+    return all(name.startswith(".") and name.endswith(".partial") for name in names)
 
 
 def _plain(value: Any) -> Any:

@@ -62,6 +62,11 @@ def test_a_directory_that_holds_something_else_is_refused_and_left_alone(tmp_pat
     assert (tmp_path / "photos" / "mine.jpg").read_text() == "kept"
 
 
+def test_a_place_with_nothing_but_a_file_half_written_is_free(tmp_path):
+    (tmp_path / ".run.json.0123abcd.partial").write_text('{"run_ver')
+    runs.check_free(str(tmp_path), overwrite=False)
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", '{"run": 1}'])
 def test_a_run_json_of_another_program_does_not_make_a_directory_ours_to_delete(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
@@ -145,8 +150,13 @@ def test_success_comes_last_so_that_a_run_without_its_record_never_has_it(tmp_pa
     assert not runs.is_finished(run.uri)
 
 
-@pytest.mark.parametrize("failure", [ValueError("broken"), KeyboardInterrupt()])
-def test_a_failure_is_recorded_without_a_success_and_goes_on_to_the_caller(tmp_path, failure):
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(ValueError("broken"), "failed"), (KeyboardInterrupt(), "stopped"), (SystemExit(), "stopped")],
+)
+def test_a_failure_is_recorded_without_a_success_and_goes_on_to_the_caller(
+    tmp_path, failure, status
+):
     run = runs.start(str(tmp_path / "run"), "train", CONFIG)
     seen = []
 
@@ -160,7 +170,7 @@ def test_a_failure_is_recorded_without_a_success_and_goes_on_to_the_caller(tmp_p
     assert caught.value is failure
     assert [(record["status"], record["manifest"]) for record in seen] == [("running", "0123")]
     record = _record(run)
-    assert record["status"] == "failed"
+    assert record["status"] == status
     assert record["manifest"] == "0123"
     assert record["ended"] is not None
     assert not runs.is_finished(run.uri)

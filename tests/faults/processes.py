@@ -1,5 +1,9 @@
-"""The processes below this one, as Linux tells them."""
+"""The processes below this one, as Linux tells them, and how to strike them."""
 
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -31,3 +35,34 @@ def title(pid: int) -> str:
 def training_workers(pid: int) -> list[int]:
     """Return the processes below `pid` in which Ray Train trains."""
     return [one for one in descendants(pid) if "RayTrainWorker" in title(one)]
+
+
+def scorers(pid: int) -> list[int]:
+    """Return the processes below `pid` in which Ray Data scores."""
+    return [one for one in descendants(pid) if "MapBatches(BlockScorer)" in title(one)]
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """Kill processes and wait until they are gone; those that are gone already are left."""
+    titles = {pid: title(pid) for pid in pids}
+    for pid, known in titles.items():
+        # another process may have got the number in between
+        if title(pid) == known != "":
+            kill(pid)
+    wait_until(lambda: not any(title(pid) == known != "" for pid, known in titles.items()))
+
+
+def kill(pid: int) -> None:
+    """Send SIGKILL to a process that may be gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
+    """Look every few milliseconds whether something has come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.02)

@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from cnnjobs.config import IndexConfig, TrainConfig
 from cnnjobs.errors import CnnjobsError, RunExistsError, TrainingError
 from cnnjobs.index import index
 from cnnjobs.train import TrainSummary, train
-from tests.faults.processes import descendants, title, training_workers
+from tests.faults.disks import fill
+from tests.faults.processes import descendants, kill_all, training_workers, wait_until
 
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
@@ -161,13 +161,13 @@ def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
 ) -> None:
     output = disk / "run"
 
-    def fill(step: str, done: int, total: int | None, note: str = "") -> None:
+    def fill_up(step: str, done: int, total: int | None, note: str = "") -> None:
         # rank 0 writes the checkpoint of an epoch before it tells of it
         if note.startswith("epoch 1:"):
-            _fill(disk / "ballast")
+            fill(disk / "ballast")
 
     with pytest.raises(CnnjobsError) as failed:
-        train(_config(data, output, workers=workers), fill)
+        train(_config(data, output, workers=workers), fill_up)
 
     message = str(failed.value)
     assert message.endswith(" cannot be written: No space left on device.")
@@ -200,22 +200,6 @@ class _Killer:
             os.kill(training_workers(os.getpid())[-1], signal.SIGKILL)
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount command")
-    if mounted.returncode:
-        pytest.skip(f"no disk of its own to fill: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def _config(data: str, output: Path, **settings: Any) -> TrainConfig:
     given = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, **settings}
     return TrainConfig(data=data, output=str(output), model="digits", **given)
@@ -245,30 +229,12 @@ def _kill_in_epoch_2(data: str, output: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until(lambda: driver.poll() is not None or _epochs_done(output) >= 1)
+        wait_until(lambda: driver.poll() is not None or _epochs_done(output) >= 1)
         assert driver.poll() is None
     finally:
         struck = [driver.pid, *descendants(driver.pid)]
-        titles = {pid: title(pid) for pid in struck}
-        for pid in struck:
-            if title(pid) == titles[pid]:
-                _kill(pid)
+        kill_all(struck)
         driver.wait()
-    _wait_until(lambda: not any(title(pid) == titles[pid] != "" for pid in struck))
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not so within {seconds} s"
-        time.sleep(0.02)
 
 
 def _epochs_done(output: Path) -> int:
@@ -295,14 +261,3 @@ def _compiled() -> Any:
     model = models.build("digits", 3)
     model.compile(optimizer=models.import_keras().optimizers.Adam())
     return model
-
-
-def _fill(file: Path) -> None:
-    """Leave no byte on the file's disk."""
-    with file.open("ab", buffering=0) as ballast:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while ballast.write(b"\0" * size):
-                    pass
-            except OSError:
-                continue

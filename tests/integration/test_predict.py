@@ -300,7 +300,7 @@ def test_a_failure_leaves_a_record_that_says_so_and_no_success(
     shutil.copy(Path(scored.output, "run.json"), output)
     (output / "predictions").write_bytes(b"a file where a folder should be")
 
-    with pytest.raises(StorageError, match="predictions cannot be listed: "):
+    with pytest.raises(StorageError, match="predictions is a file, not a folder"):
         predict(
             PredictConfig(bundle=str(trained), data=str(hundred), output=str(output), resume=True)
         )

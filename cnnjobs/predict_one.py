@@ -1,0 +1,112 @@
+"""`cnnjobs predict-one`: score single images in this process, without Ray."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from cnnjobs import bundle as bundles
+from cnnjobs import exports, images, plots, reading, s3, storage
+from cnnjobs.bundle import Bundle
+from cnnjobs.config import PredictOneConfig
+from cnnjobs.errors import InputError
+from cnnjobs.progress import Progress, silent
+from cnnjobs.reading import Policy
+from cnnjobs.scorer import Scorer, Scoring
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOneSummary:
+    """What the model says of each image; rows as in the table of `predict`."""
+
+    model: str
+    labels: Sequence[str]
+    positive: str | None
+    threshold: float
+    engine: str
+    images: Sequence[Mapping[str, Any]]
+    plot: str | None
+
+
+def plan(config: PredictOneConfig) -> dict[str, Any]:
+    """What `--dry-run` tells."""
+    s3.use(**config.s3)
+    bundle = bundles.read(config.bundle)
+    return {"model": bundle.name, "engine": _engine(config, bundle), "images": len(config.images)}
+
+
+def predict_one(config: PredictOneConfig, progress: Progress = silent) -> PredictOneSummary:
+    """Score the images and, if asked for, draw them.
+
+    Raises:
+        InputError: the bundle cannot be used, or the plot cannot be written.
+    """
+    s3.use(**config.s3)
+    bundle = bundles.read(config.bundle)
+    scoring = Scoring(
+        bundles=[bundle],
+        engine=_engine(config, bundle),
+        batch_size=min(8, len(config.images)),
+        run_id="predict-one",
+        policy=Policy(keep_damaged=config.damaged == "score", any_modality=config.any_modality),
+    )
+    paths = [storage.normalize(image) for image in config.images]
+    rows = pa.table(
+        {
+            "path": pa.array(paths, pa.string()),
+            "label": pa.nulls(len(paths), pa.string()),
+            "size_bytes": pa.array([0] * len(paths), pa.int64()),
+        }
+    )
+    progress("predict", 0, len(paths))
+    scored = Scorer(scoring, threads=os.cpu_count() or 1)(rows)
+    progress("predict", len(paths), len(paths))
+    shown = ["path", "prediction", *_score_columns(bundle), "error", "warning", "width", "height"]
+    summary = PredictOneSummary(
+        model=bundle.name,
+        labels=bundle.labels,
+        positive=bundle.positive,
+        threshold=bundle.threshold,
+        engine=scoring.engine,
+        images=scored.select(shown).to_pylist(),
+        plot=storage.normalize(config.plot) if config.plot is not None else None,
+    )
+    if summary.plot is not None:
+        storage.write_bytes(summary.plot, _drawn(summary, bundle, scoring.policy))
+    return summary
+
+
+def _engine(config: PredictOneConfig, bundle: Bundle) -> str:
+    if config.engine != "auto":
+        return config.engine
+    export = exports.find(bundle)
+    return "keras" if export is None or export.refused is not None else "openvino"
+
+
+def _score_columns(bundle: Bundle) -> list[str]:
+    return ["probability"] if bundle.positive is not None else ["probabilities"]
+
+
+def _drawn(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
+    """The images that could be read, as the model sees them, titled with the prediction."""
+    pictures = []
+    for row in summary.images:
+        if row["error"] is not None:
+            continue
+        data = reading.read_image(row["path"])
+        decoded = reading.decoded(data, bundle.preprocessing, policy)
+        assert isinstance(decoded, images.Decoded)
+        pictures.append((_title(row, bundle), decoded.pixels[:, :, 0]))
+    if not pictures:
+        first = summary.images[0]["error"]
+        raise InputError(f"none of the images can be drawn; the first: {first}.")
+    return plots.grid(pictures)
+
+
+def _title(row: Mapping[str, Any], bundle: Bundle) -> str:
+    name = row["path"].rpartition("/")[2]
+    if bundle.positive is not None:
+        return f"{name}\n{row['prediction']} (P({bundle.positive}) = {row['probability']:.3f})"
+    return f"{name}\n{row['prediction']} ({max(row['probabilities']):.3f})"

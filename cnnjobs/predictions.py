@@ -1,0 +1,186 @@
+"""The prediction table of a run: Parquet parts, each there whole or not at all."""
+
+import re
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from cnnjobs import schema, storage
+from cnnjobs.errors import StorageError
+
+FOLDER, CSV = "predictions", "predictions.csv"
+
+#: The Hive folder (`key=value`) of each row of a table.
+Partition = Callable[[pa.Table], pa.Array]
+
+#: What Hive, Spark, DuckDB and pyarrow take for the folder of null.
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+_PART = re.compile(r"(?:.*/)?part-(\d+)\.parquet")
+
+
+def files(run_uri: str) -> list[str]:
+    """Names of the parts that stand in a run, as seen from its folder of predictions."""
+    folder = storage.join(run_uri, FOLDER)
+    return [*storage.names(folder), *_in_partitions(folder)]
+
+
+class Writer:
+    """Collects rows and writes a part when it has enough of them.
+
+    To be used in a `with`: at its end the rows that are left become the last part, also where
+    the job breaks off, because they are scored; but not where writing itself failed.
+    """
+
+    def __init__(self, run_uri: str, *, rows_per_file: int, partition: Partition | None) -> None:
+        """Find the parts that are there already.
+
+        Args:
+            run_uri: the run.
+            rows_per_file: rows after which a part is written.
+            partition: gives the folder of each row; None puts all in one.
+        """
+        self._run_uri = run_uri
+        self._rows_per_file = rows_per_file
+        self._partition = partition
+        self._held: list[pa.Table] = []
+        #: Names of the parts, old and new, as seen from the folder of predictions.
+        self.files = files(run_uri)
+        self._number = _next_number(self.files)
+        #: Spent writing.
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, StorageError):
+            self._write()
+
+    def add(self, table: pa.Table) -> bool:
+        """Take some rows; returns whether a part was written.
+
+        Raises:
+            StorageError: there is no permission or no space.
+        """
+        self._held.append(table)
+        if sum(each.num_rows for each in self._held) < self._rows_per_file:
+            return False
+        self._write()
+        return True
+
+    def _write(self) -> None:
+        if not self._held:
+            return
+        began = time.monotonic()
+        table = pa.concat_tables(self._held)
+        name = f"part-{self._number:05d}.parquet"
+        for folder, rows in self._divided(table):
+            storage.write_table(storage.join(self._run_uri, FOLDER, f"{folder}{name}"), rows)
+            if f"{folder}{name}" not in self.files:
+                self.files.append(f"{folder}{name}")
+        # a signal may break off anywhere here: the same rows are then written once more under
+        # the same name
+        self._held = []
+        self._number += 1
+        self.seconds += time.monotonic() - began
+
+    def _divided(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        if self._partition is None:
+            yield "", table
+            return
+        folders = self._partition(table)
+        for folder in pc.unique(folders).to_pylist():
+            yield f"{folder}/", table.filter(pc.equal(folders, folder))
+
+
+def by_label(table: pa.Table) -> pa.Array:
+    """The Hive folder of each row by its label."""
+    return _folders("label", table["label"].to_pylist())
+
+
+def by_prefix(roots: Sequence[str]) -> Partition:
+    """What gives the Hive folder of each row by its first folder below one of `roots`."""
+
+    def partition(table: pa.Table) -> pa.Array:
+        return _folders("prefix", [_prefix(path, roots) for path in table["path"].to_pylist()])
+
+    return partition
+
+
+def read(run_uri: str, parts: Iterable[str], columns: Sequence[str]) -> pa.Table:
+    """What the parts hold, read back from the files."""
+    empty = schema.predictions(2).empty_table().select(columns)
+    return pa.concat_tables([empty, *(_read_part(run_uri, part).select(columns) for part in parts)])
+
+
+def drop(run_uri: str, parts: Iterable[str], paths: pa.Array) -> None:
+    """Take the rows of these paths out of the parts; each part is replaced as a whole."""
+    for part in parts:
+        table = _read_part(run_uri, part)
+        stays = pc.invert(pc.is_in(table["path"], value_set=paths))
+        kept = table.filter(stays)
+        if kept.num_rows == table.num_rows:
+            continue
+        place = storage.join(run_uri, FOLDER, part)
+        if kept.num_rows:
+            storage.write_table(place, kept)
+        else:
+            storage.delete(place)
+
+
+def write_csv(run_uri: str, parts: Sequence[str]) -> None:
+    """Write all rows as one CSV file; lists become text with a semicolon between numbers."""
+    sink = pa.BufferOutputStream()
+    for number, part in enumerate(parts):
+        header = pacsv.WriteOptions(include_header=number == 0)
+        pacsv.write_csv(_flat(_read_part(run_uri, part)), sink, header)
+    storage.write_bytes(storage.join(run_uri, CSV), sink.getvalue())
+
+
+def _next_number(parts: Iterable[str]) -> int:
+    """The number of the part after these."""
+    numbers = [int(match[1]) for match in map(_PART.fullmatch, parts) if match]
+    return max(numbers, default=-1) + 1
+
+
+def _read_part(run_uri: str, part: str) -> pa.Table:
+    data = storage.read_file(storage.join(run_uri, FOLDER, part))
+    return pq.read_table(pa.BufferReader(data))
+
+
+def _in_partitions(folder: str) -> list[str]:
+    """Parts in the folders of a partition."""
+    if not storage.exists(folder):
+        return []
+    inside = (storage.relative(file.path, folder) for file in storage.list_files(folder))
+    return [name for name in inside if "/" in name and _PART.fullmatch(name)]
+
+
+def _folders(key: str, values: Iterable[str | None]) -> pa.Array:
+    quoted = (_NULL if value is None else urllib.parse.quote(value, safe="") for value in values)
+    return pa.array([f"{key}={value}" for value in quoted], pa.string())
+
+
+def _prefix(path: str, roots: Sequence[str]) -> str | None:
+    root = next((root for root in roots if path.startswith(root.rstrip("/") + "/")), "")
+    first, inner, _ = storage.relative(path, root).partition("/")
+    return first if inner else None
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = [None if row is None else _text(row) for row in table[field.name].to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _text(row: Sequence[object]) -> str:
+    # of an ensemble with many classes a list of lists
+    return ";".join(_text(each) if isinstance(each, list) else str(each) for each in row)

@@ -1,0 +1,43 @@
+"""Bad and odd files through the whole job: each one the right row, whatever is wrong with it."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from cnnjobs.bundle import Bundle
+from cnnjobs.config import PredictConfig
+from cnnjobs.predict import predict
+from tests import corpus
+from tests.bundles import write_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "gap", "covid-gap")
+
+
+@pytest.mark.parametrize("damaged", ["error", "score"])
+def test_every_odd_file_ends_as_the_right_row(bundle: Bundle, tmp_path: Path, damaged: str) -> None:
+    folder = tmp_path / "corpus"
+    outcomes = corpus.write(folder)
+
+    summary = predict(
+        PredictConfig(
+            bundle=bundle.uri, data=str(folder), output=str(tmp_path / "run"), damaged=damaged
+        )
+    )
+
+    found = {}
+    for row in pq.read_table(tmp_path / "run" / "predictions").to_pylist():
+        name = row["path"].removeprefix(f"{folder}/")
+        sound = corpus.WARNING if row["warning"] is not None else corpus.SOUND
+        found[name] = sound if row["error"] is None else row["error"].partition(":")[0]
+        assert (row["probability"] is None) == (row["error"] is not None), name
+    which = "default" if damaged == "error" else "kept"
+    wanted = {name: getattr(outcome, which) for name, outcome in outcomes.items()}
+    assert len(wanted) >= 60
+    assert found == {name: each for name, each in wanted.items() if name in found}
+    absent = set(wanted) - set(found)
+    assert {wanted[name] for name in absent} <= {corpus.ABSENT}
+    assert summary.indexed == len(found)

@@ -1,0 +1,97 @@
+"""Scoring with a real S3 server in and out, also where network and server fail all the time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cnnjobs import storage, synthetic
+from tests.bundles import write_bundle
+from tests.fault_proxy import FaultProxy, Rule
+from tests.integration.test_s3 import cnnjobs
+
+#: Of a hundred requests: together more than a bad night has in all.
+RATES = {"slow down": 0.1, "internal error": 0.05, "reset": 0.05, "cut": 0.05, "trickle": 0.02}
+
+NUM_IMAGES, NUM_BROKEN = 60, 5
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "gap", "covid-gap").uri
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files") / "archive"
+    synthetic.write_archive(folder, num_images=NUM_IMAGES, num_broken=NUM_BROKEN, seed=4)
+    return folder
+
+
+def put(files: Path, prefix: str) -> None:
+    for path in files.glob("*/*"):
+        storage.write_bytes(f"{prefix}/{path.parent.name}/{path.name}", path.read_bytes())
+
+
+def rows(output: str, source: str) -> list[dict[str, Any]]:
+    """The rows of a run by the files that count, without what names place and run."""
+    record = json.loads(storage.read_bytes(f"{output}/run.json"))
+    tables = [
+        pq.read_table(pa.BufferReader(storage.read_bytes(f"{output}/predictions/{name}")))
+        for name in record["files"]
+    ]
+    table = pa.concat_tables(tables).drop_columns("run_id").to_pylist()
+    return [{**row, "path": row["path"].removeprefix(f"{source}/")} for row in table]
+
+
+def test_in_and_out_of_buckets_gives_the_rows_of_a_local_run(
+    s3: str, bundle: str, files: Path, tmp_path: Path
+) -> None:
+    put(files, f"{s3}/xrays")
+
+    here = cnnjobs("predict", bundle, str(files), "-o", f"{tmp_path}/local")
+    there = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored")
+
+    assert here["scored"] == there["scored"] == NUM_IMAGES
+    assert rows(f"{s3}/scored", f"{s3}/xrays") == rows(f"{tmp_path}/local", str(files))
+    assert there["retries"] == 0
+
+
+def test_no_row_is_lost_or_changed_by_faults_and_retries_are_counted(
+    s3: str, bundle: str, files: Path, tmp_path: Path, faults: FaultProxy
+) -> None:
+    put(files, f"{s3}/xrays")
+    faults.rates = RATES
+    through = ("--s3-endpoint", faults.endpoint)
+
+    summary = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored", *through)
+
+    faults.rates = {}
+    record = json.loads(storage.read_bytes(f"{s3}/scored/run.json"))
+    assert sum(faults.injected.values()) > 10
+    assert record["summary"]["retries"] == summary["retries"] > 0
+    assert record["rows"]["scored"] == NUM_IMAGES
+    assert sum(record["rows"]["failed"].values()) == NUM_BROKEN
+    cnnjobs("predict", bundle, str(files), "-o", f"{tmp_path}/local")
+    assert rows(f"{s3}/scored", f"{s3}/xrays") == rows(f"{tmp_path}/local", str(files))
+
+
+def test_one_object_that_never_comes_is_one_row_with_an_error(
+    s3: str, bundle: str, files: Path, tmp_path: Path, faults: FaultProxy
+) -> None:
+    put(files, f"{s3}/xrays")
+    denied = sorted(path.name for path in files.glob("normal/*"))[0]
+    faults.rules = [Rule("denied", f"GET .*{denied}")]
+
+    summary = cnnjobs(
+        "predict", bundle, f"{s3}/xrays", "-o", f"{tmp_path}/run", "--s3-endpoint", faults.endpoint
+    )
+
+    faults.rules = []
+    assert summary["failed"]["permission"] == 1
+    errors = {row["path"]: row["error"] for row in rows(f"{tmp_path}/run", f"{s3}/xrays")}
+    assert len(errors) == NUM_IMAGES + NUM_BROKEN
+    assert errors[f"normal/{denied}"] == "permission: the file may not be read"

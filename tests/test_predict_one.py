@@ -1,0 +1,96 @@
+"""Single images: no Ray, one line each."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from cnnjobs import synthetic
+from cnnjobs.bundle import Bundle
+from cnnjobs.cli import main
+from tests.bundles import write_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "gap", "covid-gap")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files") / "archive"
+    synthetic.write_archive(folder, num_images=4, num_broken=1, seed=2)
+    return folder
+
+
+def run(*words: str) -> int:
+    """The exit code of a command line."""
+    with pytest.raises(SystemExit) as ended:
+        main(["predict-one", *words])
+    return int(str(ended.value.code))
+
+
+def test_each_image_is_a_line_and_a_bad_one_says_why(
+    bundle: Bundle, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(file) for file in sorted(archive.glob("*/*"))]
+    plot = tmp_path / "plot.png"
+
+    assert run(bundle.uri, *files, "--plot", str(plot)) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == bundle.name
+    assert [line.split()[0] for line in lines[2:-1]] == files
+    assert sum(" - " in line for line in lines[2:-1]) == 1
+    assert lines[-1] == f"drawn: {plot}"
+    assert cv2.imread(str(plot)) is not None
+
+
+def test_as_json_it_is_what_predict_writes(
+    bundle: Bundle, archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = next(file for file in sorted(archive.glob("*/*")) if file.stat().st_size > 5000)
+
+    assert run(bundle.uri, str(file), "--json") == 0
+
+    told = json.loads(capsys.readouterr().out)
+    (row,) = told["images"]
+    assert told["engine"] == "openvino"
+    assert row["path"] == str(file)
+    assert row["prediction"] == ("opacity" if row["probability"] >= 0.5 else "normal")
+
+
+def test_neither_ray_nor_tensorflow_is_imported(bundle: Bundle, archive: Path) -> None:
+    file = next(archive.glob("normal/*"))
+    code = f"""
+import sys
+from cnnjobs.cli import main
+try:
+    main(["predict-one", {bundle.uri!r}, {str(file)!r}, "--quiet"])
+except SystemExit as ended:
+    print(ended.code, [name for name in ("ray", "tensorflow", "keras") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_no_image_at_all_is_bad_usage(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(bundle.uri) == 2
+    assert capsys.readouterr().err == (
+        "error: images must be given, on the command line or in --config.\n"
+    )
+
+
+def test_a_plot_of_nothing_is_one_line(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+
+    assert run(bundle.uri, f"{tmp_path}/empty.png", "--plot", f"{tmp_path}/p.png") == 2
+    assert capsys.readouterr().err == (
+        "error: none of the images can be drawn; the first: empty: the file has no bytes.\n"
+    )
