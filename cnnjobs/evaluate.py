@@ -8,30 +8,55 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from cnnjobs import bundle as bundles
-from cnnjobs import cluster, metrics, runs, scoring, sources, storage, words
+from cnnjobs import (
+    calibration,
+    cluster,
+    metrics,
+    runs,
+    s3,
+    schema,
+    scoring,
+    sources,
+    storage,
+    words,
+)
 from cnnjobs.bundle import Bundle
 from cnnjobs.config import EvaluateConfig, as_dict
 from cnnjobs.errors import InputError
-from cnnjobs.metrics import Metrics
+from cnnjobs.metrics import Bootstrap, Interval, Metrics
 from cnnjobs.progress import Progress, silent
+from cnnjobs.reading import Policy
+from cnnjobs.scorer import Scoring
+
+_GROUPS = ["path", "group"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSummary:
-    """Metrics of one model on one split; images without a score are counted, not guessed."""
+    """Metrics of one model on one split; images without a score are counted, not guessed.
+
+    `intervals` hold 95 % of resamples of the groups; see `metrics.Metrics`. `prevalence` is the
+    one that was asked for.
+    """
 
     bundle: str
     model: str
     split: str
     positive: str | None
     threshold: float
+    temperature: float
+    prevalence: float | None
     num_images: int
+    num_groups: int
     num_failed: int
     num_unlabelled: int
     counts: Mapping[str, int]
     metrics: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+    no_intervals: str | None
     undefined: str | None
     confusion: Mapping[str, Mapping[str, int]]
     warning: str | None
@@ -68,10 +93,15 @@ def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
     """Read the bundle and the data and check that they fit each other.
 
     Raises:
-        InputError: labels the bundle does not know, no labels, an output in use, or images
-            in a test that the model was trained on.
+        InputError: labels the bundle does not know, no labels, an output in use, a prevalence
+            for many classes, or images in a test that the model was trained on.
     """
+    s3.use(**config.s3)
     bundle = bundles.read(config.bundle)
+    if config.prevalence is not None and bundle.positive is None:
+        raise InputError(
+            f"prevalence is for two classes, the bundle has {len(bundle.labels)}; leave it out."
+        )
     output = storage.normalize(config.output) if config.output is not None else None
     if output is not None:
         runs.check_free(output, overwrite=config.overwrite)
@@ -107,19 +137,81 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
         InputError: see `plan`; or no image of the split could be scored.
     """
     planned = plan(config, progress)
-    run_id = "evaluate"
-    run = None
-    if planned.output is not None:
-        run = runs.start(planned.output, "evaluate", as_dict(config))
-        run_id = run.run_id
-    total = planned.rows.num_rows
+    if planned.output is None:
+        return _evaluated(planned, "evaluate", progress)[0]
+    facts = {"manifest": planned.manifest_fingerprint, "model": planned.bundle.name}
+    run = runs.start(planned.output, "evaluate", as_dict(config))
+    with run.failing_recorded(**facts):
+        summary, predictions = _evaluated(planned, run.run_id, progress)
+        part = "part-00000.parquet"
+        storage.write_table(run.path("predictions", part), predictions)
+        run.finish(**facts, files=[part], summary=summary)
+    return summary
+
+
+def measure(
+    scored: pa.Table,
+    bundle: Bundle,
+    *,
+    prevalence: float | None = None,
+    bootstrap: Bootstrap | None = None,
+) -> Metrics:
+    """Metrics of prediction rows that have a label and a score; see `metrics.binary`.
+
+    Where the bundle has a temperature, Brier score and ECE are given without it, too.
+    """
+    labels = scored["label"].to_pylist()
+    if bundle.positive is None:
+        probabilities = np.array(scored["probabilities"].to_pylist(), np.float32)
+        return metrics.multiclass(
+            labels,
+            probabilities,
+            names=bundle.labels,
+            uncalibrated=_uncalibrated(probabilities, bundle),
+            bootstrap=bootstrap,
+        )
+    negative = next(label for label in bundle.labels if label != bundle.positive)
+    probabilities = scored["probability"].to_numpy()
+    uncalibrated = _uncalibrated(probabilities[:, np.newaxis], bundle)
+    return metrics.binary(
+        labels,
+        probabilities,
+        positive=bundle.positive,
+        negative=negative,
+        threshold=bundle.threshold,
+        prevalence=prevalence,
+        uncalibrated=uncalibrated[:, 0] if uncalibrated is not None else None,
+        bootstrap=bootstrap,
+    )
+
+
+def _uncalibrated(probabilities: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32] | None:
+    """What the model gave before its temperature, None where it has none."""
+    if bundle.temperature == 1:
+        return None
+    return calibration.scaled(probabilities, 1 / bundle.temperature)
+
+
+def _evaluated(
+    planned: EvaluatePlan, run_id: str, progress: Progress
+) -> tuple[EvaluateSummary, pa.Table]:
+    """The summary, and the prediction rows it is of."""
+    config, bundle, total = planned.config, planned.bundle, planned.rows.num_rows
     tables = []
     progress("evaluate", 0, total, "starting")
     with cluster.connected(config.address):
-        for table in scoring.score(
-            planned.rows, planned.bundle, batch_size=config.batch_size, run_id=run_id
-        ):
-            tables.append(table)
+        how = scoring.with_engine(
+            Scoring(
+                bundles=[bundle],
+                engine=config.engine,
+                batch_size=config.batch_size,
+                run_id=run_id,
+                # what the manifest has no error for was taken when it was indexed
+                policy=Policy(any_modality=True),
+            )
+        )
+        for table in scoring.score(planned.rows, how):
+            tables.append(table.drop_columns(schema.MEASURES.names))
             progress("evaluate", sum(part.num_rows for part in tables), total)
     predictions = pa.concat_tables(tables)
     scored = predictions.filter(pc.is_null(predictions["error"]))
@@ -128,49 +220,33 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
             f"none of the {total} images in split {config.split} could be read, "
             f"{predictions['path'][0]} ({predictions['error'][0]}) the first."
         )
-    measured = measure(scored, planned.bundle)
+    group_of = {row["path"]: row["group"] for row in planned.rows.select(_GROUPS).to_pylist()}
+    groups = [group_of[path] or path for path in scored["path"].to_pylist()]
+    bootstrap = Bootstrap(groups=groups, resamples=config.resamples, seed=config.seed)
+    progress("measure", 0, None)
+    measured = measure(scored, bundle, prevalence=config.prevalence, bootstrap=bootstrap)
     summary = EvaluateSummary(
-        bundle=planned.bundle.uri,
-        model=planned.bundle.name,
+        bundle=bundle.uri,
+        model=bundle.name,
         split=config.split,
-        positive=planned.bundle.positive,
-        threshold=planned.bundle.threshold,
+        positive=bundle.positive,
+        threshold=bundle.threshold,
+        temperature=bundle.temperature,
+        prevalence=config.prevalence,
         num_images=scored.num_rows,
+        num_groups=len(set(groups)),
         num_failed=total - scored.num_rows,
         num_unlabelled=planned.num_unlabelled,
         counts=dict(Counter(scored["label"].to_pylist())),
         metrics=measured.values,
+        intervals=measured.intervals,
+        no_intervals=measured.no_intervals,
         undefined=measured.undefined,
         confusion=measured.confusion,
         warning=planned.warning,
         output=planned.output,
     )
-    if run is not None:
-        part = "part-00000.parquet"
-        storage.write_table(run.path("predictions", part), predictions)
-        run.finish(
-            manifest=planned.manifest_fingerprint,
-            model=planned.bundle.name,
-            files=[part],
-            summary=summary,
-        )
-    return summary
-
-
-def measure(scored: pa.Table, bundle: Bundle) -> Metrics:
-    """Metrics of prediction rows that have a label and a score."""
-    labels = scored["label"].to_pylist()
-    if bundle.positive is None:
-        probabilities = np.array(scored["probabilities"].to_pylist(), np.float32)
-        return metrics.multiclass(labels, probabilities, names=bundle.labels)
-    negative = next(label for label in bundle.labels if label != bundle.positive)
-    return metrics.binary(
-        labels,
-        scored["probability"].to_numpy(),
-        positive=bundle.positive,
-        negative=negative,
-        threshold=bundle.threshold,
-    )
+    return summary, predictions
 
 
 def _check_unseen(

@@ -3,6 +3,7 @@ import pytest
 from sklearn import metrics as skm
 
 from cnnjobs import metrics
+from cnnjobs.metrics import Bootstrap, weighted
 
 # covid is looked for; predicted from 0.5 on: the first three and the fifth
 LABELS = ["covid", "covid", "normal", "covid", "normal", "covid", "normal", "normal"]
@@ -11,6 +12,8 @@ SCORES = np.array([0.9, 0.8, 0.7, 0.4, 0.6, 0.2, 0.2, 0.1], np.float32)
 
 def test_binary_metrics_are_those_worked_out_by_hand():
     found = _binary(LABELS, SCORES)
+    # 15 bins: 0.2 and 0.2 share the fourth, of which one is covid; all others are alone
+    ece = (0.1 + 0.2 + 0.7 + 0.6 + 0.6 + 0.1 + abs(0.2 + 0.2 - 1)) / 8
     # covid at 0.9 0.8 | 0.4 0.2: tp 2, fn 2; normal at 0.7 0.6 | 0.2 0.1: fp 2, tn 2
     assert found.confusion == {
         "normal": {"normal": 2, "covid": 2},
@@ -32,9 +35,11 @@ def test_binary_metrics_are_those_worked_out_by_hand():
             "ppv": 2 / 4,
             "npv": 2 / 4,
             "f1": 2 * 2 / (2 * 2 + 2 + 2),
+            "mcc": 0.0,
             "auroc": auroc,
             "auprc": auprc,
             "brier": brier,
+            "ece": ece,
         },
         abs=1e-7,
     )
@@ -52,6 +57,7 @@ def test_no_two_binary_metrics_are_mistaken_for_each_other():
     assert values["ppv"] == pytest.approx(2 / (2 + 1))
     assert values["npv"] == pytest.approx(3 / (3 + 2))
     assert values["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
+    assert values["mcc"] == pytest.approx((2 * 3 - 1 * 2) / np.sqrt(3 * 4 * 4 * 5))
 
 
 def test_binary_metrics_are_scikit_learns():
@@ -69,9 +75,11 @@ def test_binary_metrics_are_scikit_learns():
             "ppv": skm.precision_score(actual, predicted),
             "npv": skm.precision_score(actual, predicted, pos_label=False),
             "f1": skm.f1_score(actual, predicted),
+            "mcc": skm.matthews_corrcoef(actual, predicted),
             "auroc": skm.roc_auc_score(actual, scores),
             "auprc": skm.average_precision_score(actual, scores),
             "brier": skm.brier_score_loss(actual, scores),
+            "ece": _ece(scores, actual),
         },
         abs=1e-7,
     )
@@ -111,13 +119,13 @@ def test_the_name_of_the_positive_class_changes_no_number():
         (
             "covid",
             {"accuracy": 2 / 3, "sensitivity": 2 / 3, "ppv": 1.0, "npv": 0.0, "f1": 4 / 5},
-            {"specificity", "balanced_accuracy", "auroc", "auprc"},
+            {"specificity", "balanced_accuracy", "mcc", "auroc", "auprc"},
         ),
         # normal alone, two of three accused: fp 2, tn 1
         (
             "normal",
             {"accuracy": 1 / 3, "specificity": 1 / 3, "ppv": 0.0, "npv": 1.0, "f1": 0.0},
-            {"sensitivity", "balanced_accuracy", "auroc", "auprc"},
+            {"sensitivity", "balanced_accuracy", "mcc", "auroc", "auprc"},
         ),
     ],
 )
@@ -126,7 +134,7 @@ def test_one_class_alone_leaves_undefined_what_needs_two(label, known, unknown):
     assert {name for name, value in found.values.items() if value is None} == unknown
     for name, value in known.items():
         assert found.values[name] == pytest.approx(value)
-    assert found.undefined == f"all images are {label}: no AUROC or AUPRC"
+    assert found.undefined == f"all images are {label}: no AUROC, AUPRC or MCC"
 
 
 def test_a_predictive_value_without_such_predictions_is_undefined():
@@ -182,11 +190,26 @@ def test_metrics_of_three_classes_are_those_worked_out_by_hand():
         {
             "accuracy": 4 / 6,
             "balanced_accuracy": (2 / 3 + 2 / 2 + 0 / 1) / 3,
-            "auroc": sum(pairs) / 3,
+            # of two classes each found or called: 2 * right / (is + called)
+            "macro_f1": (4 / (3 + 2) + 4 / (2 + 4) + 0 / (1 + 0)) / 3,
+            # Gorodkin: 4 right of 6; is 3 2 1, called 2 4 0
+            "mcc": (4 * 6 - (3 * 2 + 2 * 4)) / np.sqrt((36 - 14) * (36 - 20)),
+            "precision_covid": 2 / 2,
             "recall_covid": 2 / 3,
+            "f1_covid": 4 / 5,
+            "precision_normal": 2 / 4,
             "recall_normal": 2 / 2,
+            "f1_normal": 4 / 6,
+            "precision_pneumonia": None,
             "recall_pneumonia": 0 / 1,
-        }
+            "f1_pneumonia": 0.0,
+            "auroc": sum(pairs) / 3,
+            # squares by image: 0.7 0.2 0.1 of covid is 0.09 + 0.04 + 0.01, and so on
+            "brier": (0.14 + 0.86 + 0.42 + 0.38 + 0.06 + 1.04) / 6,
+            # 0.7 right, 0.6 wrong twice, 0.5 right twice, 0.8 right
+            "ece": (0.3 + 2 * 0.6 + 2 * 0.5 + 0.2) / 6,
+        },
+        abs=1e-7,
     )
     assert found.num_images == 6
     assert found.undefined is None
@@ -201,14 +224,27 @@ def test_metrics_of_four_classes_are_scikit_learns():
     values = metrics.multiclass([names[n] for n in actual], scores, names=names).values
     predicted = scores.argmax(axis=1)
     wide = scores.astype(float) / scores.astype(float).sum(axis=1, keepdims=True)
-    recalls = skm.recall_score(actual, predicted, average=None)
+    by_class = {
+        "precision": skm.precision_score(actual, predicted, average=None),
+        "recall": skm.recall_score(actual, predicted, average=None),
+        "f1": skm.f1_score(actual, predicted, average=None),
+    }
     assert dict(values) == pytest.approx(
         {
             "accuracy": skm.accuracy_score(actual, predicted),
             "balanced_accuracy": skm.balanced_accuracy_score(actual, predicted),
+            "macro_f1": skm.f1_score(actual, predicted, average="macro"),
+            "mcc": skm.matthews_corrcoef(actual, predicted),
             "auroc": skm.roc_auc_score(actual, wide, multi_class="ovo"),
-            **{f"recall_{name}": recall for name, recall in zip(names, recalls, strict=True)},
-        }
+            "brier": skm.brier_score_loss(actual, wide, scale_by_half=False),
+            "ece": _ece(scores.max(axis=1), predicted == actual),
+            **{
+                f"{kind}_{name}": value
+                for kind, values in by_class.items()
+                for name, value in zip(names, values, strict=True)
+            },
+        },
+        abs=1e-7,
     )
 
 
@@ -238,5 +274,143 @@ def test_no_images_leave_every_metric_of_three_classes_undefined():
     assert found.confusion["covid"] == {"covid": 0, "normal": 0, "pneumonia": 0}
 
 
-def _binary(labels, scores, *, threshold=0.5):
-    return metrics.binary(labels, scores, positive="covid", negative="normal", threshold=threshold)
+def test_weights_are_scikit_learns_sample_weights():
+    rng = np.random.default_rng(6)
+    actual, scores = rng.integers(0, 2, 60), rng.integers(0, 9, 60) / 8
+    weights = rng.integers(0, 4, (5, 60)).astype(float)
+    matrix = weighted.confusion(actual, (scores >= 0.5).astype(int), weights, 2)
+    ranked = weighted.by_score(scores, actual == 1, weights)
+    found = {
+        **weighted.two_class(matrix, None),
+        "auroc": weighted.auroc(*ranked),
+        "auprc": weighted.auprc(*ranked),
+        "brier": weighted.mean((scores - actual) ** 2, weights),
+    }
+    for row, weight in enumerate(weights):
+        wanted = {
+            "mcc": skm.matthews_corrcoef(actual, scores >= 0.5, sample_weight=weight),
+            "f1": skm.f1_score(actual, scores >= 0.5, sample_weight=weight),
+            "auroc": skm.roc_auc_score(actual, scores, sample_weight=weight),
+            "auprc": skm.average_precision_score(actual, scores, sample_weight=weight),
+            "brier": skm.brier_score_loss(actual, scores, sample_weight=weight),
+        }
+        assert {name: found[name][row] for name in wanted} == pytest.approx(wanted)
+
+
+def test_predictive_values_at_another_prevalence_are_bayes():
+    # sensitivity 2/4, specificity 3/4 at the threshold 0.65; of 1000 with 1 % sick:
+    # 5 of 10 sick are found, 990 / 4 others are accused
+    values = _binary(LABELS, SCORES, threshold=0.65, prevalence=0.01).values
+    assert values["ppv_at_prevalence"] == pytest.approx(5 / (5 + 990 / 4))
+    assert values["npv_at_prevalence"] == pytest.approx(990 * 3 / 4 / (990 * 3 / 4 + 5))
+    seen = _binary(LABELS, SCORES, threshold=0.65, prevalence=0.5).values
+    assert seen["ppv_at_prevalence"] == pytest.approx(seen["ppv"])
+    assert seen["npv_at_prevalence"] == pytest.approx(seen["npv"])
+
+
+def test_a_calibration_bin_has_its_lower_edge_and_the_last_one_both():
+    one = np.ones((1, 1))
+    for place in range(16):
+        confidence = np.array([place / 15, place / 15 + 1e-9]).clip(0, 1)
+        # one right in two images of one bin: the gap is what they miss one half by
+        gap = weighted.ece(confidence, np.array([True, False]), np.ones((1, 2)))
+        assert gap[0] == pytest.approx(abs(place / 15 - 0.5), abs=1e-8)
+    assert weighted.ece(np.array([1.0]), np.array([False]), one)[0] == 1
+
+
+def test_intervals_hold_the_value_and_are_the_same_for_the_same_seed():
+    labels, scores = _drawn(200, seed=1)
+    by_image = [str(number) for number in range(200)]
+    first = _binary(labels, scores, bootstrap=Bootstrap(groups=by_image, resamples=400))
+    again = _binary(labels, scores, bootstrap=Bootstrap(groups=by_image, resamples=400))
+    other = _binary(labels, scores, bootstrap=Bootstrap(groups=by_image, resamples=400, seed=1))
+    assert first == again
+    assert first.intervals != other.intervals
+    assert first.no_intervals is None
+    assert set(first.intervals) == set(first.values)
+    for name, (low, high) in first.intervals.items():
+        # resampling makes bins uneven: the calibration error is biased upwards
+        assert low < high if name == "ece" else low < first.values[name] < high
+
+
+def test_the_interval_of_a_share_is_that_of_the_binomial_distribution():
+    # 70 right of 100: resamples are binomial draws, whose quantiles are known
+    labels, scores = ["covid"] * 100, np.r_[np.ones(70), np.zeros(30)].astype(np.float32)
+    bootstrap = Bootstrap(groups=[str(number) for number in range(100)], resamples=20_000)
+    low, high = _binary(labels, scores, bootstrap=bootstrap).intervals["accuracy"]
+    # scipy.stats.binom(100, 0.7).ppf([0.025, 0.975]) are 61 and 79
+    assert (low, high) == (0.61, 0.79)
+
+
+def test_images_of_one_group_are_drawn_together():
+    labels, scores = _drawn(40, seed=3)
+    # 40 groups of 10 copies know no more than 40 images
+    once = Bootstrap(groups=[f"{number:02}" for number in range(40)], resamples=300)
+    copies = Bootstrap(groups=[f"{number // 10:02}" for number in range(400)], resamples=300)
+    alone = _binary(labels, scores, bootstrap=once)
+    together = _binary(
+        [label for label in labels for _ in range(10)], scores.repeat(10), bootstrap=copies
+    )
+    for name, (low, high) in alone.intervals.items():
+        assert together.intervals[name] == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        (["a"] * 9, "no intervals of 9 images: at least 10 are needed"),
+        (["a", "b"] * 10, "no intervals of 2 groups: at least 10 are needed"),
+    ],
+)
+def test_too_few_images_or_groups_have_no_intervals_and_the_reason(groups, reason):
+    labels, scores = _drawn(len(groups), seed=2)
+    found = _binary(labels, scores, bootstrap=Bootstrap(groups=groups))
+    assert (found.intervals, found.no_intervals) == ({}, reason)
+    # nobody asked
+    found = _binary(labels, scores, bootstrap=Bootstrap(groups=groups, resamples=0))
+    assert (found.intervals, found.no_intervals) == ({}, None)
+
+
+def test_a_metric_that_no_resample_defines_has_no_interval_and_the_others_do():
+    found = _binary(
+        ["covid"] * 12,
+        np.linspace(0, 1, 12).astype(np.float32),
+        bootstrap=Bootstrap(groups=[str(number) for number in range(12)], resamples=50),
+    )
+    assert found.intervals["auroc"] is None
+    assert found.intervals["sensitivity"] is not None
+
+
+def test_intervals_of_three_classes_are_of_every_metric():
+    labels, scores = THREE * 4, np.tile(OF_THREE, (4, 1))
+    bootstrap = Bootstrap(groups=[str(number) for number in range(24)], resamples=200)
+    found = metrics.multiclass(labels, scores, names=NAMES, bootstrap=bootstrap)
+    assert set(found.intervals) == set(found.values)
+    low, high = found.intervals["auroc"]
+    assert low < found.values["auroc"] < high
+    # nothing is ever called pneumonia
+    assert found.intervals["precision_pneumonia"] is None
+
+
+def _binary(labels, scores, *, threshold=0.5, **more):
+    return metrics.binary(
+        labels, scores, positive="covid", negative="normal", threshold=threshold, **more
+    )
+
+
+def _drawn(number, *, seed):
+    """Labels and scores that know something of them, two decimals for ties."""
+    rng = np.random.default_rng(seed)
+    actual = rng.random(number) < 0.4
+    scores = np.clip(rng.normal(0.4 + 0.2 * actual, 0.2), 0, 1).round(2).astype(np.float32)
+    return np.where(actual, "covid", "normal").tolist(), scores
+
+
+def _ece(confidence, right):
+    """The definition's sum over 15 bins."""
+    wide = np.asarray(confidence, float)
+    bins = np.digitize(wide, np.arange(1, 15) / 15)
+    return sum(
+        np.mean(bins == place) * abs(wide[bins == place].mean() - right[bins == place].mean())
+        for place in set(bins.tolist())
+    )

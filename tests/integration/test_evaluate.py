@@ -60,6 +60,43 @@ def test_the_run_is_recorded(evaluated: EvaluateSummary) -> None:
     assert Path(evaluated.output, "_SUCCESS").exists()
 
 
+def test_fewer_than_ten_images_have_metrics_and_no_intervals(evaluated: EvaluateSummary) -> None:
+    assert evaluated.metrics["mcc"] is not None
+    assert evaluated.intervals == {}
+    assert evaluated.no_intervals == "no intervals of 6 images: at least 10 are needed"
+
+
+def test_intervals_are_of_the_groups_that_the_manifest_has(trained: Path, tmp_path: Path) -> None:
+    synthetic.write_archive(tmp_path / "new", num_images=24, num_broken=1, seed=54)
+    manifest = str(tmp_path / "grouped.parquet")
+    # phantom-00012.png: two numbers a patient
+    index(
+        IndexConfig(
+            sources=(str(tmp_path / "new"),),
+            output=manifest,
+            group_regex=r"(\d{4})\d",
+            split=False,
+        )
+    )
+    config = EvaluateConfig(bundle=str(trained), data=manifest, split="all", prevalence=0.02)
+    few = evaluate(config)
+    assert few.num_groups == 3
+    assert few.no_intervals == "no intervals of 3 groups: at least 10 are needed"
+
+    alone = evaluate(
+        EvaluateConfig(
+            bundle=str(trained),
+            data=_manifest_of(tmp_path / "new"),
+            split="all",
+            resamples=100,
+            prevalence=0.02,
+        )
+    )
+    assert (alone.num_images, alone.num_groups, alone.no_intervals) == (24, 24, None)
+    assert set(alone.intervals) == set(alone.metrics) >= {"ppv_at_prevalence", "ece", "brier"}
+    assert alone.metrics == few.metrics
+
+
 def test_a_test_on_images_that_made_the_model_is_refused(trained: Path, archive: Path) -> None:
     # another seed, another split: what tests here has trained there
     other = str(trained.parent / "other.parquet")
@@ -102,7 +139,7 @@ def test_new_images_of_one_class_have_no_auroc_but_the_rest(trained: Path, tmp_p
     assert summary.metrics["auroc"] is None
     assert summary.metrics["specificity"] is None
     assert summary.metrics["sensitivity"] is not None
-    assert summary.undefined == "all images are opacity: no AUROC or AUPRC"
+    assert summary.undefined == "all images are opacity: no AUROC, AUPRC or MCC"
 
 
 def test_unreadable_test_images_are_counted_not_guessed(trained: Path, tmp_path: Path) -> None:
@@ -113,6 +150,22 @@ def test_unreadable_test_images_are_counted_not_guessed(trained: Path, tmp_path:
     )
 
     assert (summary.num_images, summary.num_failed) == (8, 5)
+
+
+def test_a_run_whose_images_are_gone_is_recorded_as_failed(trained: Path, tmp_path: Path) -> None:
+    synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=53)
+    manifest = _manifest_of(tmp_path / "new")
+    shutil.rmtree(tmp_path / "new")
+    output = tmp_path / "run"
+
+    with pytest.raises(InputError, match=r"^none of the 8 images in split all could be read"):
+        evaluate(
+            EvaluateConfig(bundle=str(trained), data=manifest, split="all", output=str(output))
+        )
+
+    record = json.loads((output / "run.json").read_text())
+    assert (record["command"], record["status"]) == ("evaluate", "failed")
+    assert not (output / "_SUCCESS").exists()
 
 
 def test_labels_that_the_bundle_does_not_know_are_refused(trained: Path, tmp_path: Path) -> None:

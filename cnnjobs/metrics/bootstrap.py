@@ -1,0 +1,72 @@
+"""Intervals by the percentile bootstrap, over groups: two images of one patient are no two."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnjobs.metrics.weighted import Floats
+
+#: Fewer say too little of how images differ: an interval of them would be too narrow.
+MIN_IMAGES = 10
+
+#: Weights held at once, 8 bytes each; metrics take some ten times that.
+_WEIGHTS_AT_ONCE = 200_000
+
+#: From weights (R, N) to metrics by name, each (R,).
+Statistic = Callable[[Floats], Mapping[str, Floats]]
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """How to resample: what belongs together, how often, from which seed.
+
+    Attributes:
+        groups: of each image; each drawn whole or not at all.
+        resamples: how many; 0 gives no intervals.
+        seed: of the draws.
+    """
+
+    groups: Sequence[str]
+    resamples: int = 1000
+    seed: int = 0
+
+    @property
+    def refused(self) -> str | None:
+        """Why there are no intervals, None if there are or none are wanted."""
+        for what, number in (("images", len(self.groups)), ("groups", len(set(self.groups)))):
+            if self.resamples and number < MIN_IMAGES:
+                return f"no intervals of {number} {what}: at least {MIN_IMAGES} are needed"
+        return None
+
+
+def intervals(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Interval | None]:
+    """The 95 % interval of each metric: the 2.5 and 97.5 % quantiles of its resamples.
+
+    Resamples that leave a metric undefined (no positive drawn, say) do not count for it; None
+    where all do.
+    """
+    if not bootstrap.resamples or bootstrap.refused:
+        return {}
+    _, group_of = np.unique(np.asarray(bootstrap.groups, dtype=str), return_inverse=True)
+    number = int(group_of.max()) + 1
+    rng = np.random.default_rng(bootstrap.seed)
+    at_once = max(1, _WEIGHTS_AT_ONCE // len(group_of))
+    parts = []
+    for start in range(0, bootstrap.resamples, at_once):
+        rows = min(at_once, bootstrap.resamples - start)
+        # row by row, so that the draws do not depend on how many rows are taken at once
+        drawn = rng.integers(number, size=(rows, number)) + number * np.arange(rows)[:, np.newaxis]
+        times = np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number)
+        parts.append(statistic(times[:, group_of].astype(np.float64)))
+    return {name: _middle(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+
+
+def _middle(values: Floats) -> Interval | None:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)

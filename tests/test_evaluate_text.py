@@ -1,0 +1,93 @@
+"""What `evaluate` prints."""
+
+import numpy as np
+
+from cnnjobs import metrics
+from cnnjobs.cli.text import evaluate_text
+from cnnjobs.evaluate import EvaluateSummary
+from cnnjobs.metrics import Bootstrap, Metrics
+
+RIGHT = ["covid", "normal"] * 10
+SCORES = np.tile(np.array([0.9, 0.2, 0.8, 0.6], np.float32), 5)
+
+
+def test_every_metric_stands_with_its_interval() -> None:
+    lines = evaluate_text(_summary(_binary(resamples=200), prevalence=0.02)).splitlines()
+    assert lines[1].split() == ["metric", "value", "95", "%", "interval"]
+    specificity = next(line for line in lines if line.startswith("specificity"))
+    assert specificity.split()[:2] == ["specificity", "0.5000"]
+    low, to, high = specificity.split()[2:]
+    assert to == "to"
+    assert 0 <= float(low) < 0.5 < float(high) <= 1
+    assert any(line.startswith("intervals: resamples of 20 groups; ") for line in lines)
+    assert "at_prevalence: if 0.02 of the images were positive" in lines
+
+
+def test_without_intervals_there_is_no_column_but_the_reason() -> None:
+    summary = _summary(_binary(resamples=200, groups=["a", "b"] * 10))
+    lines = evaluate_text(summary).splitlines()
+    assert lines[1].split() == ["metric", "value"]
+    assert "no intervals of 2 groups: at least 10 are needed" in lines
+
+
+def test_intervals_that_nobody_wanted_leave_no_word() -> None:
+    assert "interval" not in evaluate_text(_summary(_binary(resamples=0)))
+
+
+def test_many_classes_have_a_table_of_their_own() -> None:
+    scores = np.eye(3, dtype=np.float32)[[0, 1, 2, 0] * 5]
+    measured = metrics.multiclass(
+        ["0", "1", "2", "1"] * 5,
+        scores,
+        names=["0", "1", "2"],
+        bootstrap=Bootstrap(groups=[str(number) for number in range(20)], resamples=100),
+    )
+    text = evaluate_text(_summary(measured, positive=None))
+    assert "\nmacro_f1 " in text
+    assert "\nf1_0" not in text
+    header = text.splitlines().index(
+        "class  precision                  recall                     f1"
+    )
+    row = text.splitlines()[header + 1].split(" (")
+    assert row[0].split() == ["0", "0.5000"]
+    assert text.splitlines()[header + 3].startswith("2      1.0000 (1.0000 to 1.0000)")
+
+
+def _binary(*, resamples: int, groups: list[str] | None = None) -> Metrics:
+    return metrics.binary(
+        RIGHT,
+        SCORES,
+        positive="covid",
+        negative="normal",
+        threshold=0.5,
+        prevalence=0.02,
+        bootstrap=Bootstrap(
+            groups=groups or [str(number) for number in range(20)], resamples=resamples
+        ),
+    )
+
+
+def _summary(
+    measured: Metrics, *, positive: str | None = "covid", prevalence: float | None = None
+) -> EvaluateSummary:
+    return EvaluateSummary(
+        bundle="run/bundle",
+        model="covid-1",
+        split="test",
+        positive=positive,
+        threshold=0.5,
+        temperature=1.0,
+        prevalence=prevalence,
+        num_images=measured.num_images,
+        num_groups=20,
+        num_failed=0,
+        num_unlabelled=0,
+        counts={},
+        metrics=measured.values,
+        intervals=measured.intervals,
+        no_intervals=measured.no_intervals,
+        undefined=measured.undefined,
+        confusion=measured.confusion,
+        warning=None,
+        output=None,
+    )
