@@ -1,0 +1,208 @@
+"""`cnnjobs inspect`: look at one image, or at a data set before a model is trained on it."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnjobs import census, looking, plots, s3, sources, storage
+from cnnjobs.census import ClassSummary, Copy
+from cnnjobs.config import InspectConfig
+from cnnjobs.errors import ImageError, InputError
+from cnnjobs.headers import Header
+from cnnjobs.looking import Levels, Look
+from cnnjobs.progress import Progress, silent
+
+NO_LABEL = "no label"
+
+#: Images of each class in the sample grid, and the most classes in it.
+_SAMPLES, _CLASSES_SHOWN = 4, 10
+
+_PNGS = ("classes.png", "samples.png", "sizes.png", "intensities.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSummary:
+    """One image: its header, its size upright, and the gray levels of its pixels as read."""
+
+    path: str
+    size_bytes: int
+    header: Header
+    width: int
+    height: int
+    levels: Levels
+    warning: str | None
+    plot: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """What a user should know of a data set before training on it.
+
+    `counts` are by class and split, `sources` by source and class.
+    """
+
+    data: str
+    num_images: int
+    counts: Mapping[str, Mapping[str, int]]
+    classes: Mapping[str, ClassSummary]
+    sources: Mapping[str, Mapping[str, int]]
+    warnings: Sequence[str]
+    copies: Sequence[Copy]
+    unreadable: Mapping[str, str]
+    plots: Sequence[str]
+
+
+def plan(config: InspectConfig) -> dict[str, Any]:
+    """What `--dry-run` tells: no image is opened, nothing is written."""
+    s3.use(**config.s3)
+    data = storage.normalize(config.data)
+    if _is_image(data):
+        return {"image": data, "plot": config.plot}
+    rows = sources.open_data(data, for_training=False).table
+    labels = Counter(label or NO_LABEL for label in rows["label"].to_pylist())
+    return {"images": rows.num_rows, "labels": dict(labels), "plots": _plot_files(config)}
+
+
+def inspect(config: InspectConfig, progress: Progress = silent) -> ImageSummary | DataSummary:
+    """Look at an image, or at all of a folder, a prefix or a manifest.
+
+    Raises:
+        InputError: there is no such data, no image of it can be read, or a plot cannot be
+            written.
+    """
+    s3.use(**config.s3)
+    data = storage.normalize(config.data)
+    if _is_image(data):
+        return _inspect_image(data, config.plot)
+    return _inspect_data(data, config, progress)
+
+
+def _is_image(data: str) -> bool:
+    suffix = os.path.splitext(data)[1].lower()  # noqa: PTH122 - perhaps on S3
+    return suffix != ".parquet" and storage.is_file(data)
+
+
+def _inspect_image(path: str, plot: str | None) -> ImageSummary:
+    try:
+        header, picture, size_bytes = looking.open_image(path)
+    except ImageError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    if plot is not None:
+        plot = storage.normalize(plot)
+        storage.write_bytes(plot, plots.image_and_histogram(picture.gray, path.rpartition("/")[2]))
+    return ImageSummary(
+        path=path,
+        size_bytes=size_bytes,
+        header=header,
+        width=picture.width,
+        height=picture.height,
+        levels=looking.levels(picture.gray),
+        warning=picture.warning,
+        plot=plot,
+    )
+
+
+def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataSummary:
+    files = _plot_files(config)
+    if files:
+        storage.check_writable(storage.normalize(str(config.plot)))
+    columns = ["path", "label", "source", "split"]
+    rows = sources.open_data(data, for_training=False).table.select(columns).to_pylist()
+    for row in rows:
+        row["label"] = row["label"] or NO_LABEL
+    looks: list[Look] = []
+    for look in looking.look_at([row["path"] for row in rows]):
+        looks.append(look)
+        if len(looks) % looking.FILES_AT_ONCE == 0 or len(looks) == len(rows):
+            progress("inspect", len(looks), len(rows))
+    by_class: dict[str, list[Look]] = defaultdict(list)
+    for row, look in zip(rows, looks, strict=True):
+        if look.error is None:
+            by_class[row["label"]].append(look)
+    unreadable = {look.path: look.error for look in looks if look.error is not None}
+    if not by_class:
+        raise InputError(
+            f"none of the {len(rows)} images can be read, {looks[0].path} ({looks[0].error}) the "
+            "first."
+        )
+    ordered = {label: by_class[label] for label in sorted(by_class)}
+    counts, by_source = _counted(rows, unreadable)
+    classes = {label: census.class_summary(its) for label, its in ordered.items()}
+    if files:
+        _draw(counts, ordered, files, config.seed)
+    return DataSummary(
+        data=data,
+        num_images=len(rows),
+        counts=counts,
+        classes=classes,
+        sources=by_source,
+        warnings=[*census.told_by_source(by_source), *census.told_by_file(classes)],
+        copies=census.copies(rows, looks),
+        unreadable=unreadable,
+        plots=files,
+    )
+
+
+def _plot_files(config: InspectConfig) -> list[str]:
+    if config.plot is None:
+        return []
+    return [storage.join(storage.normalize(config.plot), name) for name in _PNGS]
+
+
+def _counted(
+    rows: Sequence[Mapping[str, Any]], unreadable: Mapping[str, str]
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
+    """Images by class and split, and by source and class."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    by_source: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        state = "unreadable" if row["path"] in unreadable else row["split"] or "no split"
+        counts[row["label"]][state] += 1
+        by_source[row["source"]][row["label"]] += 1
+    return (
+        {label: dict(counts[label]) for label in sorted(counts)},
+        {source: dict(sorted(labels.items())) for source, labels in by_source.items()},
+    )
+
+
+def _draw(
+    counts: Mapping[str, Mapping[str, int]],
+    by_class: Mapping[str, Sequence[Look]],
+    files: Sequence[str],
+    seed: int,
+) -> None:
+    """Write the four pictures."""
+    sizes = {label: [(look.width, look.height) for look in its] for label, its in by_class.items()}
+    means = {
+        label: [look.levels.mean for look in its if look.levels is not None]
+        for label, its in by_class.items()
+    }
+    shares = {
+        label: np.mean([look.histogram for look in its if look.histogram is not None], axis=0)
+        for label, its in by_class.items()
+    }
+    drawn = [
+        plots.class_counts(counts),
+        plots.grid(_sampled(by_class, seed), columns=_SAMPLES),
+        plots.sizes(sizes),
+        plots.intensities(shares, means),
+    ]
+    for file, png in zip(files, drawn, strict=True):
+        storage.write_bytes(file, png)
+
+
+def _sampled(by_class: Mapping[str, Sequence[Look]], seed: int) -> list[tuple[str, Any]]:
+    """Some images of each class under its name, drawn at random."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for label in list(by_class)[:_CLASSES_SHOWN]:
+        looks = by_class[label]
+        for place in rng.permutation(len(looks))[:_SAMPLES]:
+            pixels = looking.thumbnail(looks[place].path)
+            if pixels is not None:
+                pictures.append((f"{label}\n{looks[place].path.rpartition('/')[2][:28]}", pixels))
+    return pictures
