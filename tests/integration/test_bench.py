@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from cnnjobs import bench
-from cnnjobs.cli import text
+from cnnjobs.bench.summary import BenchSummary
+from cnnjobs.bench.train import Measured, bench_train
+from cnnjobs.cli import bench_text
 from cnnjobs.config import BenchTrainConfig
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
@@ -17,11 +18,11 @@ WAYS = ["model.fit", "loop", "train --workers 1", "train --workers 2"]
 
 
 @pytest.fixture(scope="module")
-def summary() -> bench.BenchSummary:
-    return bench.bench_train(BenchTrainConfig(model="digits", rows=40, epochs=1, repeats=1))
+def summary() -> BenchSummary[Measured]:
+    return bench_train(BenchTrainConfig(model="digits", rows=40, epochs=1, repeats=1))
 
 
-def test_every_way_to_train_is_measured_beside_another(summary: bench.BenchSummary) -> None:
+def test_every_way_to_train_is_measured_beside_another(summary: BenchSummary[Measured]) -> None:
     fit, loop, one, two = summary.measured
 
     assert [way.name for way in summary.measured] == WAYS
@@ -35,8 +36,8 @@ def test_every_way_to_train_is_measured_beside_another(summary: bench.BenchSumma
     assert all(len(way.peak_memory_bytes) == 2 for way in summary.measured)
 
 
-def test_the_table_has_a_line_for_every_way(summary: bench.BenchSummary) -> None:
-    lines = text.bench_text(summary).splitlines()
+def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> None:
+    lines = bench_text.train_text(summary).splitlines()
 
     assert lines[0].startswith("model digits, rows 40, epochs 1, batch_size 32, repeats 1, seed 0;")
     assert summary.machine in lines[1]
@@ -60,5 +61,8 @@ def test_a_dry_run_tells_the_ways_and_times_nothing() -> None:
 
 
 def test_the_command_line_does_not_import_tensorflow_to_measure_it() -> None:
-    code = "import sys, cnnjobs.bench; assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules)"
+    code = (
+        "import sys, cnnjobs.bench.train; "
+        "assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,14 +1,5 @@
-"""`cnnjobs bench train`: this project's training beside plain Keras on the same machine.
+"""`cnnjobs bench train`: this project's training beside plain Keras on the same machine."""
 
-Everything that is timed runs in a process of its own, because start-up and peak memory are
-those of a process; `python -m cnnjobs.bench PART SETTINGS` is such a process.
-"""
-
-import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,9 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import models, runs
+from cnnjobs import models
+from cnnjobs.bench.processes import in_process
+from cnnjobs.bench.summary import BenchSummary, median_of, summarized
 from cnnjobs.config import BenchTrainConfig, IndexConfig, TrainConfig, as_dict
-from cnnjobs.errors import InputError, TrainingError
+from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 
@@ -59,18 +52,6 @@ class Measured:
     peak_memory_bytes: Sequence[float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchSummary:
-    """What was measured, with what, on what."""
-
-    config: Mapping[str, Any]
-    machine: str
-    num_cpus: int
-    versions: Mapping[str, str]
-    measured: Sequence[Measured]
-    seconds: float
-
-
 def plan(config: BenchTrainConfig) -> dict[str, Any]:
     """What `--dry-run` tells."""
     architecture = _architecture(config.model)
@@ -81,7 +62,7 @@ def plan(config: BenchTrainConfig) -> dict[str, Any]:
     }
 
 
-def bench_train(config: BenchTrainConfig, progress: Progress = silent) -> BenchSummary:
+def bench_train(config: BenchTrainConfig, progress: Progress = silent) -> BenchSummary[Measured]:
     """Time plain `model.fit`, our loop, and whole trainings on one and on two workers.
 
     Within a repeat the ways take turns, epoch by epoch for `model.fit` and the loop, so that
@@ -89,36 +70,32 @@ def bench_train(config: BenchTrainConfig, progress: Progress = silent) -> BenchS
 
     Raises:
         InputError: an unknown model.
-        TrainingError: a process ended with an error.
+        CnnjobsError: a process ended with an error.
     """
     _architecture(config.model)
     began = time.monotonic()
     told: dict[str, list[dict[str, Any]]] = {name: [] for name in _COMPARED_WITH}
     total = config.repeats * 4
+    given = as_dict(config)
     with tempfile.TemporaryDirectory() as folder:
         data = _write_archive(config, Path(folder))
         for repeat in range(config.repeats):
             done = 4 * repeat
             progress("bench", done, total, f"{FIT} and {LOOP} in turns")
-            both = _in_process("loops", config)
-            started = _in_process("first_step", config)
-            told[FIT].append({**both[FIT], "startup_seconds": started["startup_seconds"]})
+            both = in_process(loops, config=given)
+            started = in_process(first_step, config=given)
+            told[FIT].append({**both[FIT], **started})
             told[LOOP].append(both[LOOP])
             for workers, name in ((1, RAY_1), (2, RAY_2)):
                 progress("bench", done + 1 + workers, total, name)
                 output = str(Path(folder) / f"run-{repeat}-{workers}")
                 told[name].append(
-                    _in_process("ray", config, data=data, output=output, workers=workers)
+                    in_process(
+                        whole_training, config=given, data=data, output=output, workers=workers
+                    )
                 )
     progress("bench", total, total)
-    return BenchSummary(
-        config=as_dict(config),
-        machine=_machine(),
-        num_cpus=os.cpu_count() or 1,
-        versions=runs.package_versions(),
-        measured=_compared(config, told),
-        seconds=round(time.monotonic() - began, 1),
-    )
+    return summarized(config, _compared(config, told), began=began)
 
 
 def _architecture(name: str) -> Architecture:
@@ -142,36 +119,15 @@ def _compared(
             images_per_second=round(config.rows / seconds[name], 2),
             compared_with=_COMPARED_WITH[name],
             ratio=round(seconds[name] / seconds[_COMPARED_WITH[name]], 4),
-            wait_share=_median_of(repeats, "wait_share"),
-            startup_seconds=_median_of(repeats, "startup_seconds"),
+            wait_share=median_of(repeats, "wait_share"),
+            startup_seconds=median_of(repeats, "startup_seconds"),
             peak_memory_bytes=repeats[0]["peak_memory_bytes"],
         )
         for name, repeats in told.items()
     ]
 
 
-def _median_of(repeats: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    values = [repeat[key] for repeat in repeats if key in repeat]
-    return round(median(values), 4) if values else None
-
-
-def _in_process(part: str, config: BenchTrainConfig, **more: Any) -> dict[str, Any]:
-    """What a part of `_PARTS` tells, run in a fresh process."""
-    settings = {"config": as_dict(config), "began": time.time(), **more}
-    done = subprocess.run(
-        [sys.executable, "-m", "cnnjobs.bench", part, json.dumps(settings)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise TrainingError(f"the {part} part of the benchmark failed: {lines[-1]}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
-
-
-def _loops(settings: Mapping[str, Any]) -> dict[str, Any]:
+def loops(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Epochs of plain `model.fit` and of our loop in turns, in one process."""
     config = BenchTrainConfig(**settings["config"])
     images, labels = arrays(config)
@@ -213,7 +169,7 @@ def _loops(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
+def first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
     """How long plain Keras takes from its command to the end of its first step."""
     config = BenchTrainConfig(**settings["config"])
     images, labels = arrays(config)
@@ -233,7 +189,7 @@ def _first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"startup_seconds": ended[0] - settings["began"]}
 
 
-def _ray(settings: Mapping[str, Any]) -> dict[str, Any]:
+def whole_training(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A whole training through Ray Train, on a Ray of its own."""
     from cnnjobs.train import train
 
@@ -264,9 +220,6 @@ def _ray(settings: Mapping[str, Any]) -> dict[str, Any]:
         "startup_seconds": stepped[0] - settings["began"],
         "peak_memory_bytes": [epoch["peak_memory_bytes"] for epoch in summary.history],
     }
-
-
-_PARTS = {"loops": _loops, "first_step": _first_step, "ray": _ray}
 
 
 def arrays(config: BenchTrainConfig) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -311,17 +264,3 @@ def _compiled(config: BenchTrainConfig) -> Any:
         loss="binary_crossentropy" if num_labels == 2 else "sparse_categorical_crossentropy",
     )
     return model
-
-
-def _machine() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-if __name__ == "__main__":
-    sys.stdout.write("\n" + json.dumps(_PARTS[sys.argv[1]](json.loads(sys.argv[2]))) + "\n")

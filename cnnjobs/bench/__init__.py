@@ -1,0 +1,1 @@
+"""`cnnjobs bench`: speed on this machine, one benchmark a file."""

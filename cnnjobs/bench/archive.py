@@ -1,0 +1,100 @@
+"""What `cnnjobs bench predict` scores, and with what: an archive and a bundle."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cnnjobs import models, schema, storage, synthetic
+from cnnjobs.config import BenchPredictConfig
+from cnnjobs.errors import InputError
+
+#: Drawings that are encoded once; the archive repeats them under other names.
+_DRAWINGS = 32
+
+#: What all the compared programs can decode.
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def write_archive(config: BenchPredictConfig, folder: Path) -> int:
+    """Fill a folder with `config.rows` files; returns how many bytes they are.
+
+    Drawings in equal parts PNG and JPEG, of `config.side` squared pixels each; or links to the
+    first files of `config.data`.
+
+    Raises:
+        InputError: the folder `config.data` cannot be listed, or holds nothing to score.
+    """
+    folder.mkdir()
+    if config.data is not None:
+        return _link(config.data, folder, config.rows)
+    drawings = [_drawing(config, number) for number in range(min(_DRAWINGS, config.rows))]
+    total = 0
+    for number, (suffix, content) in zip(range(config.rows), itertools.cycle(drawings)):
+        (folder / f"{number:07d}{suffix}").write_bytes(content)
+        total += len(content)
+    return total
+
+
+def files(folder: str) -> list[str]:
+    """The archive's files, in the order of `cnnjobs predict`."""
+    return sorted(str(file) for file in Path(folder).iterdir())
+
+
+def write_bundle(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A bundle of the model with random weights, and its export; for a process of its own."""
+    from cnnjobs import bundle, exports
+    from cnnjobs.images import Preprocessing
+
+    config = BenchPredictConfig(**settings["config"])
+    architecture = models.find(config.model)
+    models.import_keras().utils.set_random_seed(config.seed)
+    model = models.build(config.model, architecture.num_labels)
+    labels = [str(number) for number in range(architecture.num_labels)]
+    written = bundle.write(
+        settings["bundle"],
+        model,
+        architecture=architecture.name,
+        labels=labels,
+        positive=labels[1] if len(labels) == 2 else None,
+        preprocessing=Preprocessing(
+            height=architecture.height, width=architecture.width, scaled_jpeg=True
+        ),
+        images=schema.MANIFEST.empty_table(),
+        manifest_fingerprint="",
+        metrics={},
+        versions={},
+    )
+    return {"refused": exports.write(written, model).refused}
+
+
+def _drawing(config: BenchPredictConfig, number: int) -> tuple[str, bytes]:
+    """One file's suffix and content; no two have the same shape."""
+    random = np.random.default_rng([config.seed, number])
+    stretch = random.uniform(0.9, 1.1)
+    image = synthetic.phantom(
+        random,
+        height=round(config.side * stretch),
+        width=round(config.side / stretch),
+        opacity=bool(number % 2),
+    )
+    suffix = (".png", ".jpg")[number // 2 % 2]
+    return suffix, cv2.imencode(suffix, image)[1].tobytes()
+
+
+def _link(data: str, folder: Path, rows: int) -> int:
+    if storage.is_s3(data):
+        raise InputError(f"the benchmark reads local files, got {data}.")
+    root = storage.normalize(data)
+    known = (file for file in storage.list_files(root) if file.path.lower().endswith(SUFFIXES))
+    total = 0
+    for number, file in enumerate(itertools.islice(known, rows)):
+        target = Path(file.path)
+        (folder / f"{number:07d}{target.suffix.lower()}").symlink_to(target)
+        total += file.size_bytes
+    if not total:
+        raise InputError(f"{root} holds no {', '.join(SUFFIXES)} files.")
+    return total

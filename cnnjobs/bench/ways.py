@@ -1,0 +1,210 @@
+"""The ways to score that `cnnjobs bench predict` compares, each for a process of its own.
+
+A part takes the archive (`folder`), the bundle's URI (`bundle`), `batch_size` and where to
+write, scores every file, and returns
+
+seconds_to_first           from the start of its process to the first scored batch
+steady_images_per_second   when its start-up is over
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnnjobs import bundle as bundles
+from cnnjobs.bench.archive import files
+
+#: Decode threads a core of the ceiling, and batches that it decodes ahead of the engine.
+_THREADS_PER_CPU, _BATCHES_AHEAD = 1, 3
+
+
+class _Batches:
+    """When each batch was scored."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._began = float(settings["began"])
+        self.ends: list[tuple[float, int]] = []
+
+    def scored(self, rows: int) -> None:
+        self.ends.append((time.time(), rows))
+
+    def told(self) -> dict[str, float]:
+        """The rate is that after the first batch, in which libraries compile and open things.
+
+        Flatters a way that has decoded further batches by then; not the ceiling and
+        `cnnjobs predict`, whose rates count all images and all time from their first.
+        """
+        (first, before), *rest = self.ends
+        seconds = (rest[-1][0] if rest else time.time()) - first
+        rows = sum(rows for _, rows in rest) or before
+        return {
+            "seconds_to_first": first - self._began,
+            "steady_images_per_second": rows / seconds,
+        }
+
+
+def notebook(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The lab sheet's loop: read, resize, stack, predict, one after the other."""
+    model = bundles.load_model(bundles.read(settings["bundle"]))
+    _, height, width, _ = model.input_shape
+    paths, size = files(settings["folder"]), settings["batch_size"]
+    batches, scores = _Batches(settings), []
+    for start in range(0, len(paths), size):
+        batch = []
+        for path in paths[start : start + size]:
+            image = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+            assert image is not None
+            batch.append(cv2.resize(image, (width, height)))
+        scores.append(model.predict(np.stack(batch)[..., np.newaxis], verbose=0))
+        batches.scored(len(batch))
+    _write(settings, paths, np.concatenate(scores))
+    return batches.told()
+
+
+def tf_data(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain tf.data pipeline that decodes in parallel and ahead of the model."""
+    model = bundles.load_model(bundles.read(settings["bundle"]))
+    import keras
+    import tensorflow as tf
+
+    _, height, width, _ = model.input_shape
+    size, paths = settings["batch_size"], files(settings["folder"])
+
+    def decode(path: Any) -> Any:
+        pixels = tf.io.decode_image(tf.io.read_file(path), channels=1, expand_animations=False)
+        return tf.cast(tf.image.resize(pixels, (height, width)), tf.uint8)
+
+    data = (
+        tf.data.Dataset.list_files(f"{settings['folder']}/*", shuffle=False)
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(size)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    batches = _Batches(settings)
+    counts = iter([*[size] * (len(paths) // size), len(paths) % size])
+    told = keras.callbacks.LambdaCallback()
+    told.on_predict_batch_end = lambda batch, logs=None: batches.scored(next(counts))
+    scores = model.predict(data, verbose=0, callbacks=[told])
+    _write(settings, paths, scores)
+    return batches.told()
+
+
+class KerasActor:
+    """The textbook's callable class: loads the model once and predicts batches."""
+
+    def __init__(self, bundle: str) -> None:
+        self._model = bundles.load_model(bundles.read(bundle))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        scores = self._model.predict(batch["image"], verbose=0)
+        ends = np.full(len(scores), time.time())
+        return {"path": batch["path"], "score": scores, "scored": ends}
+
+
+def ray_textbook(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray Data as its guides show it: a stage to read, one to decode, one to predict."""
+    import os
+
+    import ray
+
+    height, width = (
+        getattr(bundles.read(settings["bundle"]).preprocessing, side)
+        for side in ("height", "width")
+    )
+
+    def decode(batch: dict[str, Any]) -> dict[str, Any]:
+        images = []
+        for data in batch["bytes"]:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+            assert image is not None
+            images.append(cv2.resize(image, (width, height))[..., np.newaxis])
+        return {"path": batch["path"], "image": np.stack(images)}
+
+    # an actor that held the only core would wait for the readers for ever (ray#44687)
+    ray.init(
+        address="local",
+        num_cpus=max(2, os.cpu_count() or 1),
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    size = settings["batch_size"]
+    (
+        ray.data.read_binary_files(settings["folder"], include_paths=True)
+        .map_batches(decode, batch_size=size)
+        .map_batches(
+            KerasActor,
+            fn_constructor_args=(settings["bundle"],),
+            batch_size=size,
+            concurrency=1,
+            num_cpus=1,
+        )
+        .write_parquet(settings["output"])
+    )
+    ray.shutdown()
+    ends = pq.read_table(settings["output"], columns=["scored"])["scored"].to_numpy()
+    batches = _Batches(settings)
+    batches.ends = [
+        (float(end), int(rows))
+        for end, rows in zip(*np.unique(ends, return_counts=True), strict=True)
+    ]
+    return batches.told()
+
+
+def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """This project's decoder and engine in one process without Ray: what there is to reach."""
+    import os
+
+    from cnnjobs import exports, images
+    from cnnjobs.engines import OpenVinoEngine
+
+    described = bundles.read(settings["bundle"])
+    preprocessing = described.preprocessing
+    size, cpus = settings["batch_size"], os.cpu_count() or 1
+    engine = OpenVinoEngine(*exports.read(described), batch_size=size, threads=cpus)
+    shape = (size, preprocessing.height, preprocessing.width, 1)
+    engine.scores(np.zeros(shape, np.uint8))
+    cv2.setNumThreads(1)
+    paths, scores = files(settings["folder"]), []
+    batches, began = _Batches(settings), time.time()
+
+    def pixels(path: str) -> Any:
+        return images.decode(Path(path).read_bytes(), preprocessing).pixels
+
+    with ThreadPoolExecutor(cpus * settings.get("threads_per_cpu", _THREADS_PER_CPU)) as pool:
+        ahead = size * settings.get("batches_ahead", _BATCHES_AHEAD)
+        decoded = _ahead((pool.submit(pixels, path) for path in paths), ahead)
+        for start in range(0, len(paths), size):
+            batch = [next(decoded) for _ in paths[start : start + size]]
+            scores.append(engine.scores(np.stack(batch)))
+            batches.scored(len(batch))
+    rate = len(paths) / (time.time() - began)
+    _write(settings, paths, np.concatenate(scores))
+    return {**batches.told(), "steady_images_per_second": rate}
+
+
+def _ahead(futures: "Iterator[Future[Any]]", number: int) -> Iterator[Any]:
+    """The results in order; so many are under way at once."""
+    waiting: list[Future[Any]] = []
+    for future in futures:
+        waiting.append(future)
+        if len(waiting) > number:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+def _write(settings: Mapping[str, Any], paths: list[str], scores: Any) -> None:
+    """One row a file, as `write_parquet` of the Ray ways."""
+    folder = Path(settings["output"])
+    folder.mkdir(parents=True)
+    table = pa.table({"path": paths, "score": np.asarray(scores).tolist()})
+    table = table.set_column(1, "score", table["score"].cast(pa.list_(pa.float32())))
+    pq.write_table(table, folder / "scores.parquet")

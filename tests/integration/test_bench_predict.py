@@ -1,0 +1,130 @@
+"""The benchmark of scoring measures every way; how fast each is, is not asserted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cnnjobs.bench import archive
+from cnnjobs.bench.predict import Measured, bench_predict, check_same
+from cnnjobs.bench.processes import CNNJOBS, run
+from cnnjobs.bench.summary import BenchSummary
+from cnnjobs.cli import bench_text
+from cnnjobs.config import SCORING_WAYS, BenchPredictConfig
+from cnnjobs.errors import CnnjobsError, ConfigError, InputError
+
+#: Starts six processes, four of them with TensorFlow, two with a Ray.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def summary() -> BenchSummary[Measured]:
+    config = BenchPredictConfig(model="digits", rows=40, side=64, batch_size=16, repeats=1)
+    return bench_predict(config)
+
+
+def test_every_way_to_score_is_measured_beside_the_first(summary: BenchSummary[Measured]) -> None:
+    first, *_ = summary.measured
+
+    assert tuple(way.name for way in summary.measured) == SCORING_WAYS
+    assert (first.steady_ratio, first.whole_ratio) == (1, 1)
+    for way in summary.measured:
+        assert way.steady_images_per_second > 0
+        assert 0 < way.seconds_to_first < way.whole_seconds
+        assert way.whole_images_per_second == pytest.approx(40 / way.whole_seconds, rel=0.01)
+        # whoever starts a process with NumPy in it
+        assert (way.peak_memory_bytes or 0) > 50e6
+
+
+def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> None:
+    lines = bench_text.predict_text(summary).splitlines()
+
+    assert "model digits, rows 40, side 64" in lines[0]
+    assert summary.machine in lines[1]
+    for line, way in zip(lines[3:], SCORING_WAYS, strict=True):
+        assert line.startswith(way)
+
+
+def test_scores_other_than_the_ceilings_are_an_error(tmp_path: Path) -> None:
+    for folder, column, score in (
+        ("cnnjobs-predict/predictions", "probability", 0.5),
+        ("ceiling", "score", [0.5000001]),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        pq.write_table(
+            pa.table({"path": ["one.png"], column: [score]}), tmp_path / folder / "part.parquet"
+        )
+
+    with pytest.raises(CnnjobsError, match="scored otherwise than the ceiling"):
+        check_same(tmp_path)
+
+
+def test_a_drawn_archive_is_half_png_and_half_jpeg_and_the_same_each_time(tmp_path: Path) -> None:
+    config = BenchPredictConfig(rows=40, side=64)
+    total = archive.write_archive(config, tmp_path / "one")
+    archive.write_archive(config, tmp_path / "two")
+
+    one, two = (
+        [Path(file) for file in archive.files(str(tmp_path / name))] for name in ("one", "two")
+    )
+
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
+    assert sum(file.stat().st_size for file in one) == total
+    assert [file.suffix for file in one].count(".png") == 20
+
+
+def test_a_folder_of_ones_own_is_linked_and_other_files_are_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    archive.write_archive(BenchPredictConfig(rows=4, side=64), source)
+    (source / "notes.txt").write_text("no image")
+
+    archive.write_archive(BenchPredictConfig(data=str(source), rows=3), tmp_path / "links")
+
+    links = [Path(file) for file in archive.files(str(tmp_path / "links"))]
+    assert [link.resolve().parent for link in links] == [source] * 3
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    config = BenchPredictConfig(data=str(tmp_path))
+
+    with pytest.raises(InputError, match=r"holds no \.png, \.jpg, \.jpeg files\.$"):
+        archive.write_archive(config, tmp_path / "links")
+
+
+def test_an_unknown_way_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^ways must be one of notebook, .*, got pandas\.$"):
+        BenchPredictConfig(ways=("pandas",))
+
+
+def test_a_dry_run_tells_the_ways_and_times_nothing() -> None:
+    words = ["bench", "predict", "--way", "ceiling", "--repeats", "2", "--dry-run", "--json"]
+
+    done = subprocess.run([*CNNJOBS, *words], capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout)["plan"] == {
+        "ways": ["ceiling"],
+        "images": "2000 drawings of about 1 megapixels",
+        "processes": 2,
+    }
+
+
+def test_the_memory_of_a_command_is_that_of_all_it_starts() -> None:
+    child = "import time; held = bytearray(150_000_000); held[::4096] = held[::4096]; time.sleep(2)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+
+    ended = run([sys.executable, "-c", parent], name="parent", memory=True)
+
+    assert ended.peak_memory_bytes is not None
+    assert 150e6 < ended.peak_memory_bytes < 250e6
+
+
+def test_the_command_line_does_not_import_tensorflow_to_measure_it() -> None:
+    code = (
+        "import sys, cnnjobs.bench.predict; "
+        "assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
