@@ -28,6 +28,7 @@ Made by `make docs` from the commands' own `--help`; edits here are lost.
 | 1 | the job failed |
 | 2 | bad usage or input |
 | 3 | finished, with more bad images than `--max-errors` allows |
+| 130, 143 | stopped by Ctrl-C, by SIGTERM |
 """
 
 

@@ -79,7 +79,7 @@ def test_every_option_and_argument_has_a_help_text(name):
 
 def test_every_stage_has_an_example_in_its_help_and_in_its_job():
     named = {(Path(where).parent.name, words[0]) for where, words in _documented()}
-    stages = ("index", "train", "tune", "evaluate", "predict")
+    stages = ("index", "inspect", "train", "tune", "evaluate", "predict")
     assert named >= {(where, verb) for where in ("docs", "jobs") for verb in stages}
 
 

@@ -18,8 +18,8 @@ def test_the_demo_leaves_every_result_where_it_says(
         main(["demo", "-o", str(output), "--num-images", "30", "--epochs", "1", "--json"])
 
     printed = capsys.readouterr()
+    assert ended.value.code == 0, printed.err
     summary = json.loads(printed.out)
-    assert ended.value.code == 0
     assert [line[:4] for line in printed.err.splitlines()] == [
         "1/5 ",
         "2/5 ",
