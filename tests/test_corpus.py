@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cnnjobs import images, sources, words
+from cnnjobs import images, reading, sources, words
 from cnnjobs.errors import ImageError
 from tests import corpus
 
@@ -27,7 +27,7 @@ def written(tmp_path_factory):
 
 def _outcome(path, keep_damaged):
     try:
-        data = sources.read_image_bytes(str(path))
+        data = reading.read_image(str(path))
         decoded = images.decode(data, SMALL, keep_damaged=keep_damaged)
     except ImageError as error:
         return error.category, None

@@ -355,7 +355,7 @@ def test_an_interrupted_fetch_leaves_nothing_that_looks_whole(digits, tmp_path):
         fetch(config, interrupt)
     assert len(seen) == 300
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
-    assert json.loads((tmp_path / "out/run.json").read_text())["status"] == "failed"
+    assert json.loads((tmp_path / "out/run.json").read_text())["status"] == "stopped"
     assert _refusal(_fetch, digits, tmp_path / "out", kind=RunExistsError) == (
         f"{tmp_path}/out already holds a run; add --overwrite to replace it, "
         "or choose another directory."
