@@ -6,8 +6,6 @@ over the global batch; then every worker makes the same update.
 """
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cnnjobs import memory
 from cnnjobs.errors import TrainingError
 from cnnjobs.training.batches import Source, ahead, batches
 from cnnjobs.training.order import Share, epoch_order, num_steps, shares
@@ -86,7 +85,7 @@ def fit(
             hooks.on_test_end(test_logs)
             logs |= {f"val_{name}": value for name, value in test_logs.items()}
         logs["learning_rate"] = float(model.optimizer.learning_rate)
-        logs["peak_memory_bytes"] = _peak_memory_bytes()
+        logs["peak_memory_bytes"] = float(memory.peak_bytes())
         history.append({"epoch": epoch + 1.0, **logs})
         hooks.on_epoch_end(epoch, logs)
         if workers.any(model.stop_training):
@@ -240,11 +239,6 @@ def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
     for number, state in enumerate(states):
         (word,) = np.random.SeedSequence([seed, epoch, rank, number]).generate_state(1)
         state.assign([int(word), 0])
-
-
-def _peak_memory_bytes() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def _moving_statistics(model: Any) -> list[Any]:
