@@ -1,0 +1,85 @@
+"""The settings of each job: one frozen dataclass a job, checked when it is made."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+from cnnjobs.config.data import FetchConfig, IndexConfig, InspectConfig
+from cnnjobs.config.nodes import ClusterStartConfig, DoctorConfig, SubmitConfig
+from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.config.scoring import (
+    ENGINES,
+    AuditConfig,
+    CompareConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    PredictConfig,
+    PredictOneConfig,
+    ReportConfig,
+)
+from cnnjobs.config.tools import SCORING_WAYS, BenchPredictConfig, BenchTrainConfig, DemoConfig
+from cnnjobs.config.training import CrossvalConfig, TrainConfig, TuneConfig
+
+__all__ = [
+    "ENGINES",
+    "SCORING_WAYS",
+    "AnyConfig",
+    "AuditConfig",
+    "BenchPredictConfig",
+    "BenchTrainConfig",
+    "ClusterStartConfig",
+    "CompareConfig",
+    "Config",
+    "CrossvalConfig",
+    "DemoConfig",
+    "DoctorConfig",
+    "EvaluateConfig",
+    "ExplainConfig",
+    "FetchConfig",
+    "IndexConfig",
+    "InspectConfig",
+    "PredictConfig",
+    "PredictOneConfig",
+    "ReportConfig",
+    "S3Settings",
+    "SubmitConfig",
+    "TrainConfig",
+    "TuneConfig",
+    "as_dict",
+    "names",
+]
+
+Config = (
+    IndexConfig
+    | InspectConfig
+    | FetchConfig
+    | TrainConfig
+    | CrossvalConfig
+    | TuneConfig
+    | EvaluateConfig
+    | CompareConfig
+    | AuditConfig
+    | PredictConfig
+    | PredictOneConfig
+    | ExplainConfig
+    | ReportConfig
+    | DemoConfig
+    | BenchTrainConfig
+    | BenchPredictConfig
+    | ClusterStartConfig
+    | SubmitConfig
+    | DoctorConfig
+)
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def names(kind: type[Any]) -> list[str]:
+    """The names of a job's settings, its own before those of all that use S3."""
+    shared = [field.name for field in dataclasses.fields(S3Settings)]
+    every = [field.name for field in dataclasses.fields(kind)]
+    return sorted(every, key=lambda name: name in shared)
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """The settings as they are saved beside a job's output."""
+    values = dataclasses.asdict(config)
+    return {name: values[name] for name in names(type(config))}

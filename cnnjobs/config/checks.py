@@ -1,0 +1,67 @@
+"""What a setting may be: each check raises ConfigError with its name, value and what is allowed."""
+
+import math
+import re
+
+from cnnjobs.errors import ConfigError
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    """Raise below `least`."""
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}, got {value}.")
+
+
+def resamples(value: int) -> None:
+    """Raise for a number of resamples that gives no interval."""
+    if value and value < 100:
+        raise ConfigError(
+            "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5 % quantile, "
+            f"got {value}."
+        )
+
+
+def above_0(name: str, value: float) -> None:
+    """Raise unless it is a finite number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{name} must be above 0, got {value}.")
+
+
+def fraction(name: str, value: float) -> None:
+    """Raise unless it is at least 0 and below 1."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be at least 0 and below 1, got {value}.")
+
+
+def below_half(name: str, value: float) -> None:
+    """Raise unless it is at least 0 and below 0.5."""
+    if not 0 <= value < 0.5:
+        raise ConfigError(f"{name} must be at least 0 and below 0.5, got {value}.")
+
+
+def choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise unless it is one of `allowed`."""
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value}.")
+
+
+def threshold_rule(value: str) -> None:
+    """Raise unless it is youden, sensitivity=S or a probability."""
+    match = re.fullmatch(r"youden|(?:sensitivity=)?(\d*\.?\d+)", value)
+    if match is None or (match[1] and not 0 < float(match[1]) < 1):
+        raise ConfigError(
+            "threshold_rule must be youden, sensitivity=S or a probability, both above 0 and "
+            f"below 1, got {value}."
+        )
+
+
+def regex(name: str, value: str, *, captures: str) -> None:
+    """Raise unless it is a regular expression with one group."""
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ConfigError(f"{name} is not a regular expression: {error}, got {value!r}.") from error
+    if groups != 1:
+        raise ConfigError(
+            f"{name} must have one (group) that captures the {captures}, got {groups} in {value!r}."
+        )

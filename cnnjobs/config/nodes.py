@@ -1,0 +1,71 @@
+"""The settings of what starts and asks clusters."""
+
+import re
+from dataclasses import dataclass
+
+from cnnjobs.config import checks
+from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterStartConfig:
+    """Settings of `cnnjobs cluster start`; `address` is the head's, of a worker to join it.
+
+    Without `host` a head listens on 127.0.0.1, a worker where its head can reach it.
+    """
+
+    head: bool = False
+    address: str | None = None
+    host: str | None = None
+    port: int = 6379
+    dashboard_port: int = 8265
+    num_cpus: int | None = None
+    num_gpus: int | None = None
+    object_store_gib: float | None = None
+    temp_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.head == (self.address is not None):
+            raise ConfigError(
+                "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join "
+                f"one), got {'both' if self.head else 'neither'}."
+            )
+        if self.address is not None and not re.fullmatch(r"\S+:\d+", self.address):
+            raise ConfigError(f"address must be HOST:PORT of a head, got {self.address}.")
+        for name in ("port", "dashboard_port"):
+            if not 1 <= getattr(self, name) <= 65535:
+                raise ConfigError(f"{name} must be 1 to 65535, got {getattr(self, name)}.")
+        for name in ("num_cpus", "num_gpus"):
+            if getattr(self, name) is not None:
+                checks.at_least(name, getattr(self, name), 0)
+        # less is refused by Ray
+        if self.object_store_gib is not None and self.object_store_gib < 0.1:
+            raise ConfigError(
+                f"object_store_gib must be at least 0.1, got {self.object_store_gib}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitConfig:
+    """Settings of `cnnjobs submit`; `arguments` are those of `command`."""
+
+    command: str
+    arguments: tuple[str, ...] = ()
+    address: str | None = None
+    wait: bool = True
+    pip: bool = False
+    shared_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig(S3Settings):
+    """Settings of `cnnjobs doctor`; `s3_uri` is a place on S3 to look at, too."""
+
+    address: str | None = None
+    s3_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.s3_uri is not None and not self.s3_uri.startswith("s3://"):
+            raise ConfigError(f"s3_uri must be s3://bucket/prefix, got {self.s3_uri}.")

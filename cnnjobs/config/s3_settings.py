@@ -1,0 +1,32 @@
+"""Where S3 is, for every job that reads or writes."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from cnnjobs.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Settings:
+    """Where S3 is and who asks, for every job that reads or writes; see `s3.use`.
+
+    Keys never stand here: they come from AWS's own chain (environment, profile, role).
+    """
+
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_profile: str | None = None
+    s3_anonymous: bool = False
+
+    def __post_init__(self) -> None:
+        if self.s3_anonymous and self.s3_profile is not None:
+            raise ConfigError("s3_anonymous and s3_profile cannot be given together; choose one.")
+
+    @property
+    def s3(self) -> dict[str, Any]:
+        """The settings as `s3.use` takes them."""
+        return {
+            field.name.removeprefix("s3_"): getattr(self, field.name)
+            for field in dataclasses.fields(S3Settings)
+        }

@@ -1,0 +1,213 @@
+"""The settings of jobs that score, and that tell of scores."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from cnnjobs.config import checks
+from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.errors import ConfigError
+from cnnjobs.words import SPLITS
+
+ENGINES = ("auto", "openvino", "keras")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(S3Settings):
+    """Settings of `cnnjobs evaluate`; `beside` are other sets to try the model on."""
+
+    bundle: str
+    data: str
+    output: str | None = None
+    split: str = "test"
+    beside: tuple[str, ...] = ()
+    prevalence: float | None = None
+    resamples: int = 1000
+    seed: int = 0
+    engine: str = "auto"
+    batch_size: int = 32
+    address: str | None = None
+    audit: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("split", self.split, (*SPLITS, "all"))
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            raise ConfigError(f"prevalence must be above 0 and below 1, got {self.prevalence}.")
+        checks.resamples(self.resamples)
+        checks.at_least("seed", self.seed, 0)
+        checks.choice("engine", self.engine, ENGINES)
+        checks.at_least("batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(S3Settings):
+    """Settings of `cnnjobs compare`."""
+
+    runs: tuple[str, ...]
+    output: str | None = None
+    shared: bool = False
+    resamples: int = EvaluateConfig.resamples
+    seed: int = EvaluateConfig.seed
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.runs) < 2:
+            raise ConfigError(f"compare needs at least two runs, got {len(self.runs)}.")
+        checks.resamples(self.resamples)
+        checks.at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(S3Settings):
+    """Settings of `cnnjobs audit`."""
+
+    bundle: str
+    data: str
+    output: str | None = None
+    split: str = "test"
+    border: float = 0.125
+    resamples: int = 1000
+    seed: int = 0
+    engine: str = "auto"
+    batch_size: int = 32
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("split", self.split, (*SPLITS, "all"))
+        if not 0 < self.border < 0.5:
+            raise ConfigError(f"border must be above 0 and below 0.5, got {self.border}.")
+        if self.resamples < 100:
+            raise ConfigError(
+                "resamples must be at least 100: fewer have no 2.5 % quantile, "
+                f"got {self.resamples}."
+            )
+        checks.at_least("seed", self.seed, 0)
+        checks.choice("engine", self.engine, ENGINES)
+        checks.at_least("batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(S3Settings):
+    """Settings of `cnnjobs predict`; `bundles` are those whose scores are averaged with `bundle`'s.
+
+    A run is committed in files of `rows_per_file` rows: what a stopped run has to do again.
+    """
+
+    bundle: str
+    data: str
+    output: str
+    bundles: tuple[str, ...] = ()
+    split: str = "all"
+    engine: str = "auto"
+    batch_size: int = 32
+    damaged: str = "error"
+    any_modality: bool = False
+    max_pixels: int | None = None
+    rows_per_file: int = 4096
+    partition_by: str | None = None
+    csv: bool = False
+    require_evaluated: bool = False
+    max_errors: str | None = None
+    price_per_hour: float | None = None
+    actors: int | None = None
+    cpus_per_actor: int | None = None
+    gpus_per_actor: float | None = None
+    address: str | None = None
+    resume: bool = False
+    update: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("split", self.split, (*SPLITS, "all"))
+        checks.choice("engine", self.engine, ENGINES)
+        checks.at_least("batch_size", self.batch_size, 1)
+        checks.choice("damaged", self.damaged, ("error", "score"))
+        if self.max_pixels is not None:
+            checks.at_least("max_pixels", self.max_pixels, 1)
+        checks.at_least("rows_per_file", self.rows_per_file, 1)
+        if self.partition_by is not None:
+            checks.choice("partition_by", self.partition_by, ("label", "prefix"))
+        if self.price_per_hour is not None:
+            checks.above_0("price_per_hour", self.price_per_hour)
+        if self.actors is not None:
+            checks.at_least("actors", self.actors, 1)
+        if self.cpus_per_actor is not None:
+            checks.at_least("cpus_per_actor", self.cpus_per_actor, 1)
+        if self.gpus_per_actor is not None and not 0 < self.gpus_per_actor <= 1:
+            raise ConfigError(
+                f"gpus_per_actor must be above 0 and at most 1, got {self.gpus_per_actor}; for "
+                "more GPUs ask for more actors."
+            )
+        ways = [name for name in ("resume", "update", "overwrite") if getattr(self, name)]
+        if len(ways) > 1:
+            raise ConfigError(f"{' and '.join(ways)} cannot be given together; choose one.")
+        self.max_bad_images(0)
+
+    def max_bad_images(self, num_images: int) -> int | None:
+        """How many of `num_images` may fail before the exit code is 3; None: any number."""
+        if self.max_errors is None:
+            return None
+        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", str(self.max_errors).strip())
+        if match is None or (match[2] and float(match[2]) > 100):
+            raise ConfigError(
+                "max_errors must be a number of images (25) or a share of them (0.5%), "
+                f"got {self.max_errors}."
+            )
+        # in binary fractions 11000 * 0.7 / 100 is below 77
+        return int(match[1]) if match[1] else int(num_images * Fraction(match[2]) / 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOneConfig(S3Settings):
+    """Settings of `cnnjobs predict-one`."""
+
+    bundle: str
+    images: tuple[str, ...]
+    engine: str = "auto"
+    damaged: str = "error"
+    any_modality: bool = False
+    plot: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.images:
+            raise ConfigError("predict-one needs at least one image, got none.")
+        checks.choice("engine", self.engine, ENGINES)
+        checks.choice("damaged", self.damaged, ("error", "score"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(S3Settings):
+    """Settings of `cnnjobs explain`."""
+
+    bundle: str
+    images: tuple[str, ...]
+    output: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.images:
+            raise ConfigError("explain needs at least one image, got none.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(S3Settings):
+    """Settings of `cnnjobs report`."""
+
+    runs: tuple[str, ...]
+    output: str = "report.html"
+    title: str | None = None
+    max_images: int = 5000
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.runs:
+            raise ConfigError("report needs at least one run, got none.")
+        checks.at_least("max_images", self.max_images, 0)
+        checks.at_least("seed", self.seed, 0)

@@ -1,0 +1,184 @@
+"""The settings of jobs that train."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from cnnjobs.config import checks
+from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.errors import ConfigError
+from cnnjobs.recipes import RECIPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(S3Settings):
+    """Settings of `cnnjobs train`; the defaults are the lab sheet's.
+
+    `recipe` names what `config_files.resolve` took for settings that were not given; it changes
+    nothing by itself.
+    """
+
+    data: str
+    output: str
+    recipe: str = "plain"
+    model: str = "covid"
+    weights: str | None = None
+    crop: float = 0.0
+    mask_corners: float = 0.0
+    equalize: bool = False
+    augment: str = "off"
+    positive: str | None = None
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 0.001
+    schedule: str = "constant"
+    clip_norm: float | None = None
+    class_weight: str | None = None
+    balance: str | None = None
+    early_stopping: int | None = None
+    monitor: str = "val_loss"
+    keep: str = "last"
+    threshold_rule: str = "0.5"
+    calibrate: bool = False
+    workers: int = 1
+    gpus_per_worker: int | None = None
+    mixed_precision: bool = False
+    jit: bool = False
+    cache: str = "auto"
+    max_failures: int = 2
+    mlflow: str | None = None
+    seed: int = 0
+    address: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("recipe", self.recipe, tuple(RECIPES))
+        checks.at_least("epochs", self.epochs, 1)
+        checks.at_least("batch_size", self.batch_size, 1)
+        checks.above_0("learning_rate", self.learning_rate)
+        for name in ("crop", "mask_corners"):
+            checks.below_half(name, getattr(self, name))
+        checks.choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
+        if self.clip_norm is not None:
+            checks.above_0("clip_norm", self.clip_norm)
+        if self.class_weight is not None:
+            checks.choice("class_weight", self.class_weight, ("balanced",))
+        if self.balance is not None:
+            checks.choice("balance", self.balance, ("source",))
+        if self.early_stopping is not None:
+            checks.at_least("early_stopping", self.early_stopping, 1)
+        checks.choice("monitor", self.monitor, ("val_loss", "val_accuracy", "val_auroc"))
+        checks.choice("keep", self.keep, ("last", "best"))
+        checks.threshold_rule(self.threshold_rule)
+        checks.at_least("workers", self.workers, 1)
+        if self.gpus_per_worker not in (None, 0, 1):
+            raise ConfigError(
+                f"gpus_per_worker must be 0 or 1, got {self.gpus_per_worker}; for more GPUs "
+                "ask for more workers."
+            )
+        checks.choice("augment", self.augment, ("off", "light", "strong"))
+        if self.augment != "off" and self.jit:
+            raise ConfigError("augment and jit cannot be given together: XLA cannot rotate images.")
+        checks.choice("cache", self.cache, ("auto", "memory", "stream"))
+        checks.at_least("max_failures", self.max_failures, 0)
+        checks.at_least("seed", self.seed, 0)
+        if self.resume and self.overwrite:
+            raise ConfigError("resume and overwrite cannot be given together; choose one.")
+
+    @property
+    def decides_on_validation(self) -> bool:
+        """Whether threshold or temperature are chosen on the validation split."""
+        return self.calibrate or self.threshold_rule.startswith(("youden", "sensitivity"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossvalConfig(TrainConfig):
+    """Settings of `cnnjobs crossval`: those of each training, and what each is tested on.
+
+    `validation` is the share of the images not tested that chooses epoch and threshold;
+    `parallel` None trains as many folds at once as there are GPUs, else CPUs.
+    """
+
+    folds: int = 5
+    repeats: int = 1
+    leave_out: str | None = None
+    validation: float = 0.15
+    parallel: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.leave_out is not None:
+            checks.choice("leave_out", self.leave_out, ("source",))
+        if self.folds < 2 and not (self.folds == 0 and self.leave_out is not None):
+            raise ConfigError(
+                f"folds must be at least 2 (or 0 with leave_out, for that alone), got {self.folds}."
+            )
+        checks.at_least("repeats", self.repeats, 1)
+        checks.fraction("validation", self.validation)
+        if self.parallel is not None:
+            checks.at_least("parallel", self.parallel, 1)
+        for name in ("workers", "cache", "mlflow"):
+            if getattr(self, name) != getattr(TrainConfig, name):
+                raise ConfigError(
+                    f"{name} is for train, got {getattr(self, name)}: the folds of a crossval are "
+                    "decoded once and trained in one process each; leave it out."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig(S3Settings):
+    """Settings of `cnnjobs tune`; those that all trials share are named as in `TrainConfig`."""
+
+    data: str
+    output: str
+    space: str
+    trials: int = 10
+    parallel: int = 1
+    grace: int = 1
+    monitor: str | None = None
+    recipe: str = TrainConfig.recipe
+    model: str = TrainConfig.model
+    weights: str | None = TrainConfig.weights
+    crop: float = TrainConfig.crop
+    mask_corners: float = TrainConfig.mask_corners
+    equalize: bool = TrainConfig.equalize
+    augment: str = TrainConfig.augment
+    positive: str | None = TrainConfig.positive
+    epochs: int = TrainConfig.epochs
+    batch_size: int = TrainConfig.batch_size
+    learning_rate: float = TrainConfig.learning_rate
+    schedule: str = TrainConfig.schedule
+    clip_norm: float | None = TrainConfig.clip_norm
+    class_weight: str | None = TrainConfig.class_weight
+    balance: str | None = TrainConfig.balance
+    early_stopping: int | None = TrainConfig.early_stopping
+    gpus_per_worker: int | None = TrainConfig.gpus_per_worker
+    mixed_precision: bool = TrainConfig.mixed_precision
+    jit: bool = TrainConfig.jit
+    seed: int = TrainConfig.seed
+    address: str | None = TrainConfig.address
+    overwrite: bool = TrainConfig.overwrite
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.at_least("trials", self.trials, 1)
+        checks.at_least("parallel", self.parallel, 1)
+        checks.at_least("grace", self.grace, 1)
+        self.of_a_trial()
+        if self.grace > self.epochs:
+            raise ConfigError(
+                f"grace must be at most epochs ({self.epochs}), got {self.grace}; every trial "
+                "trains so many epochs before it may be stopped."
+            )
+
+    def of_a_trial(self, **settings: Any) -> TrainConfig:
+        """The settings of a training: those all trials share, and over them its own.
+
+        The bundle of a trial is its best epoch, by which trials are compared.
+        """
+        names = {field.name for field in dataclasses.fields(TrainConfig)}
+        shared = {key: value for key, value in dataclasses.asdict(self).items() if key in names}
+        shared["monitor"] = self.monitor or "val_accuracy"
+        return TrainConfig(**{**shared, "keep": "best", **settings})
