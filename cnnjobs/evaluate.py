@@ -1,37 +1,64 @@
 """`cnnjobs evaluate`: score a split with known labels and say how right the model is."""
 
+import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-
-from cnnjobs import bundle as bundles
 from cnnjobs import (
-    calibration,
-    cluster,
+    auditing,
+    evidence,
+    illustrating,
+    labelled,
+    manifest,
+    measuring,
     metrics,
     runs,
     s3,
-    schema,
-    scoring,
-    sources,
     storage,
-    words,
+    testing,
 )
+from cnnjobs import bundle as bundles
 from cnnjobs.bundle import Bundle
 from cnnjobs.config import EvaluateConfig, as_dict
 from cnnjobs.errors import InputError
-from cnnjobs.metrics import Bootstrap, Interval, Metrics
+from cnnjobs.labelled import LabelledSet
+from cnnjobs.metrics import Difference, Interval
 from cnnjobs.progress import Progress, silent
-from cnnjobs.reading import Policy
-from cnnjobs.scorer import Scoring
+from cnnjobs.runs import Run
+from cnnjobs.testing import Tested
+from cnnjobs.verdicts import Audit
 
-_GROUPS = ["path", "group"]
+#: Wrongly predicted images that the summary names.
+_MOST_WRONG = 5
+
+#: What the bundle keeps of an evaluation.
+_CARRIED = ("num_images", "num_groups", "counts", "threshold", "metrics", "intervals", "warning")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideSummary:
+    """The same model on another set, whole: what it loses there.
+
+    `drops` are the metrics of the test less those of this set; of errors (Brier score, ECE) a
+    negative one is a loss. `predictions` is the file of its rows in the run.
+    """
+
+    data: str
+    num_images: int
+    num_groups: int
+    num_failed: int
+    num_unlabelled: int
+    counts: Mapping[str, int]
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+    no_intervals: str | None
+    undefined: str | None
+    confusion: Mapping[str, Mapping[str, int]]
+    drops: Mapping[str, Difference]
+    warning: str | None
+    predictions: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +66,8 @@ class EvaluateSummary:
     """Metrics of one model on one split; images without a score are counted, not guessed.
 
     `intervals` hold 95 % of resamples of the groups; see `metrics.Metrics`. `prevalence` is the
-    one that was asked for.
+    one that was asked for. `plots` are files in the run's folder `plots`, `most_wrong` the wrongly
+    predicted images whose own class is the least probable, with the probability of the prediction.
     """
 
     bundle: str
@@ -59,7 +87,11 @@ class EvaluateSummary:
     no_intervals: str | None
     undefined: str | None
     confusion: Mapping[str, Mapping[str, int]]
+    most_wrong: Sequence[Mapping[str, Any]]
+    plots: Sequence[str]
+    beside: Sequence[BesideSummary]
     warning: str | None
+    audit: Audit | None
     output: str | None
 
 
@@ -69,22 +101,21 @@ class EvaluatePlan:
 
     config: EvaluateConfig
     bundle: Bundle
-    rows: pa.Table
-    manifest_fingerprint: str
-    num_unlabelled: int
-    warning: str | None
+    test: LabelledSet
+    beside: Sequence[LabelledSet]
     output: str | None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What `--dry-run` tells."""
         return {
-            "images": self.rows.num_rows,
+            "images": self.test.manifest.table.num_rows,
             "split": self.config.split,
+            "beside": {each.data: each.manifest.table.num_rows for each in self.beside},
             "model": self.bundle.name,
             "labels": list(self.bundle.labels),
             "positive": self.bundle.positive,
-            "warning": self.warning,
+            "warning": self.test.warning,
             "output": self.output,
         }
 
@@ -105,27 +136,12 @@ def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
     output = storage.normalize(config.output) if config.output is not None else None
     if output is not None:
         runs.check_free(output, overwrite=config.overwrite)
-    images = sources.open_data(config.data, progress=progress)
-    rows = images.select(config.split)
-    unknown = sorted(set(pc.unique(rows["label"]).drop_null().to_pylist()) - set(bundle.labels))
-    if unknown:
-        raise InputError(
-            f"the bundle knows the labels {', '.join(bundle.labels)}, the data also has "
-            f"{', '.join(unknown)}; evaluate on data with the bundle's labels."
-        )
-    labelled = rows.filter(pc.is_valid(rows["label"]))
-    if labelled.num_rows == 0:
-        raise InputError(
-            f"{config.data} has no labels in split {config.split}; put the images in one folder "
-            "a class, or use cnnjobs predict."
-        )
     return EvaluatePlan(
         config=config,
         bundle=bundle,
-        rows=labelled,
-        manifest_fingerprint=images.fingerprint,
-        num_unlabelled=rows.num_rows - labelled.num_rows,
-        warning=_check_unseen(bundle, labelled, config, images.fingerprint),
+        test=labelled.open_labelled(config.data, config.split, bundle, progress),
+        # another place is a test from end to end: nothing of it made the model
+        beside=[labelled.open_labelled(data, "all", bundle, progress) for data in config.beside],
         output=output,
     )
 
@@ -138,141 +154,132 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     """
     planned = plan(config, progress)
     if planned.output is None:
-        return _evaluated(planned, "evaluate", progress)[0]
-    facts = {"manifest": planned.manifest_fingerprint, "model": planned.bundle.name}
+        return _concluded(planned, _tested(planned, "evaluate", progress), progress, plots=[])
+    facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
     run = runs.start(planned.output, "evaluate", as_dict(config))
     with run.failing_recorded(**facts):
-        summary, predictions = _evaluated(planned, run.run_id, progress)
+        tested = _tested(planned, run.run_id, progress)
         part = "part-00000.parquet"
-        storage.write_table(run.path("predictions", part), predictions)
+        storage.write_table(run.path("predictions", part), tested[0].predictions)
+        for place, other in enumerate(tested[1:]):
+            storage.write_table(run.path(_beside_file(place)), other.predictions)
+        manifest.write(planned.test.manifest, run.path("manifest.parquet"))
+        plots = _draw(planned, tested, run, progress)
+        summary = _concluded(planned, tested, progress, plots=plots)
         run.finish(**facts, files=[part], summary=summary)
     return summary
 
 
-def measure(
-    scored: pa.Table,
-    bundle: Bundle,
-    *,
-    prevalence: float | None = None,
-    bootstrap: Bootstrap | None = None,
-) -> Metrics:
-    """Metrics of prediction rows that have a label and a score; see `metrics.binary`.
+def _tested(planned: EvaluatePlan, run_id: str, progress: Progress) -> list[Tested]:
+    """What came of the test, and then of what is to stand beside it."""
+    sets = [planned.test, *planned.beside]
+    return testing.tested(sets, planned.bundle, planned.config, run_id, progress)
 
-    Where the bundle has a temperature, Brier score and ECE are given without it, too.
-    """
-    labels = scored["label"].to_pylist()
-    if bundle.positive is None:
-        probabilities = np.array(scored["probabilities"].to_pylist(), np.float32)
-        return metrics.multiclass(
-            labels,
-            probabilities,
-            names=bundle.labels,
-            uncalibrated=_uncalibrated(probabilities, bundle),
-            bootstrap=bootstrap,
+
+def _draw(
+    planned: EvaluatePlan, tested: Sequence[Tested], run: Run, progress: Progress
+) -> list[str]:
+    """Write the pictures; returns their names."""
+    progress("draw", 0, None)
+    names = []
+    for name, png in illustrating.pictures(
+        tested[0].scored,
+        planned.bundle,
+        tested[0].measured,
+        prevalence=planned.config.prevalence,
+        bootstrap=tested[0].bootstrap,
+        beside={each.images.data: each.scored for each in tested[1:]},
+        policy=testing.POLICY,
+    ):
+        storage.write_bytes(run.path("plots", name), png)
+        names.append(name)
+    return names
+
+
+def _concluded(
+    planned: EvaluatePlan, tested: Sequence[Tested], progress: Progress, *, plots: Sequence[str]
+) -> EvaluateSummary:
+    """The summary with its audit, and the bundle that carries both."""
+    summary = _summary(planned, tested, plots=plots, audit=_audited(planned, progress))
+    found = {evidence.EVALUATION: {name: getattr(summary, name) for name in _CARRIED}}
+    if summary.audit is not None:
+        found[evidence.AUDIT] = dataclasses.asdict(summary.audit)
+    for file, facts in found.items():
+        evidence.carry(
+            planned.bundle,
+            file,
+            manifest=planned.test.fingerprint,
+            split=summary.split,
+            facts=facts,
         )
-    negative = next(label for label in bundle.labels if label != bundle.positive)
-    probabilities = scored["probability"].to_numpy()
-    uncalibrated = _uncalibrated(probabilities[:, np.newaxis], bundle)
-    return metrics.binary(
-        labels,
-        probabilities,
-        positive=bundle.positive,
-        negative=negative,
-        threshold=bundle.threshold,
-        prevalence=prevalence,
-        uncalibrated=uncalibrated[:, 0] if uncalibrated is not None else None,
-        bootstrap=bootstrap,
+    return summary
+
+
+def _audited(planned: EvaluatePlan, progress: Progress) -> Audit | None:
+    config = planned.config
+    if not config.audit or planned.bundle.positive is None:
+        return None
+    return auditing.audited(
+        planned.bundle,
+        planned.test.manifest.table,
+        engine=config.engine,
+        resamples=config.resamples,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        progress=progress,
     )
 
 
-def _uncalibrated(probabilities: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32] | None:
-    """What the model gave before its temperature, None where it has none."""
-    if bundle.temperature == 1:
-        return None
-    return calibration.scaled(probabilities, 1 / bundle.temperature)
-
-
-def _evaluated(
-    planned: EvaluatePlan, run_id: str, progress: Progress
-) -> tuple[EvaluateSummary, pa.Table]:
-    """The summary, and the prediction rows it is of."""
-    config, bundle, total = planned.config, planned.bundle, planned.rows.num_rows
-    tables = []
-    progress("evaluate", 0, total, "starting")
-    with cluster.connected(config.address):
-        how = scoring.with_engine(
-            Scoring(
-                bundles=[bundle],
-                engine=config.engine,
-                batch_size=config.batch_size,
-                run_id=run_id,
-                # what the manifest has no error for was taken when it was indexed
-                policy=Policy(any_modality=True),
-            )
-        )
-        for table in scoring.score(planned.rows, how):
-            tables.append(table.drop_columns(schema.MEASURES.names))
-            progress("evaluate", sum(part.num_rows for part in tables), total)
-    predictions = pa.concat_tables(tables)
-    scored = predictions.filter(pc.is_null(predictions["error"]))
-    if scored.num_rows == 0:
-        raise InputError(
-            f"none of the {total} images in split {config.split} could be read, "
-            f"{predictions['path'][0]} ({predictions['error'][0]}) the first."
-        )
-    group_of = {row["path"]: row["group"] for row in planned.rows.select(_GROUPS).to_pylist()}
-    groups = [group_of[path] or path for path in scored["path"].to_pylist()]
-    bootstrap = Bootstrap(groups=groups, resamples=config.resamples, seed=config.seed)
-    progress("measure", 0, None)
-    measured = measure(scored, bundle, prevalence=config.prevalence, bootstrap=bootstrap)
-    summary = EvaluateSummary(
+def _summary(
+    planned: EvaluatePlan,
+    tested: Sequence[Tested],
+    *,
+    plots: Sequence[str],
+    audit: Audit | None,
+) -> EvaluateSummary:
+    bundle, test = planned.bundle, tested[0]
+    return EvaluateSummary(
         bundle=bundle.uri,
         model=bundle.name,
-        split=config.split,
+        split=planned.config.split,
         positive=bundle.positive,
         threshold=bundle.threshold,
         temperature=bundle.temperature,
-        prevalence=config.prevalence,
-        num_images=scored.num_rows,
-        num_groups=len(set(groups)),
-        num_failed=total - scored.num_rows,
-        num_unlabelled=planned.num_unlabelled,
-        counts=dict(Counter(scored["label"].to_pylist())),
-        metrics=measured.values,
-        intervals=measured.intervals,
-        no_intervals=measured.no_intervals,
-        undefined=measured.undefined,
-        confusion=measured.confusion,
-        warning=planned.warning,
+        prevalence=planned.config.prevalence,
+        **_facts(test),
+        most_wrong=measuring.most_wrong(test.scored, bundle, _MOST_WRONG),
+        plots=plots,
+        beside=[
+            BesideSummary(
+                data=other.images.data,
+                **_facts(other),
+                drops=metrics.differences(test.measured, other.measured),
+                predictions=_beside_file(place) if planned.output is not None else None,
+            )
+            for place, other in enumerate(tested[1:])
+        ],
+        audit=audit,
         output=planned.output,
     )
-    return summary, predictions
 
 
-def _check_unseen(
-    bundle: Bundle, rows: pa.Table, config: EvaluateConfig, manifest_fingerprint: str
-) -> str | None:
-    """Refuse a test on images the model has seen; returns a warning where none can tell.
+def _facts(tested: Tested) -> dict[str, Any]:
+    """What the summary of every set has."""
+    measured = tested.measured
+    return {
+        "num_images": tested.scored.num_rows,
+        "num_groups": len(set(tested.bootstrap.groups)),
+        "num_failed": tested.predictions.num_rows - tested.scored.num_rows,
+        "num_unlabelled": tested.images.num_unlabelled,
+        "counts": dict(Counter(tested.scored["label"].to_pylist()).most_common()),
+        "metrics": measured.values,
+        "intervals": measured.intervals,
+        "no_intervals": measured.no_intervals,
+        "undefined": measured.undefined,
+        "confusion": measured.confusion,
+        "warning": tested.images.warning,
+    }
 
-    Splits train and validation are taken as asked for.
-    """
-    if config.split in (words.TRAIN, words.VALIDATION):
-        return f"split {config.split} made this model; its metrics say nothing of new images."
-    if manifest_fingerprint == bundle.manifest_fingerprint and config.split == words.TEST:
-        return None
-    seen = bundles.seen_images(bundle)
-    hashes = rows["content_hash"]
-    if hashes.null_count == rows.num_rows or seen["content_hash"].null_count == seen.num_rows:
-        return (
-            "this is not the manifest the model was trained on, and without content hashes "
-            "nobody can tell whether it has seen these images; index with --content."
-        )
-    known = rows.filter(pc.is_in(hashes, pc.drop_null(seen["content_hash"].combine_chunks())))
-    known = known.filter(pc.is_valid(known["content_hash"]))
-    if known.num_rows:
-        raise InputError(
-            f"{known.num_rows} of these {rows.num_rows} images made the model "
-            f"({known['path'][0]} the first); evaluate on the test split of its own manifest, "
-            "or on other images."
-        )
-    return None
+
+def _beside_file(place: int) -> str:
+    return f"beside/part-{place:05d}.parquet"

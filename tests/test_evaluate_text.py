@@ -1,11 +1,14 @@
 """What `evaluate` prints."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from cnnjobs import metrics
-from cnnjobs.cli.text import evaluate_text
-from cnnjobs.evaluate import EvaluateSummary
-from cnnjobs.metrics import Bootstrap, Metrics
+from cnnjobs.cli.evaluate_text import evaluate_text
+from cnnjobs.evaluate import BesideSummary, EvaluateSummary
+from cnnjobs.metrics import Bootstrap, Difference, Metrics
 
 RIGHT = ["covid", "normal"] * 10
 SCORES = np.tile(np.array([0.9, 0.2, 0.8, 0.6], np.float32), 5)
@@ -53,6 +56,41 @@ def test_many_classes_have_a_table_of_their_own() -> None:
     assert text.splitlines()[header + 3].startswith("2      1.0000 (1.0000 to 1.0000)")
 
 
+def test_the_most_wrong_images_are_named() -> None:
+    row = {"path": "a/1.png", "label": "covid", "prediction": "normal", "probability": 0.98}
+    lines = evaluate_text(_summary(_binary(resamples=0), most_wrong=[row])).splitlines()
+    header = lines.index("most wrong  label  prediction  probability")
+    assert lines[header + 1] == "a/1.png     covid  normal           0.9800"
+
+
+def test_another_set_stands_beside_the_test_with_the_drop() -> None:
+    measured = _binary(resamples=0)
+    other = BesideSummary(
+        data="elsewhere",
+        num_images=7,
+        num_groups=7,
+        num_failed=1,
+        num_unlabelled=0,
+        counts={"normal": 7},
+        metrics={**measured.values, "specificity": 0.25, "auroc": None},
+        intervals={},
+        no_intervals="no intervals of 7 images: at least 10 are needed",
+        undefined="all images are normal: no AUROC, AUPRC or MCC",
+        confusion=measured.confusion,
+        drops={"specificity": Difference(value=0.25, interval=(0.1, 0.4))},
+        warning=None,
+        predictions=None,
+    )
+    lines = evaluate_text(_summary(measured, beside=[other])).splitlines()
+    title = lines.index("beside it, 7 images of elsewhere (normal 7)")
+    assert lines[title + 1].split()[:5] == ["metric", "test", "beside", "drop", "95"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[title + 2 :]}
+    assert rows["specificity"] == ["0.5000", "0.2500", "0.2500", "0.1000", "to", "0.4000"]
+    assert rows["auroc"][1:] == ["-", "-", "-"]
+    assert "no intervals of 7 images: at least 10 are needed" in lines
+    assert "undefined: all images are normal: no AUROC, AUPRC or MCC" in lines
+
+
 def _binary(*, resamples: int, groups: list[str] | None = None) -> Metrics:
     return metrics.binary(
         RIGHT,
@@ -68,7 +106,12 @@ def _binary(*, resamples: int, groups: list[str] | None = None) -> Metrics:
 
 
 def _summary(
-    measured: Metrics, *, positive: str | None = "covid", prevalence: float | None = None
+    measured: Metrics,
+    *,
+    positive: str | None = "covid",
+    prevalence: float | None = None,
+    most_wrong: Sequence[Mapping[str, Any]] = (),
+    beside: Sequence[BesideSummary] = (),
 ) -> EvaluateSummary:
     return EvaluateSummary(
         bundle="run/bundle",
@@ -88,6 +131,10 @@ def _summary(
         no_intervals=measured.no_intervals,
         undefined=measured.undefined,
         confusion=measured.confusion,
+        most_wrong=most_wrong,
+        plots=[],
+        beside=beside,
         warning=None,
+        audit=None,
         output=None,
     )

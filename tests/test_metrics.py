@@ -381,6 +381,38 @@ def test_a_metric_that_no_resample_defines_has_no_interval_and_the_others_do():
     assert found.intervals["sensitivity"] is not None
 
 
+def test_a_difference_of_two_models_on_the_same_images_is_of_pairs():
+    labels, scores = _drawn(80, seed=5)
+    bootstrap = Bootstrap(groups=[str(number) for number in range(80)], resamples=300)
+    # the same order of images, other probabilities
+    one = _binary(labels, scores, bootstrap=bootstrap)
+    other = _binary(labels, scores / 2, bootstrap=bootstrap)
+    found = metrics.differences(one, other)
+    assert found["auroc"] == metrics.Difference(value=0.0, interval=(0.0, 0.0))
+    assert found["brier"].value == pytest.approx(one.values["brier"] - other.values["brier"])
+    low, high = found["brier"].interval
+    assert low < found["brier"].value < high
+
+
+def test_a_difference_between_two_sets_varies_as_both_do_together():
+    # shares of 60 and 80 of 100 right: their difference has the standard deviation
+    # sqrt(0.6 * 0.4 / 100 + 0.8 * 0.2 / 100) = 0.0632
+    groups = [f"{number:03}" for number in range(100)]
+    one, other = (
+        _binary(
+            ["covid"] * 100,
+            np.r_[np.ones(right), np.zeros(100 - right)].astype(np.float32),
+            bootstrap=Bootstrap(groups=groups, resamples=4000, seed=seed),
+        )
+        for seed, right in ((0, 80), (1, 60))
+    )
+    found = metrics.differences(one, other)
+    assert found["accuracy"].value == pytest.approx(0.2)
+    low, high = found["accuracy"].interval
+    assert (high - low) / (2 * 1.96) == pytest.approx(0.0632, rel=0.05)
+    assert "auroc" not in found
+
+
 def test_intervals_of_three_classes_are_of_every_metric():
     labels, scores = THREE * 4, np.tile(OF_THREE, (4, 1))
     bootstrap = Bootstrap(groups=[str(number) for number in range(24)], resamples=200)

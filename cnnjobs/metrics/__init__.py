@@ -1,17 +1,17 @@
 """Numbers on labels and probabilities, with the field's names, edge cases and intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs.metrics import weighted
-from cnnjobs.metrics.bootstrap import Bootstrap, Interval, Statistic, intervals
+from cnnjobs.metrics.bootstrap import Bootstrap, Interval, Statistic, interval, resampled
 from cnnjobs.metrics.weighted import Floats
 
-__all__ = ["Bootstrap", "Interval", "Metrics", "binary", "multiclass"]
+__all__ = ["Bootstrap", "Difference", "Interval", "Metrics", "binary", "differences", "multiclass"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Metrics:
     """`values` by name (None where undefined), why they are, and the confusion matrix.
 
     `confusion[actual][predicted]` counts images. `intervals` (95 %) are empty where none were
-    asked for, or refused with the reason in `no_intervals`.
+    asked for, or refused with the reason in `no_intervals`; `resamples` are what they are of.
     """
 
     num_images: int
@@ -28,6 +28,34 @@ class Metrics:
     confusion: Mapping[str, Mapping[str, int]]
     intervals: Mapping[str, Interval | None]
     no_intervals: str | None
+    resamples: Mapping[str, Floats] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A metric of one minus that of another, with its 95 % interval where there is one."""
+
+    value: float
+    interval: Interval | None
+
+
+def differences(one: Metrics, other: Metrics) -> dict[str, Difference]:
+    """How much larger each metric of `one` is, where both have it.
+
+    Of two models on the same images, give both the same bootstrap: the resamples are then pairs.
+    Of two sets of images, give each a seed of its own: with one seed for both, the draws would
+    go together though the images do not.
+    """
+    found = {}
+    for name, value in one.values.items():
+        against = other.values.get(name)
+        if value is None or against is None:
+            continue
+        ends = None
+        if name in one.resamples and name in other.resamples:
+            ends = interval(one.resamples[name] - other.resamples[name])
+        found[name] = Difference(value=value - against, interval=ends)
+    return found
 
 
 def binary(
@@ -175,6 +203,7 @@ def _measured(
 ) -> Metrics:
     number = int(matrix.sum())
     values = statistic(np.ones((1, number)))
+    drawn = resampled(statistic, bootstrap) if bootstrap is not None else {}
     return Metrics(
         num_images=number,
         values={name: _defined(float(value[0])) for name, value in values.items()},
@@ -183,8 +212,9 @@ def _measured(
             name: dict(zip(names, map(int, row), strict=True))
             for name, row in zip(names, matrix, strict=True)
         },
-        intervals=intervals(statistic, bootstrap) if bootstrap is not None else {},
+        intervals={name: interval(values) for name, values in drawn.items()},
         no_intervals=bootstrap.refused if bootstrap is not None else None,
+        resamples=drawn,
     )
 
 

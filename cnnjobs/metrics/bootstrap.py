@@ -13,7 +13,7 @@ MIN_IMAGES = 10
 #: Weights held at once, 8 bytes each; metrics take some ten times that.
 _WEIGHTS_AT_ONCE = 200_000
 
-#: From weights (R, N) to metrics by name, each (R,).
+#: From weights (R, N) to metrics by name, each (R,), or curves, each (R, points).
 Statistic = Callable[[Floats], Mapping[str, Floats]]
 
 Interval = tuple[float, float]
@@ -42,11 +42,10 @@ class Bootstrap:
         return None
 
 
-def intervals(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Interval | None]:
-    """The 95 % interval of each metric: the 2.5 and 97.5 % quantiles of its resamples.
+def resampled(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Floats]:
+    """What the statistic gives of each resample, by name; nothing where that is refused.
 
-    Resamples that leave a metric undefined (no positive drawn, say) do not count for it; None
-    where all do.
+    Two statistics of the same groups and the same seed see the same resamples.
     """
     if not bootstrap.resamples or bootstrap.refused:
         return {}
@@ -61,10 +60,14 @@ def intervals(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Interval 
         drawn = rng.integers(number, size=(rows, number)) + number * np.arange(rows)[:, np.newaxis]
         times = np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number)
         parts.append(statistic(times[:, group_of].astype(np.float64)))
-    return {name: _middle(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _middle(values: Floats) -> Interval | None:
+def interval(values: Floats) -> Interval | None:
+    """The 95 % interval of a metric: the 2.5 and 97.5 % quantiles of its resamples.
+
+    Resamples that leave it undefined (no positive drawn, say) do not count; None where all do.
+    """
     known = values[~np.isnan(values)]
     if not len(known):
         return None

@@ -5,11 +5,14 @@ NaN where it is undefined. With weights of 1 they are the metrics of the images 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+#: As the model gives them, or wider.
+Scores = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 #: Bins of the expected calibration error, as wide as each other.
@@ -148,14 +151,20 @@ def ece(confidence: Floats, right: NDArray[np.bool_], weights: Floats) -> Floats
     The distance between mean confidence and share of right images in each bin, a mean over
     the images. A bin has its lower edge, the last one both.
     """
-    bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
-    gaps = np.eye(NUM_BINS)[bins] * (confidence - right)[:, np.newaxis]
+    gaps = np.eye(NUM_BINS)[bin_of(confidence)] * (confidence - right)[:, np.newaxis]
     return ratio(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
+
+
+def bin_of(confidence: Floats) -> Integers:
+    """The number of the bin of each image, of those of `ece`."""
+    bins: Integers = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    return bins
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
     """The quotient, NaN where the denominator is 0."""
-    quotient: Floats = np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    undefined = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    quotient: Floats = np.divide(part, whole, out=undefined, where=whole > 0)
     return quotient
 
 

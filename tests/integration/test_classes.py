@@ -51,9 +51,13 @@ def test_three_classes_have_no_positive_one(fitted: TrainSummary) -> None:
     assert described.positive is None
 
 
-def test_evaluation_counts_every_class(fitted: TrainSummary) -> None:
+def test_evaluation_counts_every_class(fitted: TrainSummary, tmp_path: Path) -> None:
     summary = evaluate(
-        EvaluateConfig(bundle=fitted.bundle, data=f"{fitted.output}/manifest.parquet")
+        EvaluateConfig(
+            bundle=fitted.bundle,
+            data=f"{fitted.output}/manifest.parquet",
+            output=str(tmp_path / "run"),
+        )
     )
 
     assert summary.num_images == 9
@@ -61,6 +65,9 @@ def test_evaluation_counts_every_class(fitted: TrainSummary) -> None:
     assert summary.metrics["auroc"] == 1
     assert set(summary.confusion) == set(LABELS)
     assert [summary.metrics[f"f1_{label}"] for label in LABELS] == [1, 1, 1]
+    # nothing is wrong, so there is no wrong.png
+    assert summary.plots == ["confusion.png", "reliability.png", "samples.png"]
+    assert {path.name for path in (tmp_path / "run" / "plots").iterdir()} == set(summary.plots)
 
 
 def test_a_prevalence_for_three_classes_is_refused(fitted: TrainSummary) -> None:

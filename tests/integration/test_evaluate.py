@@ -1,6 +1,8 @@
 """Evaluating a bundle, on a real Ray."""
 
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from cnnjobs import manifest as manifests
 from cnnjobs import synthetic
+from cnnjobs.cli.evaluate_text import evaluate_text
 from cnnjobs.config import EvaluateConfig, IndexConfig
 from cnnjobs.errors import InputError
 from cnnjobs.evaluate import EvaluateSummary, evaluate, plan
@@ -58,6 +62,63 @@ def test_the_run_is_recorded(evaluated: EvaluateSummary) -> None:
     assert record["summary"]["metrics"] == evaluated.metrics
     assert record["model"] == evaluated.model
     assert Path(evaluated.output, "_SUCCESS").exists()
+
+
+def test_the_pictures_are_those_the_record_names(evaluated: EvaluateSummary) -> None:
+    assert evaluated.output is not None
+    drawn = {path.name for path in Path(evaluated.output, "plots").iterdir()}
+
+    assert drawn == set(evaluated.plots)
+    assert drawn == {
+        "confusion.png",
+        "probabilities.png",
+        "roc.png",
+        "precision_recall.png",
+        "reliability.png",
+        "decision_curve.png",
+    }
+
+
+def test_the_most_wrong_image_is_the_one_furthest_from_its_label(
+    evaluated: EvaluateSummary,
+) -> None:
+    assert evaluated.output is not None
+    rows = pq.read_table(Path(evaluated.output, "predictions")).to_pylist()
+    wrong = [row for row in rows if row["prediction"] != row["label"]]
+    sure = [
+        row["probability"] if row["prediction"] == "opacity" else 1 - row["probability"]
+        for row in wrong
+    ]
+
+    assert evaluated.most_wrong
+    assert len(evaluated.most_wrong) == min(5, len(wrong))
+    assert evaluated.most_wrong[0]["probability"] == pytest.approx(max(sure))
+    assert evaluated.most_wrong[0]["path"] in {row["path"] for row in wrong}
+
+
+def test_the_run_keeps_the_rows_of_the_manifest_that_were_tested(
+    evaluated: EvaluateSummary,
+) -> None:
+    assert evaluated.output is not None
+    tested = manifests.read(str(Path(evaluated.output, "manifest.parquet"))).table
+    scored = pq.read_table(Path(evaluated.output, "predictions"))
+
+    assert tested["path"].to_pylist() == scored["path"].to_pylist()
+    assert tested["group"].null_count == 0
+
+
+def test_it_ends_with_the_audit_and_the_bundle_carries_both(evaluated: EvaluateSummary) -> None:
+    assert evaluated.audit is not None
+    assert evaluated.audit.verdict == "undecided"
+    assert evaluate_text(evaluated).endswith(
+        "\naudit: undecided: no intervals of 6 images: at least 10 are needed."
+    )
+    carried = {
+        name: json.loads(Path(evaluated.bundle, f"{name}.json").read_text())
+        for name in ("evaluation", "audit")
+    }
+    assert set(carried["evaluation"]["metrics"]) == set(evaluated.metrics)
+    assert carried["audit"]["verdict"] == "undecided"
 
 
 def test_fewer_than_ten_images_have_metrics_and_no_intervals(evaluated: EvaluateSummary) -> None:
@@ -122,7 +183,7 @@ def test_the_training_split_is_evaluated_with_a_warning(trained: Path) -> None:
         EvaluateConfig(bundle=str(trained), data=str(trained / "manifest.parquet"), split="train")
     )
 
-    assert planned.warning == (
+    assert planned.test.warning == (
         "split train made this model; its metrics say nothing of new images."
     )
 
@@ -132,10 +193,17 @@ def test_new_images_of_one_class_have_no_auroc_but_the_rest(trained: Path, tmp_p
     shutil.rmtree(tmp_path / "new" / "normal")
 
     summary = evaluate(
-        EvaluateConfig(bundle=str(trained), data=_manifest_of(tmp_path / "new"), split="all")
+        EvaluateConfig(
+            bundle=str(trained),
+            data=_manifest_of(tmp_path / "new"),
+            split="all",
+            output=str(tmp_path / "run"),
+        )
     )
 
     assert summary.num_images == 4
+    # no curve of one class alone
+    assert summary.plots == ["confusion.png", "probabilities.png"]
     assert summary.metrics["auroc"] is None
     assert summary.metrics["specificity"] is None
     assert summary.metrics["sensitivity"] is not None
@@ -168,15 +236,34 @@ def test_a_run_whose_images_are_gone_is_recorded_as_failed(trained: Path, tmp_pa
     assert not (output / "_SUCCESS").exists()
 
 
+def test_images_that_are_all_bad_are_refused_with_the_reason_of_one(
+    trained: Path, tmp_path: Path
+) -> None:
+    for label in ("normal", "opacity"):
+        (tmp_path / "bad" / label).mkdir(parents=True)
+        (tmp_path / "bad" / label / "1.png").write_bytes(b"no picture")
+
+    with pytest.raises(InputError) as refused:
+        evaluate(EvaluateConfig(bundle=str(trained), data=str(tmp_path / "bad"), split="all"))
+
+    assert re.fullmatch(
+        r"none of the 2 images in split all could be read, \S+/bad/normal/1.png "
+        r"\(not an image: .+\) the first\.",
+        str(refused.value),
+    )
+
+
 def test_labels_that_the_bundle_does_not_know_are_refused(trained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=52)
     (tmp_path / "new" / "normal").rename(tmp_path / "new" / "clear")
 
+    data = _manifest_of(tmp_path / "new")
+
     with pytest.raises(InputError) as refused:
-        plan(EvaluateConfig(bundle=str(trained), data=_manifest_of(tmp_path / "new"), split="all"))
+        plan(EvaluateConfig(bundle=str(trained), data=data, split="all"))
 
     assert str(refused.value) == (
-        "the bundle knows the labels normal, opacity, the data also has clear; "
+        f"the bundle knows the labels normal, opacity, {data} also has clear; "
         "evaluate on data with the bundle's labels."
     )
 
@@ -189,6 +276,43 @@ def test_images_without_labels_are_refused(trained: Path, archive: Path, tmp_pat
 
     with pytest.raises(InputError, match=r"has no labels in split all; put the images in one"):
         plan(EvaluateConfig(bundle=str(trained), data=str(flat), split="all"))
+
+
+def test_other_images_stand_beside_the_test_with_what_is_lost_on_them(
+    trained: Path, tmp_path: Path
+) -> None:
+    synthetic.write_archive(tmp_path / "new", num_images=16, num_broken=1, seed=57)
+    data, others = str(trained / "manifest.parquet"), str(tmp_path / "new")
+    config = EvaluateConfig(bundle=str(trained), data=data, resamples=100)
+
+    alone = evaluate(dataclasses.replace(config, data=others, split="all"))
+    both = evaluate(dataclasses.replace(config, beside=(others,), output=str(tmp_path / "run")))
+
+    [beside] = both.beside
+    assert (beside.data, beside.num_images, beside.num_failed) == (others, 16, 1)
+    assert beside.metrics == alone.metrics
+    assert beside.drops["brier"].value == pytest.approx(
+        both.metrics["brier"] - alone.metrics["brier"]  # type: ignore[operator]
+    )
+    # 6 images of the test have no intervals
+    assert {drop.interval for drop in beside.drops.values()} == {None}
+    assert beside.predictions is not None
+    assert pq.read_table(tmp_path / "run" / beside.predictions).num_rows == 17
+    # the test's own table holds the test alone
+    assert pq.read_table(tmp_path / "run" / "predictions").num_rows == 6
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["summary"]["beside"][0]["drops"]["brier"]["value"] == pytest.approx(
+        beside.drops["brier"].value
+    )
+
+
+def test_images_that_made_the_model_are_refused_beside_the_test_too(
+    trained: Path, archive: Path
+) -> None:
+    data = str(trained / "manifest.parquet")
+
+    with pytest.raises(InputError, match=r"^\d+ of these 45 images made the model \("):
+        plan(EvaluateConfig(bundle=str(trained), data=data, beside=(str(archive),)))
 
 
 def _manifest_of(folder: Path) -> str:

@@ -1,0 +1,207 @@
+"""Comparing runs, from directories as `evaluate` and `predict` leave them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cnnjobs import manifest, runs, schema, storage
+from cnnjobs.cli.compare_text import compare_text
+from cnnjobs.compare import compare, plan
+from cnnjobs.config import CompareConfig
+from cnnjobs.errors import InputError
+from cnnjobs.manifest import Manifest
+from tests.bundles import write_bundle
+
+RANDOM = np.random.default_rng(1)
+LABELS = ["opacity" if positive else "normal" for positive in RANDOM.random(60) < 0.5]
+IS_POSITIVE = np.array(LABELS) == "opacity"
+GOOD = np.clip(RANDOM.normal(0.3 + 0.4 * IS_POSITIVE, 0.15), 0, 1).astype(np.float32)
+POOR = np.clip(RANDOM.normal(0.45 + 0.1 * IS_POSITIVE, 0.25), 0, 1).astype(np.float32)
+
+
+def test_the_better_model_is_told_by_each_test(tmp_path: Path) -> None:
+    good, poor = _run(tmp_path / "good", GOOD), _run(tmp_path / "poor", POOR)
+    summary = compare(CompareConfig(runs=(good, poor), resamples=200))
+
+    [its] = summary.comparisons
+    assert its.delong is not None
+    gap = roc_auc_score(IS_POSITIVE, POOR) - roc_auc_score(IS_POSITIVE, GOOD)
+    assert its.delong.difference == pytest.approx(gap)
+    assert its.differences["auroc"].value == pytest.approx(gap)
+    assert its.differences["auroc"].interval is not None
+    assert its.differences["auroc"].interval[1] < 0
+    assert its.delong.p < 0.01
+    right = [(scores >= 0.5) == IS_POSITIVE for scores in (POOR, GOOD)]
+    assert its.mcnemar.only_one == np.sum(right[0] & ~right[1])
+    assert its.mcnemar.only_other == np.sum(right[1] & ~right[0])
+    assert (summary.num_images, summary.num_groups, summary.num_left_out) == (60, 60, 0)
+
+
+def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
+    one, same = _run(tmp_path / "one", GOOD), _run(tmp_path / "same", GOOD)
+    [its] = compare(CompareConfig(runs=(one, same), resamples=100)).comparisons
+
+    assert its.delong is not None
+    assert its.delong.p == its.mcnemar.p == 1
+    assert {each.value for each in its.differences.values()} == {0}
+    assert {each.interval for each in its.differences.values()} == {(0, 0)}
+
+
+def test_resamples_are_of_the_groups_of_the_runs_manifest(tmp_path: Path) -> None:
+    groups = [f"patient {place // 3}" for place in range(60)]
+    good = _run(tmp_path / "good", GOOD)
+    poor = _run(tmp_path / "poor", POOR, groups=groups)
+
+    assert compare(CompareConfig(runs=(good, poor), resamples=100)).num_groups == 20
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
+    good, poor = _run(tmp_path / "good", GOOD), _run(tmp_path / "poor", POOR)
+    turned = _run(tmp_path / "turned", POOR, order=list(range(59, -1, -1)))
+    straight, other = (
+        compare(CompareConfig(runs=(good, run), resamples=100)) for run in (poor, turned)
+    )
+    assert straight.comparisons[0].delong == other.comparisons[0].delong
+    assert straight.comparisons[0].differences == other.comparisons[0].differences
+
+
+def test_a_run_of_predict_takes_its_class_from_the_bundle(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", "covid").uri
+    good = _run(tmp_path / "good", GOOD)
+    poor = _run(tmp_path / "poor", POOR, command="predict", bundle=bundle)
+
+    summary = compare(CompareConfig(runs=(good, poor), resamples=0))
+
+    assert summary.positive == "opacity"
+    assert summary.models[1].metrics["auroc"] == pytest.approx(roc_auc_score(IS_POSITIVE, POOR))
+
+
+def test_other_images_are_refused_or_left_out_as_asked(tmp_path: Path) -> None:
+    every, some = _run(tmp_path / "every", GOOD), _run(tmp_path / "some", POOR, order=range(40))
+
+    with pytest.raises(InputError) as refused:
+        compare(CompareConfig(runs=(every, some)))
+    assert str(refused.value) == (
+        f"the runs have other images: of the 60 in {every} all have 40; --shared compares on those."
+    )
+    summary = compare(CompareConfig(runs=(every, some), shared=True, resamples=0))
+    assert (summary.num_images, summary.num_left_out) == (40, 20)
+    assert summary.models[0].metrics["auroc"] == pytest.approx(
+        roc_auc_score(IS_POSITIVE[:40], GOOD[:40])
+    )
+
+
+def test_runs_without_a_common_image_are_refused_in_any_case(tmp_path: Path) -> None:
+    one, other = (
+        _run(tmp_path / "one", GOOD, order=range(20)),
+        _run(tmp_path / "other", POOR, order=range(20, 60)),
+    )
+    with pytest.raises(InputError, match=r"all have 0; score the same ones\.$"):
+        compare(CompareConfig(runs=(one, other), shared=True))
+
+
+def test_an_image_with_two_labels_is_refused(tmp_path: Path) -> None:
+    turned = ["normal" if label == "opacity" else "opacity" for label in LABELS[:1]] + LABELS[1:]
+    one, other = _run(tmp_path / "one", GOOD), _run(tmp_path / "other", GOOD, labels=turned)
+    with pytest.raises(InputError, match=r"^00\.png is \w+ in \S+one and \w+ in \S+other; compare"):
+        compare(CompareConfig(runs=(one, other)))
+
+
+def test_rows_without_labels_are_refused(tmp_path: Path) -> None:
+    one = _run(tmp_path / "one", GOOD)
+    other = _run(tmp_path / "other", GOOD, labels=[None] * 60)
+    with pytest.raises(InputError, match=r"other has no image with a label and a score; compare"):
+        compare(CompareConfig(runs=(one, other)))
+
+
+def test_models_of_other_classes_are_refused(tmp_path: Path) -> None:
+    one = _run(tmp_path / "one", GOOD)
+    other = _run(tmp_path / "other", GOOD, positive="normal")
+    with pytest.raises(InputError) as refused:
+        plan(CompareConfig(runs=(one, other)))
+    assert str(refused.value) == (
+        "models that are compared must have the same classes: that of "
+        f"{one} has normal, opacity (positive opacity), that of {other} has normal, opacity "
+        "(positive normal)."
+    )
+    many = _run(tmp_path / "many", GOOD, positive=None)
+    with pytest.raises(InputError, match=r"^compare is for models of two classes, that of \S+many"):
+        plan(CompareConfig(runs=(one, many)))
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
+    one, stopped = _run(tmp_path / "one", GOOD), _run(tmp_path / "stopped", GOOD)
+    (tmp_path / "stopped" / "_SUCCESS").unlink()
+    with pytest.raises(InputError, match=r"stopped is not finished; let it end, then compare\.$"):
+        plan(CompareConfig(runs=(one, stopped)))
+    with pytest.raises(InputError, match=r"nothing is no run of evaluate or predict; give the -o"):
+        plan(CompareConfig(runs=(one, str(tmp_path / "nothing"))))
+
+
+def test_one_class_alone_has_no_auroc_and_no_delong(tmp_path: Path) -> None:
+    alone = [place for place in range(60) if IS_POSITIVE[place]]
+    one, other = (
+        _run(tmp_path / name, scores, order=alone) for name, scores in (("a", GOOD), ("b", POOR))
+    )
+    summary = compare(CompareConfig(runs=(one, other), resamples=0))
+    assert summary.comparisons[0].delong is None
+    assert "auroc" not in summary.comparisons[0].differences
+    assert summary.undefined == "all images are opacity: no AUROC, AUPRC or MCC"
+
+
+def test_the_result_is_written_and_told(tmp_path: Path) -> None:
+    good, poor = _run(tmp_path / "good", GOOD), _run(tmp_path / "poor", POOR)
+    file = str(tmp_path / "compared.json")
+    summary = compare(CompareConfig(runs=(good, poor), resamples=100, output=file))
+
+    written = json.loads(Path(file).read_text())
+    assert summary.comparisons[0].delong is not None
+    assert written["comparisons"][0]["delong"]["p"] == summary.comparisons[0].delong.p
+    lines = compare_text(summary).splitlines()
+    assert lines[1] == f"[1] covid-good in {good}"
+    assert any(line.split() == ["metric", "[1]", "[2]"] for line in lines)
+    assert any(line.startswith("AUROC by DeLong: -0.") for line in lines)
+    assert any(line.startswith("right in [2] alone ") for line in lines)
+
+
+def _run(
+    folder: Path,
+    scores: Any,
+    *,
+    labels: Any = LABELS,
+    positive: str | None = "opacity",
+    groups: list[str] | None = None,
+    order: Any = range(60),
+    command: str = "evaluate",
+    bundle: str | None = None,
+) -> str:
+    """A finished run over images 00.png to 59.png, or those of `order`."""
+    run = runs.start(str(folder), command, {"bundle": bundle, "bundles": []})
+    rows = [
+        {
+            "path": f"{place:02}.png",
+            "label": labels[place],
+            "prediction": "opacity" if scores[place] >= 0.5 else "normal",
+            "probability": float(scores[place]),
+            "model": f"covid-{folder.name}",
+            "run_id": run.run_id,
+        }
+        for place in order
+    ]
+    table = pa.Table.from_pylist(rows, schema=schema.predictions(2))
+    storage.write_table(run.path("predictions", "part-00000.parquet"), table)
+    if groups is not None:
+        images = [
+            {"path": row["path"], "source": "s", "size_bytes": 1, "group": group}
+            for row, group in zip(rows, groups, strict=True)
+        ]
+        listed = pa.Table.from_pylist(images, schema=schema.MANIFEST)
+        manifest.write(Manifest(listed, {}), run.path("manifest.parquet"))
+    summary = {"positive": positive, "threshold": 0.5, "confusion": {"normal": {}, "opacity": {}}}
+    run.finish(files=["part-00000.parquet"], summary=summary if command == "evaluate" else {})
+    return run.uri
