@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from cnnjobs import bundle as bundles
-from cnnjobs import manifest, predictions, runs, s3, sources, storage, updates
+from cnnjobs import cluster, evidence, manifest, predictions, runs, s3, sources, storage, updates
 from cnnjobs.bundle import Bundle
 from cnnjobs.config import PredictConfig
 from cnnjobs.errors import InputError
@@ -38,6 +38,7 @@ class PredictPlan:
         output: the run directory.
         run: the run to go on with, if there is one.
         update: what is otherwise in the data than in that run, if that was asked for.
+        doubts: why nobody should rely on the scores, a line a model; see `evidence.doubt`.
     """
 
     config: PredictConfig
@@ -47,6 +48,7 @@ class PredictPlan:
     output: str
     run: Run | None = None
     update: Update | None = None
+    doubts: Sequence[str] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -59,6 +61,7 @@ class PredictPlan:
             "positive": self.bundles[0].positive,
             "output": self.output,
             "update": None if self.update is None else self.update.counts,
+            "doubts": list(self.doubts),
         }
 
     @property
@@ -71,17 +74,27 @@ class PredictPlan:
         """Settings that change what is written: they must be the same, too."""
         return {name: getattr(self.config, name) for name in _RESULT_SETTINGS}
 
+    @property
+    def wanted(self) -> cluster.Wanted:
+        """How many processes score, and with what."""
+        config = self.config
+        return cluster.Wanted(
+            number=config.actors, num_cpus=config.cpus_per_actor, num_gpus=config.gpus_per_actor
+        )
+
     def scoring(self, run_id: str, *, may_export: bool = True) -> Scoring:
         """How to score, with an engine that the machines and the bundles have.
 
         Needs a connected Ray. `may_export` lets a model without an export get one.
         """
         config = self.config
+        # also where an autoscaler has yet to bring the GPU that was asked for
+        on_gpu = config.engine == "auto" and config.gpus_per_actor is not None
         indexed_any = bool(self.manifest.settings.get("any_modality"))
         return with_engine(
             Scoring(
                 bundles=self.bundles,
-                engine=config.engine,
+                engine="keras" if on_gpu else config.engine,
                 batch_size=config.batch_size,
                 run_id=run_id,
                 policy=Policy(
@@ -101,6 +114,9 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     """
     s3.use(**config.s3)
     several = _read_bundles(config)
+    doubts = [told for told in map(evidence.doubt, several) if told is not None]
+    if config.require_evaluated and doubts:
+        raise InputError(f"{doubts[0]}; require_evaluated refuses it.")
     images = sources.open_data(config.data, for_training=False, progress=progress)
     rows = images.select(config.split)
     planned = PredictPlan(
@@ -109,6 +125,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
         manifest=images,
         rows=rows,
         output=storage.normalize(config.output),
+        doubts=doubts,
     )
     if config.resume:
         planned = _resuming(planned)

@@ -32,7 +32,8 @@ class PredictSummary:
     `ignored` counts the files of the data that are no images, by suffix.
     `skipped` rows were written by an earlier start of the same run, `left` is what was not
     scored because too many images failed; all else is of this start. `stages` is the share of
-    each in the time of all, which run side by side. `too_many_bad` says so where more images
+    each in the time of all, which run side by side. `doubts` says why nobody should rely on the
+    scores (`evidence.doubt`). `too_many_bad` says so where more images
     failed than `max_errors` allows.
     """
 
@@ -57,6 +58,7 @@ class PredictSummary:
     retries: int = 0
     peak_memory_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     update: Mapping[str, int] | None = None
+    doubts: Sequence[str] = ()
     already_finished: bool = False
     too_many_bad: str | None = None
 
@@ -112,7 +114,7 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
             how = planned.scoring(run.run_id)
             engine = how.engine
             with writer:
-                for table in scoring.score(rows, how):
+                for table in scoring.score(rows, how, planned.wanted):
                     tally.add(table)
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))
                     facts = tally.facts()
@@ -207,6 +209,7 @@ def _summary(
         retries=tally.num_retries,
         peak_memory_bytes=tally.peak_memory_bytes(),
         update=None if planned.update is None else planned.update.counts,
+        doubts=planned.doubts,
         too_many_bad=too_many,
     )
 

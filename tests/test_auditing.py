@@ -1,0 +1,226 @@
+"""The audit on drawings: a planted shortcut is caught, a clean set is not accused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cnnjobs import auditing, schema, synthetic, trivial
+from cnnjobs.audit import audit
+from cnnjobs.auditing import Loaded
+from cnnjobs.changes import Images
+from cnnjobs.cli.audit_text import audit_text
+from cnnjobs.config import AuditConfig
+from cnnjobs.errors import InputError
+from cnnjobs.verdicts import Audit
+from tests.bundles import write_bundle
+
+SIDE = 64
+NUM_TRAIN, NUM_TEST = 200, 150
+
+
+class Drawn(NamedTuple):
+    pixels: Images
+    is_positive: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def clean() -> Drawn:
+    """Chests of which every second has an opacity in the lungs."""
+    is_positive = np.arange(NUM_TRAIN + NUM_TEST) % 2 == 1
+    pixels = [
+        synthetic.phantom(np.random.default_rng([5, number]), height=SIDE, width=SIDE, opacity=sick)
+        for number, sick in enumerate(is_positive)
+    ]
+    return Drawn(np.stack(pixels)[:, :, :, np.newaxis], is_positive)
+
+
+@pytest.fixture(scope="module")
+def planted(clean: Drawn) -> Drawn:
+    """The same chests, with a white square in the corner of every positive one."""
+    pixels = clean.pixels.copy()
+    pixels[clean.is_positive, 1:7, 1:7] = 255
+    return Drawn(pixels, clean.is_positive)
+
+
+def test_a_shortcut_planted_in_the_corner_is_caught(planted: Drawn) -> None:
+    audit = _audited(planted)
+
+    assert audit.verdict == "shortcut"
+    assert audit.surviving_share is not None
+    assert audit.surviving_share > 0.8
+    assert audit.line.startswith("audit: shortcut: ")
+
+
+def test_a_clean_set_is_not_accused(clean: Drawn) -> None:
+    audit = _audited(clean)
+
+    rows = {row.name: row for row in audit.rows}
+    assert (rows["unchanged"].auroc or 0) > 0.9
+    assert rows["border only"].auroc == pytest.approx(0.5, abs=0.15)
+    assert audit.verdict == "none found"
+    assert audit.line.startswith("audit: no shortcut found: the AUROC of ")
+
+
+def test_a_model_that_knows_nothing_is_undecided(clean: Drawn) -> None:
+    images = _loaded(clean)
+    noise = np.random.default_rng(0)
+
+    audit = auditing.compare(
+        images, lambda pixels: noise.random(len(pixels), np.float32), positive="sick", resamples=100
+    )
+
+    assert (audit.verdict, audit.surviving_share) == ("undecided", None)
+    assert "is not clearly above chance, so there is no score whose origin" in audit.line
+
+
+def test_scores_that_are_turned_round_accuse_nobody(clean: Drawn) -> None:
+    audit = auditing.compare(_loaded(clean), _middle_gray, positive="sick", resamples=100)
+
+    assert audit.verdict == "undecided"
+    assert "is turned round, 0." in audit.line
+
+
+def test_who_sees_no_picture_and_knows_as_much_leaves_it_undecided(clean: Drawn) -> None:
+    images = _loaded(clean, width=[300 + 10 * sick for sick in clean.is_positive[NUM_TRAIN:]])
+
+    audit = auditing.compare(images, _middle_gray, positive="sick", resamples=100)
+
+    assert audit.verdict == "undecided"
+    assert "who sees no picture, but size, gray and file, reaches an AUROC of 1.00" in audit.line
+    assert audit.rows[-1].name == auditing.TRIVIAL
+
+
+def test_a_bundle_of_many_classes_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, "digits")
+
+    with pytest.raises(InputError) as refused:
+        auditing.load(bundle, schema.MANIFEST.empty_table())
+
+    assert str(refused.value) == (
+        "an audit is of two classes, the bundle has 10; use cnnjobs evaluate."
+    )
+
+
+def test_a_bundle_scores_files_and_leaves_out_those_it_cannot_read(
+    archive: Path, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path, "covid-gap")
+    paths = sorted(str(path) for path in archive.glob("*/*.*"))
+    rows = pa.table(
+        {
+            "path": paths,
+            "label": [Path(path).parent.name for path in paths],
+            "group": pa.nulls(len(paths), pa.string()),
+        }
+    )
+
+    audit = auditing.audited(bundle, rows, resamples=100)
+
+    assert (audit.num_images, audit.num_groups, audit.num_left_out) == (40, 40, 5)
+    assert [row.name for row in audit.rows] == [
+        *("unchanged", "border only", "borders masked", "corners masked", "16x16 pixels"),
+        *("gray levels only", "no picture: size, gray, file"),
+    ]
+
+
+def test_the_command_leaves_a_run_and_the_bundle_carries_the_audit(
+    archive: Path, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle", "covid-gap")
+    config = AuditConfig(
+        bundle=bundle.uri,
+        data=str(archive),
+        output=str(tmp_path / "run"),
+        split="all",
+        resamples=100,
+    )
+
+    summary = audit(config)
+
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    carried = json.loads((tmp_path / "bundle" / "audit.json").read_text())
+    assert record["summary"]["verdict"] == carried["verdict"] == summary.verdict
+    assert summary.carried
+    for name in ("audit.png", "examples.png"):
+        assert (tmp_path / "run" / "plots" / name).read_bytes().startswith(b"\x89PNG")
+    text = audit_text(summary)
+    assert text.splitlines()[0] == summary.line
+    assert "\nborder only " in text
+    assert "left out, unreadable or not drawn: 5 images" in text
+
+
+def test_a_large_set_is_drawn_from(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditing, "MOST_IMAGES", 10)
+    bundle = write_bundle(tmp_path, "covid-gap")
+    paths = sorted(str(path) for path in archive.glob("normal/*.png"))[:14]
+    rows = pa.table({"path": paths, "label": ["normal"] * len(paths), "group": paths})
+
+    one, other = (auditing.load(bundle, rows, seed=seed).groups for seed in (0, 1))
+
+    assert len(one) <= 10
+    assert one != other
+
+
+def _audited(drawn: Drawn) -> Audit:
+    return auditing.compare(_loaded(drawn), _trained(drawn), positive="sick", resamples=200)
+
+
+def _loaded(drawn: Drawn, width: list[int] | None = None) -> Loaded:
+    """The test images, as if their files all were alike but for the width."""
+    pixels, is_positive = drawn.pixels[NUM_TRAIN:], drawn.is_positive[NUM_TRAIN:]
+    return Loaded(
+        pixels=pixels,
+        labels=["sick" if sick else "well" for sick in is_positive],
+        groups=[str(number) for number in range(len(pixels))],
+        features=[
+            trivial.Features(
+                width=width[place] if width is not None else 300,
+                height=300,
+                size_bytes=9000,
+                mean=float(image.mean()),
+                sd=float(image.std()),
+                format="png",
+            )
+            for place, image in enumerate(pixels)
+        ],
+    )
+
+
+def _trained(drawn: Drawn) -> Callable[[Images], np.ndarray]:
+    """A small network that has learned the training images."""
+    from cnnjobs.models import import_keras
+
+    keras = import_keras()
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 1), dtype="uint8"),
+            layers.Rescaling(1 / 255),
+            layers.AveragePooling2D(2),
+            layers.Conv2D(16, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(2e-3), "binary_crossentropy")
+    pixels, is_positive = drawn.pixels[:NUM_TRAIN], drawn.is_positive[:NUM_TRAIN]
+    model.fit(pixels, is_positive, epochs=12, batch_size=16, verbose=0)
+    return lambda images: np.asarray(model.predict_on_batch(images))[:, 0]
+
+
+def _middle_gray(images: Images) -> np.ndarray:
+    """Brighter lungs, higher score: it knows something, and less than all."""
+    middle = images[:, 16:48, 16:48].mean(axis=(1, 2, 3))
+    return np.asarray(middle / 255, np.float32)

@@ -1,0 +1,55 @@
+"""Pictures of where a bundle's model looks."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from cnnjobs.bundle import Bundle
+from cnnjobs.config import ExplainConfig
+from cnnjobs.errors import InputError
+from cnnjobs.explain import explain, plan
+from tests.bundles import write_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bundle"), "covid-gap")
+
+
+def test_each_image_becomes_a_picture_and_a_bad_one_its_error(
+    bundle: Bundle, archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    good = sorted(archive.glob("normal/*.png"))
+    good = [path for path in good if cv2.imread(str(path)) is not None][:1]
+    images = (str(good[0]), str(tmp_path / "bad.png"))
+
+    summary = explain(ExplainConfig(bundle=bundle.uri, images=images, output=str(tmp_path / "out")))
+
+    first, bad = summary.images
+    assert first.drawn == str(tmp_path / "out" / f"{good[0].stem}-gradcam.png")
+    assert cv2.imread(first.drawn) is not None
+    assert first.prediction in bundle.labels
+    assert (bad.drawn, bad.prediction) == (None, None)
+    assert (bad.error or "").startswith("not an image: ")
+
+
+def test_images_of_one_name_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    images = (str(tmp_path / "a" / "one.png"), str(tmp_path / "b" / "one.png"))
+
+    with pytest.raises(InputError, match=r"one-gradcam.png; explain them one by one\.$"):
+        plan(ExplainConfig(bundle=bundle.uri, images=images, output=str(tmp_path)))
+
+
+def test_only_bad_images_are_an_error(bundle: Bundle, tmp_path: Path) -> None:
+    config = ExplainConfig(
+        bundle=bundle.uri, images=(str(tmp_path / "gone.png"),), output=str(tmp_path / "out")
+    )
+
+    with pytest.raises(InputError) as refused:
+        explain(config)
+
+    assert str(refused.value) == (
+        "none of the images can be read; the first: missing: the file is gone."
+    )
