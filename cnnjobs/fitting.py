@@ -12,7 +12,7 @@ import pyarrow as pa
 import ray
 import ray.train
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.util.queue import Queue
+from ray.util.queue import Empty, Queue
 
 from cnnjobs import cluster, datasets, models
 from cnnjobs.config import TrainConfig
@@ -177,6 +177,16 @@ def open_sets(
         datasets.DecodedSet(tables, TRAIN, task.targets),
         datasets.DecodedSet(tables, VALIDATION, task.targets),
     )
+
+
+def news(told: Queue) -> list[str]:
+    """All that trainings have told since."""
+    notes: list[str] = []
+    try:
+        while True:
+            notes.append(told.get(block=False))
+    except Empty:
+        return notes
 
 
 def _gpus_per_worker(config: TrainConfig) -> int:

@@ -1,7 +1,8 @@
-"""Which images stay together: by a list, by their names, or by the patient of a DICOM file."""
+"""Which images belong together: those of a patient, and those of a source."""
 
 import csv
 import re
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,14 +31,34 @@ def named(
         found = [known.get(inside, known.get(path)) for inside, path in places]
         where = f"{groups} has no group for"
     elif group_regex is not None:
-        pattern = re.compile(group_regex)
-        file_names = (inside.rsplit("/", 1)[-1] for inside in rows["inside"].to_pylist())
-        found = [match[1] if (match := pattern.search(name)) else None for name in file_names]
+        file_names = [inside.rsplit("/", 1)[-1] for inside in rows["inside"].to_pylist()]
+        found = _captured(group_regex, file_names)
         where = f"group_regex {group_regex!r} matches no group in the name of"
     else:
         own = rows["group"].combine_chunks()
         return pc.coalesce(rows["patient"].combine_chunks(), own) if by_patient else own
-    lacking = [position for position, group in enumerate(found) if not group]
+    return _complete(found, rows, where)
+
+
+def sources(rows: pa.Table, source_regex: str) -> pa.Array:
+    """The source of each row: what the one (group) captures in the path inside its tree.
+
+    Raises:
+        InputError: an image has none.
+    """
+    found = _captured(source_regex, rows["inside"].to_pylist())
+    where = f"source_regex {source_regex!r} matches no source in the path of"
+    return _complete(found, rows, where)
+
+
+def _captured(regex: str, texts: Sequence[str]) -> list[str | None]:
+    pattern = re.compile(regex)
+    return [match[1] if (match := pattern.search(text)) else None for text in texts]
+
+
+def _complete(found: Sequence[str | None], rows: pa.Table, where: str) -> pa.Array:
+    """What was found, if it was for every row."""
+    lacking = [position for position, name in enumerate(found) if not name]
     if lacking:
         raise InputError(
             f"{where} {len(lacking)} of {len(found)} images, {rows['inside'][lacking[0]]} among "

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import manifest, s3, storage, words
+from cnnjobs import census, manifest, s3, storage, words
 from cnnjobs.config import IndexConfig
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.progress import Progress, silent
@@ -19,7 +19,10 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSummary:
-    """What a user wants to know of a manifest before training on it."""
+    """What a user wants to know of a manifest before training on it.
+
+    `counts` are by class and split, `sources` by source and class.
+    """
 
     manifest: str
     fingerprint: str
@@ -27,6 +30,8 @@ class IndexSummary:
     num_unlabelled: int
     num_groups: int
     counts: Mapping[str, Mapping[str, int]]
+    sources: Mapping[str, Mapping[str, int]]
+    warnings: Sequence[str]
     unreadable: Mapping[str, str]
     ignored: Mapping[str, int]
     num_exact_copies: int
@@ -68,6 +73,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         labels=config.labels,
         groups=config.groups,
         group_regex=config.group_regex,
+        source_regex=config.source_regex,
         shares=_shares(config) if config.split else None,
         content=config.content,
         suffixless=config.content,
@@ -78,6 +84,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
     )
     manifest.write(indexed.manifest, output)
     table = indexed.manifest.table
+    by_source = _by_source(table)
     bad = table.select(["path", "error"]).filter(pc.is_valid(table["error"]))
     return IndexSummary(
         manifest=output,
@@ -86,6 +93,8 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         num_unlabelled=table["label"].null_count,
         num_groups=pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py(),
         counts=_counts(table),
+        sources=by_source,
+        warnings=census.told_by_source(by_source),
         unreadable=dict(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)),
         ignored=indexed.ignored,
         num_exact_copies=indexed.num_exact_copies,
@@ -99,11 +108,22 @@ def _counts(table: pa.Table) -> dict[str, dict[str, int]]:
     state = pc.if_else(
         pc.is_valid(table["error"]), "unreadable", pc.fill_null(table["split"], "no split")
     )
-    states = pa.table({"label": table["label"], "state": state}).filter(pc.is_valid(table["label"]))
-    found = states.group_by(["label", "state"]).aggregate([([], "count_all")])
+    return _crossed(table["label"], state)
+
+
+def _by_source(table: pa.Table) -> dict[str, dict[str, int]]:
+    """Images that can be read of each source by their label."""
+    is_usable = pc.is_null(table["error"])
+    return _crossed(table["source"].filter(is_usable), table["label"].filter(is_usable))
+
+
+def _crossed(first: pa.ChunkedArray, second: pa.ChunkedArray) -> dict[str, dict[str, int]]:
+    """How often each two values stand in one row; rows that lack one do not count."""
+    pairs = pa.table({"first": first, "second": second}).drop_null()
+    found = pairs.group_by(["first", "second"]).aggregate([([], "count_all")])
     counts: dict[str, dict[str, int]] = {}
-    for row in found.sort_by([("label", "ascending"), ("state", "ascending")]).to_pylist():
-        counts.setdefault(row["label"], {})[row["state"]] = row["count_all"]
+    for row in found.sort_by([("first", "ascending"), ("second", "ascending")]).to_pylist():
+        counts.setdefault(row["first"], {})[row["second"]] = row["count_all"]
     return counts
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import contents, duplicates, schema, storage, words
+from cnnjobs import groups as belonging
 from cnnjobs.errors import InputError, StorageError
-from cnnjobs.groups import named
 from cnnjobs.manifest import Manifest, read
 from cnnjobs.progress import Progress, silent
 from cnnjobs.splits import assign_splits
@@ -31,13 +31,16 @@ class Indexed:
     mixed_labels: Sequence[Sequence[str]]
 
 
-def open_data(data: str, *, for_training: bool = True, progress: Progress = silent) -> Manifest:
+def open_data(
+    data: str, *, for_training: bool = True, split: bool = True, progress: Progress = silent
+) -> Manifest:
     """The manifest of DATA: read if it is a `.parquet` file, else made of the folder or prefix.
 
     Args:
         data: a manifest, a folder or an S3 prefix.
         for_training: look inside every image of a folder (copies, readable or not) and split
             them with the default shares and seed 0; else they are listed.
+        split: False leaves the images of a folder without a split.
         progress: told about the files looked into.
     """
     data = storage.normalize(data)
@@ -47,7 +50,7 @@ def open_data(data: str, *, for_training: bool = True, progress: Progress = sile
         return manifest
     if not storage.is_s3(data) and storage.is_file(data):
         raise InputError(f"{data} is one file; give a folder, a manifest.parquet or s3://.")
-    shares = DEFAULT_SHARES if for_training else None
+    shares = DEFAULT_SHARES if for_training and split else None
     return index_sources([data], shares=shares, content=for_training, progress=progress).manifest
 
 
@@ -57,6 +60,7 @@ def index_sources(
     labels: bool = True,
     groups: str | None = None,
     group_regex: str | None = None,
+    source_regex: str | None = None,
     shares: Mapping[str, float] | None,
     content: bool = True,
     suffixless: bool = True,
@@ -72,6 +76,8 @@ def index_sources(
         labels: False takes no class from the folders.
         groups: CSV with the columns path (relative to its source, or whole) and group.
         group_regex: the group is what its one (group) captures in the file name.
+        source_regex: the source is what its one (group) captures in the path inside its tree;
+            None names it by its tree.
         shares: of the images that get each split; None splits nothing.
         content: read every image for its hashes, size and readability.
         suffixless: open files without a suffix, which are images if they begin as DICOM does.
@@ -94,10 +100,15 @@ def index_sources(
         contents.look_inside_all(listed["path"].to_pylist(), look, progress) if content else None
     )
     rows = _with_columns(listed, looks)
+    if source_regex is not None:
+        place = rows.column_names.index("source")
+        rows = rows.set_column(place, "source", belonging.sources(rows, source_regex))
 
     is_usable = pc.is_null(rows["error"])
     usable = rows.filter(is_usable)
-    names = named(usable, groups=groups, group_regex=group_regex, by_patient=group_key is not None)
+    names = belonging.named(
+        usable, groups=groups, group_regex=group_regex, by_patient=group_key is not None
+    )
     exact, near = _copies(usable) if content else ([], [])
     # without a key of the user's the hash of a patient is good for this run alone
     kin = duplicates.equal_pairs(usable["patient"].to_pylist()) if group_key is None else []
@@ -115,6 +126,7 @@ def index_sources(
         "sources": list(roots.values()),
         "groups": groups,
         "group_regex": group_regex,
+        "source_regex": source_regex,
         "shares": dict(shares) if shares is not None else None,
         "seed": seed,
         "content": content,

@@ -17,6 +17,8 @@ def assign_splits(
     *,
     shares: Mapping[str, float],
     seed: int,
+    parts: str = "splits",
+    advice: str = "index with --no-split",
 ) -> list[str]:
     """The split of each row: whole groups, near to its share of every label.
 
@@ -30,6 +32,8 @@ def assign_splits(
         groups: of each row; rows of one group land in one split.
         shares: of the rows, by split; those of 0 get nothing.
         seed: any whole number.
+        parts: what the error calls them.
+        advice: what it says may be done, if not images be added.
 
     Raises:
         InputError: a label has fewer groups than there are splits.
@@ -38,7 +42,7 @@ def assign_splits(
     names, label_of = _encoded(labels)
     groups_there, group_of = _encoded(groups)
     members = _Members(label_of, group_of, len(names), len(groups_there))
-    _check_enough(names, members, len(wanted))
+    _check_enough(names, members, len(wanted), parts, advice)
     totals = members.totals.tolist()
     target = [[shares[split] * total for total in totals] for split in wanted]
     filled = [[0] * len(names) for _ in wanted]
@@ -61,8 +65,7 @@ def assign_splits(
             if free is None:
                 raise InputError(
                     f"class {names[label]} shares too many of its {len(smallest_first)} groups "
-                    "with other classes to be in every split; add images, or index with "
-                    "--no-split."
+                    f"with other classes to be in all {parts}; add images, or {advice}."
                 )
             put(free, row)
     for group in order[np.argsort(-members.sizes[order], kind="stable")].tolist():
@@ -109,14 +112,15 @@ def _encoded(
     return [names[position] for position in order], place[encoded.indices.to_numpy()]
 
 
-def _check_enough(names: Sequence[str], members: _Members, num_splits: int) -> None:
+def _check_enough(
+    names: Sequence[str], members: _Members, num_parts: int, parts: str, advice: str
+) -> None:
     for label, name in enumerate(names):
         number = len(members.holders(label))
-        if number < num_splits:
+        if number < num_parts:
             raise InputError(
                 f"class {name} has {members.totals[label]} images in {number} groups; "
-                f"{num_splits} splits need at least {num_splits} groups; add images, or index "
-                "with --no-split."
+                f"{num_parts} {parts} need at least {num_parts} groups; add images, or {advice}."
             )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.queue import Empty, Queue
+from ray.util.queue import Queue
 
 from cnnjobs import bundle as bundles
 from cnnjobs import cluster, fitting, manifest, models, runs, searching, storage
@@ -15,10 +15,9 @@ from cnnjobs import train as training
 from cnnjobs import trials as results
 from cnnjobs.config import TuneConfig, as_dict
 from cnnjobs.errors import ConfigError, InputError
-from cnnjobs.images import Preprocessing
 from cnnjobs.progress import Progress, silent
 from cnnjobs.runs import Run
-from cnnjobs.training.task import Task
+from cnnjobs.training.task import Task, preprocessing
 from cnnjobs.trials import FAILED, FINISHED, STOPPED, Trial
 
 
@@ -131,15 +130,16 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
     }
     _check_sizes(config, list(architectures.values()))
     first = next(iter(architectures.values()))
+    shared = config.of_a_trial(monitor=planned.monitor)
     task = Task(
-        config=config.of_a_trial(monitor=planned.monitor),
+        config=shared,
         # these two are set anew in each trial
         model=models.portable(config.model),
         architecture=first.name,
         labels=base.labels,
         positive=base.positive,
         targets=base.targets,
-        preprocessing=Preprocessing(height=first.height, width=first.width, scaled_jpeg=True),
+        preprocessing=preprocessing(shared, first),
         manifest_fingerprint=base.manifest.fingerprint,
         run_uri=run.path("trials"),
         rows=base.rows,
@@ -171,7 +171,7 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
     try:
         num_epochs = 0
         while not ray.wait([job], timeout=0.5)[0]:
-            for note in _news(told):
+            for note in fitting.news(told):
                 num_epochs += 1
                 progress("tune", num_epochs, config.trials * config.epochs, note)
         ended = ray.get(job)
@@ -216,13 +216,3 @@ def _trial(planned: TunePlan, *, number: int, last: Mapping[str, Any], error: st
         epochs=int(last.get("epoch", 0)),
         error=error,
     )
-
-
-def _news(told: Queue) -> list[str]:
-    """All that trials have told since."""
-    news: list[str] = []
-    try:
-        while True:
-            news.append(told.get(block=False))
-    except Empty:
-        return news

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnjobs import manifest, schema, storage
+from cnnjobs.cli.text import index_text
 from cnnjobs.config import IndexConfig
 from cnnjobs.errors import ConfigError, InputError, RunExistsError, StorageError
 from cnnjobs.index import index, plan
@@ -47,6 +48,8 @@ def test_an_index_is_a_manifest_that_its_summary_describes(tree, tmp_path):
         "num_unlabelled": 1,
         "num_groups": 21,
         "counts": summary.counts,
+        "sources": {"xrays": {"normal": 10, "opacity": 11}},
+        "warnings": [],
         "unreadable": {f"{tree}/normal/empty.png": "empty: the file has no bytes"},
         "ignored": {".txt": 1},
         "num_exact_copies": 1,
@@ -181,6 +184,26 @@ def test_a_regex_without_exactly_one_group_is_a_config_error(regex, number):
     assert str(caught.value) == (
         f"group_regex must have one (group) that captures the patient, got {number} in {regex!r}."
     )
+
+
+def test_a_source_regex_without_a_group_is_a_config_error():
+    with pytest.raises(ConfigError) as caught:
+        _config("xrays", "m.parquet", source_regex="site")
+    assert str(caught.value) == (
+        "source_regex must have one (group) that captures the source, got 0 in 'site'."
+    )
+
+
+def test_sources_are_counted_by_class_and_one_of_a_single_class_is_told(tree, tmp_path):
+    summary = index(_config(tree, tmp_path / "m.parquet", source_regex="(normal|opacity|alone)"))
+    assert summary.sources == {"normal": {"normal": 10}, "opacity": {"opacity": 11}}
+    lines = index_text(summary).splitlines()
+    assert "source   normal  opacity" in lines
+    assert "normal       10        0" in lines
+    assert [line[:38] for line in lines if line.startswith("warning")] == [
+        "warning: source normal holds normal on",
+        "warning: source opacity holds opacity ",
+    ]
 
 
 def test_a_broken_regex_is_a_config_error():

@@ -57,3 +57,19 @@ def _decoded(png):
 def _num_colored(image):
     """Pixels of the curves: all else is black, gray or white."""
     return int(np.sum(np.ptp(image.astype(int), axis=2) > 60))
+
+
+def test_folds_and_sources_are_two_panels():
+    ends = (0.9, 0.8, 1.0)
+    folds = plots.fold_points({"auroc": [0.85, 0.95]}, {"auroc": ends}, {})
+    both = plots.fold_points({"auroc": [0.85, 0.95]}, {"auroc": ends}, {"without a": ends})
+    alone = plots.fold_points({}, {}, {"without a": (0.6, None, None)})
+    assert _decoded(both).shape[1] == 2 * _decoded(folds).shape[1]
+    assert _decoded(alone).shape[1] == _decoded(folds).shape[1]
+    assert min(map(_num_colored, map(_decoded, (folds, both, alone)))) > 50
+
+
+def test_a_fold_without_an_interval_is_drawn_without_one():
+    points = _decoded(plots.fold_points({"auroc": [0.9]}, {"auroc": (0.9, None, None)}, {}))
+    whole = _decoded(plots.fold_points({"auroc": [0.9]}, {"auroc": (0.9, 0.2, 1.0)}, {}))
+    assert 0 < _num_colored(points) < _num_colored(whole)

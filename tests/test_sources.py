@@ -211,6 +211,21 @@ def test_sources_of_the_same_name_are_named_in_full(tmp_path):
     assert len(set(_column(indexed, "group"))) == 3
 
 
+def test_sources_come_from_the_path_inside_the_tree_by_a_regex(tmp_path):
+    _touch(tmp_path, "covid/siteA/1.png", "normal/siteA/2.png", "normal/siteB/3.png")
+    indexed = _listing(tmp_path, source_regex=r"/(?P<source>site[AB])/")
+    assert _column(indexed, "source") == ["siteA", "siteA", "siteB"]
+    assert _column(indexed, "label") == ["covid", "normal", "normal"]
+
+
+def test_a_path_that_the_source_regex_does_not_match_is_an_error(tmp_path):
+    _touch(tmp_path, "normal/siteA_1.png", "normal/scan.png")
+    assert _error(tmp_path, source_regex="(site[AB])_") == (
+        "source_regex '(site[AB])_' matches no source in the path of 1 of 2 images, "
+        "normal/scan.png among them; every image needs one."
+    )
+
+
 def test_a_source_given_twice_is_an_error(tmp_path):
     message = f"a source is given twice: {tmp_path}, {tmp_path}."
     assert _error(tmp_path, f"{tmp_path}/") == message
@@ -500,6 +515,7 @@ def test_settings_tell_how_the_manifest_was_made(tree):
         "sources": [str(tree)],
         "groups": None,
         "group_regex": r"(.*)\.",
+        "source_regex": None,
         "shares": {"train": 0.5, "test": 0.5},
         "seed": 7,
         "content": False,

@@ -35,6 +35,10 @@ def index(
         str | None,
         Option(metavar="FILE", help="Secret key: a DICOM patient's group is a hash under it."),
     ] = IndexConfig.group_key,
+    source_regex: Annotated[
+        str | None,
+        Option(help="Regular expression whose (group) in the path inside SRC is the source."),
+    ] = IndexConfig.source_regex,
     any_modality: AnyModality = IndexConfig.any_modality,
     split: Annotated[
         bool, Option(help="Split labelled images into train, validation and test.")
@@ -55,6 +59,9 @@ def index(
     Images of one group (a patient) stay in one split. Without --groups or --group-regex every
     image is its own group, but DICOM files with the same PatientID share one. Exact and near
     copies always share a group. The split depends on names, labels and the seed only.
+
+    The source of an image, the collection it comes from, is the SRC it was found in, or what
+    --source-regex captures. Of several a table of sources and classes is shown.
 
     cnnjobs index xrays/ -o manifest.parquet --groups patients.csv
     """

@@ -1,9 +1,9 @@
 """What `inspect` saw, as text for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.text import class_counts, table
+from cnnjobs.cli.text import class_counts, source_counts, table
 
 if TYPE_CHECKING:
     from cnnjobs.census import Copy, Spread
@@ -45,7 +45,7 @@ def data_text(summary: "DataSummary") -> str:
         f"{summary.num_images} images in {summary.data}",
         class_counts(summary.counts),
         _sizes(summary),
-        _sources(summary.sources),
+        source_counts(summary.sources),
         *(f"warning: {warning}" for warning in summary.warnings),
         *_copies(summary.copies),
     ]
@@ -70,12 +70,6 @@ def _sizes(summary: "DataSummary") -> str:
         for label, its in summary.classes.items()
     ]
     return table(["class", "format", "width", "height", "mean gray", "sd of gray"], rows)
-
-
-def _sources(counts: Mapping[str, Mapping[str, int]]) -> str:
-    labels = sorted({label for its in counts.values() for label in its})
-    rows = [[source, *(its.get(label, 0) for label in labels)] for source, its in counts.items()]
-    return table(["source", *labels], rows)
 
 
 def _copies(copies: Sequence["Copy"]) -> list[str]:

@@ -1,0 +1,125 @@
+"""What each training of a cross-validation came to on its test images, and all together."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnjobs import measuring, plots
+from cnnjobs.bundle import Bundle
+from cnnjobs.errors import TrainingError
+from cnnjobs.folds import Fold
+from cnnjobs.metrics import Bootstrap, Interval
+from cnnjobs.metrics.folded import Estimate, estimate
+from cnnjobs.words import TRAIN, VALIDATION
+
+#: Metrics that are drawn, where there are such.
+_DRAWN = ("auroc", "auprc", "accuracy", "sensitivity", "specificity", "macro_f1")
+
+#: Of the metrics that are no shares; the Brier score of many classes is a sum over them.
+_BOUNDS = {"mcc": (-1.0, 1.0), "brier": (0.0, 2.0), "brier_uncalibrated": (0.0, 2.0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """One training and its test.
+
+    `counts` are the tested images by class, `num_failed` those that could not be read.
+    `intervals` are given where a source was left out, whose images are a sample of their own;
+    see `metrics.Metrics`.
+    """
+
+    name: str
+    repeat: int | None
+    fold: int | None
+    left_out: str | None
+    bundle: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_failed: int
+    counts: Mapping[str, int]
+    threshold: float
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+    no_intervals: str | None
+    undefined: str | None
+
+
+def measured(
+    fold: Fold, predictions: pa.Table, bundle: Bundle, group_of: Mapping[str, str], *, seed: int
+) -> FoldResult:
+    """Compare the predictions of one training with their labels.
+
+    Raises:
+        TrainingError: none of the images could be scored.
+    """
+    scored = predictions.filter(pc.is_null(predictions["error"]))
+    if not scored.num_rows:
+        raise TrainingError(
+            f"{fold.name}: none of the {predictions.num_rows} test images could be read, "
+            f"{predictions['path'][0]} ({predictions['error'][0]}) the first; index them again."
+        )
+    bootstrap = None
+    if fold.left_out is not None:
+        groups = [group_of[path] for path in scored["path"].to_pylist()]
+        bootstrap = Bootstrap(groups=groups, seed=seed)
+    its = measuring.measure(scored, bundle, bootstrap=bootstrap)
+    splits = Counter(fold.splits)
+    return FoldResult(
+        name=fold.name,
+        repeat=fold.repeat,
+        fold=fold.number,
+        left_out=fold.left_out,
+        bundle=bundle.uri,
+        num_train=splits[TRAIN],
+        num_validation=splits[VALIDATION],
+        num_test=scored.num_rows,
+        num_failed=predictions.num_rows - scored.num_rows,
+        counts=dict(sorted(Counter(scored["label"].to_pylist()).items())),
+        threshold=bundle.threshold,
+        metrics=its.values,
+        intervals=its.intervals,
+        no_intervals=its.no_intervals,
+        undefined=its.undefined,
+    )
+
+
+def estimates(results: Sequence[FoldResult], *, folds: int) -> dict[str, Estimate]:
+    """Of each metric over all folds of all repeats; of those folds that have it."""
+    if not results:
+        return {}
+    known = {
+        name: [value for each in results if (value := each.metrics[name]) is not None]
+        for name in results[0].metrics
+    }
+    return {
+        name: estimate(values, test_share=1 / (folds - 1), bounds=_BOUNDS.get(name, (0.0, 1.0)))
+        for name, values in known.items()
+        if values
+    }
+
+
+def drawn(
+    folds: Sequence[FoldResult], means: Mapping[str, Estimate], sources: Sequence[FoldResult]
+) -> bytes | None:
+    """PNG of a point a fold, the means with their intervals, and AUROC by source left out.
+
+    None where there are no folds, and no source has an AUROC.
+    """
+    shown = [name for name in _DRAWN if name in means]
+    values = {
+        name: [value for each in folds if (value := each.metrics[name]) is not None]
+        for name in shown
+    }
+    ends = {name: (means[name].mean, means[name].low, means[name].high) for name in shown}
+    by_source = {
+        each.name: (auroc, *(each.intervals.get("auroc") or (None, None)))
+        for each in sources
+        if (auroc := each.metrics["auroc"]) is not None
+    }
+    if not ends and not by_source:
+        return None
+    return plots.fold_points(values, ends, by_source)
