@@ -12,6 +12,7 @@ import yaml
 
 from cnnjobs.config import AnyConfig, names
 from cnnjobs.errors import ConfigError
+from cnnjobs.recipes import RECIPES
 
 #: A number that YAML 1.1 takes for text, though Python and JSON write it so.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
@@ -20,11 +21,15 @@ _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
 def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = None) -> AnyConfig:
     """Make a config from a YAML file and flags; a flag wins over the file.
 
+    Where one of them names a recipe, its settings stand for those that neither gives.
+
     Raises:
         ConfigError: the file cannot be read, or holds an unknown key or a value
             of another type than the setting's; or a setting without a default is missing.
     """
     settings = {**(_read(kind, file) if file is not None else {}), **flags}
+    # an unknown name is the config's to refuse
+    settings = {**RECIPES.get(settings.get("recipe", ""), {}), **settings}
     required = (field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
     missing = [field.name for field in required if field.name not in settings]
     if missing:
@@ -88,6 +93,9 @@ def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
         return tuple(str(item) for item in value)
     if value is None and wanted.endswith("| None"):
         return None
+    if name == "augment" and value is False:
+        # YAML 1.1 takes off for false
+        return "off"
     kind = wanted.removesuffix(" | None")
     if name == "max_errors" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)

@@ -73,7 +73,8 @@ class DecodedSet:
     """Decoded images with labels, in memory: blocks shared with the object store, not copied.
 
     Attributes:
-        targets: (N,) the class of each image as a number; see `targets_of`.
+        targets: (N,) the class of each image as a number.
+        sources: (N,) the collection that each image is from.
         num_failed: images that were left out because they could not be decoded.
     """
 
@@ -87,11 +88,12 @@ class DecodedSet:
         """
         self._pixels = [pixels_of(block) for block in blocks]
         self._places: list[tuple[int, int]] = []
-        numbers = []
+        numbers, sources = [], []
         self.num_failed = 0
         for number, block in enumerate(blocks):
-            columns = (block[name].to_pylist() for name in ("split", "label", "error"))
-            for offset, (its_split, label, error) in enumerate(zip(*columns, strict=True)):
+            names = ("split", "label", "source", "error")
+            columns = (block[name].to_pylist() for name in names)
+            for offset, (its_split, label, source, error) in enumerate(zip(*columns, strict=True)):
                 if its_split != split or label is None:
                     continue
                 if error is not None:
@@ -99,7 +101,9 @@ class DecodedSet:
                     continue
                 self._places.append((number, offset))
                 numbers.append(targets[label])
+                sources.append(source)
         self.targets = np.array(numbers, np.int64)
+        self.sources = np.array(sources, np.str_)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -135,6 +139,7 @@ class StreamedSet:
         self.targets = np.array(
             [targets[label] for label in self._rows["label"].to_pylist()], np.int64
         )
+        self.sources = np.array(self._rows["source"].to_pylist(), np.str_)
 
     def __len__(self) -> int:
         return int(self._rows.num_rows)

@@ -1,5 +1,6 @@
 """From the bytes of a file to gray pixels: the only decoder, the same for training and scoring."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,18 +33,47 @@ class Preprocessing:
 
     With `scaled_jpeg` a JPEG is decoded at the smallest of libjpeg's scales 1/8, 1/4, 1/2 and
     1 at which both sides are still at least twice the wanted ones, and shrunk from there.
-    Off where a bundle does not say, because bundles once did not.
+
+    `crop` is the share of the height cut off at the top and at the bottom, and of the width at
+    both sides, before anything else: what lies there changes no pixel. Then, at the final size,
+    `mask_corners` paints a share of height and width black at each corner, where text stands,
+    and `equalize` is a contrast-limited adaptive histogram equalization (CLAHE; Zuiderveld
+    1994, Graphics Gems IV) of `tiles` x `tiles` tiles, in each of which no gray value counts
+    more than `clip_limit` times as often as it would were all equally frequent.
+
+    All of them are off where a bundle does not say, because bundles once did not.
     """
 
     height: int
     width: int
     max_pixels: int = 200_000_000
     scaled_jpeg: bool = False
+    crop: float = 0.0
+    mask_corners: float = 0.0
+    equalize: bool = False
+    clip_limit: float = 2.0
+    tiles: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "max_pixels"):
+        for name in ("height", "width", "max_pixels", "tiles"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("crop", "mask_corners"):
+            if not 0 <= getattr(self, name) < 0.5:
+                raise ConfigError(
+                    f"{name} must be at least 0 and below 0.5, got {getattr(self, name)}."
+                )
+        if not self.clip_limit > 0:
+            raise ConfigError(f"clip_limit must be above 0, got {self.clip_limit}.")
+
+    @property
+    def decoded_size(self) -> tuple[int, int] | None:
+        """The least (height, width) that a scaled JPEG is decoded at; None: the full size."""
+        if not self.scaled_jpeg:
+            return None
+        # twice the wanted sides must be left when the borders are gone
+        shares = 2 / (1 - 2 * self.crop)
+        return math.ceil(self.height * shares), math.ceil(self.width * shares)
 
 
 class Decoded(NamedTuple):
@@ -65,7 +95,7 @@ def decode(
     keep_damaged: bool = False,
     any_modality: bool = False,
 ) -> Decoded:
-    """Decode, orient, shrink and scale one image to (height, width, 1) uint8.
+    """Decode, orient, crop, shrink and scale one image to (height, width, 1) uint8.
 
     Args:
         data: the file.
@@ -76,16 +106,20 @@ def decode(
     Raises:
         ImageError: no such pixels can be had, with one of `words.ERROR_CATEGORIES`.
     """
-    wanted = preprocessing.height, preprocessing.width
     picture = read(
         data,
         max_pixels=preprocessing.max_pixels,
         keep_damaged=keep_damaged,
         any_modality=any_modality,
-        at_least=(2 * wanted[0], 2 * wanted[1]) if preprocessing.scaled_jpeg else None,
+        at_least=preprocessing.decoded_size,
     )
-    small = resize(picture.gray, height=wanted[0], width=wanted[1])
-    pixels = to_8_bit(small, significant_bits(picture.gray))
+    gray = cropped(picture.gray, preprocessing.crop)
+    small = resize(gray, height=preprocessing.height, width=preprocessing.width)
+    pixels = to_8_bit(small, significant_bits(gray))
+    if preprocessing.mask_corners:
+        pixels = without_corners(pixels, preprocessing.mask_corners)
+    if preprocessing.equalize:
+        pixels = equalized(pixels, preprocessing.clip_limit, preprocessing.tiles)
     return Decoded(
         pixels[:, :, np.newaxis],
         width=picture.width,
@@ -134,6 +168,15 @@ def read_gray(
     ).gray
 
 
+def cropped(image: Gray, share: float) -> Gray:
+    """The image without `share` of its height at top and bottom, and of its width at both sides.
+
+    Rounded down, so that a pixel is always left.
+    """
+    rows, columns = (int(share * side) for side in image.shape)
+    return image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
+
+
 def resize(image: Gray, *, height: int, width: int) -> Gray:
     """Shrink by averaging over areas, enlarge bilinearly, each side for itself."""
     shrunk = (min(width, image.shape[1]), min(height, image.shape[0]))
@@ -159,6 +202,22 @@ def to_8_bit(image: Gray, bits: int) -> NDArray[np.uint8]:
     scaled = image.astype(np.float32) * (255 / ((1 << bits) - 1))
     rounded: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
     return rounded
+
+
+def without_corners(pixels: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """A copy with `share` of height and width black at each of the four corners."""
+    rows, columns = (round(share * side) for side in pixels.shape)
+    masked = pixels.copy()
+    for down in (slice(0, rows), slice(pixels.shape[0] - rows, None)):
+        for across in (slice(0, columns), slice(pixels.shape[1] - columns, None)):
+            masked[down, across] = 0
+    return masked
+
+
+def equalized(pixels: NDArray[np.uint8], clip_limit: float, tiles: int) -> NDArray[np.uint8]:
+    """Contrast-limited adaptive histogram equalization, as OpenCV does it."""
+    clahe = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
+    return clahe.apply(pixels)  # type: ignore[return-value]
 
 
 def perceptual_hash(gray: Gray) -> bytes | None:

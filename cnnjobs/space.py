@@ -15,11 +15,12 @@ from cnnjobs.errors import ConfigError
 
 KINDS = ("choice", "uniform", "loguniform", "randint")
 
-#: Settings that say where and how to train, or by what trials are compared.
+#: Settings that say where and how to train, by what trials are compared, or how images are
+#: decoded, which is done once for all.
 _FIXED = (
-    "data", "output", "positive", "epochs", "monitor", "keep", "threshold_rule",
-    "calibrate", "workers", "gpus_per_worker",
-    "cache", "max_failures", "mlflow", "address", "resume", "overwrite",
+    "data", "output", "recipe", "positive", "epochs", "monitor", "keep", "threshold_rule",
+    "calibrate", "workers", "gpus_per_worker", "crop", "mask_corners", "equalize", "cache",
+    "max_failures", "mlflow", "address", "resume", "overwrite",
 )  # fmt: skip
 
 

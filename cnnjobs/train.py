@@ -12,27 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import bundle as bundles
-from cnnjobs import (
-    cluster,
-    fitting,
-    manifest,
-    models,
-    plots,
-    runs,
-    s3,
-    sources,
-    storage,
-    tracking,
-)
+from cnnjobs import cluster, fitting, manifest, models, plots, runs, s3, sources, storage, tracking
 from cnnjobs.config import TrainConfig, as_dict
 from cnnjobs.errors import InputError
-from cnnjobs.images import Preprocessing
 from cnnjobs.manifest import Manifest
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 from cnnjobs.runs import Run
 from cnnjobs.training.order import num_steps
-from cnnjobs.training.task import Task
+from cnnjobs.training.task import Task, preprocessing
+from cnnjobs.training.weights import balance_warnings
 from cnnjobs.words import TRAIN, VALIDATION
 
 #: Settings that say where and how often to try, not what comes out.
@@ -61,6 +50,7 @@ class TrainPlan:
     targets: Mapping[str, int]
     num_images: Mapping[str, int]
     output: str
+    warnings: Sequence[str]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -73,6 +63,7 @@ class TrainPlan:
             "images": dict(self.num_images),
             "steps per epoch": num_steps(self.num_images[TRAIN], self.config.batch_size),
             "output": self.output,
+            "warnings": list(self.warnings),
         }
 
 
@@ -95,6 +86,7 @@ class TrainSummary:
     images_per_second: float
     threshold: float = 0.5
     temperature: float = 1.0
+    warnings: Sequence[str] = ()
     already_finished: bool = False
 
 
@@ -110,7 +102,17 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
     output = storage.normalize(config.output)
     if not (config.resume and runs.read_record(output)):
         runs.check_free(output, overwrite=config.overwrite, resumable=True)
-    images = sources.open_data(config.data, progress=progress)
+    return plan_on(sources.open_data(config.data, progress=progress), config, architecture, output)
+
+
+def plan_on(
+    images: Manifest, config: TrainConfig, architecture: Architecture, output: str
+) -> TrainPlan:
+    """Check that the model can be trained on the manifest's splits.
+
+    Raises:
+        InputError: see `plan`, but for the output.
+    """
     in_use = pc.and_(
         pc.is_in(images.table["split"], pa.array([TRAIN, VALIDATION])),
         pc.is_valid(images.table["label"]),
@@ -138,6 +140,7 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
             for split in (TRAIN, VALIDATION)
         },
         output=output,
+        warnings=balance_warnings(config, rows),
     )
 
 
@@ -161,26 +164,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     began = time.monotonic()
     with run.failing_recorded(**facts), cluster.connected(config.address):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
-        model, architecture = models.portable(config.model), planned.architecture
-        if not architecture.is_described:
-            architecture = cluster.call(models.describe, model, len(planned.labels))
-        fitted = fitting.fit(
-            Task(
-                config=config,
-                model=model,
-                architecture=architecture.name,
-                labels=planned.labels,
-                positive=planned.positive,
-                targets=planned.targets,
-                preprocessing=Preprocessing(
-                    height=architecture.height, width=architecture.width, scaled_jpeg=True
-                ),
-                manifest_fingerprint=planned.manifest.fingerprint,
-                run_uri=run.uri,
-                rows=planned.rows,
-            ),
-            progress,
-        )
+        fitted = fitting.fit(task_of(planned, run.uri), progress)
         bundle = bundles.read(run.path("bundle"))
         storage.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
         storage.write_bytes(run.path("learning_curves.png"), plots.learning_curves(fitted.history))
@@ -197,6 +181,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
             metrics=bundle.metrics,
             threshold=bundle.threshold,
             temperature=bundle.temperature,
+            warnings=planned.warnings,
             history=fitted.history,
             seconds=round(time.monotonic() - began, 3),
             images_per_second=round(
@@ -208,6 +193,26 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         # after the end: a store that does not answer must not make the training a failed one
         _track(config.mlflow, run, summary, facts)
     return summary
+
+
+def task_of(planned: TrainPlan, run_uri: str) -> Task:
+    """What the workers are told; needs a connected Ray where the model is of the user's own."""
+    config, architecture = planned.config, planned.architecture
+    model = models.portable(config.model)
+    if not architecture.is_described:
+        architecture = cluster.call(models.describe, model, len(planned.labels))
+    return Task(
+        config=config,
+        model=model,
+        architecture=architecture.name,
+        labels=planned.labels,
+        positive=planned.positive,
+        targets=planned.targets,
+        preprocessing=preprocessing(config, architecture),
+        manifest_fingerprint=planned.manifest.fingerprint,
+        run_uri=run_uri,
+        rows=planned.rows,
+    )
 
 
 def _check_classes(

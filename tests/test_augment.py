@@ -1,50 +1,56 @@
-"""Augmentation: small, seeded, in training only, and never a mirror image."""
+"""Augmentation: seeded, in training only, and never a mirror image."""
 
 import keras
 import numpy as np
+import pytest
 
 from cnnjobs import models
-from cnnjobs.models.augment import augmented
+from cnnjobs.config import TrainConfig
+from cnnjobs.models.augment import STRENGTHS, augmented
 from cnnjobs.training.loop import fit
 from tests.training.small import conv_model, largest_difference, rows
 
 
-def test_images_change_in_training_only():
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_images_change_in_training_only(strength):
     images = _noise(4)
-    model = augmented(_showing())
+    model = augmented(_showing(), strength)
     np.testing.assert_array_equal(_shown(model, images, training=False), images)
     changed = _shown(model, images, training=True)
     assert all(np.abs(changed - images).mean(axis=(1, 2, 3)) > 1)
     assert not np.array_equal(changed, _shown(model, images, training=True))
 
 
-def test_every_image_of_a_batch_is_changed_in_its_own_way():
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_every_image_of_a_batch_is_changed_in_its_own_way(strength):
     same = np.repeat(_noise(1), 8, axis=0)
-    changed = _shown(augmented(_showing()), same, training=True)
+    changed = _shown(augmented(_showing(), strength), same, training=True)
     assert len({image.tobytes() for image in changed}) == 8
 
 
-def test_the_changes_follow_the_seed_of_keras():
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_the_changes_follow_the_seed_of_keras(strength):
     images = _noise(4)
     shown = []
     for seed in (1, 1, 2):
         keras.utils.set_random_seed(seed)
-        shown.append(_shown(augmented(_showing()), images, training=True))
+        shown.append(_shown(augmented(_showing(), strength), images, training=True))
     np.testing.assert_array_equal(shown[0], shown[1])
     assert not np.array_equal(shown[0], shown[2])
 
 
-def test_left_stays_left():
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_left_stays_left(strength):
     images = np.zeros((200, 40, 40, 1), np.uint8)
     images[:, :, :20] = 200
-    columns = _shown(augmented(_showing()), images, training=True).mean(axis=(1, 3))
-    assert columns[:, 5:15].min() > 100
-    assert columns[:, 25:].max() < 60
+    columns = _shown(augmented(_showing(), strength), images, training=True).mean(axis=(1, 3))
+    left, right = columns[:, 5:15].mean(axis=1), columns[:, 25:35].mean(axis=1)
+    assert (left - right).min() > 40
 
 
 def test_turns_and_shifts_are_small_and_leave_black_behind():
     white = np.full((200, 100, 100, 1), 255, np.uint8)
-    changed = _shown(augmented(_showing()), white, training=True)[..., 0]
+    changed = _shown(augmented(_showing(), "light"), white, training=True)[..., 0]
     # 5 of 100 by a shift, and 50 * sin(5 degrees) = 4.4 by a turn
     np.testing.assert_array_equal(changed[:, 11:-11, 11:-11], 255)
     assert (changed[:, :2] == 0).any(axis=(1, 2)).mean() > 0.3
@@ -54,7 +60,7 @@ def test_turns_and_shifts_are_small_and_leave_black_behind():
 def test_a_dot_moves_by_a_shift_of_5_percent_at_most_both_ways():
     images = np.zeros((300, 101, 101, 1), np.uint8)
     images[:, 49:52, 49:52] = 255
-    changed = _shown(augmented(_showing()), images, training=True)[..., 0].astype(float)
+    changed = _shown(augmented(_showing(), "light"), images, training=True)[..., 0].astype(float)
     mass = changed.sum(axis=(1, 2))
     for axis in (1, 2):
         places = (changed.sum(axis=3 - axis) * np.arange(101)).sum(axis=1) / mass - 50
@@ -65,11 +71,36 @@ def test_a_dot_moves_by_a_shift_of_5_percent_at_most_both_ways():
 def test_contrast_changes_by_a_tenth_at_most_and_brightness_hardly():
     images = np.full((300, 100, 100, 1), 50, np.uint8)
     images[:, :, 50:] = 150
-    changed = _shown(augmented(_showing()), images, training=True)
+    changed = _shown(augmented(_showing(), "light"), images, training=True)
     dark, bright = changed[:, 50, 25, 0], changed[:, 50, 75, 0]
     assert 90 <= (bright - dark).min() < 92
     assert 108 < (bright - dark).max() <= 110
     np.testing.assert_allclose((dark + bright) / 2, 100, atol=0.5)
+
+
+def test_strong_changes_move_scale_and_brighten_more_and_blacken_a_part():
+    keras.utils.set_random_seed(0)
+    images = np.zeros((300, 101, 101, 1), np.uint8)
+    images[:, 26:75, 26:75] = 120
+    changed = _shown(augmented(_showing(), "strong"), images, training=True)[..., 0].astype(float)
+    centres = changed[:, 48:53, 48:53].max(axis=(1, 2))
+    # by a fifth of white either way, and by the contrast to a mean of 28
+    darker, brighter = np.quantile(centres, (0.1, 0.9))
+    assert 60 < darker < 90
+    assert 150 < brighter < 190
+    halfway = (changed.max(axis=(1, 2)) + changed[:, 15:-15, 15:-15].min(axis=(1, 2))) / 2
+    areas = (changed > halfway[:, None, None]).sum(axis=(1, 2)) / 49**2
+    assert areas.max() > 1.25
+    assert areas.min() < 0.8
+    white = np.full((300, 100, 100, 1), 255, np.uint8)
+    middle = _shown(augmented(_showing(), "strong"), white, training=True)[:, 35:65, 35:65, 0]
+    # erased in half of the images, somewhere
+    assert 0.1 < (middle == 0).any(axis=(1, 2)).mean() < 0.5
+
+
+def test_the_settings_know_every_strength():
+    for strength in ("off", *STRENGTHS):
+        assert TrainConfig(data="unused", output="unused", augment=strength).augment == strength
 
 
 def test_training_the_augmented_model_moves_the_weights_of_the_one_that_is_saved():
@@ -87,10 +118,11 @@ def test_training_the_augmented_model_moves_the_weights_of_the_one_that_is_saved
     assert np.isclose(epoch["val_accuracy"], right)
 
 
-def test_training_with_augmentation_depends_on_its_seed_alone():
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_training_with_augmentation_depends_on_its_seed_alone(strength):
     def trained(seed, *, resumed=False):
         inner = conv_model("adam")
-        model = _compiled(inner)
+        model = _compiled(inner, strength)
         if resumed:
             # a process that goes on has drawn other random numbers than one that began
             model(rows().all_images, training=True)
@@ -107,14 +139,14 @@ def test_training_with_augmentation_depends_on_its_seed_alone():
 
 def test_the_augmented_model_has_the_weights_of_the_inner_one_and_no_others():
     inner = models.build("digits", 3)
-    model = augmented(inner)
+    model = augmented(inner, "light")
     assert [id(weight) for weight in model.weights] == [id(weight) for weight in inner.weights]
     assert model.output_shape == (None, 3)
     assert model.inputs[0].dtype == "uint8"
 
 
-def _compiled(inner):
-    model = augmented(inner)
+def _compiled(inner, strength="light"):
+    model = augmented(inner, strength)
     model.compile(optimizer="adam", loss="binary_crossentropy")
     return model
 

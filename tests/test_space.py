@@ -114,7 +114,7 @@ def test_a_space_that_cannot_be_drawn_from_is_refused_with_file_and_key(
     assert str(refused.value) == f"{tmp_path / 'space.yaml'}{joint}{complaint}"
 
 
-@pytest.mark.parametrize("name", ["epochs", "monitor", "output", "workers", "keep"])
+@pytest.mark.parametrize("name", ["epochs", "monitor", "output", "workers", "keep", "crop"])
 def test_what_all_trials_must_share_cannot_be_searched(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"space\.yaml: {name} cannot be searched; known: "):
         space.read(_config(tmp_path, f"{name}: {{choice: [1, 2]}}"))

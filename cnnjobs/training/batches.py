@@ -59,21 +59,20 @@ class Batch(NamedTuple):
     labels: NDArray[np.int64]
     """(L,) int64"""
     weights: NDArray[np.float32]
-    """(L,) float32: the class's weight, 0 for padding."""
+    """(L,) float32: the row's weight, 0 for padding."""
     share: Share
 
 
 def batches(
-    source: Source, shares: Sequence[Share], class_weights: dict[int, float] | None = None
+    source: Source, shares: Sequence[Share], row_weights: NDArray[np.float32] | None = None
 ) -> Iterator[Batch]:
-    """Yield the batch of every share."""
-    weight_of = class_weights or {}
+    """Yield the batch of every share; `row_weights`, (N,), are all 1 by default."""
+    weight_of = np.ones(len(source), np.float32) if row_weights is None else row_weights
     images = source.stream([share.rows for share in shares])
     for share, pixels in zip(shares, images, strict=True):
-        labels = source.labels(share.rows)
-        weights = np.array([weight_of.get(int(label), 1.0) for label in labels], np.float32)
+        weights = weight_of[share.rows]
         weights[share.num_real :] = 0.0
-        yield Batch(pixels, labels, weights, share)
+        yield Batch(pixels, source.labels(share.rows), weights, share)
 
 
 def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:

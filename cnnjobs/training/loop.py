@@ -37,7 +37,7 @@ def fit(
     seed: int,
     initial_epoch: int = 0,
     callbacks: Sequence[Any] = (),
-    class_weights: dict[int, float] | None = None,
+    row_weights: NDArray[np.float32] | None = None,
     workers: Workers | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` and return the history: a dict of floats for every epoch.
@@ -50,6 +50,8 @@ def fit(
     Every row is trained on once an epoch. `initial_epoch` is the number of epochs already
     done: order and dropout depend only on `seed`, the epoch and the worker, so that a run which
     goes on from a checkpoint of weights and optimizer ends where an uninterrupted one does.
+
+    `row_weights`, (N,), weigh the training rows in the loss; by default all alike.
 
     `callbacks` get the same logs on every worker. Those that change the model or its optimizer
     must be given on every worker, those that write files on rank 0 only. Where one of them, on
@@ -69,7 +71,7 @@ def fit(
     workers.copy_from_first(model.weights + model.optimizer.variables)
     steps = num_steps(len(train), global_batch_size)
     hooks = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, steps=steps)
-    passes = _Passes(model, workers, global_batch_size, hooks, class_weights)
+    passes = _Passes(model, workers, global_batch_size, hooks, row_weights)
     history: list[dict[str, float]] = []
     logs: dict[str, float] = {}
     model.stop_training = False
@@ -104,13 +106,13 @@ class _Passes:
         workers: Workers,
         global_batch_size: int,
         hooks: Any,
-        class_weights: dict[int, float] | None,
+        row_weights: NDArray[np.float32] | None,
     ) -> None:
         self._model = model
         self._workers = workers
         self._global_batch_size = global_batch_size
         self._hooks = hooks
-        self._class_weights = class_weights
+        self._row_weights = row_weights
         self._train_step = make_train_step(model, workers)
         self._test_step = make_test_step(model)
         self._on_gpu = bool(tf.config.list_logical_devices("GPU"))
@@ -118,7 +120,7 @@ class _Passes:
     def train(self, source: Source, order: NDArray[np.int64], epoch: int) -> dict[str, float]:
         """Update the model once for every global batch of `order`."""
         tally = _Tally(source, self._model, epoch)
-        feed = self._feed(source, order, self._class_weights)
+        feed = self._feed(source, order, self._row_weights)
         waited = 0.0
         start = asked = time.perf_counter()
         for number, (tensors, share) in enumerate(feed):
@@ -159,7 +161,7 @@ class _Passes:
         self,
         source: Source,
         order: NDArray[np.int64],
-        class_weights: dict[int, float] | None = None,
+        row_weights: NDArray[np.float32] | None = None,
     ) -> Iterator[tuple[list[Any], Share]]:
         """Yield (images, labels, weights) as tensors, made ahead, with the share they are of."""
         own_shares = list(
@@ -172,7 +174,7 @@ class _Passes:
         )
         return ahead(
             ([tf.convert_to_tensor(array) for array in batch[:3]], batch.share)
-            for batch in batches(source, own_shares, class_weights)
+            for batch in batches(source, own_shares, row_weights)
         )
 
     def _metrics(self, source: Source, scores: NDArray[np.float32]) -> dict[str, float]:

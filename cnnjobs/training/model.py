@@ -18,6 +18,7 @@ from cnnjobs.models.augment import augmented
 from cnnjobs.training import checkpoints, loop
 from cnnjobs.training.order import num_steps
 from cnnjobs.training.task import LabelledSource, Task
+from cnnjobs.training.weights import row_weights
 from cnnjobs.training.workers import Workers
 
 
@@ -50,7 +51,7 @@ def train_model(
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(_policy(config))
     inner = models.build(task.model, len(task.labels), weights=config.weights)
-    model = augmented(inner) if config.augment else inner
+    model = inner if config.augment == "off" else augmented(inner, config.augment)
     steps = num_steps(len(images), config.batch_size) * config.epochs
     model.compile(
         optimizer=_optimizer(config, steps),
@@ -78,7 +79,7 @@ def train_model(
                 global_batch_size=config.batch_size,
                 seed=config.seed,
                 callbacks=[*remembered, *tensorboard, keeper, *callbacks],
-                class_weights=_class_weights(config, images.targets),
+                row_weights=row_weights(config, images.targets, images.sources),
                 workers=workers,
             )
     if workers.rank == 0:
@@ -132,15 +133,6 @@ def _remembered(config: TrainConfig) -> list[Any]:
             keras.callbacks.EarlyStopping(config.monitor, mode=mode, patience=config.early_stopping)
         )
     return callbacks
-
-
-def _class_weights(config: TrainConfig, targets: Any) -> dict[int, float] | None:
-    """Weights that give every class the same sum, and all rows together their number."""
-    if config.class_weight is None:
-        return None
-    numbers, counts = np.unique(targets, return_counts=True)
-    weights = len(targets) / (len(numbers) * counts)
-    return dict(zip(numbers.tolist(), weights.tolist(), strict=True))
 
 
 @contextlib.contextmanager

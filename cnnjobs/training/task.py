@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from cnnjobs.config import TrainConfig
 from cnnjobs.images import Preprocessing
-from cnnjobs.models import OwnModel
+from cnnjobs.models import Architecture, OwnModel
 from cnnjobs.training.batches import Source
 
 
 class LabelledSource(Source, Protocol):
-    """A source that knows all its classes at once, and what it had to leave out."""
+    """A source that knows all its classes at once, and what it had to leave out.
+
+    `targets` and `sources`, the names of the collections, are (N,).
+    """
 
     targets: NDArray[np.int64]
+    sources: NDArray[np.str_]
     num_failed: int
 
 
@@ -48,3 +52,15 @@ class Task:
     manifest_fingerprint: str
     run_uri: str
     rows: pa.Table
+
+
+def preprocessing(config: TrainConfig, architecture: Architecture) -> Preprocessing:
+    """What the settings make of images for that architecture."""
+    return Preprocessing(
+        height=architecture.height,
+        width=architecture.width,
+        scaled_jpeg=True,
+        crop=config.crop,
+        mask_corners=config.mask_corners,
+        equalize=config.equalize,
+    )

@@ -92,6 +92,7 @@ def test_a_decoded_set_holds_the_sound_images_of_a_split(archive: Path) -> None:
         alone = images.decode(Path(wanted[row]["path"]).read_bytes(), SMALL)
         np.testing.assert_array_equal(image, alone.pixels)
         assert target == (wanted[row]["label"] == "opacity")
+    assert train.sources.tolist() == [row["source"] for row in wanted]
 
 
 def test_images_gone_since_the_index_are_counted_and_left_out(

@@ -12,6 +12,7 @@ from cnnjobs import bundle
 from cnnjobs.config import EvaluateConfig, IndexConfig, TrainConfig
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.evaluate import evaluate
+from cnnjobs.images import Preprocessing
 from cnnjobs.index import index
 from cnnjobs.train import TrainSummary, train
 
@@ -140,7 +141,10 @@ def test_a_model_of_ones_own_trains_with_every_option_at_once(
         tmp_path / "run",
         model=f"{tmp_path / 'own.py'}:tiny",
         epochs=6,
-        augment=True,
+        augment="strong",
+        crop=0.1,
+        equalize=True,
+        balance="source",
         schedule="cosine",
         clip_norm=1.0,
         class_weight="balanced",
@@ -155,7 +159,12 @@ def test_a_model_of_ones_own_trains_with_every_option_at_once(
 
     described = bundle.read(summary.bundle)
     assert described.architecture == "own.py:tiny"
-    assert (described.preprocessing.height, described.preprocessing.width) == (20, 24)
+    assert described.preprocessing == Preprocessing(
+        height=20, width=24, scaled_jpeg=True, crop=0.1, equalize=True
+    )
+    assert summary.warnings == [
+        f"balance source changes nothing: all images are of source {digits.name}."
+    ]
     assert bundle.load_model(described).input_shape == (None, 20, 24, 1)
     # the bundle holds the best epoch, in float32
     weights = bundle.load_model(described).get_weights()

@@ -63,10 +63,11 @@ def test_the_loop_trains_as_keras_fit_does_on_three_classes() -> None:
     assert "auroc" not in history[0]
 
 
-def test_class_weights_weigh_as_in_keras_fit() -> None:
+def test_row_weights_weigh_as_class_weights_in_keras_fit() -> None:
     train, validation = rows(37), rows(11)
     ours, theirs = conv_model("adam"), conv_model("adam")
-    history = fit(ours, train, validation, class_weights={0: 0.25, 1: 3.0}, **RUN)
+    weights = np.array([0.25, 3.0], np.float32)[train.all_labels]
+    history = fit(ours, train, validation, row_weights=weights, **RUN)
     logs = keras_fit(theirs, train, validation, epochs=2, class_weight={0: 0.25, 1: 3.0})
     assert largest_difference(ours.get_weights(), theirs.get_weights()) < 1e-6
     assert history[1]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-5)

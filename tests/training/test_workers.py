@@ -58,7 +58,8 @@ def clipped(workers: Any) -> Outcome:
     import keras
 
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1)
-    return run(conv_model(optimizer), workers, class_weights={0: 0.5, 1: 2.0})
+    weights = np.linspace(0.5, 2.0, NUM_ROWS, dtype=np.float32)
+    return run(conv_model(optimizer), workers, row_weights=weights)
 
 
 def overflowing(workers: Any) -> Outcome:
@@ -67,8 +68,8 @@ def overflowing(workers: Any) -> Outcome:
 
     inner = keras.optimizers.SGD(0.1)
     optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=3e38)
-    weights = {0: 9.0, 1: 9.0}
-    outcome = run(conv_model(optimizer), workers, global_batch_size=1, class_weights=weights)
+    weights = np.full(NUM_ROWS, 9.0, np.float32)
+    outcome = run(conv_model(optimizer), workers, global_batch_size=1, row_weights=weights)
     scale = float(optimizer.dynamic_scale)
     return outcome._replace(error="" if scale < 3e38 else "nothing overflowed")
 

@@ -1,0 +1,69 @@
+"""What each training row weighs in the loss: a function of the rows alone, never of the workers."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cnnjobs.config import TrainConfig
+from cnnjobs.words import TRAIN
+
+#: Sources that a warning names.
+_NUM_NAMED = 5
+
+
+def row_weights(
+    config: TrainConfig, targets: NDArray[np.int64], sources: NDArray[np.str_]
+) -> NDArray[np.float32] | None:
+    """The weight of each row, (N,), with a sum of N; None where all weigh 1.
+
+    With `balance` every pair of class and source has the same sum. Where each source holds every
+    class, a source then says nothing about the class. With `class_weight` every class has the
+    same sum; with both, too, and in it each of its sources.
+
+    Args:
+        config: `balance` and `class_weight`.
+        targets: (N,) class numbers.
+        sources: (N,) names.
+    """
+    if config.balance is None and config.class_weight is None:
+        return None
+    classes = _numbered(targets)
+    weights = np.ones(len(targets))
+    if config.balance is not None:
+        weights = _with_equal_sums(weights, _numbered(sources) * len(targets) + classes)
+    if config.class_weight is not None:
+        weights = _with_equal_sums(weights, classes)
+    return weights.astype(np.float32)
+
+
+def balance_warnings(config: TrainConfig, rows: pa.Table) -> list[str]:
+    """A line where balancing the sources of these rows cannot help; they are of a manifest."""
+    if config.balance is None:
+        return []
+    cells = rows.group_by(["split", "source", "label"], use_threads=False).aggregate([])
+    labels_of: dict[str, list[str]] = {}
+    for cell in cells.to_pylist():
+        if cell["split"] == TRAIN:
+            labels_of.setdefault(cell["source"], []).append(cell["label"])
+    if len(labels_of) == 1:
+        only = next(iter(labels_of))
+        return [f"balance source changes nothing: all images are of source {only}."]
+    single = [f"{source} ({labels[0]})" for source, labels in labels_of.items() if not labels[1:]]
+    if not single:
+        return []
+    rest = [f"and {len(single) - _NUM_NAMED} more"] if len(single) > _NUM_NAMED else []
+    named = ", ".join([*single[:_NUM_NAMED], *rest])
+    return [f"balance source cannot help where a source has one class only: {named}."]
+
+
+def _with_equal_sums(weights: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The weights scaled so that those of each cell have the same sum, and all a sum of N."""
+    numbers = _numbered(cells)
+    sums = np.bincount(numbers, weights)
+    scaled: NDArray[np.float64] = weights * (len(weights) / (len(sums) * sums))[numbers]
+    return scaled
+
+
+def _numbered(values: NDArray[np.int64] | NDArray[np.str_]) -> NDArray[np.int64]:
+    """Each value as a number from 0, without gaps."""
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)

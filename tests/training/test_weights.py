@@ -1,0 +1,96 @@
+"""What a row weighs: every class of every source the same, or every class, or both."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cnnjobs.config import TrainConfig
+from cnnjobs.training.weights import balance_warnings, row_weights
+
+# 6 and 1 of the two classes at one hospital, 1 and 2 at the other
+TARGETS = np.array([1, 1, 1, 1, 1, 1, 0, 1, 0, 0])
+SOURCES = np.array(["a"] * 7 + ["b"] * 3)
+
+
+def config(**settings: Any) -> TrainConfig:
+    return TrainConfig(data="unused", output="unused", **settings)
+
+
+def sums(weights: np.ndarray, *columns: np.ndarray) -> dict[tuple[Any, ...], float]:
+    cells = list(zip(*(column.tolist() for column in columns), strict=True))
+    return {
+        cell: pytest.approx(sum(w for w, its in zip(weights, cells, strict=True) if its == cell))
+        for cell in cells
+    }
+
+
+def test_without_a_wish_all_rows_weigh_the_same() -> None:
+    assert row_weights(config(), TARGETS, SOURCES) is None
+
+
+def test_balanced_classes_have_the_same_sum() -> None:
+    weights = row_weights(config(class_weight="balanced"), TARGETS, SOURCES)
+    assert weights is not None
+    assert weights.dtype == np.float32
+    assert sums(weights, TARGETS) == {(0,): 5, (1,): 5}
+    np.testing.assert_allclose(weights[:7], [5 / 7] * 6 + [5 / 3], rtol=1e-6)
+
+
+def test_balanced_sources_have_the_same_sum_of_each_class() -> None:
+    weights = row_weights(config(balance="source"), TARGETS, SOURCES)
+    assert weights is not None
+    assert sums(weights, SOURCES, TARGETS) == {
+        ("a", 1): 2.5, ("a", 0): 2.5, ("b", 1): 2.5, ("b", 0): 2.5,
+    }  # fmt: skip
+    np.testing.assert_allclose(weights[:7], [2.5 / 6] * 6 + [2.5], rtol=1e-6)
+
+
+def test_where_every_source_has_every_class_balancing_both_is_balancing_sources() -> None:
+    both = row_weights(config(balance="source", class_weight="balanced"), TARGETS, SOURCES)
+    alone = row_weights(config(balance="source"), TARGETS, SOURCES)
+    np.testing.assert_allclose(both, alone, rtol=1e-6)
+
+
+def test_with_both_a_class_has_the_same_sum_and_in_it_each_of_its_sources() -> None:
+    # class 0 is at one hospital only
+    keep = (TARGETS == 1) | (SOURCES == "b")
+    targets, sources = TARGETS[keep], SOURCES[keep]
+    weights = row_weights(config(balance="source", class_weight="balanced"), targets, sources)
+    assert weights is not None
+    assert sums(weights, sources, targets) == {("a", 1): 2.25, ("b", 1): 2.25, ("b", 0): 4.5}
+
+
+def test_a_source_of_one_class_is_named_in_one_line() -> None:
+    told = balance_warnings(
+        config(balance="source"),
+        rows([("a", "covid", "train"), ("b", "normal", "train"), ("b", "covid", "validation")]),
+    )
+    assert told == [
+        "balance source cannot help where a source has one class only: a (covid), b (normal)."
+    ]
+
+
+def test_of_many_such_sources_five_are_named() -> None:
+    (told,) = balance_warnings(
+        config(balance="source"), rows([(str(number), "covid", "train") for number in range(9)])
+    )
+    assert told.endswith(": 0 (covid), 1 (covid), 2 (covid), 3 (covid), 4 (covid), and 4 more.")
+
+
+def test_a_single_source_leaves_nothing_to_balance() -> None:
+    alike = rows([("a", "covid", "train"), ("a", "normal", "train")])
+    assert balance_warnings(config(balance="source"), alike) == [
+        "balance source changes nothing: all images are of source a."
+    ]
+    assert balance_warnings(config(), alike) == []
+
+
+def test_where_it_helps_nothing_is_said() -> None:
+    both = [(source, label, "train") for source in "ab" for label in ("covid", "normal")]
+    assert balance_warnings(config(balance="source"), rows(both)) == []
+
+
+def rows(cells: list[tuple[str, str, str]]) -> pa.Table:
+    return pa.table(dict(zip(("source", "label", "split"), zip(*cells, strict=True), strict=True)))
