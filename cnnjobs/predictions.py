@@ -119,6 +119,11 @@ def read(run_uri: str, parts: Iterable[str], columns: Sequence[str]) -> pa.Table
     return pa.concat_tables([empty, *(_read_part(run_uri, part).select(columns) for part in parts)])
 
 
+def read_whole(run_uri: str, parts: Iterable[str]) -> pa.Table:
+    """All columns of at least one part: they tell the number of classes and of models."""
+    return pa.concat_tables([_read_part(run_uri, part) for part in parts])
+
+
 def drop(run_uri: str, parts: Iterable[str], paths: pa.Array) -> None:
     """Take the rows of these paths out of the parts; each part is replaced as a whole."""
     for part in parts:

@@ -1,0 +1,244 @@
+"use strict";
+
+// The gallery: filters, sorts and pages over the images of the JSON block. A page has at most
+// PAGE cards, so that thousands of images weigh no more than these.
+(() => {
+  const PAGE = 60;
+  const data = JSON.parse(document.getElementById("gallery-data").textContent);
+  const { images, labels, positive } = data;
+  const at = (id) => document.getElementById(id);
+  const form = at("filters");
+  const dialog = at("image");
+  let found = images;
+  let page = 0;
+  let open = 0;
+
+  const make = (tag, className, text) => {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+
+  const nameOf = (image) => image.path.split("/").pop();
+
+  // of the positive class with two classes, of the predicted one with more
+  const score = (image) => {
+    if (image.error) return null;
+    return image.probabilities ? Math.max(...image.probabilities) : image.probability;
+  };
+
+  const tagsOf = (image) => {
+    const tags = [];
+    if (image.wrong) tags.push("wrong");
+    if (image.uncertain) tags.push("uncertain");
+    if (image.error) tags.push("no score");
+    if (image.heat) tags.push("heat map");
+    return tags;
+  };
+
+  const KINDS = {
+    wrong: (image) => image.wrong,
+    right: (image) => image.label !== null && !image.wrong && !image.error,
+    uncertain: (image) => image.uncertain,
+    error: (image) => image.error,
+    explained: (image) => image.heat,
+  };
+
+  const byPath = (one, other) => (one.path < other.path ? -1 : one.path > other.path ? 1 : 0);
+  const ORDERS = {
+    wrongness: (one, other) => other.wrong - one.wrong || other.wrongness - one.wrongness,
+    highest: (one, other) => (score(other) ?? -1) - (score(one) ?? -1),
+    lowest: (one, other) => (score(one) ?? 2) - (score(other) ?? 2),
+    doubt: (one, other) => !!one.error - !!other.error || one.certainty - other.certainty,
+    path: byPath,
+  };
+
+  const wanted = () => {
+    const { kind, label, prediction, split, name } = form.elements;
+    const part = name.value.trim().toLowerCase();
+    return (image) =>
+      (!kind.value || KINDS[kind.value](image)) &&
+      (!label.value || image.label === label.value) &&
+      (!prediction.value || image.prediction === prediction.value) &&
+      (!split.value || image.split === split.value) &&
+      (!part || image.path.toLowerCase().includes(part));
+  };
+
+  const update = () => {
+    const compare = ORDERS[form.elements.order.value];
+    found = images.filter(wanted()).sort((one, other) => compare(one, other) || byPath(one, other));
+    page = 0;
+    show();
+  };
+
+  const frame = (source, alt, missing) => {
+    const box = make("span", "frame");
+    if (!source) {
+      box.append(make("span", "", missing));
+      return box;
+    }
+    const picture = make("img");
+    picture.src = source;
+    picture.alt = alt;
+    picture.decoding = "async";
+    box.append(picture);
+    return box;
+  };
+
+  const inWords = (image) => {
+    const actual = image.label === null ? "" : `, labelled ${image.label}`;
+    if (image.error) return `${nameOf(image)}${actual}, no score: ${image.error}`;
+    return `${nameOf(image)}${actual}, predicted ${image.prediction}`;
+  };
+
+  const missing = (image) => image.error || image.unread || "no picture";
+
+  const card = (image, place) => {
+    const button = make("button", ["card", ...tagsOf(image)].join(" "));
+    button.type = "button";
+    button.dataset.place = place;
+    button.title = image.path;
+    button.append(frame(image.thumbnail, inWords(image), missing(image)));
+    button.append(make("span", "name", nameOf(image)));
+    const actual = image.label === null ? "" : `${image.label} → `;
+    button.append(make("span", "", `${actual}${image.prediction ?? "–"}`));
+    const value = score(image);
+    button.append(make("span", "said", value === null ? "–" : value.toFixed(3)));
+    button.append(make("span", "tags", tagsOf(image).join(", ")));
+    const item = make("li");
+    item.append(button);
+    return item;
+  };
+
+  const show = () => {
+    const pages = Math.max(1, Math.ceil(found.length / PAGE));
+    const start = page * PAGE;
+    at("cards").replaceChildren(
+      ...found.slice(start, start + PAGE).map((image, place) => card(image, start + place)),
+    );
+    const count = (kind) => found.filter(KINDS[kind]).length.toLocaleString("en");
+    at("counts").textContent =
+      `${found.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} images: ` +
+      `${count("wrong")} wrong, ${count("uncertain")} uncertain, ${count("error")} without a score`;
+    at("page").textContent = `Page ${page + 1} of ${pages}`;
+    at("pager").hidden = pages === 1;
+    at("earlier").disabled = page === 0;
+    at("later").disabled = page === pages - 1;
+  };
+
+  const turn = (by) => {
+    page += by;
+    show();
+    at("gallery").scrollIntoView();
+  };
+
+  const fieldsOf = (image) => {
+    const fields = {
+      Label: image.label,
+      Prediction: image.prediction,
+      Split: image.split,
+      Size: image.width ? `${image.width} × ${image.height} pixels` : null,
+      Marks: tagsOf(image).join(", ") || null,
+      Error: image.error,
+      Warning: image.warning,
+      Path: image.path,
+    };
+    if (image.error) return fields;
+    if (!image.probabilities) {
+      return { [positive ? `P(${positive})` : "Probability"]: image.probability.toFixed(4), ...fields };
+    }
+    const ranked = image.probabilities
+      .map((value, place) => [value, labels[place] ?? place])
+      .sort((one, other) => other[0] - one[0]);
+    const told = ranked.slice(0, 5).map(([value, label]) => `${label} ${value.toFixed(4)}`);
+    return { Probabilities: told.join(", "), ...fields };
+  };
+
+  const picture = (source, alt, caption, absent) => {
+    const figure = make("figure");
+    figure.append(frame(source, alt, absent), make("figcaption", "", caption));
+    return figure;
+  };
+
+  const look = (place) => {
+    open = place;
+    const image = found[place];
+    at("image-name").textContent = nameOf(image);
+    const pictures = [
+      picture(image.large || image.thumbnail, inWords(image), "The image", missing(image)),
+    ];
+    if (image.heat) {
+      const alt = `What the prediction ${image.prediction} of ${nameOf(image)} rests on`;
+      pictures.push(picture(image.heat, alt, `Grad-CAM: what speaks for ${image.prediction}`, ""));
+    }
+    at("pictures").replaceChildren(...pictures);
+    at("image-note").textContent =
+      image.large || !image.thumbnail ? "" : "Enlarged from its thumbnail; the file has more.";
+    at("fields").replaceChildren(
+      ...Object.entries(fieldsOf(image))
+        .filter(([, value]) => value !== null && value !== undefined)
+        .map(([name, value]) => {
+          const row = make("div", value.length > 24 ? "long" : "");
+          row.append(make("dt", "", name), make("dd", "", value));
+          return row;
+        }),
+    );
+    at("place").textContent = `${place + 1} of ${found.length}`;
+    at("before").disabled = place === 0;
+    at("after").disabled = place === found.length - 1;
+    if (!dialog.open) dialog.showModal();
+  };
+
+  const go = (by) => {
+    if (open + by >= 0 && open + by < found.length) look(open + by);
+  };
+
+  const choices = (name, values) => {
+    const select = form.elements[name];
+    const known = [...new Set(values.filter((value) => value !== null))].sort();
+    for (const value of known) {
+      const option = make("option", "", value);
+      option.value = value;
+      select.append(option);
+    }
+    select.closest("label").hidden = known.length < 2;
+  };
+
+  for (const name of ["label", "prediction", "split"]) {
+    choices(name, images.map((image) => image[name]));
+  }
+  form.hidden = false;
+  form.addEventListener("input", update);
+  // a choice made by a program (a password manager, a test) is no input
+  form.addEventListener("change", update);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  // the fields have their first values only after the event
+  form.addEventListener("reset", () => setTimeout(update));
+  at("earlier").addEventListener("click", () => turn(-1));
+  at("later").addEventListener("click", () => turn(1));
+  at("cards").addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) look(Number(button.dataset.place));
+  });
+  at("close").addEventListener("click", () => dialog.close());
+  at("before").addEventListener("click", () => go(-1));
+  at("after").addEventListener("click", () => go(1));
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") go(-1);
+    if (event.key === "ArrowRight") go(1);
+  });
+  dialog.addEventListener("close", () => {
+    // what was looked at last may stand on another page
+    page = Math.floor(open / PAGE);
+    show();
+    at("cards").querySelector(`[data-place="${open}"]`)?.focus();
+  });
+  addEventListener("beforeprint", () => {
+    for (const each of document.querySelectorAll("details")) each.open = true;
+  });
+  update();
+})();
