@@ -11,6 +11,10 @@ from cnnjobs.config import TrainConfig
 from tests.fault_proxy import faults  # noqa: F401 - fixtures
 from tests.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
 
+# Ray keeps the first token that it finds as long as a process lives, and some tests have a home
+# of their own; those of tokens run Ray in other processes, without this
+os.environ["RAY_AUTH_MODE"] = "disabled"
+
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:

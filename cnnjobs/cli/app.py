@@ -17,6 +17,12 @@ app = typer.Typer(
 bench = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
+cluster = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(cluster, name="cluster")
+
+jobs = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(jobs, name="jobs")
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -44,3 +50,13 @@ def cnnjobs(
 @bench.callback()
 def _bench() -> None:
     """Measure speed on this machine."""
+
+
+@cluster.callback()
+def _cluster() -> None:
+    """Start and stop Ray on this machine."""
+
+
+@jobs.callback()
+def _jobs() -> None:
+    """List, follow and stop jobs of a cluster."""

@@ -1,4 +1,4 @@
-"""Commands that train: `train`, `tune`."""
+"""Commands that train: `train`, `tune`, `crossval`."""
 
 from typing import Annotated
 
@@ -6,103 +6,48 @@ from typer import Option
 
 from cnnjobs.cli import text
 from cnnjobs.cli.app import app
+from cnnjobs.cli.crossval_text import crossval_text
 from cnnjobs.cli.job import job
-from cnnjobs.cli.options import Address, Data, Output, Overwrite, Seed
+from cnnjobs.cli.options import (
+    Address,
+    Calibrate,
+    Data,
+    Keep,
+    MaxFailures,
+    Monitor,
+    Output,
+    Overwrite,
+    Resume,
+    Seed,
+    ThresholdRule,
+)
 from cnnjobs.cli.running import Stage
-from cnnjobs.config import TrainConfig, TuneConfig
+from cnnjobs.config import CrossvalConfig, TrainConfig, TuneConfig
 
 
 @job(app, TrainConfig)
 def train(
     data: Data = None,
     output: Output = None,
-    model: Annotated[
-        str,
-        Option(help="Architecture (`cnnjobs models` lists them), or file.py:function of your own."),
-    ] = TrainConfig.model,
-    weights: Annotated[
-        str | None, Option(help="Of a backbone: a .weights.h5 file, or imagenet.")
-    ] = TrainConfig.weights,
-    augment: Annotated[
-        bool, Option("--augment", help="Small rotations, shifts and contrasts; never a flip.")
-    ] = TrainConfig.augment,
-    positive: Annotated[
-        str | None,
-        Option(help="The class that is looked for. Default: the opposite of a class `normal`."),
-    ] = TrainConfig.positive,
-    epochs: Annotated[int, Option(help="Times that every image is trained on.")] = (
-        TrainConfig.epochs
-    ),
-    batch_size: Annotated[int, Option(help="Images in one training step.")] = (
-        TrainConfig.batch_size
-    ),
-    learning_rate: Annotated[float, Option(help="Of the Adam optimizer.")] = (
-        TrainConfig.learning_rate
-    ),
-    schedule: Annotated[
-        str,
-        Option(help="Of the learning rate: constant, cosine, or plateau (halved when stuck)."),
-    ] = TrainConfig.schedule,
-    clip_norm: Annotated[
-        float | None, Option(help="Largest norm of all gradients together.")
-    ] = TrainConfig.clip_norm,
-    class_weight: Annotated[
-        str | None, Option(help="`balanced`: every class weighs the same.")
-    ] = TrainConfig.class_weight,
-    early_stopping: Annotated[
-        int | None, Option(metavar="EPOCHS", help="Stop after so many without a better --monitor.")
-    ] = TrainConfig.early_stopping,
-    monitor: Annotated[
-        str, Option(help="val_loss, val_accuracy or val_auroc.")
-    ] = TrainConfig.monitor,
-    keep: Annotated[
-        str, Option(help="The epoch that becomes the bundle: last, or best by --monitor.")
-    ] = TrainConfig.keep,
-    threshold_rule: Annotated[
-        str,
-        Option(
-            metavar="youden|sensitivity=S|P",
-            help="Probability from which on an image is predicted positive: P, or chosen on the "
-            "validation split: where sensitivity + specificity is largest (youden), or the highest "
-            "that still finds the share S.",
-        ),
-    ] = TrainConfig.threshold_rule,
-    calibrate: Annotated[
-        bool,
-        Option(
-            "--calibrate",
-            help="Fit a temperature on the validation split, by which the model's logits are "
-            "divided when it scores.",
-        ),
-    ] = TrainConfig.calibrate,
+    monitor: Monitor = TrainConfig.monitor,
+    keep: Keep = TrainConfig.keep,
+    threshold_rule: ThresholdRule = TrainConfig.threshold_rule,
+    calibrate: Calibrate = TrainConfig.calibrate,
     workers: Annotated[
         int, Option(help="Processes that train together; the result is the same.")
     ] = TrainConfig.workers,
-    gpus_per_worker: Annotated[
-        int | None, Option(help="0 or 1. Default: 1 where there are enough GPUs.")
-    ] = TrainConfig.gpus_per_worker,
-    mixed_precision: Annotated[
-        bool, Option("--mixed-precision", help="16-bit arithmetic: float16 on GPU, else bfloat16.")
-    ] = TrainConfig.mixed_precision,
-    jit: Annotated[
-        bool, Option("--jit", help="Compile the step with XLA (slower on CPU).")
-    ] = TrainConfig.jit,
     cache: Annotated[
         str,
         Option(help="Decoded images: memory (once), stream (anew each epoch), or auto (by size)."),
     ] = TrainConfig.cache,
-    max_failures: Annotated[
-        int, Option(help="Times that lost workers are started again.")
-    ] = TrainConfig.max_failures,
+    max_failures: MaxFailures = TrainConfig.max_failures,
     mlflow: Annotated[
         str | None,
         Option(metavar="URI", help="Log the run there with MLflow (the extra `mlflow`)."),
     ] = TrainConfig.mlflow,
     seed: Seed = TrainConfig.seed,
     address: Address = TrainConfig.address,
-    resume: Annotated[
-        bool, Option("--resume", help="Go on with the run that the output holds.")
-    ] = TrainConfig.resume,
+    resume: Resume = TrainConfig.resume,
     overwrite: Overwrite = TrainConfig.overwrite,
 ) -> Stage:
     """Train a model; leaves a bundle.
@@ -140,51 +85,6 @@ def tune(
             "Default: val_auroc with two classes, else val_accuracy."
         ),
     ] = TuneConfig.monitor,
-    model: Annotated[
-        str,
-        Option(help="Architecture (`cnnjobs models` lists them), or file.py:function of your own."),
-    ] = TuneConfig.model,
-    weights: Annotated[
-        str | None, Option(help="Of a backbone: a .weights.h5 file, or imagenet.")
-    ] = TuneConfig.weights,
-    augment: Annotated[
-        bool, Option("--augment", help="Small rotations, shifts and contrasts; never a flip.")
-    ] = TuneConfig.augment,
-    positive: Annotated[
-        str | None,
-        Option(help="The class that is looked for. Default: the opposite of a class `normal`."),
-    ] = TuneConfig.positive,
-    epochs: Annotated[int, Option(help="Epochs of a trial that is not stopped.")] = (
-        TuneConfig.epochs
-    ),
-    batch_size: Annotated[int, Option(help="Images in one training step.")] = (
-        TuneConfig.batch_size
-    ),
-    learning_rate: Annotated[float, Option(help="Of the Adam optimizer.")] = (
-        TuneConfig.learning_rate
-    ),
-    schedule: Annotated[
-        str,
-        Option(help="Of the learning rate: constant, cosine, or plateau (halved when stuck)."),
-    ] = TuneConfig.schedule,
-    clip_norm: Annotated[
-        float | None, Option(help="Largest norm of all gradients together.")
-    ] = TuneConfig.clip_norm,
-    class_weight: Annotated[
-        str | None, Option(help="`balanced`: every class weighs the same.")
-    ] = TuneConfig.class_weight,
-    early_stopping: Annotated[
-        int | None, Option(metavar="EPOCHS", help="Stop after so many without a better --monitor.")
-    ] = TuneConfig.early_stopping,
-    gpus_per_worker: Annotated[
-        int | None, Option(help="0 or 1 a trial. Default: 1 where there are enough GPUs.")
-    ] = TuneConfig.gpus_per_worker,
-    mixed_precision: Annotated[
-        bool, Option("--mixed-precision", help="16-bit arithmetic: float16 on GPU, else bfloat16.")
-    ] = TuneConfig.mixed_precision,
-    jit: Annotated[
-        bool, Option("--jit", help="Compile the step with XLA (slower on CPU).")
-    ] = TuneConfig.jit,
     seed: Seed = TuneConfig.seed,
     address: Address = TuneConfig.address,
     overwrite: Overwrite = TuneConfig.overwrite,
@@ -202,3 +102,48 @@ def tune(
     from cnnjobs import tune as stage
 
     return Stage(stage.tune, lambda given: stage.plan(given).facts, text.tune_text)
+
+
+@job(app, CrossvalConfig)
+def crossval(
+    data: Data = None,
+    output: Output = None,
+    folds: Annotated[
+        int, Option(help="Parts the images are cut into; each is tested once. 0 with --leave-out.")
+    ] = CrossvalConfig.folds,
+    repeats: Annotated[
+        int, Option(help="Times that all is done, each with other folds and weights.")
+    ] = CrossvalConfig.repeats,
+    leave_out: Annotated[
+        str | None,
+        Option(metavar="source", help="Also train without each source, and test on it."),
+    ] = CrossvalConfig.leave_out,
+    validation: Annotated[
+        float, Option(help="Share of the images not tested that chooses epoch and threshold.")
+    ] = CrossvalConfig.validation,
+    parallel: Annotated[
+        int | None,
+        Option(help="Trainings at once; they share the CPUs. Default: one a GPU, or one a CPU."),
+    ] = CrossvalConfig.parallel,
+    monitor: Monitor = CrossvalConfig.monitor,
+    keep: Keep = CrossvalConfig.keep,
+    threshold_rule: ThresholdRule = CrossvalConfig.threshold_rule,
+    calibrate: Calibrate = CrossvalConfig.calibrate,
+    max_failures: MaxFailures = CrossvalConfig.max_failures,
+    seed: Seed = CrossvalConfig.seed,
+    address: Address = CrossvalConfig.address,
+    resume: Resume = CrossvalConfig.resume,
+    overwrite: Overwrite = CrossvalConfig.overwrite,
+) -> Stage:
+    """Train and test on folds; tells mean and spread.
+
+    Every image with a label is tested by a model that has not seen it, its group or its
+    copies; the manifest's own splits do not count. --leave-out source tests on collections
+    that the model has never seen: nearer to what another hospital would see. --resume does
+    not repeat the trainings that are done.
+
+    cnnjobs crossval manifest.parquet --leave-out source -o runs/crossval
+    """
+    from cnnjobs import crossval as stage
+
+    return Stage(stage.crossval, lambda given: stage.plan(given).facts, crossval_text)

@@ -1,0 +1,88 @@
+"""A head of `cnnjobs cluster start` as a user has one, with a home folder of its own."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
+_OTHERS = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head: where it answers, and the environment of who owns its token."""
+
+    address: str
+    dashboard: str
+    token: str
+    environment: dict[str, str]
+
+    def cnnjobs(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        return cnnjobs(*words, **{**self.environment, **more})
+
+    def start_cnnjobs(
+        self, *words: str, stdin: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*CNNJOBS, *words],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment_of_a_user(**self.environment),
+        )
+
+
+@contextmanager
+def running_head(folder: Path) -> Iterator[Head]:
+    """A head with two cores on free ports; its home, and so its token, is in `folder`."""
+    port, dashboard_port = _free_port(), _free_port()
+    more = {"HOME": str(folder)}
+    # sockets have short names only
+    temp = Path(f"/tmp/ray-{os.getpid()}-{port}")
+    try:
+        started = cnnjobs(
+            *("cluster", "start", "--head", "--json", "--num-cpus", "2"),
+            *("--port", str(port), "--dashboard-port", str(dashboard_port)),
+            *("--temp-dir", str(temp), "--object-store-gib", "0.2"),
+            **more,
+        )
+        assert started.returncode == 0, started.stderr
+        facts = json.loads(started.stdout)
+        token = (folder / ".ray" / "auth_token").read_text()
+        yield Head(facts["address"], facts["dashboard"], token, more)
+    finally:
+        cnnjobs("cluster", "stop", **more)
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def cnnjobs(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command line to its end."""
+    return subprocess.run(
+        [*CNNJOBS, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment_of_a_user(**environment),
+        check=False,
+        timeout=200,
+    )
+
+
+def environment_of_a_user(**more: str) -> dict[str, str]:
+    """The environment without what Ray's own tests have left in it, and `more`."""
+    clean = {name: value for name, value in os.environ.items() if name not in _OTHERS}
+    return {**clean, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[1]), **more}
+
+
+def _free_port() -> int:
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return int(tried.getsockname()[1])

@@ -1,0 +1,231 @@
+"""A head of one's own: whom it answers, the jobs that are submitted to it, and its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.heads import Head, cnnjobs, environment_of_a_user, running_head
+
+_CONNECT = """
+import sys
+from cnnjobs import started
+started.before_ray(sys.argv[1])
+from cnnjobs import cluster
+with cluster.connected(sys.argv[1]):
+    print(cluster.num_cpus())
+"""
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with running_head(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("token", "code"), [("right", 200), ("wrong", 403), (None, 401)])
+def test_a_request_is_answered_with_the_right_token_alone(
+    head: Head, token: str | None, code: int
+) -> None:
+    request = urllib.request.Request(f"{head.dashboard}/api/version")
+    if token is not None:
+        sent = head.token if token == "right" else "0" * 64
+        request.add_header("Authorization", f"Bearer {sent}")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            answered = answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            answered = error.code
+    assert answered == code
+
+
+def test_the_token_is_readable_for_its_owner_alone(head: Head) -> None:
+    file = Path(head.environment["HOME"]) / ".ray" / "auth_token"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert len(head.token) == 64
+
+
+def test_a_head_listens_on_this_machine_alone(head: Head) -> None:
+    for address in (head.address, head.dashboard.removeprefix("http://")):
+        assert _listening(int(address.rpartition(":")[2])) == {"127.0.0.1"}
+
+
+def test_a_job_connects_by_address_with_the_token_of_its_user(head: Head, tmp_path: Path) -> None:
+    connected = _connect(head.address, **head.environment)
+    assert (connected.returncode, connected.stdout) == (0, "2\n"), connected.stderr
+
+    # Ray tries again for 20 s unless it is told a time
+    impatient = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_AUTH_TOKEN": "0" * 64}
+    refused = _connect(head.address, **head.environment, **impatient)
+    assert refused.returncode != 0
+    assert f"no Ray cluster answers at {head.address}" in refused.stderr
+
+
+def test_status_tells_what_the_cluster_has(head: Head) -> None:
+    told = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)
+    [node] = told["nodes"]
+    assert (node["kind"], node["address"]) == ("head", head.address)
+    assert (node["cluster"]["nodes"], node["cluster"]["cpus"]) == (1, 2)
+    line = head.cnnjobs("cluster", "status").stdout
+    assert line.endswith(": 1 nodes, 2 CPUs, 0 GPUs, object store 0.2 GiB\n")
+
+
+def test_a_submitted_command_is_followed_and_its_output_is_where_it_was_asked_for(
+    head: Head, trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "an output"
+    words = ["predict", str(trained), str(archive), "-o", str(output)]
+    done = head.cnnjobs("submit", "--address", head.dashboard, "--json", *words)
+    assert done.returncode == 0, done.stderr
+    assert "45 images: 40 scored, 5 failed" in done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["status"], summary["exit_code"]) == ("SUCCEEDED", 0)
+    assert summary["entrypoint"].startswith("python -m jobs.predict '--output=")
+    assert (output / "_SUCCESS").exists()
+    assert summary["job"] in head.cnnjobs("jobs", "list").stdout
+
+
+def test_the_exit_code_of_a_job_is_that_of_submit(head: Head, tmp_path: Path) -> None:
+    failed = head.cnnjobs("submit", "index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet")
+    assert failed.returncode == 2
+    assert f"error: {tmp_path}/absent does not exist.\n" in failed.stderr
+    assert failed.stderr.endswith(" failed with exit code 2.\n")
+
+
+def test_a_job_runs_as_rays_own_command_line_submits_it(head: Head, tmp_path: Path) -> None:
+    """By the script's path, which puts `jobs` first on Python's path."""
+    ray = Path(sys.executable).with_name("ray")
+    script = ["python", "jobs/index.py", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
+    done = subprocess.run(
+        [ray, "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--", *script],
+        cwd=Path(__file__).parents[2],
+        env=environment_of_a_user(**head.environment, RAY_AUTH_MODE="token"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"error: {tmp_path}/absent does not exist." in done.stdout + done.stderr
+
+
+def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(
+    head: Head, trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    words = ["predict", str(trained), str(archive), "-o", f"{tmp_path}/out"]
+    following = head.start_cnnjobs("submit", *words)
+    assert following.stderr is not None
+    name = following.stderr.readline().split()[1]
+    _wait_for(head, name, "RUNNING")
+    following.send_signal(signal.SIGINT)
+    assert "the job goes on: cnnjobs jobs logs -f" in following.communicate(timeout=60)[1]
+    assert following.returncode == 130
+
+    stopped = head.cnnjobs("jobs", "stop", name)
+    assert (stopped.returncode, stopped.stdout.split(" after ")[0]) == (0, f"{name} was stopped")
+    assert head.cnnjobs("jobs", "logs", "-f", name).returncode != 0
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_doctor_finds_a_healthy_head_well(head: Head) -> None:
+    done = head.cnnjobs("doctor", head.dashboard, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert [*checks] == [
+        *("reachable", "Ray", "token", "jobs", "Python", "packages", "machines", "memory")
+    ]
+    assert checks["token"]["found"] == "asked for"
+    assert checks["machines"]["found"] == "1 nodes, 2 CPUs, 0 GPUs"
+
+
+def test_on_a_terminal_ctrl_c_asks_and_yes_stops_the_job(
+    head: Head, trained: Path, archive: Path, tmp_path: Path
+) -> None:
+    words = ["predict", str(trained), str(archive), "-o", f"{tmp_path}/out"]
+    terminal, its_end = os.openpty()
+    following = head.start_cnnjobs("submit", *words, stdin=its_end)
+    os.close(its_end)
+    assert following.stderr is not None
+    name = following.stderr.readline().split()[1]
+    _wait_for(head, name, "RUNNING")
+    following.send_signal(signal.SIGINT)
+    os.write(terminal, b"y\n")
+    told = following.communicate(timeout=60)[1]
+    os.close(terminal)
+    assert f"stop the job {name}, too? [y/N]" in told
+    assert told.endswith(f"error: {name} was stopped.\n")
+    assert following.returncode == 1
+
+
+def test_a_wrong_token_and_an_unknown_job_are_one_line(head: Head) -> None:
+    refused = head.cnnjobs("submit", "index", "a", "-o", "b.parquet", RAY_AUTH_TOKEN="0" * 64)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: the cluster at {head.dashboard} refuses the token;")
+    unknown = head.cnnjobs("jobs", "status", "nothing")
+    assert (unknown.returncode, unknown.stderr) == (
+        2,
+        f"error: the cluster at {head.dashboard} knows no job nothing; see: cnnjobs jobs list\n",
+    )
+
+
+def test_a_taken_port_and_a_head_for_others_are_refused_in_one_line(head: Head) -> None:
+    port = head.address.rpartition(":")[2]
+    taken = head.cnnjobs("cluster", "start", "--head", "--port", port)
+    assert (taken.returncode, taken.stderr) == (
+        2,
+        f"error: {head.address} cannot be used (Address already in use); give another --port or "
+        "--host, or stop what is there: `cnnjobs cluster status`.\n",
+    )
+    joined = head.cnnjobs("cluster", "start", "--address", head.address)
+    assert joined.returncode == 2
+    assert f"the head {head.address} is for this machine alone" in joined.stderr
+
+
+def test_stop_spares_what_another_has_started(head: Head, tmp_path: Path) -> None:
+    refused = cnnjobs("cluster", "stop", HOME=str(tmp_path))
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "error: `cnnjobs cluster start` has no node running on this machine.\n",
+    )
+    other = head.cnnjobs("cluster", "stop", "--address", "127.0.0.1:1")
+    assert "has no node of 127.0.0.1:1 running" in other.stderr
+    assert json.loads(head.cnnjobs("cluster", "status", "--json").stdout)["nodes"]
+
+
+def _wait_for(head: Head, name: str, wanted: str) -> None:
+    for _ in range(100):
+        told = json.loads(head.cnnjobs("jobs", "status", name, "--json").stdout)
+        if told["status"] == wanted:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{name} is {told['status']}, not {wanted}")
+
+
+def _connect(address: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", _CONNECT, address],
+        capture_output=True,
+        text=True,
+        env=environment_of_a_user(**more),
+        check=False,
+    )
+
+
+def _listening(port: int) -> set[str]:
+    """The addresses that something listens on at a port, from the kernel's own table."""
+    told = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, _, number = local.partition(":")
+            if state == "0A" and int(number, 16) == port:
+                # the last four bytes, in the machine's own order
+                told.add(".".join(str(byte) for byte in reversed(bytes.fromhex(address[-8:]))))
+    return told

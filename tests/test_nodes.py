@@ -1,0 +1,161 @@
+"""Tokens, records and the command of a node, without Ray."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnjobs import nodes, started, tokens
+from cnnjobs.config import ClusterStartConfig
+from cnnjobs.errors import ConfigError, InputError
+from cnnjobs.started import Node
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        # set first, so that what the code sets is undone, too
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_token_is_made_once_and_for_its_owner(home: Path) -> None:
+    assert tokens.find() is None
+    tokens.ensure()
+    made = tokens.find()
+    tokens.ensure()
+    assert tokens.find() == made == (home / ".ray" / "auth_token").read_text()
+    assert (home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_ray_left_open_to_all_is_closed(home: Path) -> None:
+    file = home / ".ray" / "auth_token"
+    file.parent.mkdir()
+    file.write_text("of ray\n")
+    file.chmod(0o644)
+    tokens.ensure()
+    assert (tokens.find(), file.stat().st_mode & 0o777) == ("of ray", 0o600)
+
+
+def test_a_token_is_taken_from_where_rays_variables_say(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "elsewhere").write_text("of a file")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "elsewhere"))
+    assert tokens.find() == "of a file"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of the variable")
+    assert tokens.find() == "of the variable"
+
+
+def test_a_node_is_known_as_long_as_its_process_lives() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started.record(_head(process.pid))
+    # the same number, of another process
+    started.record(_head(os.getpid(), born="1"))
+    assert [node.pid for node in started.nodes()] == [process.pid]
+    process.communicate(b"\n")
+    assert started.nodes() == []
+    assert list(started.folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("address", [None, "auto", "127.0.0.1:7001", "localhost:7001"])
+def test_a_job_finds_the_head_of_this_machine(address: str | None) -> None:
+    started.record(_head(os.getpid()))
+    started.before_ray(address)
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert os.environ.get("RAY_ADDRESS") == (
+        "127.0.0.1:7001" if address in (None, "auto") else None
+    )
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3:7001", "127.0.0.1:7002", "local"])
+def test_a_job_for_another_cluster_is_left_alone(address: str) -> None:
+    started.record(_head(os.getpid()))
+    started.before_ray(address)
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
+    assert "RAY_ADDRESS" not in os.environ
+
+
+def test_a_token_that_is_there_is_used_unless_the_user_says_no(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started.before_ray(None)
+    assert "RAY_AUTH_MODE" not in os.environ
+    tokens.ensure()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    started.before_ray(None)
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    started.before_ray(None)
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (
+            {},
+            "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join one), "
+            "got neither.",
+        ),
+        (
+            {"head": True, "address": "a:1"},
+            "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join one), "
+            "got both.",
+        ),
+        ({"address": "head"}, "address must be HOST:PORT of a head, got head."),
+        ({"head": True, "port": 0}, "port must be 1 to 65535, got 0."),
+        ({"head": True, "num_cpus": -1}, "num_cpus must be at least 0, got -1."),
+        (
+            {"head": True, "object_store_gib": 0.01},
+            "object_store_gib must be at least 0.1, got 0.01.",
+        ),
+    ],
+)
+def test_a_setting_that_makes_no_node_is_refused(given: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        ClusterStartConfig(**given)  # type: ignore[arg-type]
+    assert str(refused.value) == complaint
+
+
+def test_a_head_is_bound_to_this_machine_unless_it_is_told_a_host() -> None:
+    command = nodes.plan(ClusterStartConfig(head=True))["command"]
+    assert "--dashboard-host 127.0.0.1" in command
+    assert "--node-ip-address 127.0.0.1" in command
+    command = nodes.plan(ClusterStartConfig(head=True, host="10.0.0.5"))["command"]
+    assert "--dashboard-host 10.0.0.5" in command
+    worker = nodes.plan(ClusterStartConfig(address="10.0.0.5:6379"))["command"]
+    assert "--node-ip-address" not in worker
+
+
+def test_tls_without_its_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    with pytest.raises(InputError) as refused:
+        nodes.start(ClusterStartConfig(head=True))
+    assert str(refused.value) == (
+        "RAY_USE_TLS=1 needs RAY_TLS_SERVER_CERT to name a file; it is not set."
+    )
+
+
+def test_a_worker_without_a_head_is_refused() -> None:
+    with pytest.raises(InputError) as refused:
+        nodes.start(ClusterStartConfig(address=f"{socket.gethostname()}:1"))
+    assert "no head answers at" in str(refused.value)
+
+
+def _head(pid: int, born: str | None = None) -> Node:
+    return Node(
+        pid=pid,
+        born=born or str(started.birth(pid)),
+        machine=socket.gethostname(),
+        address="127.0.0.1:7001",
+        dashboard="http://127.0.0.1:7002",
+        temp_dir=None,
+        log="",
+    )
