@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -54,7 +54,9 @@ def call(function: Callable[..., T], *args: Any) -> T:
     The package's own errors come through as themselves.
     """
     try:
-        result: T = ray.get(ray.remote(num_cpus=0, max_retries=0)(function).remote(*args))
+        # a process that has used TensorFlow is no place for a training: its threads are set
+        remote = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(function)
+        result: T = ray.get(remote.remote(*args))
     except RayTaskError as error:
         if isinstance(error.cause, CnnjobsError):
             raise error.cause from None
@@ -73,43 +75,72 @@ def num_gpus() -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is asked for of scorers; None of each leaves it to the machines.
+
+    Attributes:
+        number: of scorers. Those that find no place wait for a machine that an autoscaler brings.
+        num_cpus: that each takes of its machine.
+        num_gpus: the share of a GPU that each takes.
+    """
+
+    number: int | None = None
+    num_cpus: int | None = None
+    num_gpus: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Places:
     """Where scorers run: how many there may be, and what each of them takes.
 
     Attributes:
         number: of scorers.
         num_cpus: that each takes of its machine.
-        num_gpus: that each takes, 0 or 1.
+        num_gpus: that each takes, 0 to 1.
         threads: that each decodes with.
     """
 
     number: int
     num_cpus: int
-    num_gpus: int
+    num_gpus: float
 
     @property
     def threads(self) -> int:
         return max(1, self.num_cpus)
 
 
-def scorer_places() -> Places:
+def scorer_places(wanted: Wanted | None = None) -> Places:
     """One scorer a GPU, or where there are none one a machine with all its cores.
 
     Machines of different sizes get scorers of the smallest one's size, larger ones several.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    key = "GPU" if any(machine.get("GPU") for machine in machines) else "CPU"
+    return places_on(machines, wanted or Wanted())
+
+
+def places_on(machines: Sequence[Mapping[str, float]], wanted: Wanted) -> Places:
+    """See `scorer_places`; a machine is what it has of CPU and GPU."""
+    by_gpu = wanted.num_gpus is not None or any(machine.get("GPU") for machine in machines)
+    key = "GPU" if by_gpu else "CPU"
     used = [machine for machine in machines if machine.get(key, 0) >= 1]
+    num_gpus = (wanted.num_gpus or 1) if by_gpu else 0
     if not used:
         # an autoscaler brings the first machine when something asks for one
-        return Places(number=1, num_cpus=1, num_gpus=0)
-    if key == "GPU":
-        share = min(int(machine.get("CPU", 0) // machine["GPU"]) for machine in used)
-        number = sum(int(machine["GPU"]) for machine in used)
-        return Places(number=number, num_cpus=share, num_gpus=1)
-    smallest = min(int(machine["CPU"]) for machine in used)
-    number = sum(int(machine["CPU"]) // smallest for machine in used)
-    return Places(number=number, num_cpus=smallest, num_gpus=0)
+        return Places(
+            number=wanted.number or 1, num_cpus=wanted.num_cpus or 1, num_gpus=wanted.num_gpus or 0
+        )
+    if by_gpu:
+        a_gpu = int(1 / num_gpus)
+        shares = [int(machine.get("CPU", 0) // (machine["GPU"] * a_gpu)) for machine in used]
+        number = sum(int(machine["GPU"]) * a_gpu for machine in used)
+    else:
+        shares = [int(machine["CPU"]) for machine in used]
+        number = sum(int(machine["CPU"]) // (wanted.num_cpus or min(shares)) for machine in used)
+    return Places(
+        number=wanted.number or max(1, number),
+        num_cpus=wanted.num_cpus or min(shares),
+        num_gpus=num_gpus,
+    )
 
 
 def object_store_bytes() -> int:

@@ -28,7 +28,7 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
     tally = Tally(sample.num_rows, done_before=0)
     with cluster.connected(config.address):
         how = planned.scoring("dry-run", may_export=False)
-        for table in scoring.score(sample, how):
+        for table in scoring.score(sample, how, planned.wanted):
             tally.add(table)
         store = cluster.object_store_bytes()
     seconds = (tally.seconds_to_first or 0) + total / tally.steady_rate

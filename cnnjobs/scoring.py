@@ -67,7 +67,9 @@ def with_engine(scoring: Scoring, *, may_export: bool = True) -> Scoring:
     return dataclasses.replace(scoring, engine="openvino")
 
 
-def score(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
+def score(
+    rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None = None
+) -> Iterator[pa.Table]:
     """Tables of `schema.predictions` and `schema.MEASURES`, one row for each of `rows`.
 
     They come in the order of `rows`. One actor a machine (a GPU, where there are some) reads,
@@ -77,6 +79,7 @@ def score(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
     Args:
         rows: of a manifest.
         scoring: how to score; its engine must be chosen.
+        wanted: how many score, and with what; None leaves it to the machines.
 
     Raises:
         CnnjobsError: they die again and again.
@@ -84,7 +87,7 @@ def score(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
     done = vain = 0
     while done < rows.num_rows and vain < _MAX_VAIN_STARTS:
         before = done
-        for table in _until_a_death(rows.slice(done), scoring):
+        for table in _until_a_death(rows.slice(done), scoring, wanted):
             yield table
             done += table.num_rows
         vain = vain + 1 if done == before else 0
@@ -95,14 +98,16 @@ def score(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
         )
 
 
-def _until_a_death(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
+def _until_a_death(
+    rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None
+) -> Iterator[pa.Table]:
     """Tables of the first of `rows`: of all of them where nothing dies."""
     stream: Any = run_pipeline.options(
         # beside the driver: the job must not end with the machine of a worker
         scheduling_strategy=NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-    ).remote(rows.select(["path", "label", "size_bytes"]), scoring)
+    ).remote(rows.select(["path", "label", "size_bytes"]), scoring, wanted)
     try:
         for table in stream:
             yield ray.get(table)
@@ -115,7 +120,9 @@ def _until_a_death(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
 
 
 @ray.remote(num_cpus=0, max_retries=0, max_calls=1, num_returns="streaming")
-def run_pipeline(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
+def run_pipeline(
+    rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None
+) -> Iterator[pa.Table]:
     """Run the Ray Data plan and pass on its tables.
 
     A task of its own because Ray Data's actors make Ray print an error that is none on the
@@ -128,7 +135,7 @@ def run_pipeline(rows: pa.Table, scoring: Scoring) -> Iterator[pa.Table]:
     from cnnjobs import datasets
 
     datasets.quiet_and_ordered()
-    places = cluster.scorer_places()
+    places = cluster.scorer_places(wanted)
     size = rows_per_block(rows.num_rows, scoring, places.number)
     # the first block is one batch, so that it shows soon whether all is well
     starts = [0, *range(scoring.batch_size, rows.num_rows, size), rows.num_rows]

@@ -144,6 +144,18 @@ def test_the_same_command_twice_gives_the_same_bits(
     assert read(again).drop_columns("run_id").equals(read(scored).drop_columns("run_id"))
 
 
+def test_one_actor_on_one_core_gives_the_rows_of_a_whole_machine(
+    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+) -> None:
+    small = {"actors": 1, "cpus_per_actor": 1}
+    config = PredictConfig(
+        bundle=str(trained), data=str(hundred), output=str(tmp_path / "run"), **small
+    )
+    columns = ["path", "prediction", "error"]
+
+    assert read(predict(config)).select(columns).equals(read(scored).select(columns))
+
+
 def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
     trained: Path, hundred: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,102 @@
+"""What `ray up` reads: against the schema that comes with Ray, and against what we promise."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+ROOT = Path(__file__).parents[2]
+AWS, ONPREM = ROOT / "ray-cluster.yaml", ROOT / "infra" / "ray-cluster-onprem.yaml"
+
+#: A data file of the package; the function that reads it is private.
+SCHEMA = json.loads(
+    Path(ray.__file__).with_name("autoscaler").joinpath("ray-schema.json").read_text()
+)
+
+BOTH = pytest.mark.parametrize("file", [AWS, ONPREM], ids=lambda file: file.stem)
+
+
+@BOTH
+def test_a_cluster_file_fits_the_schema_of_the_ray_that_is_pinned(file: Path) -> None:
+    jsonschema.validate(_read(file), SCHEMA)
+
+
+@BOTH
+def test_a_key_that_the_schema_does_not_know_is_refused(file: Path) -> None:
+    with pytest.raises(jsonschema.ValidationError, match="'max_worker' was unexpected"):
+        jsonschema.validate({**_read(file), "max_worker": 1}, SCHEMA)
+
+
+@BOTH
+def test_every_ray_asks_for_the_token_and_the_dashboard_answers_its_machine_alone(
+    file: Path,
+) -> None:
+    config = _read(file)
+    commands = _start_commands(config)
+    for command in commands.values():
+        assert "RAY_AUTH_MODE=token ray start" in command
+    assert "--dashboard-host=127.0.0.1" in commands["head"]
+    assert "--num-cpus=0" in commands["head"]
+    assert list(config["file_mounts"].values()) == ["~/.ray/auth_token"]
+
+
+@BOTH
+def test_every_ray_has_options_that_ray_start_knows(file: Path) -> None:
+    ray_start = [Path(sys.executable).with_name("ray"), "start", "--help"]
+    shown = subprocess.run(ray_start, capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"^  (--[\w-]+)", shown, flags=re.MULTILINE))
+    for command in _start_commands(_read(file)).values():
+        assert set(re.findall(r"(--[\w-]+)=?", command.partition("ray start")[2])) <= known
+
+
+def test_nothing_on_aws_has_a_public_address_or_a_rule_of_ray_s_own() -> None:
+    config = _read(AWS)
+    assert config["provider"]["use_internal_ips"]
+    for kind in config["available_node_types"].values():
+        node = kind["node_config"]
+        assert node["SecurityGroupIds"]
+        assert node["SubnetIds"]
+        assert node["MetadataOptions"]["HttpTokens"] == "required"
+        assert set(node["IamInstanceProfile"]) == {"Name"}
+        assert all(disk["Ebs"]["Encrypted"] for disk in node["BlockDeviceMappings"])
+
+
+def test_every_spot_type_on_aws_has_the_same_machine_at_full_price_behind_it() -> None:
+    kinds = _read(AWS)["available_node_types"]
+    spot = {name for name, kind in kinds.items() if _market(kind) == {"MarketType": "spot"}}
+    assert spot == {"cpu-spot", "gpu-spot"}
+    for name in spot:
+        first, then = kinds[name], kinds[name.removesuffix("-spot")]
+        assert first["priority"] > then["priority"]
+        assert _market(then) == {}
+        assert first["resources"] == then["resources"]
+        assert {**first["node_config"], "InstanceMarketOptions": {}} == then["node_config"]
+
+
+def test_the_head_on_aws_has_no_core_for_jobs_and_every_worker_comes_when_it_is_needed() -> None:
+    config = _read(AWS)
+    kinds = dict(config["available_node_types"])
+    assert kinds.pop(config["head_node_type"])["resources"] == {"CPU": 0}
+    for kind in kinds.values():
+        assert kind["min_workers"] == 0
+        assert kind["max_workers"] <= config["max_workers"]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return read
+
+
+def _start_commands(config: dict[str, Any]) -> dict[str, str]:
+    return {kind: config[f"{kind}_start_ray_commands"][-1] for kind in ("head", "worker")}
+
+
+def _market(kind: dict[str, Any]) -> Any:
+    return kind["node_config"].get("InstanceMarketOptions")

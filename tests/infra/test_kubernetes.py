@@ -1,0 +1,182 @@
+"""The manifests for KubeRay: against the fields that its CRDs have, and against each other."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+INFRA = Path(__file__).parents[2] / "infra"
+SCHEMA = yaml.safe_load(Path(__file__).with_name("kuberay.schema.yaml").read_text())
+BASE = sorted(file for file in (INFRA / "base").glob("*.yaml") if file.stem != "kustomization")
+JOBS = sorted(INFRA.glob("ray*job-*.yaml"))
+OVERLAYS = ("cpu", "gpu", "spot")
+
+
+@pytest.mark.parametrize("file", [*BASE, *JOBS], ids=lambda file: file.stem)
+def test_a_manifest_has_the_fields_that_its_kind_knows(file: Path) -> None:
+    jsonschema.validate(_read(file), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["spec", "authOption"], {"mode": "token"}),
+        (["spec", "headGroupSpec", "template", "spec", "containers", 0, "resource"], {}),
+        (["spec", "workerGroupSpecs", 0, "maxReplica"], 3),
+        (["spec", "rayVersion"], 2.60),
+        (["spec", "workerGroupSpecs", 0, "template", "spec", "securityContext"], {}),
+    ],
+)
+def test_a_field_that_is_misspelt_or_of_another_type_would_be_found(
+    path: list[Any], value: Any
+) -> None:
+    cluster = _cluster()
+    _set(cluster, path, value)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(cluster, SCHEMA)
+
+
+def test_the_base_lists_every_file_beside_it() -> None:
+    listed = _read(INFRA / "base" / "kustomization.yaml")["resources"]
+    assert sorted(listed) == [file.name for file in BASE]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_patches_what_is_there_and_what_comes_out_fits(name: str) -> None:
+    cluster = _built(name)
+    jsonschema.validate(cluster, SCHEMA)
+    images = {each["image"] for each in _containers(cluster)}
+    assert len(images) == 1
+    assert images.pop().endswith("-gpu") == (name == "gpu")
+
+
+def test_only_the_workers_of_the_gpu_overlay_have_a_gpu() -> None:
+    has_gpu = {
+        (name, each["name"])
+        for name in OVERLAYS
+        for each in _containers(_built(name))
+        if "nvidia.com/gpu" in each["resources"]["limits"]
+    }
+    assert has_gpu == {("gpu", "ray-worker")}
+
+
+def test_the_head_is_never_on_spot_and_workers_rather_are() -> None:
+    head, worker = (
+        group["template"]["spec"]["affinity"]["nodeAffinity"]
+        for group in (
+            _built("spot")["spec"]["headGroupSpec"],
+            *_built("spot")["spec"]["workerGroupSpecs"],
+        )
+    )
+    assert list(head) == ["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert list(worker) == ["preferredDuringSchedulingIgnoredDuringExecution"]
+
+
+@pytest.mark.parametrize("file", JOBS, ids=lambda file: file.stem)
+def test_a_job_runs_on_the_cluster_of_the_base_with_its_image_and_may_reach_it(file: Path) -> None:
+    manifest, policy = _read(file), _read(INFRA / "base" / "networkpolicy.yaml")
+    job = manifest["spec"].get("jobTemplate", manifest["spec"])
+    assert manifest["metadata"]["namespace"] == _namespace()
+    assert job["clusterSelector"] == {"ray.io/cluster": _cluster()["metadata"]["name"]}
+    [submitter] = job["submitterPodTemplate"]["spec"]["containers"]
+    assert {submitter["image"]} == {each["image"] for each in _containers(_built("cpu"))}
+    may_come = policy["spec"]["ingress"][1]["from"][0]["podSelector"]["matchLabels"]
+    assert job["submitterPodTemplate"]["metadata"]["labels"] == may_come
+
+
+def test_the_cluster_asks_for_a_token_and_runs_the_ray_that_is_pinned() -> None:
+    spec = _cluster()["spec"]
+    assert spec["authOptions"] == {"mode": "token"}
+    assert spec["rayVersion"] == ray.__version__
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_only_the_cluster_itself_reaches_ports_other_than_the_dashboard_s() -> None:
+    policy = _read(INFRA / "base" / "networkpolicy.yaml")["spec"]
+    own = {"matchLabels": {"ray.io/cluster": _cluster()["metadata"]["name"]}}
+    inside, others = policy["ingress"]
+    assert policy["podSelector"] == own
+    assert inside == {"from": [{"podSelector": own}]}
+    assert others["ports"] == [{"protocol": "TCP", "port": 8265}]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_the_account_of_the_workers_is_there_and_what_is_mounted_too() -> None:
+    account = _read(INFRA / "base" / "serviceaccount.yaml")
+    for group in _cluster()["spec"]["workerGroupSpecs"]:
+        assert group["template"]["spec"]["serviceAccountName"] == account["metadata"]["name"]
+    for file in [INFRA / "base" / "raycluster.yaml", *JOBS]:
+        for pod in _pods(_read(file)):
+            volumes = {volume["name"] for volume in pod["volumes"]}
+            for container in pod["containers"]:
+                assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+
+
+def _read(file: Path) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return read
+
+
+def _cluster() -> dict[str, Any]:
+    return _read(INFRA / "base" / "raycluster.yaml")
+
+
+def _namespace() -> str:
+    return str(_read(INFRA / "base" / "kustomization.yaml")["namespace"])
+
+
+def _built(name: str) -> dict[str, Any]:
+    """The cluster of an overlay, as `kubectl kustomize` builds it."""
+    overlay = _read(INFRA / "overlays" / name / "kustomization.yaml")
+    [below] = overlay["resources"]
+    cluster = _cluster() if below == "../../base" else _built(below.removeprefix("../"))
+    cluster = copy.deepcopy(cluster)
+    for patch in overlay.get("patches", []):
+        assert patch["target"]["kind"] == cluster["kind"]
+        assert patch["target"]["name"] == cluster["metadata"]["name"]
+        for change in yaml.safe_load(patch["patch"]):
+            _change(cluster, **change)
+    for image in overlay.get("images", []):
+        named = [each for each in _containers(cluster) if each["image"] == image["name"]]
+        assert named, f"{name} names an image that nothing uses: {image['name']}"
+        for each in named:
+            each["image"] = f"{image['newName']}:{image['newTag']}"
+    return cluster
+
+
+def _change(cluster: dict[str, Any], *, op: str, path: str, value: Any) -> None:
+    """One step of a JSON patch (RFC 6902): replace what is there, or add what is not."""
+    keys = [key.replace("~1", "/") for key in path.split("/")[1:]]
+    steps: list[Any] = [int(key) if key.isdigit() else key for key in keys]
+    parent: Any = cluster
+    for step in steps[:-1]:
+        parent = parent[step]
+    assert (steps[-1] in parent) == (op == "replace"), f"{op} {path}"
+    parent[steps[-1]] = copy.deepcopy(value)
+
+
+def _set(document: Any, path: list[Any], value: Any) -> None:
+    for step in path[:-1]:
+        document = document[step]
+    document[path[-1]] = value
+
+
+def _pods(value: Any) -> Iterator[dict[str, Any]]:
+    """Every pod's spec in a manifest."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return
+    if "containers" in value:
+        yield value
+    for inner in value.values():
+        yield from _pods(inner)
+
+
+def _containers(value: Any) -> list[dict[str, Any]]:
+    return [container for pod in _pods(value) for container in pod["containers"]]

@@ -1,0 +1,94 @@
+"""What machines are made of: the image, the rights on AWS, the units of a nightly run."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+POLICIES = sorted(INFRA.glob("iam-*.json"))
+
+
+def _instructions() -> list[tuple[str, str]]:
+    text = (INFRA / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines()]
+    return [
+        (word, rest)
+        for word, _, rest in (line.partition(" ") for line in lines if line and line[0] != "#")
+    ]
+
+
+def test_the_image_starts_as_a_user_by_number_and_with_a_shell_that_others_may_start() -> None:
+    words = _instructions()
+    assert [rest for word, rest in words if word == "USER"][-1] == "1000:1000"
+    assert "ENTRYPOINT" not in {word for word, _ in words}
+    assert {word for word, _ in words} <= {
+        "ARG", "FROM", "ENV", "RUN", "COPY", "USER", "WORKDIR", "CMD",
+    }  # fmt: skip
+
+
+def test_everything_in_the_image_is_pinned() -> None:
+    words = _instructions()
+    bases = [rest.split()[0] for word, rest in words if word == "FROM"]
+    assert bases == ["python:${PYTHON}-slim-bookworm"] * 2
+    installs = re.findall(r"pip install [^&;]*", " ".join(rest for _, rest in words))
+    assert len(installs) == 2
+    assert all("--constraint /source/constraints.txt" in install for install in installs)
+
+
+def test_what_the_image_copies_is_there_and_nothing_else_is_sent_to_build_it() -> None:
+    copied = [
+        source
+        for word, rest in _instructions()
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    ]
+    assert all((ROOT / name).exists() for name in copied)
+    lines = (INFRA / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if not line.startswith("#")]
+    assert rules[0] == "*"
+    assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted(copied)
+
+
+@pytest.mark.parametrize("file", POLICIES, ids=lambda file: file.stem)
+def test_a_policy_allows_named_actions_alone_and_each_has_its_reason(file: Path) -> None:
+    policy = json.loads(file.read_text(encoding="utf-8"))
+    reasons = (INFRA / "README.md").read_text(encoding="utf-8")
+    assert policy["Version"] == "2012-10-17"
+    for statement in policy["Statement"]:
+        assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
+        assert statement["Effect"] == "Allow"
+        assert f"`{statement['Sid']}`" in reasons
+        for action in statement["Action"]:
+            assert re.fullmatch(r"(s3|ec2|ecr|iam|ssm|ssmmessages):[A-Z]\w+", action), action
+
+
+@pytest.mark.parametrize("file", POLICIES, ids=lambda file: file.stem)
+def test_a_policy_writes_only_where_output_goes(file: Path) -> None:
+    for statement in json.loads(file.read_text(encoding="utf-8"))["Statement"]:
+        if {"s3:PutObject", "s3:DeleteObject"} & set(statement["Action"]):
+            assert statement["Resource"] == ["arn:aws:s3:::scored/*"]
+        elif any(action.startswith("s3:") for action in statement["Action"]):
+            assert "*" not in statement["Resource"]
+
+
+def test_the_units_are_ones_that_systemd_takes(tmp_path: Path) -> None:
+    verify = shutil.which("systemd-analyze")
+    if verify is None:
+        pytest.skip("no systemd-analyze on this machine")
+    for file in (INFRA / "systemd").iterdir():
+        # the command is not installed here
+        text = file.read_text(encoding="utf-8").replace("/opt/cnnjobs/bin/cnnjobs", "/bin/true")
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    units = [str(file) for file in tmp_path.iterdir()]
+    done = subprocess.run([verify, "verify", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_timer_starts_the_service_that_lies_beside_it() -> None:
+    names = sorted(file.name for file in (INFRA / "systemd").iterdir())
+    assert names == ["cnnjobs-predict.service", "cnnjobs-predict.timer"]
