@@ -2,6 +2,7 @@
 
 model.keras      architecture and weights (Keras' own format, loaded in safe mode)
 bundle.json      labels, positive class, preprocessing, threshold, metrics, versions
+summary.txt      the layers with their shapes and parameters, as Keras prints them
 images.parquet   path, content hash and split of the images it was made with
 openvino/        the model as OpenVINO reads it; see `exports`
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import keras
 
 MODEL, DESCRIPTION, IMAGES = "model.keras", "bundle.json", "images.parquet"
+SUMMARY = "summary.txt"
 
 #: Columns of the manifest that the bundle keeps, to tell later which images it has seen.
 _IMAGE_COLUMNS = ["path", "content_hash", "group", "split"]
@@ -110,6 +112,7 @@ def write(
     description = {"bundle_version": schema.BUNDLE_VERSION, **dataclasses.asdict(bundle)}
     del description["uri"]
     storage.write_bytes(storage.join(uri, MODEL), saved)
+    storage.write_bytes(storage.join(uri, SUMMARY), _layers(model).encode())
     storage.write_table(storage.join(uri, IMAGES), images.select(_IMAGE_COLUMNS))
     storage.write_bytes(storage.join(uri, DESCRIPTION), json.dumps(description, indent=2).encode())
     return bundle
@@ -149,7 +152,7 @@ def read(uri: str) -> Bundle:
 
 def copy(bundle: Bundle, uri: str) -> Bundle:
     """Copy a bundle; `bundle.json` comes last here too."""
-    for part in (MODEL, IMAGES, DESCRIPTION):
+    for part in (MODEL, SUMMARY, IMAGES, DESCRIPTION):
         storage.write_bytes(storage.join(uri, part), _read_part(bundle.uri, part))
     return dataclasses.replace(bundle, uri=uri)
 
@@ -211,6 +214,13 @@ def _model_file(model: "keras.Model") -> bytes:
         file = Path(folder) / MODEL
         bare.save(file)
         return file.read_bytes()
+
+
+def _layers(model: "keras.Model") -> str:
+    """The table of the layers; as wide as it must be, whatever the terminal."""
+    lines: list[str] = []
+    model.summary(line_length=100, print_fn=lines.append)
+    return "\n".join(lines)
 
 
 def _fingerprint(model: "keras.Model", threshold: float, temperature: float) -> str:

@@ -63,7 +63,16 @@ def test_what_was_written_is_read_again(written):
         "bundle.json",
         "images.parquet",
         "model.keras",
+        "summary.txt",
     ]
+
+
+def test_the_summary_has_every_layer_and_the_number_of_parameters(written):
+    text = (Path(written.uri) / "summary.txt").read_text(encoding="utf-8")
+    model = bundle.load_model(written)
+    for layer in model.layers:
+        assert layer.name in text
+    assert f"{model.count_params():,}" in text
 
 
 def test_a_model_of_two_classes_keeps_its_positive_class_whatever_the_order(tmp_path):

@@ -530,3 +530,26 @@ def _forward(images, weights):
         return 1 / (1 + np.exp(-out))
     powers = np.exp(out - out.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_tensorflow_starts_without_a_line_and_other_lines_stay():
+    program = (
+        "import os, sys; from cnnjobs import models\n"
+        "with models._without_startup_lines():\n"
+        "    os.write(2, b'kept\\n')\n"
+        "keras = models.import_keras()\n"
+        "keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, check=True)
+    assert ended.stderr == b"kept\n"
+
+
+def test_tensorflow_still_logs_while_it_starts():
+    # when this fails, tensorflow#100442 is mended and `models._without_startup_lines` can go
+    ended = subprocess.run(
+        [sys.executable, "-c", "import tensorflow"],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    assert b"absl::InitializeLog" in ended.stderr
