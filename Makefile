@@ -1,6 +1,9 @@
 # Everything runs from here. PYTHON=python3.12 chooses another Python (3.11 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
+# test files run in two processes, each with a Ray of its own, the longest (tests/faults) first;
+# TESTERS=0 for one, to debug
+TESTERS ?= 2
 
 .PHONY: help demo test check lint docs clean
 
@@ -15,10 +18,10 @@ demo: .venv/run
 	$(BIN)/cnnjobs demo --overwrite
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	$(BIN)/ruff check

