@@ -12,10 +12,16 @@ import cnnjobs
 from cnnjobs import models, synthetic
 from cnnjobs.cli import app, main
 from cnnjobs.config import IndexConfig, TrainConfig, as_dict
+from cnnjobs.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
-JOBS = ("evaluate", "index", "inspect", "predict", "train", "tune")
+JOBS = (
+    "audit", "compare", "crossval", "evaluate", "explain", "index", "inspect", "predict",
+    "report", "train", "tune",
+)  # fmt: skip
+#: Modules that cannot have the name of their command.
+MODULES = {"inspect": "inspection"}
 
 #: Each takes from 0.05 s (rich) to 5 s (tensorflow) to import.
 HEAVY = {
@@ -284,8 +290,27 @@ def test_a_dry_run_of_train_shows_settings_and_plan_and_writes_nothing(capsys, t
         "positive": "opacity",
         "steps per epoch": -(-images["train"] // 2),
         "output": str(output),
+        "warnings": [],
     }
     assert list(tmp_path.iterdir()) == [settings]
+
+
+def test_a_recipe_s_settings_and_what_it_cannot_help_are_in_the_dry_run(capsys, tmp_path, archive):
+    flags = ["--recipe", "robust", "--crop", "0", "--balance", "source", "--dry-run"]
+    code, out, err = _main(capsys, "train", str(archive), "-o", f"{tmp_path}/run", *flags)
+    assert (code, err) == (0, "")
+    shown = _plan(out)
+    assert shown["settings"] == as_dict(
+        TrainConfig(
+            data=str(archive),
+            output=f"{tmp_path}/run",
+            recipe="robust",
+            **{**RECIPES["robust"], "crop": 0.0, "balance": "source"},
+        )
+    )
+    assert shown["plan"]["warnings"] == [
+        f"balance source changes nothing: all images are of source {archive.name}."
+    ]
 
 
 def test_a_dry_run_as_json_is_one_document(capsys, tmp_path, archive):
@@ -380,15 +405,27 @@ def test_in_a_process_of_its_own_an_error_is_one_line_and_its_code_too(tmp_path,
 
 def test_every_stage_has_a_job_of_at_most_20_lines():
     files = {file.stem: file for file in (ROOT / "jobs").glob("*.py") if file.stem != "__init__"}
-    assert sorted(files) == list(JOBS)
+    assert sorted(files) == sorted(MODULES.get(verb, verb) for verb in JOBS)
+    # run by its path, a script finds its neighbours before Python's own modules
+    assert not set(files) & sys.stdlib_module_names
     for file in files.values():
         assert len(file.read_text().splitlines()) <= 20
-    assert set(COMMANDS) == {*JOBS, "bench", "demo", "models", "fetch", "predict-one"}
+    groups = {"bench", "cluster", "jobs"}
+    assert set(COMMANDS) == {
+        *JOBS,
+        *groups,
+        "demo",
+        "doctor",
+        "models",
+        "fetch",
+        "predict-one",
+        "submit",
+    }
 
 
 @pytest.mark.parametrize("verb", JOBS)
 def test_a_job_takes_what_its_command_takes(capsys, verb):
-    done = _python("-m", f"jobs.{verb}", "--help")
+    done = _python("-m", f"jobs.{MODULES.get(verb, verb)}", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == _main(capsys, verb, "--help")[1]
 

@@ -7,16 +7,24 @@ import pytest
 import yaml
 
 from cnnjobs.config import (
+    AuditConfig,
     BenchPredictConfig,
     BenchTrainConfig,
+    ClusterStartConfig,
+    CompareConfig,
     Config,
+    CrossvalConfig,
     DemoConfig,
+    DoctorConfig,
     EvaluateConfig,
+    ExplainConfig,
     FetchConfig,
     IndexConfig,
     InspectConfig,
     PredictConfig,
     PredictOneConfig,
+    ReportConfig,
+    SubmitConfig,
     TrainConfig,
     TuneConfig,
     as_dict,
@@ -24,16 +32,25 @@ from cnnjobs.config import (
 )
 from cnnjobs.config_files import resolve
 from cnnjobs.errors import ConfigError
+from cnnjobs.recipes import RECIPES
 
 NEEDED = {
     IndexConfig: {"sources": ("xrays",), "output": "m.parquet"},
     InspectConfig: {"data": "xrays"},
     FetchConfig: {"dataset": "mnist", "output": "digits"},
     TrainConfig: {"data": "xrays", "output": "run"},
+    CrossvalConfig: {"data": "xrays", "output": "run"},
     TuneConfig: {"data": "xrays", "output": "run", "space": "space.yaml"},
     EvaluateConfig: {"bundle": "run", "data": "xrays"},
+    CompareConfig: {"runs": ("first", "second")},
+    AuditConfig: {"bundle": "run", "data": "xrays"},
+    ExplainConfig: {"bundle": "run", "images": ("a.png",), "output": "looked"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},
     PredictOneConfig: {"bundle": "run", "images": ("a.png",)},
+    ReportConfig: {"runs": ("run",)},
+    SubmitConfig: {"command": "predict"},
+    ClusterStartConfig: {"head": True},
+    DoctorConfig: {},
     DemoConfig: {},
     BenchPredictConfig: {},
     BenchTrainConfig: {},
@@ -50,6 +67,12 @@ def test_the_defaults_of_training_are_the_lab_sheets():
     config = TrainConfig(data="xrays", output="run")
     assert (config.batch_size, config.epochs, config.learning_rate) == (32, 10, 0.001)
     assert (config.model, config.seed, config.positive) == ("covid", 0, None)
+
+
+def test_one_run_alone_cannot_be_compared():
+    with pytest.raises(ConfigError) as refused:
+        CompareConfig(runs=("first",))
+    assert str(refused.value) == "compare needs at least two runs, got 1."
 
 
 def test_scoring_takes_all_images_and_evaluation_the_test_split():
@@ -117,6 +140,7 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         ),
         (IndexConfig, {"seed": -1}, "seed must be at least 0, got -1."),
         (InspectConfig, {"seed": -1}, "seed must be at least 0, got -1."),
+        (TrainConfig, {"recipe": "best"}, "recipe must be one of plain, robust, got best."),
         (TrainConfig, {"epochs": 0}, "epochs must be at least 1, got 0."),
         (TrainConfig, {"batch_size": 0}, "batch_size must be at least 1, got 0."),
         *(
@@ -129,6 +153,47 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
             for rule in ("best", "1", "0", "sensitivity=95", "sensitivity=", "-0.5", "youden=1")
         ),
         (TrainConfig, {"seed": -1}, "seed must be at least 0, got -1."),
+        (CrossvalConfig, {"epochs": 0}, "epochs must be at least 1, got 0."),
+        (
+            CrossvalConfig,
+            {"folds": 1},
+            "folds must be at least 2 (or 0 with leave_out, for that alone), got 1.",
+        ),
+        (
+            CrossvalConfig,
+            {"folds": 0},
+            "folds must be at least 2 (or 0 with leave_out, for that alone), got 0.",
+        ),
+        (CrossvalConfig, {"repeats": 0}, "repeats must be at least 1, got 0."),
+        (CrossvalConfig, {"parallel": 0}, "parallel must be at least 1, got 0."),
+        (
+            CrossvalConfig,
+            {"validation": 1.0},
+            "validation must be at least 0 and below 1, got 1.0.",
+        ),
+        (
+            CrossvalConfig,
+            {"leave_out": "group"},
+            "leave_out must be one of source, got group.",
+        ),
+        (
+            CrossvalConfig,
+            {"workers": 2},
+            "workers is for train, got 2: the folds of a crossval are decoded once and trained in "
+            "one process each; leave it out.",
+        ),
+        (
+            TrainConfig,
+            {"augment": "much"},
+            "augment must be one of off, light, strong, got much.",
+        ),
+        (TrainConfig, {"balance": "label"}, "balance must be one of source, got label."),
+        (TrainConfig, {"crop": 0.5}, "crop must be at least 0 and below 0.5, got 0.5."),
+        (
+            TrainConfig,
+            {"mask_corners": -0.1},
+            "mask_corners must be at least 0 and below 0.5, got -0.1.",
+        ),
         (TrainConfig, {"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0."),
         (TrainConfig, {"learning_rate": -0.1}, "learning_rate must be above 0, got -0.1."),
         (TrainConfig, {"learning_rate": math.nan}, "learning_rate must be above 0, got nan."),
@@ -172,8 +237,25 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
             {"partition_by": "day"},
             "partition_by must be one of label, prefix, got day.",
         ),
+        (PredictConfig, {"actors": 0}, "actors must be at least 1, got 0."),
+        (PredictConfig, {"cpus_per_actor": 0}, "cpus_per_actor must be at least 1, got 0."),
+        (
+            PredictConfig,
+            {"gpus_per_actor": 2.0},
+            "gpus_per_actor must be above 0 and at most 1, got 2.0; for more GPUs ask for more "
+            "actors.",
+        ),
         (PredictConfig, {"price_per_hour": 0.0}, "price_per_hour must be above 0, got 0.0."),
+        (AuditConfig, {"border": 0.5}, "border must be above 0 and below 0.5, got 0.5."),
+        (
+            AuditConfig,
+            {"resamples": 99},
+            "resamples must be at least 100: fewer have no 2.5 % quantile, got 99.",
+        ),
+        (ExplainConfig, {"images": ()}, "explain needs at least one image, got none."),
         (PredictOneConfig, {"images": ()}, "predict-one needs at least one image, got none."),
+        (ReportConfig, {"runs": ()}, "report needs at least one run, got none."),
+        (ReportConfig, {"max_images": -1}, "max_images must be at least 0, got -1."),
         (
             TrainConfig,
             {"s3_anonymous": True, "s3_profile": "lab"},
@@ -205,6 +287,7 @@ def test_a_value_out_of_range_says_what_is_allowed_and_what_was_given(kind, sett
         (TrainConfig, {"threshold_rule": "youden", "calibrate": True}),
         (TrainConfig, {"threshold_rule": "sensitivity=.95"}),
         (TrainConfig, {"threshold_rule": "0.25"}),
+        (CrossvalConfig, {"folds": 0, "leave_out": "source"}),
         (EvaluateConfig, {"split": "all", "resamples": 0}),
         (EvaluateConfig, {"resamples": 100, "prevalence": 1e-6}),
         (PredictConfig, {"split": "validation", "rows_per_file": 1, "resume": True}),
@@ -302,6 +385,42 @@ def test_a_small_number_may_be_written_with_or_without_a_point(tmp_path, value):
     assert resolve(TrainConfig, NEEDED[TrainConfig], file).learning_rate == 1e-5
 
 
+def test_a_recipe_fills_what_is_not_given(tmp_path):
+    wanted = TrainConfig(**NEEDED[TrainConfig], recipe="robust", **RECIPES["robust"])
+    by_flag = resolve(TrainConfig, {**NEEDED[TrainConfig], "recipe": "robust"})
+    by_file = resolve(
+        TrainConfig, NEEDED[TrainConfig], _file(tmp_path, "recipe: robust\nepochs: 3\n")
+    )
+    assert by_flag == wanted
+    assert by_file == dataclasses.replace(wanted, epochs=3)
+
+
+def test_what_is_given_wins_over_the_recipe_even_where_it_is_the_default(tmp_path):
+    for name in RECIPES["robust"]:
+        given = {**NEEDED[TrainConfig], "recipe": "robust", name: getattr(TrainConfig, name)}
+        assert getattr(resolve(TrainConfig, given), name) == getattr(TrainConfig, name)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("kind", [TrainConfig, TuneConfig])
+def test_every_recipe_makes_a_training_and_a_search(kind, recipe):
+    config = resolve(kind, {**NEEDED[kind], "recipe": recipe})
+    for name, value in RECIPES[recipe].items():
+        assert getattr(config, name) == value
+    trial = config.of_a_trial() if kind is TuneConfig else config
+    assert trial.recipe == recipe
+
+
+def test_the_plain_recipe_is_the_defaults():
+    needed = NEEDED[TrainConfig]
+    assert resolve(TrainConfig, {**needed, "recipe": "plain"}) == TrainConfig(**needed)
+
+
+def test_augment_off_in_a_file_is_not_the_truth_value_that_yaml_makes_of_it(tmp_path):
+    file = _file(tmp_path, "augment: off\n")
+    assert resolve(TrainConfig, NEEDED[TrainConfig], file).augment == "off"
+
+
 def test_an_unknown_key_names_the_file_and_the_nearest_key(tmp_path):
     file = _file(tmp_path, "epochs: 3\nbatchsize: 8\n")
     with pytest.raises(ConfigError) as caught:
@@ -314,9 +433,9 @@ def test_an_unknown_key_far_from_all_names_the_known_ones(tmp_path):
     with pytest.raises(ConfigError) as caught:
         resolve(EvaluateConfig, NEEDED[EvaluateConfig], file)
     assert str(caught.value) == (
-        f"{file}: unknown key 'lr'; known: bundle, data, output, split, prevalence, resamples, "
-        "seed, engine, batch_size, address, overwrite, s3_endpoint, s3_region, s3_profile, "
-        "s3_anonymous."
+        f"{file}: unknown key 'lr'; known: bundle, data, output, split, beside, prevalence, "
+        "resamples, seed, engine, batch_size, address, audit, overwrite, s3_endpoint, s3_region, "
+        "s3_profile, s3_anonymous."
     )
 
 
@@ -426,6 +545,7 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
     [
         IndexConfig(sources=("a", "b"), output="m.parquet", validation=0.1, split=False),
         TrainConfig(data="xrays", output="run", learning_rate=1e-5, positive="covid"),
+        TrainConfig(data="xrays", output="run", recipe="robust", crop=0.2),
         EvaluateConfig(bundle="run", data="xrays"),
         PredictConfig(bundle="run", data="xrays", output="scored", max_errors="25", resume=True),
         PredictConfig(bundle="run", data="xrays", output="scored", max_errors="0.5%"),

@@ -1,4 +1,3 @@
-import ast
 import re
 import shlex
 import subprocess
@@ -8,10 +7,17 @@ from pathlib import Path
 import pytest
 import typer
 
-from cnnjobs import config as configs
 from cnnjobs.cli import app
-from cnnjobs.cli.running import settings
 from cnnjobs.errors import ConfigError
+from tests.command_lines import (
+    FENCED,
+    PAGES,
+    USAGE_ERROR,
+    command_lines,
+    documented,
+    inline,
+    parse,
+)
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -23,12 +29,6 @@ COMMANDS = {
     for name, command in GROUP.commands.items()
     for inner, known in getattr(command, "commands", {"": command}).items()
 }
-USAGE_ERROR = typer.BadParameter.__base__
-
-#: What may stand before a command on its line: a prompt, variables, a runner.
-_BEFORE = r"(?:\$ )?(?:\w+=\S* )*(?:time |uv run |\.venv/bin/)*"
-_COMMAND = re.compile(rf"^\s*(?:(?:.* -- )?{_BEFORE}cnnjobs|.*\bpython3? -m jobs\.(\w+)) (.*)$")
-_FENCED = re.compile(r"^( *)```[^\n]*\n(.*?)^\1```\s*$", re.DOTALL | re.MULTILINE)
 
 
 def test_every_command_has_a_section_with_its_help():
@@ -46,7 +46,7 @@ def test_every_exit_code_is_in_the_table():
 
 
 def test_no_line_of_the_reference_is_wider_than_80_columns():
-    blocks = _FENCED.findall(REFERENCE.read_text())
+    blocks = FENCED.findall(REFERENCE.read_text())
     assert len(blocks) == 1 + len(COMMANDS)
     assert max(len(line) for _, block in blocks for line in block.splitlines()) <= 80
 
@@ -78,15 +78,34 @@ def test_every_option_and_argument_has_a_help_text(name):
 
 
 def test_every_stage_has_an_example_in_its_help_and_in_its_job():
-    named = {(Path(where).parent.name, words[0]) for where, words in _documented()}
-    stages = ("index", "inspect", "train", "tune", "evaluate", "predict")
+    named = {(Path(where).parent.name, words[0]) for where, words in documented()}
+    stages = (
+        "index", "inspect", "train", "tune", "crossval", "evaluate", "compare", "audit", "explain",
+        "predict", "report",
+    )  # fmt: skip
     assert named >= {(where, verb) for where in ("docs", "jobs") for verb in stages}
 
 
+def test_every_manifest_and_unit_has_a_command_line():
+    named = {where for where, _ in documented()}
+    wanted = {"ray-cluster.yaml", "infra/systemd/cnnjobs-predict.service"}
+    assert named >= wanted | {str(file.relative_to(ROOT)) for file in ROOT.glob("infra/ray*job-*")}
+
+
 def test_every_command_line_in_the_pages_and_jobs_can_be_run_as_it_stands(subtests):
-    for where, words in _documented():
+    for where, words in documented():
         with subtests.test(f"{where}: cnnjobs {shlex.join(words)}"):
-            _parse(words)
+            parse(words)
+
+
+def test_every_command_named_in_a_sentence_is_there_with_its_options(subtests):
+    named = [(page, words) for page in PAGES for words in inline(page.read_text(encoding="utf-8"))]
+    assert len(named) > 20
+    for page, words in named:
+        with subtests.test(f"{page.name}: cnnjobs {' '.join(words)}"):
+            command = COMMANDS.get(" ".join(words[:2])) or GROUP.commands[words[0]]
+            known = {option for param in command.params for option in param.opts} | {"--help"}
+            assert {word for word in words if word.startswith("-")} <= known
 
 
 @pytest.mark.parametrize(
@@ -100,12 +119,13 @@ def test_every_command_line_in_the_pages_and_jobs_can_be_run_as_it_stands(subtes
         "cnnjobs train data more -o run",
         "cnnjobs predict run data -o scored --split tset",
         "python -m jobs.nothing data -o run",
+        "cnnjobs submit train data -o run --epoch 3",
     ],
 )
 def test_a_wrong_line_in_a_page_would_be_found(line):
-    [words] = _command_lines(f"```sh\n{line}\n```")
+    [words] = command_lines(f"```sh\n{line}\n```")
     with pytest.raises((USAGE_ERROR, ConfigError)):
-        _parse(words)
+        parse(words)
 
 
 @pytest.mark.parametrize(
@@ -128,62 +148,12 @@ def test_a_wrong_line_in_a_page_would_be_found(line):
     ],
 )
 def test_a_line_is_read_as_a_shell_would(text, words):
-    assert list(_command_lines(f"prose\n\n```console\n{text}\n```\n")) == [words]
+    assert list(command_lines(f"prose\n\n```console\n{text}\n```\n")) == [words]
 
 
 def test_prose_and_trees_are_not_taken_for_command_lines():
     page = "cnnjobs trains.\n\n```text\ncnnjobs/  the package\npip install cnnjobs\n```\n"
-    assert list(_command_lines(page)) == []
-
-
-def _documented():
-    """Yield (file, words after `cnnjobs`) of every command line that a user may copy."""
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for words in _command_lines(page.read_text(encoding="utf-8")):
-            yield str(page.relative_to(ROOT)), words
-    for job in sorted((ROOT / "jobs").glob("*.py")):
-        text = ast.get_docstring(ast.parse(job.read_text(encoding="utf-8"))) or ""
-        for words in _command_lines(f"```\n{text}\n```"):
-            yield str(job.relative_to(ROOT)), words
-
-
-def _command_lines(page):
-    for _, block in _FENCED.findall(page):
-        for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            match = _COMMAND.match(line)
-            if match is None:
-                continue
-            job, rest = match.groups()
-            yield [*([job] if job else []), *_first_command(rest)]
-
-
-def _first_command(line):
-    """Split a line as a shell does, up to a pipe, a redirection or the next command."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
-    words = []
-    for word in lexer:
-        if set(word) <= set("|&;<>()"):
-            break
-        words.append(word)
-    return words
-
-
-def _parse(words):
-    """Parse a command line as the command line does, and check its settings; run nothing."""
-    try:
-        context = GROUP.make_context("cnnjobs", list(words))
-        name, command, rest = GROUP.resolve_command(context, list(words))
-        inner = command.make_context(name, rest, parent=context)
-        if hasattr(command, "commands"):
-            inner_name, command, rest = command.resolve_command(inner, list(rest))
-            inner = command.make_context(inner_name, rest, parent=inner)
-            name = f"{name} {inner_name}"
-    except typer.Exit:
-        return  # --help and --version end here
-    kind = getattr(configs, f"{name.title().replace(' ', '')}Config", None)
-    if kind is not None:
-        settings(inner, kind, None)
+    assert list(command_lines(page)) == []
 
 
 def _reference(*arguments, script=ROOT / "docs" / "reference.py", **environment):
