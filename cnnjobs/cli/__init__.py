@@ -2,7 +2,7 @@
 
 # isort: off
 # in the order of `cnnjobs --help`: each module adds its commands
-from cnnjobs.cli import data, training, scoring, tools  # noqa: F401
+from cnnjobs.cli import data, training, scoring, looking, reports, nodes, submitting, tools  # noqa: F401
 from cnnjobs.cli.app import app
 from cnnjobs.cli.running import main
 # isort: on

@@ -1,10 +1,10 @@
-"""Commands that score images: `evaluate`, `predict`, `predict-one`."""
+"""Commands that score images, and compare: `evaluate`, `compare`, `predict`, `predict-one`."""
 
 from typing import Annotated
 
 from typer import Argument, Option
 
-from cnnjobs.cli import text
+from cnnjobs.cli import compare_text, evaluate_text, text
 from cnnjobs.cli.app import app
 from cnnjobs.cli.job import job
 from cnnjobs.cli.options import (
@@ -21,7 +21,7 @@ from cnnjobs.cli.options import (
     Seed,
 )
 from cnnjobs.cli.running import Stage
-from cnnjobs.config import EvaluateConfig, PredictConfig, PredictOneConfig
+from cnnjobs.config import CompareConfig, EvaluateConfig, PredictConfig, PredictOneConfig
 
 
 @job(app, EvaluateConfig)
@@ -35,6 +35,15 @@ def evaluate(
     split: Annotated[
         str, Option(help="train, validation, test or all (for a set of its own).")
     ] = EvaluateConfig.split,
+    beside: Annotated[
+        list[str] | None,
+        Option(
+            "--beside",
+            metavar="DATA",
+            help="Images from elsewhere (all of them, whatever their split): metrics are given "
+            "beside those of the test, with the drop; may be repeated.",
+        ),
+    ] = None,
     prevalence: Annotated[
         float | None,
         Option(
@@ -46,6 +55,10 @@ def evaluate(
         int, Option(help="Bootstrap resamples of the 95 % intervals; 0: no intervals.")
     ] = EvaluateConfig.resamples,
     seed: Seed = EvaluateConfig.seed,
+    audit: Annotated[
+        bool,
+        Option("--audit/--no-audit", help="End with how much of the score survives without lungs."),
+    ] = EvaluateConfig.audit,
     engine: Engine = EvaluateConfig.engine,
     batch_size: BatchSize = EvaluateConfig.batch_size,
     address: Address = EvaluateConfig.address,
@@ -56,13 +69,44 @@ def evaluate(
     AUROC, sensitivity, specificity, PPV, NPV, MCC, calibration and more, on the test split,
     each with its 95 % interval: a percentile bootstrap over groups (patients).
 
-    Refuses a test on images that the model was trained on.
+    Refuses a test on images that the model was trained on, here and --beside.
 
-    cnnjobs evaluate runs/first manifest.parquet
+    cnnjobs evaluate runs/first manifest.parquet -o evaluated
+
+    cnnjobs evaluate runs/first manifest.parquet --beside other-hospital.parquet
     """
     from cnnjobs import evaluate as stage
 
-    return Stage(stage.evaluate, lambda given: stage.plan(given).facts, text.evaluate_text)
+    return Stage(stage.evaluate, lambda given: stage.plan(given).facts, evaluate_text.evaluate_text)
+
+
+@job(app, CompareConfig)
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        Argument(metavar="RUN", help="Runs of evaluate, or of predict with labels; two or more."),
+    ] = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", metavar="FILE.json", help="Write the result there.")
+    ] = CompareConfig.output,
+    shared: Annotated[
+        bool, Option("--shared", help="Compare on the images that all runs have.")
+    ] = CompareConfig.shared,
+    resamples: Annotated[
+        int, Option(help="Paired bootstrap resamples of the 95 % intervals; 0: no intervals.")
+    ] = CompareConfig.resamples,
+    seed: Seed = CompareConfig.seed,
+) -> Stage:
+    """Compare models on the same images.
+
+    Every RUN with the first: AUROC by DeLong's test, all metrics by a paired bootstrap over
+    groups (patients), and which images only one of them gets right. Two classes.
+
+    cnnjobs compare evaluated/first evaluated/second
+    """
+    from cnnjobs import compare as stage
+
+    return Stage(stage.compare, stage.plan, compare_text.compare_text)
 
 
 @job(app, PredictConfig)
@@ -90,6 +134,13 @@ def predict(
         Option(help="Parts in a folder for each label, or each prefix (first folder) of the data."),
     ] = PredictConfig.partition_by,
     csv: Annotated[bool, Option("--csv", help="Write predictions.csv, too.")] = PredictConfig.csv,
+    require_evaluated: Annotated[
+        bool,
+        Option(
+            "--require-evaluated",
+            help="Refuse a bundle that was never evaluated, or whose audit found a shortcut.",
+        ),
+    ] = PredictConfig.require_evaluated,
     max_errors: Annotated[
         str | None,
         Option(
@@ -101,6 +152,20 @@ def predict(
     price_per_hour: Annotated[
         float | None, Option(help="Of all machines together: --dry-run tells what it will cost.")
     ] = PredictConfig.price_per_hour,
+    actors: Annotated[
+        int | None,
+        Option(
+            help="Processes that score, on all machines; an autoscaler is asked for more than fit. "
+            "Default: one a GPU, else one a machine."
+        ),
+    ] = PredictConfig.actors,
+    cpus_per_actor: Annotated[
+        int | None, Option(help="Cores of each. Default: its share of the machine.")
+    ] = PredictConfig.cpus_per_actor,
+    gpus_per_actor: Annotated[
+        float | None,
+        Option(help="Share of a GPU, such as 0.25 for four on each. Default: 1 where there are."),
+    ] = PredictConfig.gpus_per_actor,
     address: Address = PredictConfig.address,
     resume: Resume = PredictConfig.resume,
     update: Annotated[

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnjobs.demo import DemoSummary
-    from cnnjobs.evaluate import EvaluateSummary
     from cnnjobs.fetch import FetchSummary
     from cnnjobs.index import IndexSummary
     from cnnjobs.models import Architecture
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
 
 #: How many examples of a kind are shown; the manifest has them all.
 _EXAMPLES = 5
-
-#: Metrics that a model of many classes has of each.
-_OF_A_CLASS = ("precision", "recall", "f1")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -41,6 +36,9 @@ def index_text(summary: "IndexSummary") -> str:
     parts = [f"{summary.num_images} images in {summary.num_groups} groups"]
     if summary.counts:
         parts.append(class_counts(summary.counts))
+    if len(summary.sources) > 1:
+        parts.append(source_counts(summary.sources))
+    parts += [f"warning: {warning}" for warning in summary.warnings]
     if summary.num_unlabelled:
         parts.append(f"without a label (not split): {summary.num_unlabelled}")
     parts.append(f"copies: {summary.num_exact_copies} exact, {summary.num_near_copies} near")
@@ -92,6 +90,7 @@ def train_text(summary: "TrainSummary") -> str:
         parts.append(f"positive class: {summary.positive}")
     if (summary.threshold, summary.temperature) != (0.5, 1.0):
         parts.append(f"threshold {summary.threshold:.4g}, temperature {summary.temperature:.4g}")
+    parts += summary.warnings
     if summary.num_failed:
         parts.append(f"left out, unreadable: {summary.num_failed} images")
     parts += [f"bundle: {summary.bundle}", f"curves: {summary.output}/learning_curves.png"]
@@ -126,77 +125,6 @@ def tune_text(summary: "TuneSummary") -> str:
     return "\n".join(parts)
 
 
-def evaluate_text(summary: "EvaluateSummary") -> str:
-    """Metrics and the confusion matrix."""
-    parts = [
-        f"{summary.model} on {summary.num_images} images of split {summary.split} "
-        f"({_counts(summary.counts)})"
-    ]
-    if summary.num_failed:
-        parts.append(f"left out, unreadable: {summary.num_failed} images")
-    if summary.num_unlabelled:
-        parts.append(f"left out, without a label: {summary.num_unlabelled} images")
-    parts += _metrics(summary)
-    if summary.positive is not None:
-        parts.append(f"positive class {summary.positive}, predicted from {summary.threshold:g} on")
-    if summary.temperature != 1:
-        parts.append(
-            f"calibrated with the temperature {summary.temperature:.4g}; without it the Brier "
-            "score and ECE are those called uncalibrated"
-        )
-    if summary.undefined:
-        parts.append(f"undefined: {summary.undefined}")
-    labels = list(summary.confusion)
-    rows = [[name, *(summary.confusion[name][other] for other in labels)] for name in labels]
-    parts.append(table(["actual \\ predicted", *labels], rows))
-    if summary.warning:
-        parts.append(f"warning: {summary.warning}")
-    if summary.output:
-        parts.append(f"run: {summary.output}")
-    return "\n".join(parts)
-
-
-def _metrics(summary: "EvaluateSummary") -> list[str]:
-    """A line a metric; with many classes those of each class in a table of their own."""
-    header = ["metric", "value", *(["95 % interval"] if summary.intervals else [])]
-    by_class = {
-        f"{kind}_{label}"
-        for label in (summary.confusion if summary.positive is None else ())
-        for kind in _OF_A_CLASS
-    }
-    shown = [
-        [name, value, *([_interval(summary.intervals.get(name))] if summary.intervals else [])]
-        for name, value in summary.metrics.items()
-        if name not in by_class
-    ]
-    parts = [table(header, shown)]
-    if summary.intervals:
-        parts.append(
-            f"intervals: resamples of {summary.num_groups} groups; few images raise ece and its "
-            "interval"
-        )
-    if summary.no_intervals:
-        parts.append(summary.no_intervals)
-    if summary.prevalence is not None:
-        parts.append(f"at_prevalence: if {summary.prevalence:g} of the images were positive")
-    if by_class:
-        rows = [
-            [label, *(_with_interval(summary, f"{kind}_{label}") for kind in _OF_A_CLASS)]
-            for label in summary.confusion
-        ]
-        parts.append(table(["class", *_OF_A_CLASS], rows))
-    return parts
-
-
-def _with_interval(summary: "EvaluateSummary", name: str) -> str:
-    ends = summary.intervals.get(name)
-    return _cell(summary.metrics[name]) + (f" ({_interval(ends)})" if ends is not None else "")
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-
-
 def predict_text(summary: "PredictSummary") -> str:
     """How many rows there are, what they say, what they took, and where they are."""
     if summary.already_finished:
@@ -222,6 +150,7 @@ def predict_text(summary: "PredictSummary") -> str:
     memory = ", ".join(
         f"{name} {number / 1e6:.0f} MB" for name, number in summary.peak_memory_bytes.items()
     )
+    parts += [f"warning: {doubt}" for doubt in summary.doubts]
     parts += [
         f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s "
         f"({summary.steady_images_per_second:.1f} after the first), engine {summary.engine}",
@@ -247,36 +176,6 @@ def predict_one_text(summary: "PredictOneSummary") -> str:
     if summary.plot is not None:
         parts.append(f"drawn: {summary.plot}")
     return "\n".join(parts)
-
-
-def demo_text(summary: "DemoSummary") -> str:
-    """The results of each step, and where they lie."""
-    auroc = summary.evaluate.metrics["auroc"]
-    places = [
-        ("drawings", summary.archive),
-        ("manifest", summary.index.manifest),
-        ("model bundle", summary.train.bundle),
-        ("learning curves", f"{summary.train.output}/learning_curves.png"),
-        ("evaluation", f"{summary.evaluate.output}/run.json"),
-        ("predictions", f"{summary.predict.output}/predictions"),
-    ]
-    return "\n".join(
-        [
-            "",
-            index_text(summary.index),
-            "",
-            train_text(summary.train),
-            "",
-            evaluate_text(summary.evaluate),
-            "",
-            predict_text(summary.predict),
-            "",
-            f"SYNTHETIC drawings, no patients: the AUROC of {_cell(auroc)} says that the software "
-            "runs, nothing else.",
-            f"done in {summary.seconds:.0f} s; the results:",
-            *(f"  {name:<16} {place}" for name, place in places),
-        ]
-    )
 
 
 def models_text(architectures: Iterable["Architecture"]) -> str:
@@ -306,6 +205,13 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
         for label, its in counts.items()
     ]
     return table(["class", *states, "all"], rows)
+
+
+def source_counts(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """A row a source, a column a class."""
+    labels = sorted({label for its in counts.values() for label in its})
+    rows = [[source, *(its.get(label, 0) for label in labels)] for source, its in counts.items()]
+    return table(["source", *labels], rows)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

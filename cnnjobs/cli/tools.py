@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from cnnjobs.cli import bench_text, text
+from cnnjobs.cli import bench_text, demo_text, text
 from cnnjobs.cli.app import app, bench
 from cnnjobs.cli.job import job
 from cnnjobs.cli.options import BatchSize, Debug, Json, Overwrite, Seed
@@ -40,7 +40,7 @@ def demo(
 
         return tour.demo(given, progress, tell=tell)
 
-    return Stage(run, tour.plan, text.demo_text)
+    return Stage(run, tour.plan, demo_text.demo_text)
 
 
 @app.command()
