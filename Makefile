@@ -1,7 +1,7 @@
 # Everything runs from here. PYTHON=python3.12 chooses another Python (3.11 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
-# test files run in two processes, each with a Ray of its own, the longest (tests/faults) first;
+# test files run in two processes, each with a Ray of its own, the longest first;
 # TESTERS=0 for one, to debug
 TESTERS ?= 2
 
