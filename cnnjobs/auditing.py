@@ -13,13 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs import calibration, changes, exports, reading, trivial, verdicts
+from cnnjobs import calibration, changes, exports, labelled, reading, trivial, verdicts
 from cnnjobs.bundle import Bundle
 from cnnjobs.changes import Images
 from cnnjobs.errors import ImageError, InputError
 from cnnjobs.metrics import Bootstrap
 from cnnjobs.progress import Progress, silent
-from cnnjobs.reading import Policy
 from cnnjobs.scorer import open_engine
 from cnnjobs.verdicts import Audit
 
@@ -193,8 +192,7 @@ def _read(
             data = reading.read_image(path)
         except ImageError as error:
             return error
-        # what the manifest has no error for was taken when it was indexed
-        decoded = reading.decoded(data, bundle.preprocessing, Policy(any_modality=True))
+        decoded = reading.decoded(data, bundle.preprocessing, labelled.POLICY)
         if isinstance(decoded, ImageError):
             return decoded
         return decoded.pixels, trivial.features(data, decoded)

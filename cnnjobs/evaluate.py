@@ -38,14 +38,12 @@ _CARRIED = ("num_images", "num_groups", "counts", "threshold", "metrics", "inter
 
 
 @dataclass(frozen=True, kw_only=True)
-class BesideSummary:
-    """The same model on another set, whole: what it loses there.
+class SetSummary:
+    """What came of one set; `intervals` hold 95 % of resamples of the groups.
 
-    `drops` are the metrics of the test less those of this set; of errors (Brier score, ECE) a
-    negative one is a loss. `predictions` is the file of its rows in the run.
+    Images without a score are counted, not guessed. See `metrics.Metrics`.
     """
 
-    data: str
     num_images: int
     num_groups: int
     num_failed: int
@@ -56,18 +54,29 @@ class BesideSummary:
     no_intervals: str | None
     undefined: str | None
     confusion: Mapping[str, Mapping[str, int]]
-    drops: Mapping[str, Difference]
     warning: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideSummary(SetSummary):
+    """The same model on another set, whole: what it loses there.
+
+    `drops` are the metrics of the test less those of this set; of errors (Brier score, ECE) a
+    negative one is a loss. `predictions` is the file of its rows in the run.
+    """
+
+    data: str
+    drops: Mapping[str, Difference]
     predictions: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSummary:
-    """Metrics of one model on one split; images without a score are counted, not guessed.
+class EvaluateSummary(SetSummary):
+    """Metrics of one model on one split.
 
-    `intervals` hold 95 % of resamples of the groups; see `metrics.Metrics`. `prevalence` is the
-    one that was asked for. `plots` are files in the run's folder `plots`, `most_wrong` the wrongly
-    predicted images whose own class is the least probable, with the probability of the prediction.
+    `prevalence` is the one that was asked for. `plots` are files in the run's folder `plots`,
+    `most_wrong` the wrongly predicted images whose own class is the least probable, with the
+    probability of the prediction.
     """
 
     bundle: str
@@ -77,20 +86,9 @@ class EvaluateSummary:
     threshold: float
     temperature: float
     prevalence: float | None
-    num_images: int
-    num_groups: int
-    num_failed: int
-    num_unlabelled: int
-    counts: Mapping[str, int]
-    metrics: Mapping[str, float | None]
-    intervals: Mapping[str, Interval | None]
-    no_intervals: str | None
-    undefined: str | None
-    confusion: Mapping[str, Mapping[str, int]]
     most_wrong: Sequence[Mapping[str, Any]]
     plots: Sequence[str]
     beside: Sequence[BesideSummary]
-    warning: str | None
     audit: Audit | None
     output: str | None
 
@@ -189,7 +187,7 @@ def _draw(
         prevalence=planned.config.prevalence,
         bootstrap=tested[0].bootstrap,
         beside={each.images.data: each.scored for each in tested[1:]},
-        policy=testing.POLICY,
+        policy=labelled.POLICY,
     ):
         storage.write_bytes(run.path("plots", name), png)
         names.append(name)

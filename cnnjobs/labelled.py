@@ -11,6 +11,10 @@ from cnnjobs.bundle import Bundle
 from cnnjobs.errors import InputError
 from cnnjobs.manifest import Manifest
 from cnnjobs.progress import Progress, silent
+from cnnjobs.reading import Policy
+
+#: What the manifest has no error for was taken when it was indexed.
+POLICY = Policy(any_modality=True)
 
 
 @dataclass(frozen=True, kw_only=True)

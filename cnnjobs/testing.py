@@ -10,14 +10,10 @@ from cnnjobs import cluster, measuring, schema, scoring
 from cnnjobs.bundle import Bundle
 from cnnjobs.config import EvaluateConfig
 from cnnjobs.errors import InputError
-from cnnjobs.labelled import LabelledSet
+from cnnjobs.labelled import POLICY, LabelledSet
 from cnnjobs.metrics import Bootstrap, Metrics
 from cnnjobs.progress import Progress
-from cnnjobs.reading import Policy
 from cnnjobs.scorer import Scoring
-
-#: What the manifest has no error for was taken when it was indexed.
-POLICY = Policy(any_modality=True)
 
 
 @dataclass(frozen=True, kw_only=True)
