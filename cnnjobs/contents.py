@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from cnnjobs import dicom, formats, images, schema, storage
 from cnnjobs.errors import ImageError
 from cnnjobs.progress import Progress
-from cnnjobs.reading import read_image
+from cnnjobs.reading import read_image, settle
 
 #: What is seen of a file only when it is opened.
 COLUMNS = pa.schema(
@@ -36,6 +36,7 @@ def look_inside_all(
     paths: Sequence[str], look: Callable[[str], dict[str, Any]], progress: Progress
 ) -> pa.Table:
     """Hashes, size and readability of each file, in order, read by many threads."""
+    settle()
     tables = [COLUMNS.empty_table()]
     remote = any(storage.is_s3(path) for path in paths)
     with ThreadPoolExecutor(_NUM_READERS if remote else os.cpu_count()) as pool:

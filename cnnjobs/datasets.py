@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -178,8 +177,7 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
 
     Without Ray: what one task does to one block. Reads from S3 overlap.
     """
-    # one thread an image: tasks share the cores already
-    cv2.setNumThreads(1)
+    reading.settle()
     paths = rows["path"].to_pylist()
     remote = any(storage.is_s3(path) for path in paths)
     with ThreadPoolExecutor(16 if remote else 1) as pool:

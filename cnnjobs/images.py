@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -17,6 +17,12 @@ HASH_SIDE = 16
 
 #: Below this many pixels a side, images (digits, icons) look alike by nature: no perceptual hash.
 MIN_SIDE_FOR_HASH = 64
+
+#: Pixels in an area from which on a summed-area table is the faster way to its mean.
+_MIN_SHRINK = 8
+
+#: Pixels of 8 bits whose sum always has at most 31 bits.
+_MAX_SUMMED = (2**31 - 1) // 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,10 +187,50 @@ def resize(image: Gray, *, height: int, width: int) -> Gray:
     """Shrink by averaging over areas, enlarge bilinearly, each side for itself."""
     shrunk = (min(width, image.shape[1]), min(height, image.shape[0]))
     if shrunk != (image.shape[1], image.shape[0]):
-        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        image = area_means(image, height=shrunk[1], width=shrunk[0])
     if shrunk != (width, height):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
     return image
+
+
+def area_means(image: Gray, *, height: int, width: int) -> Gray:
+    """The means of height x width equal areas of the image, as of OpenCV's INTER_AREA.
+
+    Large images take half of OpenCV's time: the sum of an area is the difference of the
+    summed-area table (Crow 1984, "Summed-area tables for texture mapping") at its corners, and
+    between whole pixels the table is bilinear. Of the pixels one in 10,000 is rounded otherwise.
+    """
+    is_large = image.size >= _MIN_SHRINK * height * width
+    is_whole = image.shape[0] % height == 0 and image.shape[1] % width == 0
+    if is_whole or not is_large or image.dtype != np.uint8 or image.size > _MAX_SUMMED:
+        return cast("Gray", cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+    sums = cv2.integral(image)
+    rows, down = _edges(image.shape[0], height)
+    columns, across = _edges(image.shape[1], width)
+    above, below = sums.take(rows, axis=0), sums.take(rows + 1, axis=0)
+    corner = above.take(columns, axis=1)
+    # from here on float32, which is too short for whole sums but not for those of a line
+    right = (above.take(columns + 1, axis=1) - corner).astype(np.float32)
+    under = below.take(columns, axis=1) - corner
+    both = (below.take(columns + 1, axis=1) - corner).astype(np.float32)
+    under = under.astype(np.float32)
+    beyond = right * across + (under + (both - right - under) * across) * down[:, np.newaxis]
+    totals = _differences(corner).astype(np.float32) + _differences(beyond)
+    means = np.rint(totals * np.float32(height * width / image.size))
+    return cast("Gray", means.astype(np.uint8))
+
+
+def _edges(size: int, parts: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Where `size` pixels are cut into equal parts: (parts + 1,) whole pixels, and what is over."""
+    edges = np.arange(parts + 1) * size / parts
+    whole = np.minimum(edges.astype(np.intp), size - 1)
+    return whole, (edges - whole).astype(np.float32)
+
+
+def _differences(table: NDArray[Any]) -> NDArray[Any]:
+    """Of a table at the corners of areas: what lies in each."""
+    rows = table[1:] - table[:-1]
+    return cast("NDArray[Any]", rows[:, 1:] - rows[:, :-1])
 
 
 def significant_bits(image: Gray) -> int:

@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -68,8 +67,7 @@ class Scorer:
             scoring: how to score.
             threads: that decode, and that each model scores on.
         """
-        # the decoders share the cores already
-        cv2.setNumThreads(1)
+        reading.settle()
         self._scoring = scoring
         self._preprocessings = list(dict.fromkeys(each.preprocessing for each in scoring.bundles))
         self._engines = [

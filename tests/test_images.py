@@ -356,6 +356,24 @@ def test_shrinking_averages_over_areas():
     assert _off_by(small, wanted) <= 0.51
 
 
+@pytest.mark.parametrize(("sides", "wanted"), [((1027, 973), (256, 256)), ((300, 2999), (31, 224))])
+def test_the_means_of_areas_are_those_of_opencv_up_to_a_rounding_in_a_thousand(sides, wanted):
+    fine = np.random.default_rng(0).integers(0, 256, sides, np.uint8)
+    for image in (fine, cv2.GaussianBlur(fine, (9, 9), 3), np.full(sides, 255, np.uint8)):
+        theirs = cv2.resize(image, wanted[::-1], interpolation=cv2.INTER_AREA).astype(int)
+        off = np.abs(images.area_means(image, height=wanted[0], width=wanted[1]) - theirs)
+        assert off.max() <= 1
+        assert np.mean(off > 0) < 1e-3
+
+
+def test_the_means_of_areas_are_exact_where_their_edges_cut_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (35, 56), np.uint8)
+    # cut into 10 x 10 parts each, pixels lie in no two areas
+    parts = np.kron(image, np.ones((10, 10))).reshape(10, 35, 16, 35)
+    means = images.area_means(image, height=10, width=16)
+    assert _off_by(means, parts.mean((1, 3))) <= 0.5
+
+
 def test_a_thin_bright_line_is_not_lost_when_shrinking():
     pixels = np.zeros((128, 128), np.uint8)
     for column in range(8):

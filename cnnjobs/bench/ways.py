@@ -162,7 +162,7 @@ def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """This project's decoder and engine in one process without Ray: what there is to reach."""
     import os
 
-    from cnnjobs import exports, images
+    from cnnjobs import exports, images, reading
     from cnnjobs.engines import OpenVinoEngine
 
     described = bundles.read(settings["bundle"])
@@ -171,7 +171,7 @@ def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
     engine = OpenVinoEngine(*exports.read(described), batch_size=size, threads=cpus)
     shape = (size, preprocessing.height, preprocessing.width, 1)
     engine.scores(np.zeros(shape, np.uint8))
-    cv2.setNumThreads(1)
+    reading.settle()
     paths, scores = files(settings["folder"]), []
     batches, began = _Batches(settings), time.time()
 

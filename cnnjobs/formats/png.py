@@ -5,6 +5,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from isal import igzip_lib, isal_zlib
+
 from cnnjobs.errors import ImageError
 from cnnjobs.formats import PNG, Picture, check_size, exif_orientation, opencv, upright
 
@@ -26,6 +28,9 @@ _ADAM7 = (
     (0, 1, 1, 2),
 )
 
+#: The most bytes that a stored block of DEFLATE holds (RFC 1951, 3.2.4).
+_STORED = 0xFFFF
+
 #: Damaged data is inflated in such pieces; what comes after the first broken one is lost.
 _PIECE = 64
 
@@ -35,19 +40,19 @@ class _Chunks:
     """What a walk over a file's chunks found."""
 
     header: bytes = b""
-    kept: list[bytes] = field(default_factory=list)
-    compressed: list[bytes] = field(default_factory=list)
+    kept: list[memoryview] = field(default_factory=list)
+    compressed: list[memoryview] = field(default_factory=list)
     exif: bytes = b""
     animated: bool = False
     problem: ImageError | None = None
 
-    def add(self, kind: bytes, body: bytes, whole: bytes) -> None:
+    def add(self, kind: bytes, body: memoryview, whole: memoryview) -> None:
         if kind == b"IHDR":
-            self.header = body
+            self.header = bytes(body)
         if kind == b"IDAT":
             self.compressed.append(body)
         if kind == b"eXIf":
-            self.exif = body
+            self.exif = bytes(body)
         if kind == b"acTL":
             self.animated = True
         if kind in _KEPT:
@@ -69,7 +74,7 @@ def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture
     try:
         if problem is not None:
             raise problem
-        gray = opencv.gray(PNG + b"".join(chunks.kept))
+        gray = opencv.gray(_inflated(chunks) or PNG + b"".join(chunks.kept))
     except ImageError as error:
         if not keep_damaged:
             raise
@@ -104,20 +109,20 @@ def _walk(data: bytes, max_pixels: int) -> _Chunks:
     return chunks
 
 
-def _chunks(data: bytes, chunks: _Chunks) -> Iterator[tuple[bytes, bytes, bytes]]:
+def _chunks(data: bytes, chunks: _Chunks) -> Iterator[tuple[bytes, memoryview, memoryview]]:
     """Each chunk's kind, its body and the whole of it.
 
     What is left of pixels with a wrong checksum, or cut, goes to `chunks` with the problem.
     """
-    position, kind = len(PNG), b""
+    position, kind, content = len(PNG), b"", memoryview(data)
     while kind != b"IEND":
         if position + 12 > len(data):
             raise ImageError("truncated", "the PNG ends before its last chunk")
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
-        body, whole = data[position + 8 : end], data[position : end + 4]
+        body, whole = content[position + 8 : end], content[position : end + 4]
         is_cut = end + 4 > len(data)
-        if not is_cut and zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big"):
+        if not is_cut and isal_zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big"):
             yield kind, body, whole
             position = end + 4
             continue
@@ -132,13 +137,41 @@ def _chunks(data: bytes, chunks: _Chunks) -> Iterator[tuple[bytes, bytes, bytes]
         position = end + 4
 
 
-def _check_header(before: bytes, header: bytes, max_pixels: int) -> None:
+def _check_header(before: bytes, header: memoryview, max_pixels: int) -> None:
     if before or len(header) != 13:
         raise ImageError("damaged", "the PNG's header has a wrong length or comes twice")
     width, height, depth, color = struct.unpack_from(">IIBB", header)
     check_size(width, height, max_pixels)
     if depth not in (1, 2, 4, 8, 16) or color not in _SAMPLES:
         raise ImageError("damaged", f"a PNG of color type {color} and {depth} bits")
+
+
+def _inflated(chunks: _Chunks) -> bytes | None:
+    """The file with its pixels inflated and stored as they are: what OpenCV reads faster.
+
+    ISA-L inflates in a third of the time of libpng's zlib, which takes most of a decoder's.
+    None where the pixels are not as many as the header says: OpenCV tells what is wrong.
+    """
+    size = _inflated_size(chunks.header)
+    inflater = isal_zlib.decompressobj()
+    try:
+        pixels = inflater.decompress(b"".join(chunks.compressed), size)
+    except igzip_lib.IsalError:  # type: ignore[misc]  # a class, whatever its stub says
+        return None
+    if len(pixels) != size or not inflater.eof:
+        return None
+    return _with_pixels(chunks, _stored(pixels))
+
+
+def _stored(pixels: bytes) -> bytes:
+    """A zlib stream of blocks that are not compressed (RFC 1950; RFC 1951, 3.2.4)."""
+    view = memoryview(pixels)
+    parts: list[bytes | memoryview] = [b"\x78\x01"]
+    for start in range(0, len(view), _STORED):
+        block = view[start : start + _STORED]
+        is_last = start + _STORED >= len(view)
+        parts += [struct.pack("<BHH", is_last, len(block), len(block) ^ _STORED), block]
+    return b"".join([*parts, struct.pack(">I", isal_zlib.adler32(pixels))])
 
 
 def _mended(chunks: _Chunks) -> bytes:
@@ -155,9 +188,13 @@ def _mended(chunks: _Chunks) -> bytes:
         pass
     if not pixels:
         raise chunks.problem or ImageError("damaged", "the PNG's pixels cannot be inflated")
-    body = zlib.compress(pixels.ljust(size, b"\0"), 1)
-    before = [chunk for chunk in chunks.kept if chunk[4:8] not in (b"IDAT", b"IEND")]
-    return PNG + b"".join(before) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+    return _with_pixels(chunks, _stored(bytes(pixels.ljust(size, b"\0"))))
+
+
+def _with_pixels(chunks: _Chunks, compressed: bytes) -> bytes:
+    """The file with other compressed pixels."""
+    before = [chunk for chunk in chunks.kept if bytes(chunk[4:8]) not in (b"IDAT", b"IEND")]
+    return b"".join([PNG, *before, _chunk(b"IDAT", compressed), _chunk(b"IEND", b"")])
 
 
 def _inflated_size(header: bytes) -> int:
@@ -174,4 +211,5 @@ def _inflated_size(header: bytes) -> int:
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)])

@@ -1,8 +1,11 @@
+import zlib
+
+import cv2
 import numpy as np
 import pytest
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import PNG, png
+from cnnjobs.formats import PNG, opencv, png
 from tests.image_files import PALETTE, RGB, chunk, png_header
 from tests.image_files import png as png_file
 
@@ -23,6 +26,30 @@ def _error(data, max_pixels=MANY):
 @pytest.mark.parametrize("after_it", [b"", b"trailing"])
 def test_a_whole_png_passes_also_with_bytes_after_its_last_chunk(after_it):
     _read(png_file(PIXELS) + after_it)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_pixels_are_those_that_opencv_inflates_itself(channels, kind):
+    largest = np.iinfo(kind).max
+    # more than one stored block of 65535 bytes
+    shape = (301, 257, channels)
+    image = np.random.default_rng(0).integers(0, largest, shape, kind, endpoint=True)
+    data = cv2.imencode(".png", image)[1].tobytes()
+    np.testing.assert_array_equal(_read(data).gray, opencv.gray(data))
+
+
+@pytest.mark.parametrize(("over", "category"), [(b"", None), (b"more", None), (None, "damaged")])
+def test_a_png_with_more_pixels_than_its_header_says_is_read_and_one_with_fewer_is_not(
+    over, category
+):
+    rows = b"".join(b"\0" + row.tobytes() for row in PIXELS)
+    body = zlib.compress(rows[:-100] if over is None else rows + over)
+    data = png_header(64, 48) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    if category is None:
+        np.testing.assert_array_equal(_read(data).gray, PIXELS)
+    else:
+        assert _error(data).startswith(category)
 
 
 def test_a_palette_with_transparency_passes_and_one_transparent_gray_value_does_not():
