@@ -3,14 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cnnjobs import bundle as bundles
 from cnnjobs import exports, models, runs, schema
 from cnnjobs.bundle import Bundle
 from cnnjobs.images import Preprocessing
+from cnnjobs.manifest import Manifest
 
 
-def write_bundle(folder: Path, architecture: str, *, seed: int = 0, **preprocessing: Any) -> Bundle:
-    """A bundle with its OpenVINO export; two classes are normal and opacity."""
+def write_bundle(
+    folder: Path,
+    architecture: str,
+    *,
+    seed: int = 0,
+    seen: Manifest | None = None,
+    **preprocessing: Any,
+) -> Bundle:
+    """A bundle with its OpenVINO export; two classes are normal and opacity.
+
+    It says that the training and the validation split of `seen` made it.
+    """
     keras = models.import_keras()
     keras.utils.set_random_seed(seed)
     known = models.find(architecture)
@@ -25,10 +39,14 @@ def write_bundle(folder: Path, architecture: str, *, seed: int = 0, **preprocess
         preprocessing=Preprocessing(
             height=known.height, width=known.width, scaled_jpeg=True, **preprocessing
         ),
-        images=schema.MANIFEST.empty_table(),
-        manifest_fingerprint="none",
+        images=_of_training(seen.table) if seen else schema.MANIFEST.empty_table(),
+        manifest_fingerprint=seen.fingerprint if seen else "none",
         metrics={},
         versions=runs.package_versions(),
     )
     exports.write(written, model)
     return written
+
+
+def _of_training(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.is_in(rows["split"], pa.array(["train", "validation"])))

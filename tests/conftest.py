@@ -1,4 +1,4 @@
-"""Fixtures that are dear: one Ray for the session, one drawn archive, one trained bundle."""
+"""Fixtures that are dear: one Ray for the session, one drawn archive, one bundle."""
 
 import os
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import synthetic
-from cnnjobs.config import TrainConfig
+from cnnjobs import manifest, synthetic
+from cnnjobs.config import IndexConfig
+from cnnjobs.index import index
+from tests.bundles import write_bundle
 from tests.fault_proxy import faults  # noqa: F401 - fixtures
 from tests.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
 
@@ -46,23 +48,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a training on the archive: one epoch, enough to score with."""
-    from cnnjobs.train import train
+def untrained(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a manifest of the archive and a bundle as its training would leave it.
 
-    output = tmp_path_factory.mktemp("runs") / "trained"
-    train(TrainConfig(data=str(archive), output=str(output), epochs=1))
-    return output
-
-
-@pytest.fixture(scope="session")
-def trained_again(
-    ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder with the same training as `run` once more, and MLflow's record of it as `store`."""
-    from cnnjobs.train import train
-
-    folder = tmp_path_factory.mktemp("again")
-    output, store = str(folder / "run"), str(folder / "store")
-    train(TrainConfig(data=str(archive), output=output, epochs=1, mlflow=store))
+    What scores does not care that nothing was learned, and a training takes 30 s of a core.
+    """
+    folder = tmp_path_factory.mktemp("runs") / "untrained"
+    indexed = index(IndexConfig(sources=(str(archive),), output=str(folder / "manifest.parquet")))
+    write_bundle(folder / "bundle", "covid-gap", seen=manifest.read(indexed.manifest))
     return folder

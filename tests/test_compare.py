@@ -71,7 +71,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_run_of_predict_takes_its_class_from_the_bundle(tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "bundle", "covid").uri
+    bundle = write_bundle(tmp_path / "bundle", "covid-gap").uri
     good = _run(tmp_path / "good", GOOD)
     poor = _run(tmp_path / "poor", POOR, command="predict", bundle=bundle)
 

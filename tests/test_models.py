@@ -82,18 +82,34 @@ def test_the_first_layer_scales_pixels_to_0_and_1():
         assert scaled.dtype == np.float32
 
 
-def test_keras_runs_on_tensorflow_whatever_the_user_has_chosen(tmp_path):
-    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    program = "from cnnjobs import models; print(models.import_keras().backend.backend())"
-    backend = subprocess.run(
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[bytes]":
+    """A process of a user who has chosen other backends, which starts Keras; its output."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "keras.json").write_text('{"backend": "torch"}')
+    program = (
+        "import os, sys; from cnnjobs import models\n"
+        "with models._without_startup_lines():\n"
+        "    os.write(2, b'kept\\n')\n"
+        "keras = models.import_keras()\n"
+        "keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        "print(keras.backend.backend())"
+    )
+    return subprocess.run(
         [sys.executable, "-c", program],
         cwd=Path(__file__).parents[1],
-        env={**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(home)},
+        capture_output=True,
         check=True,
     )
-    assert backend.stdout == "tensorflow\n"
+
+
+def test_keras_runs_on_tensorflow_whatever_the_user_has_chosen(started):
+    assert started.stdout == b"tensorflow\n"
+
+
+def test_tensorflow_starts_without_a_line_and_other_lines_stay(started):
+    assert started.stderr == b"kept\n"
 
 
 @pytest.mark.parametrize(
@@ -530,18 +546,6 @@ def _forward(images, weights):
         return 1 / (1 + np.exp(-out))
     powers = np.exp(out - out.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def test_tensorflow_starts_without_a_line_and_other_lines_stay():
-    program = (
-        "import os, sys; from cnnjobs import models\n"
-        "with models._without_startup_lines():\n"
-        "    os.write(2, b'kept\\n')\n"
-        "keras = models.import_keras()\n"
-        "keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, check=True)
-    assert ended.stderr == b"kept\n"
 
 
 def test_tensorflow_still_logs_while_it_starts():

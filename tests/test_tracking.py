@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import runs, tracking
+from cnnjobs import tracking
 from cnnjobs.config import TrainConfig
 from cnnjobs.errors import ConfigError, StorageError
 from cnnjobs.train import train
@@ -93,27 +93,3 @@ def test_without_the_package_training_does_not_begin_and_says_what_to_install(
         "mlflow needs the package mlflow-skinny; install it: pip install 'cnnjobs[mlflow]'."
     )
     assert not (tmp_path / "run").exists()
-
-
-def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(
-    trained_again: Path,
-) -> None:
-    from mlflow import MlflowClient
-
-    record = runs.read_record(str(trained_again / "run"))
-    assert record is not None
-    client = MlflowClient(tracking_uri=str(trained_again / "store"))
-    experiment = client.get_experiment_by_name("cnnjobs")
-    (run,) = client.search_runs([experiment.experiment_id])
-    assert run.data.params["epochs"] == "1"
-    assert run.data.tags["model"] == record["model"]
-    assert run.data.tags["output"] == str(trained_again / "run")
-    assert run.info.run_name == run.data.tags["run_id"]
-    assert run.data.metrics["val_loss"] == pytest.approx(
-        record["summary"]["history"][-1]["val_loss"]
-    )
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
-        "bundle.json",
-        "history.csv",
-        "learning_curves.png",
-    }

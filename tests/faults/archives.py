@@ -9,13 +9,13 @@ import numpy as np
 from cnnjobs import bundle, exports, models, schema
 from cnnjobs.images import Preprocessing
 
-NUM_DISTINCT, SIDE = 6, 1024
+NUM_DISTINCT, SIDE = 6, 640
 #: Of the model's input. Large, so that Ray Data works in blocks of few rows: 4 MB of pixels.
 INPUT_SIDE = 512
 
 
 def write_archive(folder: Path, num_images: int, *, num_broken: int = 0) -> None:
-    """Draw noise in two classes: a few PNG files of one megapixel under many names.
+    """Draw noise in two classes: a few PNG files of half a megapixel under many names.
 
     Broken ones are cut in the middle.
     """

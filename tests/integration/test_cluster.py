@@ -67,9 +67,9 @@ def cnnjobs(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_job_runs_on_a_head_that_is_there_and_leaves_it_running(
-    head: str, trained: Path, archive: Path, tmp_path: Path
+    head: str, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
-    words = ["predict", str(trained), str(archive), "--json", "-o"]
+    words = ["predict", str(untrained), str(archive), "--json", "-o"]
 
     by_flag = cnnjobs(*words, str(tmp_path / "flag"), "--address", head)
     by_environment = cnnjobs(*words, str(tmp_path / "environment"), RAY_ADDRESS=head)
@@ -80,11 +80,11 @@ def test_a_job_runs_on_a_head_that_is_there_and_leaves_it_running(
 
 
 def test_an_address_where_no_ray_answers_is_one_line(
-    trained: Path, archive: Path, tmp_path: Path
+    untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     refused = cnnjobs(
         "predict",
-        str(trained),
+        str(untrained),
         str(archive),
         "-o",
         str(tmp_path / "run"),

@@ -149,7 +149,7 @@ def test_another_run_is_not_resumed(crossed: CrossvalSummary, stripes: str) -> N
 def test_a_failed_fold_fails_the_job_in_one_line(
     ray_session: None, stripes: str, tmp_path: Path
 ) -> None:
-    config = _config(stripes, tmp_path / "run", leave_out=None, learning_rate=1e39)
+    config = _config(stripes, tmp_path / "run", leave_out=None, learning_rate=1e39, parallel=1)
 
     with pytest.raises(TrainingError, match=r"^repeat 1, fold \d failed: the .* is (nan|inf)"):
         crossval(config)

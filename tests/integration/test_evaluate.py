@@ -18,13 +18,15 @@ from cnnjobs.errors import InputError
 from cnnjobs.evaluate import EvaluateSummary, evaluate, plan
 from cnnjobs.index import index
 
+pytestmark = pytest.mark.usefixtures("ray_session")
+
 
 @pytest.fixture(scope="module")
-def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateSummary:
+def evaluated(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateSummary:
     output = tmp_path_factory.mktemp("evaluated") / "run"
     return evaluate(
         EvaluateConfig(
-            bundle=str(trained), data=str(trained / "manifest.parquet"), output=str(output)
+            bundle=str(untrained), data=str(untrained / "manifest.parquet"), output=str(output)
         )
     )
 
@@ -44,9 +46,9 @@ def test_the_metrics_are_those_of_the_predictions_it_leaves(evaluated: EvaluateS
     assert sum(sum(row.values()) for row in evaluated.confusion.values()) == len(rows)
 
 
-def test_only_the_test_split_is_scored(evaluated: EvaluateSummary, trained: Path) -> None:
+def test_only_the_test_split_is_scored(evaluated: EvaluateSummary, untrained: Path) -> None:
     assert evaluated.output is not None
-    manifest = pq.read_table(trained / "manifest.parquet").to_pylist()
+    manifest = pq.read_table(untrained / "manifest.parquet").to_pylist()
     tested = {row["path"] for row in manifest if row["split"] == "test"}
 
     scored = pq.read_table(Path(evaluated.output, "predictions"))["path"].to_pylist()
@@ -127,7 +129,7 @@ def test_fewer_than_ten_images_have_metrics_and_no_intervals(evaluated: Evaluate
     assert evaluated.no_intervals == "no intervals of 6 images: at least 10 are needed"
 
 
-def test_intervals_are_of_the_groups_that_the_manifest_has(trained: Path, tmp_path: Path) -> None:
+def test_intervals_are_of_the_groups_that_the_manifest_has(untrained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=24, num_broken=1, seed=54)
     manifest = str(tmp_path / "grouped.parquet")
     # phantom-00012.png: two numbers a patient
@@ -139,48 +141,46 @@ def test_intervals_are_of_the_groups_that_the_manifest_has(trained: Path, tmp_pa
             split=False,
         )
     )
-    config = EvaluateConfig(bundle=str(trained), data=manifest, split="all", prevalence=0.02)
+    config = EvaluateConfig(
+        bundle=str(untrained), data=manifest, split="all", prevalence=0.02, audit=False
+    )
     few = evaluate(config)
     assert few.num_groups == 3
     assert few.no_intervals == "no intervals of 3 groups: at least 10 are needed"
 
     alone = evaluate(
-        EvaluateConfig(
-            bundle=str(trained),
-            data=_manifest_of(tmp_path / "new"),
-            split="all",
-            resamples=100,
-            prevalence=0.02,
-        )
+        dataclasses.replace(config, data=_manifest_of(tmp_path / "new"), resamples=100)
     )
     assert (alone.num_images, alone.num_groups, alone.no_intervals) == (24, 24, None)
     assert set(alone.intervals) == set(alone.metrics) >= {"ppv_at_prevalence", "ece", "brier"}
     assert alone.metrics == few.metrics
 
 
-def test_a_test_on_images_that_made_the_model_is_refused(trained: Path, archive: Path) -> None:
+def test_a_test_on_images_that_made_the_model_is_refused(untrained: Path, archive: Path) -> None:
     # another seed, another split: what tests here has trained there
-    other = str(trained.parent / "other.parquet")
+    other = str(untrained.parent / "other.parquet")
     index(IndexConfig(sources=(str(archive),), output=other, seed=77, overwrite=True))
 
     with pytest.raises(InputError, match=r"^\d+ of these 6 images made the model \("):
-        plan(EvaluateConfig(bundle=str(trained), data=other))
+        plan(EvaluateConfig(bundle=str(untrained), data=other))
 
 
 def test_copies_of_training_images_under_other_names_are_refused(
-    trained: Path, archive: Path, tmp_path: Path
+    untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     for path in archive.glob("*/*"):
         (tmp_path / "new" / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "new" / path.parent.name / f"renamed-{path.name}")
 
     with pytest.raises(InputError, match="images made the model"):
-        plan(EvaluateConfig(bundle=str(trained), data=str(tmp_path / "new"), split="all"))
+        plan(EvaluateConfig(bundle=str(untrained), data=str(tmp_path / "new"), split="all"))
 
 
-def test_the_training_split_is_evaluated_with_a_warning(trained: Path) -> None:
+def test_the_training_split_is_evaluated_with_a_warning(untrained: Path) -> None:
     planned = plan(
-        EvaluateConfig(bundle=str(trained), data=str(trained / "manifest.parquet"), split="train")
+        EvaluateConfig(
+            bundle=str(untrained), data=str(untrained / "manifest.parquet"), split="train"
+        )
     )
 
     assert planned.test.warning == (
@@ -188,13 +188,15 @@ def test_the_training_split_is_evaluated_with_a_warning(trained: Path) -> None:
     )
 
 
-def test_new_images_of_one_class_have_no_auroc_but_the_rest(trained: Path, tmp_path: Path) -> None:
+def test_new_images_of_one_class_have_no_auroc_but_the_rest(
+    untrained: Path, tmp_path: Path
+) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=50)
     shutil.rmtree(tmp_path / "new" / "normal")
 
     summary = evaluate(
         EvaluateConfig(
-            bundle=str(trained),
+            bundle=str(untrained),
             data=_manifest_of(tmp_path / "new"),
             split="all",
             output=str(tmp_path / "run"),
@@ -210,17 +212,17 @@ def test_new_images_of_one_class_have_no_auroc_but_the_rest(trained: Path, tmp_p
     assert summary.undefined == "all images are opacity: no AUROC, AUPRC or MCC"
 
 
-def test_unreadable_test_images_are_counted_not_guessed(trained: Path, tmp_path: Path) -> None:
+def test_unreadable_test_images_are_counted_not_guessed(untrained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=5, seed=51)
 
     summary = evaluate(
-        EvaluateConfig(bundle=str(trained), data=_manifest_of(tmp_path / "new"), split="all")
+        EvaluateConfig(bundle=str(untrained), data=_manifest_of(tmp_path / "new"), split="all")
     )
 
     assert (summary.num_images, summary.num_failed) == (8, 5)
 
 
-def test_a_run_whose_images_are_gone_is_recorded_as_failed(trained: Path, tmp_path: Path) -> None:
+def test_a_run_whose_images_are_gone_is_recorded_as_failed(untrained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=53)
     manifest = _manifest_of(tmp_path / "new")
     shutil.rmtree(tmp_path / "new")
@@ -228,7 +230,7 @@ def test_a_run_whose_images_are_gone_is_recorded_as_failed(trained: Path, tmp_pa
 
     with pytest.raises(InputError, match=r"^none of the 8 images in split all could be read"):
         evaluate(
-            EvaluateConfig(bundle=str(trained), data=manifest, split="all", output=str(output))
+            EvaluateConfig(bundle=str(untrained), data=manifest, split="all", output=str(output))
         )
 
     record = json.loads((output / "run.json").read_text())
@@ -237,14 +239,14 @@ def test_a_run_whose_images_are_gone_is_recorded_as_failed(trained: Path, tmp_pa
 
 
 def test_images_that_are_all_bad_are_refused_with_the_reason_of_one(
-    trained: Path, tmp_path: Path
+    untrained: Path, tmp_path: Path
 ) -> None:
     for label in ("normal", "opacity"):
         (tmp_path / "bad" / label).mkdir(parents=True)
         (tmp_path / "bad" / label / "1.png").write_bytes(b"no picture")
 
     with pytest.raises(InputError) as refused:
-        evaluate(EvaluateConfig(bundle=str(trained), data=str(tmp_path / "bad"), split="all"))
+        evaluate(EvaluateConfig(bundle=str(untrained), data=str(tmp_path / "bad"), split="all"))
 
     assert re.fullmatch(
         r"none of the 2 images in split all could be read, \S+/bad/normal/1.png "
@@ -253,14 +255,14 @@ def test_images_that_are_all_bad_are_refused_with_the_reason_of_one(
     )
 
 
-def test_labels_that_the_bundle_does_not_know_are_refused(trained: Path, tmp_path: Path) -> None:
+def test_labels_that_the_bundle_does_not_know_are_refused(untrained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=52)
     (tmp_path / "new" / "normal").rename(tmp_path / "new" / "clear")
 
     data = _manifest_of(tmp_path / "new")
 
     with pytest.raises(InputError) as refused:
-        plan(EvaluateConfig(bundle=str(trained), data=data, split="all"))
+        plan(EvaluateConfig(bundle=str(untrained), data=data, split="all"))
 
     assert str(refused.value) == (
         f"the bundle knows the labels normal, opacity, {data} also has clear; "
@@ -268,22 +270,22 @@ def test_labels_that_the_bundle_does_not_know_are_refused(trained: Path, tmp_pat
     )
 
 
-def test_images_without_labels_are_refused(trained: Path, archive: Path, tmp_path: Path) -> None:
+def test_images_without_labels_are_refused(untrained: Path, archive: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in sorted(archive.glob("normal/*"))[:3]:
         shutil.copy(path, flat)
 
     with pytest.raises(InputError, match=r"has no labels in split all; put the images in one"):
-        plan(EvaluateConfig(bundle=str(trained), data=str(flat), split="all"))
+        plan(EvaluateConfig(bundle=str(untrained), data=str(flat), split="all"))
 
 
 def test_other_images_stand_beside_the_test_with_what_is_lost_on_them(
-    trained: Path, tmp_path: Path
+    untrained: Path, tmp_path: Path
 ) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=16, num_broken=1, seed=57)
-    data, others = str(trained / "manifest.parquet"), str(tmp_path / "new")
-    config = EvaluateConfig(bundle=str(trained), data=data, resamples=100)
+    data, others = str(untrained / "manifest.parquet"), str(tmp_path / "new")
+    config = EvaluateConfig(bundle=str(untrained), data=data, resamples=100, audit=False)
 
     alone = evaluate(dataclasses.replace(config, data=others, split="all"))
     both = evaluate(dataclasses.replace(config, beside=(others,), output=str(tmp_path / "run")))
@@ -307,12 +309,12 @@ def test_other_images_stand_beside_the_test_with_what_is_lost_on_them(
 
 
 def test_images_that_made_the_model_are_refused_beside_the_test_too(
-    trained: Path, archive: Path
+    untrained: Path, archive: Path
 ) -> None:
-    data = str(trained / "manifest.parquet")
+    data = str(untrained / "manifest.parquet")
 
     with pytest.raises(InputError, match=r"^\d+ of these 45 images made the model \("):
-        plan(EvaluateConfig(bundle=str(trained), data=data, beside=(str(archive),)))
+        plan(EvaluateConfig(bundle=str(untrained), data=data, beside=(str(archive),)))
 
 
 def _manifest_of(folder: Path) -> str:

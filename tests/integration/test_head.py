@@ -80,10 +80,10 @@ def test_status_tells_what_the_cluster_has(head: Head) -> None:
 
 
 def test_a_submitted_command_is_followed_and_its_output_is_where_it_was_asked_for(
-    head: Head, trained: Path, archive: Path, tmp_path: Path
+    head: Head, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "an output"
-    words = ["predict", str(trained), str(archive), "-o", str(output)]
+    words = ["predict", str(untrained), str(archive), "-o", str(output)]
     done = head.cnnjobs("submit", "--address", head.dashboard, "--json", *words)
     assert done.returncode == 0, done.stderr
     assert "45 images: 40 scored, 5 failed" in done.stderr
@@ -117,9 +117,9 @@ def test_a_job_runs_as_rays_own_command_line_submits_it(head: Head, tmp_path: Pa
 
 
 def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(
-    head: Head, trained: Path, archive: Path, tmp_path: Path
+    head: Head, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
-    words = ["predict", str(trained), str(archive), "-o", f"{tmp_path}/out"]
+    words = ["predict", str(untrained), str(archive), "-o", f"{tmp_path}/out"]
     following = head.start_cnnjobs("submit", *words)
     assert following.stderr is not None
     name = following.stderr.readline().split()[1]
@@ -146,9 +146,9 @@ def test_doctor_finds_a_healthy_head_well(head: Head) -> None:
 
 
 def test_on_a_terminal_ctrl_c_asks_and_yes_stops_the_job(
-    head: Head, trained: Path, archive: Path, tmp_path: Path
+    head: Head, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
-    words = ["predict", str(trained), str(archive), "-o", f"{tmp_path}/out"]
+    words = ["predict", str(untrained), str(archive), "-o", f"{tmp_path}/out"]
     terminal, its_end = os.openpty()
     following = head.start_cnnjobs("submit", *words, stdin=its_end)
     os.close(its_end)

@@ -16,6 +16,8 @@ from cnnjobs.config import PredictConfig
 from cnnjobs.errors import RunExistsError, StorageError
 from cnnjobs.predict import PredictSummary, predict
 
+pytestmark = pytest.mark.usefixtures("ray_session")
+
 
 @pytest.fixture(scope="module")
 def hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,11 +29,13 @@ def hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scored(
-    trained: Path, hundred: Path, tmp_path_factory: pytest.TempPathFactory
+    untrained: Path, hundred: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> PredictSummary:
     output = tmp_path_factory.mktemp("scored") / "run"
     return predict(
-        PredictConfig(bundle=str(trained), data=str(hundred), output=str(output), rows_per_file=64)
+        PredictConfig(
+            bundle=str(untrained), data=str(hundred), output=str(output), rows_per_file=64
+        )
     )
 
 
@@ -75,9 +79,9 @@ def test_the_books_balance(scored: PredictSummary) -> None:
 
 
 def test_a_failed_image_has_no_prediction_and_a_sound_one_has_all(
-    scored: PredictSummary, trained: Path
+    scored: PredictSummary, untrained: Path
 ) -> None:
-    described = bundle.read(str(trained))
+    described = bundle.read(str(untrained))
 
     for row in read(scored).to_pylist():
         assert row["run_id"] == scored.run_id
@@ -114,11 +118,11 @@ def test_pyarrow_and_pandas_read_the_documented_types(scored: PredictSummary) ->
 
 
 def test_the_scores_are_those_of_keras_on_the_same_pixels(
-    scored: PredictSummary, trained: Path
+    scored: PredictSummary, untrained: Path
 ) -> None:
     from cnnjobs import images
 
-    described = bundle.read(str(trained))
+    described = bundle.read(str(untrained))
     model = bundle.load_model(described)
     sound = [row for row in read(scored).to_pylist() if row["error"] is None][:8]
     pixels = np.stack(
@@ -134,10 +138,10 @@ def test_the_scores_are_those_of_keras_on_the_same_pixels(
 
 
 def test_the_same_command_twice_gives_the_same_bits(
-    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+    scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     again = predict(
-        PredictConfig(bundle=str(trained), data=str(hundred), output=str(tmp_path / "again"))
+        PredictConfig(bundle=str(untrained), data=str(hundred), output=str(tmp_path / "again"))
     )
 
     # bit for bit: the files differ in the run's id alone
@@ -145,11 +149,11 @@ def test_the_same_command_twice_gives_the_same_bits(
 
 
 def test_one_actor_on_one_core_gives_the_rows_of_a_whole_machine(
-    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+    scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     small = {"actors": 1, "cpus_per_actor": 1}
     config = PredictConfig(
-        bundle=str(trained), data=str(hundred), output=str(tmp_path / "run"), **small
+        bundle=str(untrained), data=str(hundred), output=str(tmp_path / "run"), **small
     )
     columns = ["path", "prediction", "error"]
 
@@ -157,10 +161,10 @@ def test_one_actor_on_one_core_gives_the_rows_of_a_whole_machine(
 
 
 def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
-    trained: Path, hundred: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    untrained: Path, hundred: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(output: str, allowed: str) -> int:
-        words = ["predict", str(trained), str(hundred), "-o", str(tmp_path / output), "--json"]
+        words = ["predict", str(untrained), str(hundred), "-o", str(tmp_path / output), "--json"]
         with pytest.raises(SystemExit) as ended:
             main([*words, "--max-errors", allowed])
         return int(str(ended.value.code))
@@ -178,7 +182,7 @@ def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
 
 
 def test_a_stopped_run_goes_on_behind_its_last_part(
-    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+    scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     stopped = tmp_path / "stopped"
     shutil.copytree(scored.output, stopped)
@@ -190,7 +194,7 @@ def test_a_stopped_run_goes_on_behind_its_last_part(
     (stopped / "predictions" / ".part-00001.parquet.abc.partial").write_bytes(b"half a par")
 
     resumed = predict(
-        PredictConfig(bundle=str(trained), data=str(hundred), output=str(stopped), resume=True)
+        PredictConfig(bundle=str(untrained), data=str(hundred), output=str(stopped), resume=True)
     )
 
     assert resumed.skipped == kept
@@ -199,12 +203,12 @@ def test_a_stopped_run_goes_on_behind_its_last_part(
 
 
 def test_resuming_a_finished_run_does_nothing(
-    scored: PredictSummary, trained: Path, hundred: Path
+    scored: PredictSummary, untrained: Path, hundred: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path(scored.output).rglob("*")}
 
     resumed = predict(
-        PredictConfig(bundle=str(trained), data=str(hundred), output=scored.output, resume=True)
+        PredictConfig(bundle=str(untrained), data=str(hundred), output=scored.output, resume=True)
     )
 
     assert resumed.already_finished
@@ -213,10 +217,10 @@ def test_resuming_a_finished_run_does_nothing(
 
 
 def test_a_run_of_other_images_is_not_resumed(
-    scored: PredictSummary, trained: Path, archive: Path
+    scored: PredictSummary, untrained: Path, archive: Path
 ) -> None:
     config = PredictConfig(
-        bundle=str(trained), data=str(archive), output=scored.output, resume=True
+        bundle=str(untrained), data=str(archive), output=scored.output, resume=True
     )
 
     with pytest.raises(RunExistsError, match=r"holds another run \(manifest was \w+, is \w+\);"):
@@ -224,10 +228,10 @@ def test_a_run_of_other_images_is_not_resumed(
 
 
 def test_resuming_with_another_batch_size_names_the_difference(
-    scored: PredictSummary, trained: Path, hundred: Path
+    scored: PredictSummary, untrained: Path, hundred: Path
 ) -> None:
     config = PredictConfig(
-        bundle=str(trained),
+        bundle=str(untrained),
         data=str(hundred),
         output=scored.output,
         resume=True,
@@ -239,12 +243,12 @@ def test_resuming_with_another_batch_size_names_the_difference(
 
 
 def test_an_output_with_a_run_is_refused_and_kept(
-    scored: PredictSummary, trained: Path, hundred: Path
+    scored: PredictSummary, untrained: Path, hundred: Path
 ) -> None:
     before = Path(scored.output, "run.json").read_bytes()
 
     with pytest.raises(RunExistsError) as refused:
-        predict(PredictConfig(bundle=str(trained), data=str(hundred), output=scored.output))
+        predict(PredictConfig(bundle=str(untrained), data=str(hundred), output=scored.output))
 
     assert str(refused.value) == (
         f"{scored.output} already holds a run; add --resume to go on, --overwrite to replace it, "
@@ -253,22 +257,23 @@ def test_an_output_with_a_run_is_refused_and_kept(
     assert Path(scored.output, "run.json").read_bytes() == before
 
 
-def test_overwriting_replaces_the_whole_run(trained: Path, archive: Path, tmp_path: Path) -> None:
+def test_overwriting_replaces_the_whole_run(
+    scored: PredictSummary, untrained: Path, archive: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "run"
-    config = PredictConfig(bundle=str(trained), data=str(archive), output=str(output))
-    first = predict(config)
+    shutil.copytree(scored.output, output)
     (output / "predictions" / "part-00099.parquet").write_bytes(b"left by an older run")
 
     second = predict(
-        PredictConfig(bundle=str(trained), data=str(archive), output=str(output), overwrite=True)
+        PredictConfig(bundle=str(untrained), data=str(archive), output=str(output), overwrite=True)
     )
 
-    assert second.run_id != first.run_id
+    assert second.run_id != scored.run_id
     assert [path.name for path in (output / "predictions").iterdir()] == ["part-00000.parquet"]
 
 
 def test_images_gone_since_the_index_are_rows_with_an_error(
-    trained: Path, archive: Path, tmp_path: Path
+    untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     from cnnjobs.config import IndexConfig
     from cnnjobs.index import index
@@ -281,7 +286,7 @@ def test_images_gone_since_the_index_are_rows_with_an_error(
     gone.unlink()
 
     summary = predict(
-        PredictConfig(bundle=str(trained), data=manifest, output=str(tmp_path / "run"))
+        PredictConfig(bundle=str(untrained), data=manifest, output=str(tmp_path / "run"))
     )
 
     errors = {row["path"]: row["error"] for row in read(summary).to_pylist()}
@@ -290,7 +295,7 @@ def test_images_gone_since_the_index_are_rows_with_an_error(
 
 
 def test_unlabelled_images_are_scored_with_a_null_label(
-    trained: Path, archive: Path, tmp_path: Path
+    untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
@@ -298,14 +303,14 @@ def test_unlabelled_images_are_scored_with_a_null_label(
         shutil.copy(path, flat)
 
     summary = predict(
-        PredictConfig(bundle=str(trained), data=str(flat), output=str(tmp_path / "run"))
+        PredictConfig(bundle=str(untrained), data=str(flat), output=str(tmp_path / "run"))
     )
 
     assert read(summary)["label"].to_pylist() == [None] * 5
 
 
 def test_a_failure_leaves_a_record_that_says_so_and_no_success(
-    scored: PredictSummary, trained: Path, hundred: Path, tmp_path: Path
+    scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
     output.mkdir()
@@ -314,7 +319,7 @@ def test_a_failure_leaves_a_record_that_says_so_and_no_success(
 
     with pytest.raises(StorageError, match="predictions is a file, not a folder"):
         predict(
-            PredictConfig(bundle=str(trained), data=str(hundred), output=str(output), resume=True)
+            PredictConfig(bundle=str(untrained), data=str(hundred), output=str(output), resume=True)
         )
 
     record = runs.read_record(str(output))

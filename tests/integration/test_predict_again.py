@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from cnnjobs.predict import predict
 from tests.faults import archives
 from tests.faults.processes import descendants, kill, kill_all, wait_until
 
+pytestmark = pytest.mark.usefixtures("ray_session")
+
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,28 +36,29 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scored(trained: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the archive and its run."""
+def scored(untrained: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the archive and its run, of two parts and a CSV."""
     folder = tmp_path_factory.mktemp("scored")
     shutil.copytree(drawn, folder / "archive")
-    predict(_config(trained, folder))
+    predict(_config(untrained, folder, csv=True, rows_per_file=16))
     return folder
 
 
 @pytest.fixture
-def again(scored: Path, trained: Path, tmp_path: Path) -> Path:
-    """A folder of the test's own with an archive and its run."""
-    shutil.copytree(scored / "archive", tmp_path / "archive")
-    predict(_config(trained, tmp_path))
-    return tmp_path
+def again(scored: Path, tmp_path: Path) -> Iterator[Path]:
+    """The same folder for a test that changes it: all is as before after it."""
+    shutil.copytree(scored, tmp_path / "before")
+    yield scored
+    shutil.rmtree(scored)
+    shutil.copytree(tmp_path / "before", scored)
 
 
 def test_a_resumed_run_that_is_finished_says_so_and_stays_as_it_is(
-    scored: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    scored: Path, untrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = _files(scored / "run")
 
-    assert _cnnjobs(trained, scored, "--resume") == 0
+    assert _cnnjobs(untrained, scored, "--resume") == 0
 
     assert f"nothing to do: the run in {scored / 'run'} is finished" in capsys.readouterr().out
     assert _files(scored / "run") == before
@@ -71,10 +75,10 @@ def test_a_resumed_run_that_is_finished_says_so_and_stays_as_it_is(
 )
 @pytest.mark.parametrize("way", ["resume", "update"])
 def test_other_settings_are_refused_and_named(
-    scored: Path, trained: Path, setting: dict[str, Any], difference: str, way: str
+    scored: Path, untrained: Path, setting: dict[str, Any], difference: str, way: str
 ) -> None:
     with pytest.raises(RunExistsError) as refused:
-        predict(_config(trained, scored, **{way: True}, **setting))
+        predict(_config(untrained, scored, **{way: True}, **setting))
 
     assert str(refused.value) == (
         f"{scored / 'run'} holds another run ({difference}); resume with the same, or choose "
@@ -88,22 +92,24 @@ def test_another_model_is_refused_and_named(
 ) -> None:
     archives.write_bundle(str(tmp_path / "bundle"))
 
-    with pytest.raises(RunExistsError, match=r"model was covid-\w{16}, is means-\w{16}"):
+    with pytest.raises(RunExistsError, match=r"model was covid-gap-\w{16}, is means-\w{16}"):
         predict(_config(tmp_path / "bundle", scored, **{way: True}))
 
 
-def test_a_resume_of_other_data_is_refused_and_an_update_is_not(again: Path, trained: Path) -> None:
+def test_a_resume_of_other_data_is_refused_and_an_update_is_not(
+    again: Path, untrained: Path
+) -> None:
     _draw_another(again, "normal/new.png")
 
     with pytest.raises(RunExistsError, match=r"\(manifest was \w{16}, is \w{16}\)"):
-        predict(_config(trained, again, resume=True))
-    assert predict(_config(trained, again, update=True)).scored == 1
+        predict(_config(untrained, again, resume=True))
+    assert predict(_config(untrained, again, update=True)).scored == 1
 
 
-def test_an_update_with_nothing_new_does_nothing(scored: Path, trained: Path) -> None:
+def test_an_update_with_nothing_new_does_nothing(scored: Path, untrained: Path) -> None:
     before = _files(scored / "run")
 
-    summary = predict(_config(trained, scored, update=True))
+    summary = predict(_config(untrained, scored, update=True))
 
     assert summary.already_finished
     assert summary.update == {"new": 0, "changed": 0, "again": 0, "gone": 0}
@@ -111,13 +117,13 @@ def test_an_update_with_nothing_new_does_nothing(scored: Path, trained: Path) ->
 
 
 def test_an_update_scores_what_is_new_changed_or_may_work_now_and_keeps_what_is_gone(
-    again: Path, trained: Path
+    again: Path, untrained: Path
 ) -> None:
     archive = again / "archive"
     changed, gone, hidden, *_ = sorted(archive.glob("normal/*.png"))
     hidden.rename(again / "hidden.png")
     hidden.symlink_to(again / "not there.png")
-    predict(_config(trained, again, overwrite=True))
+    predict(_config(untrained, again, overwrite=True))
     assert _by_path(again)[str(hidden)]["error"] == "missing: the file is gone"
     before = _by_path(again)
 
@@ -128,7 +134,7 @@ def test_an_update_scores_what_is_new_changed_or_may_work_now_and_keeps_what_is_
     _draw_another(again, "opacity/new.png")
     shutil.copy(archive / "opacity" / "new.png", changed)
     gone.unlink()
-    summary = predict(_config(trained, again, update=True))
+    summary = predict(_config(untrained, again, update=True))
 
     assert summary.update is not None
     assert summary.update["new"] == 1
@@ -143,20 +149,20 @@ def test_an_update_scores_what_is_new_changed_or_may_work_now_and_keeps_what_is_
     assert rows[str(changed)]["probability"] == new["probability"]
     assert rows[str(changed)]["probability"] != before[str(changed)]["probability"]
     _check_books(again)
-    assert predict(_config(trained, again, update=True)).already_finished
+    assert predict(_config(untrained, again, update=True)).already_finished
 
 
-def test_an_update_that_was_stopped_ends_right_with_another(again: Path, trained: Path) -> None:
+def test_an_update_that_was_stopped_ends_right_with_another(again: Path, untrained: Path) -> None:
     changed = min((again / "archive" / "normal").glob("*.png"))
     _draw_another(again, "normal/new.png")
     shutil.copy(again / "archive" / "normal" / "new.png", changed)
-    predict(_config(trained, again, update=True))
+    predict(_config(untrained, again, update=True))
     whole = _by_path(again)
     # as if it had been stopped before the part with the new rows
     (again / "run" / "_SUCCESS").unlink()
     max((again / "run" / "predictions").iterdir()).unlink()
 
-    summary = predict(_config(trained, again, update=True))
+    summary = predict(_config(untrained, again, update=True))
 
     assert summary.update == {"new": 0, "changed": 0, "again": 0, "gone": 0}
     assert summary.scored == 2
@@ -234,13 +240,13 @@ def test_a_job_with_too_many_bad_images_stops_after_the_part_and_goes_on_with_mo
 
 @pytest.mark.parametrize("key", ["label", "prefix"])
 def test_partitions_are_read_by_pyarrow_and_duckdb(
-    trained: Path, drawn: Path, scored: Path, tmp_path: Path, key: str
+    untrained: Path, drawn: Path, scored: Path, tmp_path: Path, key: str
 ) -> None:
     shutil.copytree(drawn, tmp_path / "archive")
     loose = tmp_path / "archive" / "in no folder.png"
     shutil.copy(min(drawn.glob("normal/*.png")), loose)
 
-    predict(_config(trained, tmp_path, partition_by=key, rows_per_file=16))
+    predict(_config(untrained, tmp_path, partition_by=key, rows_per_file=16))
 
     folder = tmp_path / "run" / "predictions"
     names = {"normal", "opacity", "__HIVE_DEFAULT_PARTITION__"}
@@ -279,14 +285,11 @@ def test_duckdb_reads_the_documented_types(scored: Path) -> None:
     assert duckdb.sql(f"select {asked} from {parts}").fetchall() == [(42, 42, 2, 40)]
 
 
-def test_the_csv_holds_what_the_parts_hold(scored: Path, trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(scored / "archive", tmp_path / "archive")
-
-    predict(_config(trained, tmp_path, csv=True, rows_per_file=16))
-
-    rows = pq.read_table(tmp_path / "run" / "predictions")
+def test_the_csv_holds_what_the_parts_hold(scored: Path) -> None:
+    rows = pq.read_table(scored / "run" / "predictions")
+    assert len(list((scored / "run" / "predictions").iterdir())) == 2
     told = pacsv.read_csv(
-        tmp_path / "run" / "predictions.csv",
+        scored / "run" / "predictions.csv",
         convert_options=pacsv.ConvertOptions(
             column_types=rows.schema, strings_can_be_null=True, quoted_strings_can_be_null=False
         ),

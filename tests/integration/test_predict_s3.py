@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnjobs import storage, synthetic
+from cnnjobs.config import PredictConfig
+from cnnjobs.predict import predict
 from tests.bundles import write_bundle
 from tests.fault_proxy import FaultProxy, Rule
 from tests.integration.test_s3 import cnnjobs
@@ -31,6 +33,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def here(
+    ray_session: None, bundle: str, files: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """The rows of a run from disk to disk."""
+    output = str(tmp_path_factory.mktemp("here") / "run")
+    predict(PredictConfig(bundle=bundle, data=str(files), output=output))
+    return rows(output, str(files))
+
+
 def put(files: Path, prefix: str) -> None:
     for path in files.glob("*/*"):
         storage.write_bytes(f"{prefix}/{path.parent.name}/{path.name}", path.read_bytes())
@@ -48,20 +60,19 @@ def rows(output: str, source: str) -> list[dict[str, Any]]:
 
 
 def test_in_and_out_of_buckets_gives_the_rows_of_a_local_run(
-    s3: str, bundle: str, files: Path, tmp_path: Path
+    s3: str, bundle: str, files: Path, here: list[dict[str, Any]]
 ) -> None:
     put(files, f"{s3}/xrays")
 
-    here = cnnjobs("predict", bundle, str(files), "-o", f"{tmp_path}/local")
     there = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored")
 
-    assert here["scored"] == there["scored"] == NUM_IMAGES
-    assert rows(f"{s3}/scored", f"{s3}/xrays") == rows(f"{tmp_path}/local", str(files))
+    assert there["scored"] == NUM_IMAGES
+    assert rows(f"{s3}/scored", f"{s3}/xrays") == here
     assert there["retries"] == 0
 
 
 def test_no_row_is_lost_or_changed_by_faults_and_retries_are_counted(
-    s3: str, bundle: str, files: Path, tmp_path: Path, faults: FaultProxy
+    s3: str, bundle: str, files: Path, here: list[dict[str, Any]], faults: FaultProxy
 ) -> None:
     put(files, f"{s3}/xrays")
     faults.rates = RATES
@@ -75,8 +86,7 @@ def test_no_row_is_lost_or_changed_by_faults_and_retries_are_counted(
     assert record["summary"]["retries"] == summary["retries"] > 0
     assert record["rows"]["scored"] == NUM_IMAGES
     assert sum(record["rows"]["failed"].values()) == NUM_BROKEN
-    cnnjobs("predict", bundle, str(files), "-o", f"{tmp_path}/local")
-    assert rows(f"{s3}/scored", f"{s3}/xrays") == rows(f"{tmp_path}/local", str(files))
+    assert rows(f"{s3}/scored", f"{s3}/xrays") == here
 
 
 def test_one_object_that_never_comes_is_one_row_with_an_error(

@@ -33,13 +33,18 @@ def test_images_run_and_predictions_may_all_be_in_a_bucket(s3: str, archive: Pat
     for path in archive.glob("*/*"):
         storage.write_bytes(f"{s3}/xrays/{path.parent.name}/{path.name}", path.read_bytes())
 
-    indexed = cnnjobs("index", f"{s3}/xrays", "-o", f"{s3}/manifest.parquet")
-    trained = cnnjobs("train", indexed["manifest"], "-o", f"{s3}/run", "--epochs", "1")
+    all_to_train = ("--validation", "0")
+    indexed = cnnjobs("index", f"{s3}/xrays", "-o", f"{s3}/manifest.parquet", *all_to_train)
+    small = ("--model", "digits", "--epochs", "1")
+    trained = cnnjobs("train", indexed["manifest"], "-o", f"{s3}/run", *small)
     predicted = cnnjobs("predict", trained["output"], f"{s3}/xrays", "-o", f"{s3}/scored")
 
     assert indexed["num_images"] == 45
     assert len(indexed["unreadable"]) == 5
     assert trained["num_failed"] == 0
+    (epoch,) = trained["history"]
+    assert "loss" in epoch
+    assert "val_loss" not in epoch
     assert predicted["scored"] == 40
     assert sum(predicted["failed"].values()) == 5
     record = json.loads(storage.read_bytes(f"{s3}/scored/run.json"))

@@ -16,6 +16,25 @@ from cnnjobs.index import index
 from cnnjobs.train import plan, train
 
 
+@pytest.fixture(scope="module")
+def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a training on the archive: one epoch."""
+    output = tmp_path_factory.mktemp("runs") / "trained"
+    train(TrainConfig(data=str(archive), output=str(output), model="covid-gap", epochs=1))
+    return output
+
+
+@pytest.fixture(scope="module")
+def trained_again(
+    ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with the same training as `run` once more, and MLflow's record of it as `store`."""
+    folder = tmp_path_factory.mktemp("again")
+    output, store = str(folder / "run"), str(folder / "store")
+    train(TrainConfig(data=str(archive), output=output, model="covid-gap", epochs=1, mlflow=store))
+    return folder
+
+
 def test_a_run_holds_a_bundle_its_manifest_the_history_and_the_curves(trained: Path) -> None:
     record = json.loads((trained / "run.json").read_text())
     described = bundle.read(str(trained))
@@ -48,6 +67,30 @@ def test_the_bundle_names_the_positive_class_and_the_images_it_has_seen(trained:
 
 def test_the_same_training_twice_gives_the_same_weights(trained: Path, trained_again: Path) -> None:
     assert bundle.read(str(trained_again / "run")).name == bundle.read(str(trained)).name
+
+
+def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(
+    trained_again: Path,
+) -> None:
+    from mlflow import MlflowClient
+
+    record = runs.read_record(str(trained_again / "run"))
+    assert record is not None
+    client = MlflowClient(tracking_uri=str(trained_again / "store"))
+    experiment = client.get_experiment_by_name("cnnjobs")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params["epochs"] == "1"
+    assert run.data.tags["model"] == record["model"]
+    assert run.data.tags["output"] == str(trained_again / "run")
+    assert run.info.run_name == run.data.tags["run_id"]
+    assert run.data.metrics["val_loss"] == pytest.approx(
+        record["summary"]["history"][-1]["val_loss"]
+    )
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "bundle.json",
+        "history.csv",
+        "learning_curves.png",
+    }
 
 
 def test_what_starts_the_workers_does_not_import_tensorflow() -> None:
@@ -115,7 +158,12 @@ def test_a_loss_that_is_no_number_ends_the_training_with_one_line(
     ray_session: None, archive: Path, tmp_path: Path
 ) -> None:
     config = TrainConfig(
-        data=str(archive), output=str(tmp_path / "run"), epochs=3, learning_rate=1e30, batch_size=8
+        data=str(archive),
+        output=str(tmp_path / "run"),
+        model="digits",
+        epochs=3,
+        learning_rate=1e39,
+        batch_size=8,
     )
 
     with pytest.raises(TrainingError, match=r"^the (validation )?loss .* is (nan|inf)"):
@@ -151,7 +199,7 @@ def test_a_training_set_of_which_nothing_can_be_decoded_is_one_line(
     shutil.rmtree(copy)
 
     with pytest.raises(TrainingError) as ended:
-        train(TrainConfig(data=images, output=str(tmp_path / "run"), epochs=1))
+        train(TrainConfig(data=images, output=str(tmp_path / "run"), model="digits", epochs=1))
 
     assert str(ended.value) == (
         "none of the 28 training images could be decoded; index them again."

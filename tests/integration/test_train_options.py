@@ -10,11 +10,14 @@ import pytest
 
 from cnnjobs import bundle
 from cnnjobs.config import EvaluateConfig, IndexConfig, TrainConfig
+from cnnjobs.datasets import DecodedSet, decode_rows
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.evaluate import evaluate
 from cnnjobs.images import Preprocessing
 from cnnjobs.index import index
-from cnnjobs.train import TrainSummary, train
+from cnnjobs.train import TrainSummary, plan, task_of, train
+from cnnjobs.training.model import train_model
+from cnnjobs.words import TRAIN, VALIDATION
 
 OWN_MODEL = """
 import keras
@@ -45,11 +48,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(digits: Path, output: Path, **settings: object) -> TrainSummary:
+def config_of(digits: Path, output: Path, **settings: object) -> TrainConfig:
     known = {"model": "digits", "positive": "bright", "epochs": 1, "batch_size": 8}
-    return train(
-        TrainConfig(data=str(digits), output=str(output), **{**known, **settings})  # type: ignore[arg-type]
-    )
+    return TrainConfig(data=str(digits), output=str(output), **{**known, **settings})  # type: ignore[arg-type]
+
+
+def run(digits: Path, output: Path, **settings: object) -> TrainSummary:
+    return train(config_of(digits, output, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,9 @@ def test_threshold_and_temperature_come_from_validation_and_are_applied(
     assert decided.name != plain.name
     assert decided.metrics["auroc"] == pytest.approx(plain.metrics["auroc"])
 
-    config = EvaluateConfig(bundle=summary.bundle, data=f"{summary.output}/manifest.parquet")
+    config = EvaluateConfig(
+        bundle=summary.bundle, data=f"{summary.output}/manifest.parquet", audit=False
+    )
     evaluated = evaluate(config)
     before = evaluate(dataclasses.replace(config, bundle=one.bundle))
     assert evaluated.temperature == decided.temperature
@@ -115,8 +122,13 @@ def test_a_threshold_that_nothing_can_decide_is_refused(digits: Path, tmp_path: 
 def test_a_threshold_that_is_a_number_needs_no_validation(digits: Path, tmp_path: Path) -> None:
     manifest = str(tmp_path / "manifest.parquet")
     index(IndexConfig(sources=(str(digits),), output=manifest, validation=0.0))
-    summary = run(Path(manifest), tmp_path / "run", threshold_rule="0.3")
-    assert bundle.read(summary.bundle).threshold == summary.threshold == 0.3
+    planned = plan(config_of(Path(manifest), tmp_path / "run", threshold_rule="0.3"))
+    task = task_of(planned, planned.output)
+    blocks = [decode_rows(task.rows, task.preprocessing)]
+
+    train_model(task, *(DecodedSet(blocks, split, task.targets) for split in (TRAIN, VALIDATION)))
+
+    assert bundle.read(planned.output).threshold == 0.3
 
 
 def test_a_finished_training_is_not_repeated(one: TrainSummary, digits: Path) -> None:
