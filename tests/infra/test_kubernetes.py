@@ -1,6 +1,8 @@
 """The manifests for KubeRay: against the fields that its CRDs have, and against each other."""
 
 import copy
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,24 @@ def test_an_overlay_patches_what_is_there_and_what_comes_out_fits(name: str) -> 
     images = {each["image"] for each in _containers(cluster)}
     assert len(images) == 1
     assert images.pop().endswith("-gpu") == (name == "gpu")
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kubectl_builds_an_overlay_to_what_is_tested_here(name: str) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl on this machine")
+    build = [kubectl, "kustomize", str(INFRA / "overlays" / name)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    built = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    for kind, each in built.items():
+        jsonschema.validate(each, SCHEMA)
+        where = "name" if kind == "Namespace" else "namespace"
+        assert each["metadata"][where] == _namespace()
+    del built["RayCluster"]["metadata"]["namespace"]
+    assert built["RayCluster"] == _built(name)
+    assert len(built) == len(BASE)
 
 
 def test_only_the_workers_of_the_gpu_overlay_have_a_gpu() -> None:
