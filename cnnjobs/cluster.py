@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs import s3
+from cnnjobs import s3, spilling
 from cnnjobs.errors import CnnjobsError, InputError
 
 T = TypeVar("T")
@@ -33,7 +33,8 @@ def connected(address: str | None = None) -> Iterator[None]:
         InputError: no Ray answers at the address.
     """
     if ray.is_initialized():
-        yield
+        with spilling.watched(ray.nodes, is_new=False):
+            yield
         return
     # under `uv run` Ray would rebuild the environment on every worker, for minutes
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -43,7 +44,8 @@ def connected(address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     _init(address)
     try:
-        yield
+        with spilling.watched(ray.nodes, is_new=_was_started_here()):
+            yield
     finally:
         ray.shutdown()
 
@@ -169,6 +171,16 @@ def _init(address: str | None) -> None:
     if threading.current_thread() is threading.main_thread():
         # Ray takes it, prints a stack and dies of it
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
+
+
+def _was_started_here() -> bool:
+    """Whether this process started the Ray it uses: a session's folder is named by who did."""
+    first, *others = ray.nodes()
+    return (
+        not others
+        and first["NodeManagerHostname"] == socket.gethostname()
+        and f"_{os.getpid()}{os.sep}" in first["ObjectStoreSocketName"]
+    )
 
 
 def _check_answers(address: str | None) -> None:
