@@ -50,6 +50,7 @@ def test_scorers_begin_on_the_machine_that_comes_and_do_not_wait_for_those_that_
         kill_all(set(descendants(os.getpid())) - before)
 
     assert job.returncode == 0, complaint
+    assert "waiting for a machine: no machine of this Ray has cores for jobs" in complaint
     rows = pyarrow.dataset.dataset(tmp_path / "run" / "predictions").to_table()
     assert rows.num_rows == len(set(rows["path"].to_pylist())) == NUM_IMAGES
     assert rows["error"].null_count == NUM_IMAGES
