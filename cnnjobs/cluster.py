@@ -2,19 +2,21 @@
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs import s3
+from cnnjobs import s3, spilling, started
 from cnnjobs.errors import CnnjobsError, InputError
 
 T = TypeVar("T")
@@ -33,7 +35,8 @@ def connected(address: str | None = None) -> Iterator[None]:
         InputError: no Ray answers at the address.
     """
     if ray.is_initialized():
-        yield
+        with spilling.watched(ray.nodes, is_new=False):
+            yield
         return
     # under `uv run` Ray would rebuild the environment on every worker, for minutes
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -43,7 +46,8 @@ def connected(address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     _init(address)
     try:
-        yield
+        with spilling.watched(ray.nodes, is_new=_was_started_here()):
+            yield
     finally:
         ray.shutdown()
 
@@ -97,29 +101,67 @@ class Places:
         number: of scorers.
         num_cpus: that each takes of its machine.
         num_gpus: that each takes, 0 to 1.
+        memory: bytes that each takes, where Ray must count them; None where cores run out first.
         threads: that each decodes with.
     """
 
     number: int
     num_cpus: int
     num_gpus: float
+    memory: int | None = None
 
     @property
     def threads(self) -> int:
         return max(1, self.num_cpus)
 
 
-def scorer_places(wanted: Wanted | None = None) -> Places:
+def scorer_places(wanted: Wanted | None = None, *, memory: int = 0) -> Places:
     """One scorer a GPU, or where there are none one a machine with all its cores.
 
-    Machines of different sizes get scorers of the smallest one's size, larger ones several.
+    Machines of different sizes get scorers of the smallest one's size, larger ones several, as
+    many as their memory holds: the bytes that a scorer needs are `memory`.
     """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return places_on(machines, wanted or Wanted())
+    return places_on(_machines(), wanted or Wanted(), memory=memory)
 
 
-def places_on(machines: Sequence[Mapping[str, float]], wanted: Wanted) -> Places:
-    """See `scorer_places`; a machine is what it has of CPU and GPU."""
+def check_place(wanted: Wanted) -> None:
+    """Say on standard error where a scorer has to wait for a machine; for the driver alone.
+
+    Raises:
+        InputError: no machine is large enough, and none will come.
+    """
+    lack = lacking(_machines(), wanted)
+    if lack is not None and is_fixed():
+        raise InputError(lack)
+    if lack is not None:
+        # not through logging, which Ray Data sets up anew when it is imported
+        sys.stderr.write(f"waiting for a machine: {lack}\n")
+
+
+def lacking(machines: Sequence[Mapping[str, float]], wanted: Wanted) -> str | None:
+    """Why none of the machines can hold a scorer, and what to do; None if one can."""
+    with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
+    if wanted.num_gpus is not None and not with_gpu:
+        return (
+            f"gpus_per_actor is {wanted.num_gpus:g}, and no machine of this Ray has a GPU; leave "
+            "it out, or use a cluster with GPUs."
+        )
+    largest = max((int(machine.get("CPU", 0)) for machine in with_gpu or machines), default=0)
+    if largest < 1 and not with_gpu:
+        return "no machine of this Ray has cores for jobs; add one that has."
+    if (wanted.num_cpus or 0) > largest:
+        return (
+            f"cpus_per_actor is {wanted.num_cpus}, and the largest machine "
+            f"{'with a GPU ' if with_gpu else ''}of this Ray has {largest} cores; give at most "
+            f"{largest}, or use a cluster with a larger one."
+        )
+    return None
+
+
+def places_on(
+    machines: Sequence[Mapping[str, float]], wanted: Wanted, *, memory: int = 0
+) -> Places:
+    """See `scorer_places`; a machine is what it has of CPU, GPU and memory."""
     by_gpu = wanted.num_gpus is not None or any(machine.get("GPU") for machine in machines)
     key = "GPU" if by_gpu else "CPU"
     used = [machine for machine in machines if machine.get(key, 0) >= 1]
@@ -132,20 +174,48 @@ def places_on(machines: Sequence[Mapping[str, float]], wanted: Wanted) -> Places
     if by_gpu:
         a_gpu = int(1 / num_gpus)
         shares = [int(machine.get("CPU", 0) // (machine["GPU"] * a_gpu)) for machine in used]
-        number = sum(int(machine["GPU"]) * a_gpu for machine in used)
+        numbers = [int(machine["GPU"]) * a_gpu for machine in used]
     else:
         shares = [int(machine["CPU"]) for machine in used]
-        number = sum(int(machine["CPU"]) // (wanted.num_cpus or min(shares)) for machine in used)
+        numbers = [int(machine["CPU"]) // (wanted.num_cpus or min(shares)) for machine in used]
+    rooms = [machine.get("memory", math.inf) for machine in used]
+    # a machine that is too small for one gets one all the same
+    held = [
+        number if number * memory <= room else max(1, int(room // memory))
+        for number, room in zip(numbers, rooms, strict=True)
+    ]
     return Places(
-        number=wanted.number or max(1, number),
+        number=wanted.number or max(1, sum(held)),
         num_cpus=wanted.num_cpus or min(shares),
         num_gpus=num_gpus,
+        memory=None if held == numbers else int(min(memory, *rooms)),
     )
+
+
+def is_fixed() -> bool:
+    """Whether no machine comes by itself: a Ray of this process, or of `cnnjobs cluster start`."""
+    head = ray.get_runtime_context().gcs_address
+    return _was_started_here() or any(node.address == head for node in started.nodes())
 
 
 def object_store_bytes() -> int:
     """Memory for objects of the connected cluster, over all nodes."""
     return int(ray.cluster_resources().get("object_store_memory", 0))
+
+
+def smallest_store_bytes() -> int:
+    """Memory for objects on each machine with cores: what all may hold that every one holds."""
+    return smallest_store(_machines())
+
+
+def smallest_store(machines: Iterable[Mapping[str, float]]) -> int:
+    """See `smallest_store_bytes`; 0 where no machine has cores."""
+    stores = (each.get("object_store_memory", 0) for each in machines if each.get("CPU", 0) > 0)
+    return int(min(stores, default=0))
+
+
+def _machines() -> list[Mapping[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _init(address: str | None) -> None:
@@ -169,6 +239,16 @@ def _init(address: str | None) -> None:
     if threading.current_thread() is threading.main_thread():
         # Ray takes it, prints a stack and dies of it
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
+
+
+def _was_started_here() -> bool:
+    """Whether this process started the Ray it uses: a session's folder is named by who did."""
+    first, *others = ray.nodes()
+    return (
+        not others
+        and first["NodeManagerHostname"] == socket.gethostname()
+        and f"_{os.getpid()}{os.sep}" in first["ObjectStoreSocketName"]
+    )
 
 
 def _check_answers(address: str | None) -> None:

@@ -1,6 +1,7 @@
 """`cnnjobs doctor`: whether a cluster can run this project's jobs, and what to fix."""
 
 import importlib.metadata
+import inspect
 import json
 import platform
 import shlex
@@ -13,7 +14,7 @@ from typing import Any
 import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from cnnjobs import head, s3, shipping, storage
+from cnnjobs import head, s3, shipping, spilling, storage
 from cnnjobs.config import DoctorConfig
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent
@@ -25,7 +26,9 @@ _LOOK_S = 120
 _LEAST_SHM_BYTES = 1 << 30
 
 #: What the job that looks runs: Ray and Python alone, which every cluster has.
-_LOOK = """
+_LOOK = (
+    inspect.getsource(spilling)
+    + """
 import importlib.metadata, json, os, platform, sys
 import ray
 names = json.loads(sys.argv[1])
@@ -45,13 +48,15 @@ print("DOCTOR" + json.dumps({
     "gpus": int(has.get("GPU", 0)),
     "object_store_bytes": int(has.get("object_store_memory", 0)),
     "shm_bytes": shm.f_blocks * shm.f_frsize if shm else 0,
+    "spilled_bytes": by_machine(totals(targets(ray.nodes()))),
 }))
 """
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at; `fix` says what to do where it is bad."""
+    """One thing that was looked at; `fix` says what to do where it is bad, or could be better."""
 
     name: str
     ok: bool
@@ -200,6 +205,15 @@ def _sizes(seen: Mapping[str, Any]) -> Iterator[Check]:
         found=f"object store {_gib(store)} in all, /dev/shm {_gib(shm)} on the head",
         fix=None if roomy else "give the container a larger /dev/shm (docker run --shm-size)",
     )
+    spilled = ", ".join(f"{_gib(n)} on {name}" for name, n in seen["spilled_bytes"].items())
+    if spilled:
+        yield Check(
+            name="spilled",
+            # jobs run all the same, slowly
+            ok=True,
+            found=f"{spilled} written to disk since the start, the object store was full",
+            fix="give the nodes more of it (cluster start --object-store-gib), or jobs less to do",
+        )
 
 
 def _s3(uri: str) -> Check:

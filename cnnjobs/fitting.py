@@ -29,7 +29,7 @@ _SECONDS_BETWEEN_REPORTS = 1.0
 #: What the driver tells its own listener.
 _END = "end"
 
-#: Part of the object store that decoded images may fill; the rest is for what is in flight.
+#: Part of a machine's object store that decoded images may fill; the rest is for what is in flight.
 _SHARE_OF_STORE = 0.6
 
 
@@ -145,7 +145,8 @@ def fits_in_store(task: Task) -> bool:
     if task.config.cache != "auto":
         return task.config.cache == "memory"
     size = task.rows.num_rows * task.preprocessing.height * task.preprocessing.width
-    return size <= _SHARE_OF_STORE * cluster.object_store_bytes()
+    # every machine that trains holds the whole set
+    return size <= _SHARE_OF_STORE * cluster.smallest_store_bytes()
 
 
 def decoded_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]"]:

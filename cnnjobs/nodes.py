@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnjobs import offers, started, tokens
+from cnnjobs import offers, spilling, started, tokens
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent
@@ -237,12 +237,15 @@ def _resources(node: Node) -> dict[str, Any] | None:
     from ray.util.state import list_nodes
     from ray.util.state.exception import RayStateApiException
 
+    from cnnjobs import head
+
     try:
         alive = [
             dict(each.resources_total or {})
             for each in list_nodes(address=node.dashboard, detail=True)
             if each.state == "ALIVE"
         ]
+        found = head.get(f"{node.dashboard}/api/prometheus/sd")
     except (RayStateApiException, OSError, RuntimeError):
         return None
     return {
@@ -250,6 +253,9 @@ def _resources(node: Node) -> dict[str, Any] | None:
         "cpus": int(sum(each.get("CPU", 0) for each in alive)),
         "gpus": int(sum(each.get("GPU", 0) for each in alive)),
         "object_store_bytes": int(sum(each.get("object_store_memory", 0) for each in alive)),
+        "spilled_bytes": spilling.by_machine(
+            spilling.totals(target for group in found for target in group["targets"])
+        ),
     }
 
 

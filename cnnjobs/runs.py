@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cnnjobs import __version__, schema, storage
+from cnnjobs import __version__, schema, spilling, storage
 from cnnjobs.errors import RunExistsError
 
 RECORD, SUCCESS = "run.json", "_SUCCESS"
@@ -53,6 +53,7 @@ class Run:
             "config": dict(self.config),
             "code_version": code_version(),
             "versions": package_versions(),
+            "spilled_bytes": spilling.told(),
             **facts,
         }
         text = json.dumps(record, indent=2, default=_plain)
@@ -62,6 +63,7 @@ class Run:
     @contextlib.contextmanager
     def failing_recorded(self, **facts: Any) -> Iterator[None]:
         """Write a `run.json` that says so if the block does not come to its end."""
+        spilling.forget()
         self.record("running", **facts)
         with contextlib.ExitStack() as stack:
             stack.push(lambda kind, *_: self._record_end(kind, facts))

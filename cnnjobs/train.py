@@ -162,9 +162,10 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     if run is None:
         run = runs.start(planned.output, "train", as_dict(config))
     began = time.monotonic()
-    with run.failing_recorded(**facts), cluster.connected(config.address):
+    with run.failing_recorded(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
-        fitted = fitting.fit(task_of(planned, run.uri), progress)
+        with cluster.connected(config.address):
+            fitted = fitting.fit(task_of(planned, run.uri), progress)
         bundle = bundles.read(run.path("bundle"))
         storage.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
         storage.write_bytes(run.path("learning_curves.png"), plots.learning_curves(fitted.history))

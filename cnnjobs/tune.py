@@ -97,9 +97,10 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     facts = {"manifest": planned.base.manifest.fingerprint}
     run = runs.start(planned.output, "tune", as_dict(config))
     began = time.monotonic()
-    with run.failing_recorded(**facts), cluster.connected(config.address):
+    with run.failing_recorded(**facts):
         manifest.write(planned.base.manifest, run.path("manifest.parquet"))
-        trials, num_failed = _search(planned, run, progress)
+        with cluster.connected(config.address):
+            trials, num_failed = _search(planned, run, progress)
         ranked = results.ranked(trials, planned.monitor)
         table = results.table(trials, planned.monitor)
         storage.write_bytes(run.path("trials.csv"), table.encode())

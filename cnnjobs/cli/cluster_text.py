@@ -76,10 +76,17 @@ def _node_line(node: Mapping[str, Any]) -> str:
         if has is None
         else (
             f"{has['nodes']} nodes, {has['cpus']} CPUs, {has['gpus']} GPUs, "
-            f"object store {_gib(has['object_store_bytes'])}"
+            f"object store {_gib(has['object_store_bytes'])}{_spilled(has['spilled_bytes'])}"
         )
     )
     return f"head {node['address']} (pid {node['pid']}), jobs at {node['dashboard']}: {told}"
+
+
+def _spilled(num_bytes: Mapping[str, int]) -> str:
+    if not num_bytes:
+        return ""
+    each = ", ".join(f"{_gib(number)} on {machine}" for machine, number in num_bytes.items())
+    return f"; spilled to disk: {each}"
 
 
 def _gib(num_bytes: int) -> str:

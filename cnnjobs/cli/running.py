@@ -78,7 +78,22 @@ def run(config: Config, stage: Stage, *, dry_run: bool, as_json: bool, quiet: bo
     with _stopped_by_signals(config), showing_progress(off=quiet) as progress:
         summary = stage.do(config, progress)
     typer.echo(json_text(summary) if as_json else stage.describe(summary))
+    warn_of_spilling()
     stage.judge(summary)
+
+
+def warn_of_spilling() -> None:
+    """Say on standard error what Ray has put on disk in this process's job, if it has."""
+    # imported here: it takes 30 ms, and most commands do without
+    from cnnjobs import spilling
+
+    told = ", ".join(f"{n / 1e6:.0f} MB on {name}" for name, n in (spilling.told() or {}).items())
+    if told:
+        typer.echo(
+            f"warning: Ray's memory for objects was full and it wrote to disk, {told}; "
+            "docs/clusters.md (Memory) says what helps.",
+            err=True,
+        )
 
 
 @contextmanager

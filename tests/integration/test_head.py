@@ -15,6 +15,19 @@ import pytest
 
 from tests.heads import Head, cnnjobs, environment_of_a_user, running_head
 
+#: Puts more on a Ray than its store holds, and waits until its metrics say so.
+_SPILL = """
+import sys, time
+from cnnjobs import started
+started.before_ray(sys.argv[1])
+import ray
+from cnnjobs import cluster, spilling
+with cluster.connected(sys.argv[1]):
+    objects = [ray.put(bytes(50_000_000)) for _ in range(6)]
+    while not any(spilling.totals(spilling.targets(ray.nodes())).values()):
+        time.sleep(0.1)
+"""
+
 _CONNECT = """
 import sys
 from cnnjobs import started
@@ -199,6 +212,18 @@ def test_stop_spares_what_another_has_started(head: Head, tmp_path: Path) -> Non
     assert json.loads(head.cnnjobs("cluster", "status", "--json").stdout)["nodes"]
 
 
+def test_what_was_spilled_is_told_by_status_and_doctor(head: Head) -> None:
+    # the last of this file: the count stays as long as the head runs
+    assert _run(_SPILL, head.address, **head.environment).returncode == 0
+    [node] = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)["nodes"]
+    assert node["cluster"]["spilled_bytes"]["127.0.0.1"] >= 50_000_000
+    assert head.cnnjobs("cluster", "status").stdout.endswith(" GiB on 127.0.0.1\n")
+    found = json.loads(head.cnnjobs("doctor", head.dashboard, "--json").stdout)
+    [spilled] = (check for check in found["checks"] if check["name"] == "spilled")
+    assert (found["ok"], spilled["ok"]) == (True, True)
+    assert "GiB on 127.0.0.1 written to disk since the start" in spilled["found"]
+
+
 def _wait_for(head: Head, name: str, wanted: str) -> None:
     for _ in range(100):
         told = json.loads(head.cnnjobs("jobs", "status", name, "--json").stdout)
@@ -209,8 +234,12 @@ def _wait_for(head: Head, name: str, wanted: str) -> None:
 
 
 def _connect(address: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    return _run(_CONNECT, address, **more)
+
+
+def _run(code: str, address: str, **more: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", _CONNECT, address],
+        [sys.executable, "-c", code, address],
         capture_output=True,
         text=True,
         env=environment_of_a_user(**more),

@@ -1,0 +1,140 @@
+"""What Ray puts on disk in a job is told of that job, on a Ray whose object store is too small."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnjobs import spilling
+
+#: Two jobs on one Ray, whose object store holds 80 MB: the first puts 120 MB there.
+_JOBS = """
+import sys, time
+import ray
+from cnnjobs import cluster, runs, spilling
+from cnnjobs.cli.running import warn_of_spilling
+
+def job(folder, num_objects):
+    run = runs.start(folder, "predict", {})
+    with run.failing_recorded():
+        with cluster.connected():
+            objects = [ray.put(bytes(20_000_000)) for _ in range(num_objects)]
+            until = time.monotonic() + 30
+            while objects and not any(spilling.totals(spilling.targets(ray.nodes())).values()):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        run.finish()
+    warn_of_spilling()
+
+with cluster.connected("local"):
+    job(sys.argv[1], 6)
+    job(sys.argv[2], 0)
+"""
+
+
+def test_a_job_tells_what_ray_has_put_on_disk_in_it_and_not_what_in_another(tmp_path: Path) -> None:
+    folders = [tmp_path / "spills", tmp_path / "does not"]
+    done = subprocess.run(
+        [sys.executable, "-c", _JOBS, *map(str, folders)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
+            # as often as Ray's nodes can
+            "RAY_metrics_report_interval_ms": "1000",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((folder / "run.json").read_text()) for folder in folders)
+    ((machine, num_bytes),) = first["spilled_bytes"].items()
+    assert 40_000_000 <= num_bytes <= 120_000_000
+    assert second["spilled_bytes"] == {}
+    assert done.stderr.splitlines() == [
+        "warning: Ray's memory for objects was full and it wrote to disk, "
+        f"{num_bytes / 1e6:.0f} MB on {machine}; docs/clusters.md (Memory) says what helps."
+    ]
+
+
+class _Metrics(BaseHTTPRequestHandler):
+    """Answers as the agent of a node does, if its server has answers left."""
+
+    def do_GET(self) -> None:
+        if self.server.is_silent:
+            self.send_error(503)
+            return
+        self.server.total += 3e6
+        lines = [
+            'ray_spill_manager_objects_bytes{State="Restored",WorkerId=""} 7.0',
+            f'ray_spill_manager_objects_bytes{{State="Spilled"}} {self.server.total}',
+        ]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write("\n".join(lines).encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    """The metrics of a node that has spilled 3 MB more each time that it is asked."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Metrics) as started:
+        started.total, started.is_silent = 0.0, False
+        threading.Thread(target=started.serve_forever, args=[0.05], daemon=True).start()
+        yield started
+        started.shutdown()
+
+
+@pytest.fixture
+def node(server: ThreadingHTTPServer) -> dict[str, Any]:
+    """That node, as `ray.nodes()` has it."""
+    return {
+        "Alive": True,
+        "NodeManagerAddress": "127.0.0.1",
+        "MetricsExportPort": server.server_port,
+    }
+
+
+def test_what_a_cluster_has_spilled_before_a_job_is_not_the_jobs(node: dict[str, Any]) -> None:
+    with spilling.watched(lambda: [node], is_new=False):
+        assert spilling.told() is None
+    assert spilling.told() == {"127.0.0.1": 3_000_000}
+    spilling.forget()
+    assert spilling.told() is None
+
+
+def test_a_node_that_comes_during_a_job_is_asked_at_its_end(node: dict[str, Any]) -> None:
+    nodes: list[dict[str, Any]] = []
+    with spilling.watched(lambda: nodes, is_new=False):
+        nodes.append(node)
+    assert spilling.told() == {"127.0.0.1": 3_000_000}
+
+
+def test_a_node_that_is_silent_before_a_job_is_not_counted_after_it(
+    node: dict[str, Any], server: ThreadingHTTPServer
+) -> None:
+    server.is_silent = True
+    with spilling.watched(lambda: [node], is_new=False):
+        server.is_silent = False
+    assert spilling.told() is None
+
+
+def test_nothing_is_said_of_nodes_that_do_not_answer_or_are_gone(node: dict[str, Any]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        silent = {**node, "MetricsExportPort": taken.getsockname()[1]}
+        with spilling.watched(lambda: [silent, {**node, "Alive": False}], is_new=True):
+            pass
+    assert spilling.told() is None
