@@ -86,7 +86,9 @@ def facts(where: str) -> dict[str, Any]:
                 raise _refused(where) from error
             raise _no_head(where, f"it says {error.code}") from error
     except OSError as error:
-        raise _no_head(where, str(error).rstrip(".")) from error
+        # of one that urllib wraps, what it wraps
+        reason = str(getattr(error, "reason", error)).rstrip(".")
+        raise _no_head(where, reason) from error
     except (ValueError, http.client.HTTPException):
         answer = {}
     if "ray_version" not in answer:
