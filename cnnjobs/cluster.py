@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs import s3, spilling, started
+from cnnjobs import reaching, s3, spilling, started
 from cnnjobs.errors import CnnjobsError, InputError
 
 T = TypeVar("T")
@@ -50,6 +50,32 @@ def connected(address: str | None = None) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def check(address: str | None = None) -> None:
+    """See that a Ray answers where `connected` would look for it, as soon as that can be told.
+
+    Ray itself would try for minutes. A job asks before it makes its output.
+
+    Raises:
+        InputError: none does.
+    """
+    given = address or os.environ.get("RAY_ADDRESS")
+    reaching.check_tls()
+    if ray.is_initialized() or given in (None, "", "auto", "local"):
+        return
+    scheme, _, place = str(given).rpartition("://")
+    if scheme in ("http", "https"):
+        raise InputError(
+            f"{given} is where a cluster takes jobs: cnnjobs submit --address {given} ...; a job "
+            "that runs here needs HOST:PORT of its head."
+        )
+    if scheme not in ("", "ray"):
+        return
+    try:
+        reaching.check_ray(place)
+    except OSError as error:
+        raise _no_answer(address, error.strerror or str(error)) from error
 
 
 def call(function: Callable[..., T], *args: Any) -> T:
@@ -219,7 +245,7 @@ def _machines() -> list[Mapping[str, float]]:
 
 
 def _init(address: str | None) -> None:
-    _check_answers(address or os.environ.get("RAY_ADDRESS"))
+    check(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     place = s3.environment()
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -235,7 +261,7 @@ def _init(address: str | None) -> None:
                 runtime_env={"env_vars": place} if place else None,
             )
         except (ConnectionError, RayError, ValueError, RuntimeError) as error:
-            raise _no_answer(address or "this machine", str(error)) from error
+            raise _no_answer(address, str(error)) from error
     if threading.current_thread() is threading.main_thread():
         # Ray takes it, prints a stack and dies of it
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
@@ -251,20 +277,11 @@ def _was_started_here() -> bool:
     )
 
 
-def _check_answers(address: str | None) -> None:
-    """Raise at once where nothing listens: Ray itself would try for minutes."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise _no_answer(str(address), error.strerror or str(error)) from error
-
-
-def _no_answer(address: str, reason: str) -> InputError:
+def _no_answer(address: str | None, reason: str) -> InputError:
     first = reason.strip().splitlines()[0].rstrip(".")
+    where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+    instead = "leave --address out" if address else "unset RAY_ADDRESS"
     return InputError(
-        f"no Ray cluster answers at {address} ({first}); start one with `ray start --head`, "
-        "or leave --address out for a local Ray."
+        f"no Ray cluster answers at {where} ({first}); start one with `ray start --head`, "
+        f"or {instead} for a local Ray."
     )

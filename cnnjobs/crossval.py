@@ -178,7 +178,10 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
         "cut": folds.digest([each.fold for each in planned.folds]),
     }
     began = time.monotonic()
-    run = _resumed(planned, facts) or runs.start(planned.output, "crossval", as_dict(config))
+    run = _resumed(planned, facts)
+    if run is None:
+        cluster.check(config.address)
+        run = runs.start(planned.output, "crossval", as_dict(config))
     runs.reopen(run.uri)
     with run.failing_recorded(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))

@@ -1,14 +1,17 @@
 """`cnnjobs doctor`: whether a cluster can run this project's jobs, and what to fix."""
 
+import contextlib
 import importlib.metadata
 import inspect
 import json
 import platform
 import shlex
+import tempfile
 import time
 import urllib.error
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,6 +24,8 @@ from cnnjobs.progress import Progress, silent
 
 #: A job that only looks must end in such a time.
 _LOOK_S = 120
+
+_WATCH_S = 2
 
 #: Less of it and Ray puts its objects on disk (a container has 64 MiB unless it is told).
 _LEAST_SHM_BYTES = 1 << 30
@@ -52,6 +57,20 @@ print("DOCTOR" + json.dumps({
 }))
 """
 )
+
+#: What the job runs that lists a place on S3; this project's code goes along.
+_LIST = """
+import json, sys
+from cnnjobs import errors, s3, storage
+uri, place = json.loads(sys.argv[1])
+told = {"there": False, "error": None}
+try:
+    s3.use(**place)
+    told["there"] = storage.exists(uri)
+except errors.CnnjobsError as error:
+    told["error"] = str(error)
+print("DOCTOR" + json.dumps(told))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +127,9 @@ def packages(there: Mapping[str, str | None]) -> Check:
 
 
 def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
-    if config.s3_uri is not None:
-        yield _s3(config.s3_uri)
+    uri = None if config.s3_uri is None else storage.normalize(config.s3_uri)
+    if uri is not None:
+        yield _s3_here(uri)
     try:
         head.check_answers(url)
         facts = head.facts(url)
@@ -120,7 +140,9 @@ def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
     yield _alike("Ray", facts["ray_version"], ray.__version__)
     yield _token(url)
     try:
-        seen = _look(head.client(url))
+        client = head.client(url)
+        names = ["cnnjobs", *(pin.split("==")[0] for pin in shipping.pins())]
+        seen = _told(client, _LOOK, names)
     except (CnnjobsError, *head.REQUEST_ERRORS) as error:
         found = str(error).strip().splitlines()[0].rstrip(".")
         fix = "start the head anew, and see its logs"
@@ -130,6 +152,8 @@ def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
     yield _alike("Python", *(_minor(each) for each in (seen["python"], platform.python_version())))
     yield packages(seen["packages"])
     yield from _sizes(seen)
+    if uri is not None:
+        yield _s3_there(client, uri, config.s3)
 
 
 def _alike(name: str, there: str, here: str) -> Check:
@@ -166,25 +190,33 @@ def _token(url: str) -> Check:
     )
 
 
-def _look(client: JobSubmissionClient) -> dict[str, Any]:
-    """What a job on the head sees.
+def _told(
+    client: JobSubmissionClient, program: str, asked: Any, runtime_env: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a small program tells that runs as a job on the head, of which nothing stays.
 
     Raises:
         CnnjobsError: it fails, or does not end in time.
     """
-    names = json.dumps(["cnnjobs", *(pin.split("==")[0] for pin in shipping.pins())])
-    job = client.submit_job(entrypoint=shlex.join(["python", "-c", _LOOK, names]))
+    entrypoint = shlex.join(["python", "-c", program, json.dumps(asked)])
+    job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
     end = time.monotonic() + _LOOK_S
-    while (status := client.get_job_status(job)) in (JobStatus.PENDING, JobStatus.RUNNING):
-        if time.monotonic() > end:
+    try:
+        while (status := client.get_job_status(job)) in (JobStatus.PENDING, JobStatus.RUNNING):
+            if time.monotonic() > end:
+                raise CnnjobsError(f"a job that only looks has not ended within {_LOOK_S} s")
+            time.sleep(0.3)
+        lines = client.get_job_logs(job).splitlines()
+        # what watches over a job looks once a second, and would write one anew that is gone
+        time.sleep(_WATCH_S)
+        client.delete_job(job)
+    except (CnnjobsError, KeyboardInterrupt):
+        with contextlib.suppress(*head.REQUEST_ERRORS):
             client.stop_job(job)
-            raise CnnjobsError(f"a job that only looks has not ended within {_LOOK_S} s")
-        time.sleep(0.3)
-    lines = client.get_job_logs(job).splitlines()
+        raise
     told = [line for line in lines if line.startswith("DOCTOR")]
     if status != JobStatus.SUCCEEDED or not told:
         raise CnnjobsError(f"a job that only looks failed: {lines[-1] if lines else 'no word'}")
-    client.delete_job(job)
     seen: dict[str, Any] = json.loads(told[-1].removeprefix("DOCTOR"))
     return seen
 
@@ -216,14 +248,33 @@ def _sizes(seen: Mapping[str, Any]) -> Iterator[Check]:
         )
 
 
-def _s3(uri: str) -> Check:
+def _s3_here(uri: str) -> Check:
     try:
-        there = storage.exists(storage.normalize(uri))
+        return _listed("S3", uri, "here", there=storage.exists(uri))
     except InputError as error:
         return Check(name="S3", ok=False, found="no access from here", fix=str(error))
+
+
+def _s3_there(client: JobSubmissionClient, uri: str, place: Mapping[str, Any]) -> Check:
+    """The same with the cluster's own keys, by the code that its jobs read with."""
+    name = "S3 there"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            shipping.lay_out(shipping.package_files(), Path(folder))
+            seen = _told(client, _LIST, [uri, place], {"working_dir": folder})
+    except (CnnjobsError, *head.REQUEST_ERRORS) as error:
+        found = str(error).strip().splitlines()[0].rstrip(".")
+        return Check(name=name, ok=False, found=found, fix="see packages; then ask again")
+    if seen["error"] is not None:
+        found = "no access from the cluster"
+        return Check(name=name, ok=False, found=found, fix=f"on its head: {seen['error']}")
+    return _listed(name, uri, "the cluster", there=seen["there"])
+
+
+def _listed(name: str, uri: str, place: str, *, there: bool) -> Check:
     if not there:
-        return Check(name="S3", ok=False, found=f"nothing is under {uri}", fix="look at its name")
-    return Check(name="S3", ok=True, found=f"{uri} can be listed from here")
+        return Check(name=name, ok=False, found=f"nothing is under {uri}", fix="look at its name")
+    return Check(name=name, ok=True, found=f"{uri} can be listed from {place}")
 
 
 def _gib(num_bytes: int) -> str:

@@ -1,5 +1,7 @@
 """A cluster's head over HTTP: its jobs, its version, and in one line why it does not answer."""
 
+import contextlib
+import http.client
 import json
 import logging
 import os
@@ -37,6 +39,8 @@ def client(address: str | None) -> JobSubmissionClient:
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.pop("RAY_API_SERVER_ADDRESS", None)
     check_answers(where)
+    # Ray's client waits without end for a server that is silent
+    facts(where)
     # it tells of each upload, with a level of its own
     for name in ("ray", "ray.dashboard.modules.dashboard_sdk"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -60,11 +64,12 @@ def url(address: str | None) -> str:
             return node.dashboard
     if given in (None, "auto"):
         return _DEFAULT
-    if urlsplit(given).scheme not in ("http", "https") or not urlsplit(str(given)).hostname:
-        raise InputError(
-            f"{given} is not where a cluster takes jobs; give --address http://HEAD:8265."
-        )
-    return str(given).rstrip("/")
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(str(given))
+        # a port that is none raises ValueError
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return str(given).rstrip("/")
+    raise InputError(f"{given} is not where a cluster takes jobs; give --address http://HEAD:8265.")
 
 
 def facts(where: str) -> dict[str, Any]:
@@ -80,8 +85,12 @@ def facts(where: str) -> dict[str, Any]:
             if error.code in (401, 403):
                 raise _refused(where) from error
             raise _no_head(where, f"it says {error.code}") from error
-    except (OSError, ValueError) as error:
-        raise _no_head(where, str(error).rstrip(".")) from error
+    except OSError as error:
+        # of one that urllib wraps, what it wraps
+        reason = str(getattr(error, "reason", error)).rstrip(".")
+        raise _no_head(where, reason) from error
+    except (ValueError, http.client.HTTPException):
+        answer = {}
     if "ray_version" not in answer:
         raise _no_head(where, "it tells no version of Ray")
     return answer

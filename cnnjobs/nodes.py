@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnjobs import offers, spilling, started, tokens
+from cnnjobs import offers, reaching, spilling, started, tokens
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent
@@ -51,11 +51,10 @@ def start(config: ClusterStartConfig, progress: Progress = silent) -> StartSumma
     """Start a head or a worker and wait until it is up; it runs on when this process ends.
 
     Raises:
-        InputError: a port is taken, a TLS file is missing, or no head answers.
+        InputError: a port is taken, a TLS file is missing or does not fit, or no head answers.
         CnnjobsError: Ray does not come up.
     """
-    offers.check_tls()
-    _check_ports(config)
+    _check(config)
     tokens.ensure()
     progress("start", 0, 1, "waiting for Ray")
     command, host = _command(config), _host(config)
@@ -262,16 +261,18 @@ def _resources(node: Node) -> dict[str, Any] | None:
 def _opens(config: ClusterStartConfig, host: str | None) -> str:
     where = host or "this machine's address"
     ports = f"{config.port} (Ray), {config.dashboard_port} (jobs) and " if config.head else ""
-    tls = "" if os.environ.get("RAY_USE_TLS") == "1" else ", and nothing is encrypted (RAY_USE_TLS)"
+    tls = "" if reaching.uses_tls() else ", and nothing is encrypted (RAY_USE_TLS)"
     return (
         f"{where} is open to the network on {ports}Ray's ports of nodes and workers: whoever has "
         f"the token can run any code here{tls}; see docs/clusters.md."
     )
 
 
-def _check_ports(config: ClusterStartConfig) -> None:
+def _check(config: ClusterStartConfig) -> None:
     if not config.head:
-        offers.check_head(str(config.address))
+        here = offers.check_head(str(config.address))
+        reaching.check_tls(config.host or here)
         return
+    reaching.check_tls(_host(config))
     for name, port in (("--port", config.port), ("--dashboard-port", config.dashboard_port)):
         offers.check_port(str(_host(config)), port, name)

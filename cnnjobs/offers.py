@@ -1,17 +1,15 @@
-"""What this machine offers a Ray node: ports, memory for objects, and files for TLS."""
+"""What this machine offers a Ray node: ports, memory for objects, and a way to its head."""
 
 import os
 import socket
 from pathlib import Path
 
-from cnnjobs import started
+from cnnjobs import reaching, started
 from cnnjobs.errors import InputError
 
 #: Ray's object store takes this share of the memory, but lies in /dev/shm: a larger one is put
 #: on disk. Of /dev/shm some is left to others.
 _STORE_SHARE, _SHM_SHARE = 0.3, 0.9
-
-_TLS_FILES = ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
 
 
 def store_bytes(given_gib: float | None) -> int:
@@ -29,17 +27,6 @@ def store_bytes(given_gib: float | None) -> int:
     return min(wanted, int(space.f_bavail * space.f_frsize * _SHM_SHARE))
 
 
-def check_tls() -> None:
-    """Raise InputError where Ray's TLS is on and one of its files is missing."""
-    if os.environ.get("RAY_USE_TLS") != "1":
-        return
-    for name in _TLS_FILES:
-        file = os.environ.get(name)
-        if not file or not Path(file).is_file():
-            given = f"got {file}" if file else "it is not set"
-            raise InputError(f"RAY_USE_TLS=1 needs {name} to name a file; {given}.")
-
-
 def check_port(host: str, port: int, option: str) -> None:
     """Raise InputError, which names the option to change, where a port cannot be listened on."""
     with socket.socket() as tried:
@@ -53,16 +40,20 @@ def check_port(host: str, port: int, option: str) -> None:
             ) from error
 
 
-def check_head(address: str) -> None:
-    """Raise InputError where no head answers that this machine could join."""
-    host, _, port = address.rpartition(":")
+def check_head(address: str) -> str:
+    """The address of this machine under which it can join a head.
+
+    Raises:
+        InputError: no head answers that this machine could join.
+    """
+    host = address.rpartition(":")[0]
     if started.is_loopback(host):
         raise InputError(
             f"the head {address} is for this machine alone, which is a node of it already; start "
             "it with `cnnjobs cluster start --head --host ADDRESS`, and join that address."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        return reaching.check_ray(address)
     except OSError as error:
         raise InputError(
             f"no head answers at {address} ({error.strerror or error}); start one there: "

@@ -78,6 +78,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
     if run is not None and runs.is_finished(run.uri) and (update is None or update.is_empty):
         return _nothing_to_do(planned, run)
     if run is None:
+        cluster.check(config.address)
         run = runs.start(planned.output, "predict", as_dict(config))
     runs.reopen(run.uri)
     if update is not None:

@@ -31,6 +31,9 @@ MAX_BYTES = 100 << 20
 #: Names of so many of the largest files are told when there is too much.
 _SHOWN = 3
 
+#: Those of Ray that this project needs, but for `default`, without which no job is taken.
+_RAY_EXTRAS = ("data", "train")
+
 #: The name of a distribution, at the start of a requirement.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -105,6 +108,8 @@ def lay_out(files: Mapping[str, Path], folder: Path) -> None:
 def pins() -> list[str]:
     """What this project needs, in the versions that are installed here; without Ray itself.
 
+    What Ray's own extras need is there, too: a cluster may have no more than takes jobs.
+
     Raises:
         InputError: the project is not installed, so that its needs are not known.
     """
@@ -112,9 +117,15 @@ def pins() -> list[str]:
         needed = importlib.metadata.requires("cnnjobs") or []
     except importlib.metadata.PackageNotFoundError as error:
         raise InputError("--pip needs cnnjobs to be installed here: pip install -e .") from error
-    names = [match[0] for line in needed if "extra ==" not in line and (match := _NAME.match(line))]
-    # a cluster's own Ray cannot be replaced in a job
-    return [f"{name}=={importlib.metadata.version(name)}" for name in names if name != "ray"]
+    lines = [line for line in needed if "extra ==" not in line]
+    lines += [
+        line
+        for line in importlib.metadata.requires("ray") or []
+        if any(f'extra == "{extra}"' in line for extra in _RAY_EXTRAS)
+    ]
+    # each once, in order; a cluster's own Ray cannot be replaced in a job
+    named = dict.fromkeys(match[0] for line in lines if (match := _NAME.match(line)))
+    return [f"{name}=={importlib.metadata.version(name)}" for name in named if name != "ray"]
 
 
 def _place(name: str, value: str, seen: Sequence[str], address: str) -> str:

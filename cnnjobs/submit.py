@@ -1,6 +1,5 @@
 """`cnnjobs submit` and `cnnjobs jobs`: a command as a job of a cluster, followed to its end."""
 
-import contextlib
 import shlex
 import tempfile
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import cnnjobs
@@ -21,11 +21,18 @@ from cnnjobs.errors import CnnjobsError, InputError
 _SILENCE_S = 60
 _STOP_S = 60
 
+#: So long after a lost answer a head is asked whether it has the job.
+_LOST_S = 3
+
 #: Verbs whose module cannot have their name: `python jobs/predict.py` puts `jobs` first on the
 #: path, where an `inspect.py` would stand in the way of Python's own.
 _MODULES = {"inspect": "inspection"}
 
 _ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+
+
+#: How pip begins the lines of its errors.
+_PIP = "ERROR: "
 
 
 class JobFailed(CnnjobsError):  # noqa: N818 - not a fault here, but of the job
@@ -101,25 +108,25 @@ def send(submission: Submission, verb: str) -> str:
     Raises:
         CnnjobsError: the cluster does not take it.
     """
+    client = submission.client
     job = f"cnnjobs-{verb}-{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    taken = False
     try:
         with tempfile.TemporaryDirectory() as folder:
             shipping.lay_out(submission.files, Path(folder))
-            submission.client.submit_job(
+            client.submit_job(
                 entrypoint=submission.entrypoint,
                 submission_id=job,
                 runtime_env={**submission.runtime_env, "working_dir": folder},
                 metadata={"cnnjobs": cnnjobs.__version__},
             )
-        taken = True
     except head.REQUEST_ERRORS as error:
-        raise CnnjobsError(f"the cluster did not take the job: {_first(error)}.") from error
-    finally:
-        if not taken:
-            # the answer may be lost, and the job there
-            with contextlib.suppress(*head.REQUEST_ERRORS):
-                submission.client.stop_job(job)
+        # where only the answer was lost, the job is there
+        if not _is_there(client, job):
+            raise CnnjobsError(f"the cluster did not take the job: {_first(error)}.") from error
+    except KeyboardInterrupt:
+        if _is_there(client, job):
+            client.stop_job(job)
+        raise
     return job
 
 
@@ -161,10 +168,17 @@ def judge(summary: JobSummary) -> None:
     code = summary.exit_code
     why = f" with exit code {code}" if code else ""
     if not why and summary.status == "FAILED" and summary.message:
-        why = f": {summary.message.strip().splitlines()[0].rstrip('.')}"
+        why = f": {_reason(summary.message)}"
     # killed by a signal: as a shell tells it
     own = 128 - code if code is not None and code < 0 else code
     raise JobFailed(f"{summary.job} {ended}{why}.", own or 1)
+
+
+def _reason(message: str) -> str:
+    """The line that says most: of packages that pip cannot install, the first of its errors."""
+    lines = [line.strip() for line in message.strip().splitlines()]
+    of_pip = [line.removeprefix(_PIP) for line in lines if line.startswith(_PIP)]
+    return (of_pip or lines)[0].rstrip(".")
 
 
 def described(client: JobSubmissionClient, job: str) -> JobSummary:
@@ -206,7 +220,34 @@ def stop(client: JobSubmissionClient, job: str) -> JobSummary:
         if JobStatus(summary.status) in _ENDED:
             return summary
         time.sleep(0.2)
+    if summary.status == JobStatus.PENDING:
+        raise CnnjobsError(f"{job} is still being prepared; it ends as soon as that is done.")
     raise CnnjobsError(f"{job} has not ended within {_STOP_S} s; try again.")
+
+
+def _is_there(client: JobSubmissionClient, job: str) -> bool:
+    """Whether the cluster has a job of which it is not known that it was taken.
+
+    Raises:
+        CnnjobsError: the cluster does not answer.
+    """
+    end = time.monotonic() + _LOST_S
+    while True:
+        try:
+            client.get_job_info(job)
+        except OSError as error:
+            if time.monotonic() > end:
+                raise CnnjobsError(
+                    f"the cluster does not answer any more ({_first(error)}); if it has taken the "
+                    f"job, end it: cnnjobs jobs stop {job}"
+                ) from error
+        except (RayError, RuntimeError):
+            # it may still be at it
+            if time.monotonic() > end:
+                return False
+        else:
+            return True
+        time.sleep(0.5)
 
 
 def _summary(info: JobDetails) -> JobSummary:

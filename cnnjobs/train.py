@@ -160,6 +160,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         record = runs.read_record(run.uri) or {}
         return TrainSummary(**{**record["summary"], "already_finished": True})
     if run is None:
+        cluster.check(config.address)
         run = runs.start(planned.output, "train", as_dict(config))
     began = time.monotonic()
     with run.failing_recorded(**facts):

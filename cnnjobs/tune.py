@@ -95,6 +95,7 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     """
     planned = plan(config, progress)
     facts = {"manifest": planned.base.manifest.fingerprint}
+    cluster.check(config.address)
     run = runs.start(planned.output, "tune", as_dict(config))
     began = time.monotonic()
     with run.failing_recorded(**facts):

@@ -1,4 +1,4 @@
-"""A proxy in front of the real S3 server that fails as networks and busy servers do."""
+"""A proxy in front of a real server that fails as networks and busy servers do."""
 
 import contextlib
 import http.client
@@ -24,10 +24,11 @@ ANSWERS = {
     "region": (400, "AuthorizationHeaderMalformed", "the region 'x' is wrong; expecting 'y'"),
 }
 
-#: `reset`: the connection breaks before an answer. `cut`: half of the body, then the connection
+#: `reset`: the connection breaks before the server hears of it. `lost`: it has done what was asked,
+#: and the connection breaks before its answer. `cut`: half of the body, then the connection
 #: ends (of a request's body, where it has one). `delay`: the answer comes after DELAY_S.
 #: `trickle`: the body comes in pieces of TRICKLE_BYTES, one every 10 ms.
-KINDS = (*ANSWERS, "reset", "cut", "delay", "trickle")
+KINDS = (*ANSWERS, "reset", "lost", "cut", "delay", "trickle")
 DELAY_S = 0.3
 TRICKLE_BYTES = 512
 
@@ -107,6 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "delay":
             time.sleep(DELAY_S)
         status, headers, data = self._ask_server(body)
+        if fault == "lost":
+            self._reset()
+            return
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)

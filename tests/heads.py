@@ -12,6 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
+
+#: Connects to Ray as a job does, and prints its cores.
+_CONNECT = """
+import sys
+from cnnjobs import started
+started.before_ray(sys.argv[1])
+from cnnjobs import cluster
+with cluster.connected(sys.argv[1]):
+    print(cluster.num_cpus())
+"""
+
 _OTHERS = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -41,11 +52,11 @@ class Head:
 
 
 @contextmanager
-def running_head(folder: Path) -> Iterator[Head]:
+def running_head(folder: Path, **environment: str) -> Iterator[Head]:
     """A head with two cores on free ports; its home, and so its token, is in `folder`."""
     port, dashboard_port = _free_port(), _free_port()
     # Ray's metrics anew each second, not each ten
-    more = {"HOME": str(folder), "RAY_metrics_report_interval_ms": "1000"}
+    more = {**environment, "HOME": str(folder), "RAY_metrics_report_interval_ms": "1000"}
     # sockets have short names only
     temp = Path(f"/tmp/ray-{os.getpid()}-{port}")
     try:
@@ -74,6 +85,22 @@ def cnnjobs(*words: str, **environment: str) -> "subprocess.CompletedProcess[str
         env=environment_of_a_user(**environment),
         check=False,
         timeout=200,
+    )
+
+
+def connect(address: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Connect to a Ray as a job does; its cores are printed."""
+    return python(_CONNECT, address, **environment)
+
+
+def python(code: str, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run Python code to its end."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        env=environment_of_a_user(**environment),
+        check=False,
     )
 
 

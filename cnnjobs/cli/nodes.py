@@ -100,7 +100,11 @@ def doctor(
     ] = DoctorConfig.address,
     s3_uri: Annotated[
         str | None,
-        Option("--s3", metavar="URI", help="Whether this place can be listed with the keys here."),
+        Option(
+            "--s3",
+            metavar="URI",
+            help="Whether this place can be listed with the keys here, and with the cluster's.",
+        ),
     ] = DoctorConfig.s3_uri,
 ) -> Stage:
     """Check that a cluster can run jobs, and say what to fix.

@@ -81,6 +81,8 @@ def submit(
         if not config.wait:
             return stage.described(submission.client, name)
         typer.echo(f"job {name} at {submission.client.get_address()}", err=True)
+        if config.pip:
+            typer.echo("its packages are installed there first, which takes minutes", err=True)
         # as of every command, standard output is for the summary
         summary = _followed(submission.client, name, aside=True)
         stage.judge(summary)

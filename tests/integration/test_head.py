@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.heads import Head, cnnjobs, environment_of_a_user, running_head
+from cnnjobs import storage
+from tests.fault_proxy import Rule, proxy_of
+from tests.heads import Head, cnnjobs, connect, environment_of_a_user, python, running_head
 
 #: Puts more on a Ray than its store holds, and waits until its metrics say so.
 _SPILL = """
@@ -28,18 +30,10 @@ with cluster.connected(sys.argv[1]):
         time.sleep(0.1)
 """
 
-_CONNECT = """
-import sys
-from cnnjobs import started
-started.before_ray(sys.argv[1])
-from cnnjobs import cluster
-with cluster.connected(sys.argv[1]):
-    print(cluster.num_cpus())
-"""
-
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Head]:
+    """Its environment has the keys of the S3 server."""
     with running_head(tmp_path_factory.mktemp("home")) as running:
         yield running
 
@@ -73,12 +67,12 @@ def test_a_head_listens_on_this_machine_alone(head: Head) -> None:
 
 
 def test_a_job_connects_by_address_with_the_token_of_its_user(head: Head, tmp_path: Path) -> None:
-    connected = _connect(head.address, **head.environment)
+    connected = connect(head.address, **head.environment)
     assert (connected.returncode, connected.stdout) == (0, "2\n"), connected.stderr
 
     # Ray tries again for 20 s unless it is told a time
     impatient = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_AUTH_TOKEN": "0" * 64}
-    refused = _connect(head.address, **head.environment, **impatient)
+    refused = connect(head.address, **head.environment, **impatient)
     assert refused.returncode != 0
     assert f"no Ray cluster answers at {head.address}" in refused.stderr
 
@@ -112,6 +106,31 @@ def test_the_exit_code_of_a_job_is_that_of_submit(head: Head, tmp_path: Path) ->
     assert failed.returncode == 2
     assert f"error: {tmp_path}/absent does not exist.\n" in failed.stderr
     assert failed.stderr.endswith(" failed with exit code 2.\n")
+
+
+def test_a_job_whose_acceptance_was_not_heard_is_followed_all_the_same(
+    head: Head, tmp_path: Path
+) -> None:
+    words = ["index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
+    with proxy_of(head.dashboard) as proxy:
+        proxy.rules.append(Rule("lost", r"^POST /api/jobs/$", times=1))
+        sent = head.cnnjobs("submit", "--address", proxy.endpoint, *words)
+    assert proxy.injected == {"lost": 1}
+    assert sent.returncode == 2
+    assert f"error: {tmp_path}/absent does not exist.\n" in sent.stderr
+    assert _num_jobs(head, words[1]) == 1
+
+
+def test_a_job_that_was_not_taken_is_an_error_and_leaves_nothing(
+    head: Head, tmp_path: Path
+) -> None:
+    words = ["index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
+    with proxy_of(head.dashboard) as proxy:
+        proxy.rules.append(Rule("reset", r"^POST /api/jobs/$"))
+        sent = head.cnnjobs("submit", "--address", proxy.endpoint, *words)
+    assert sent.returncode == 1
+    assert sent.stderr.startswith("error: the cluster did not take the job: ('Connection aborted.'")
+    assert _num_jobs(head, words[1]) == 0
 
 
 def test_a_job_runs_as_rays_own_command_line_submits_it(head: Head, tmp_path: Path) -> None:
@@ -156,6 +175,24 @@ def test_doctor_finds_a_healthy_head_well(head: Head) -> None:
     ]
     assert checks["token"]["found"] == "asked for"
     assert checks["machines"]["found"] == "1 nodes, 2 CPUs, 0 GPUs"
+
+
+def test_doctor_lists_a_place_on_s3_with_the_keys_of_the_cluster(head: Head, s3: str) -> None:
+    storage.write_bytes(f"{s3}/archive/a.png", b"image")
+    # keys that are wrong here
+    mine = {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    done = head.cnnjobs("doctor", head.dashboard, "--s3", f"{s3}/archive", "--json", **mine)
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert (checks["S3"]["ok"], checks["S3"]["found"]) == (False, "no access from here")
+    assert checks["S3 there"] == {
+        "name": "S3 there",
+        "ok": True,
+        "found": f"{s3}/archive can be listed from the cluster",
+        "fix": None,
+    }
+    listed = json.loads(head.cnnjobs("jobs", "list", "--json").stdout)["jobs"]
+    # of one that was deleted too early Ray's watch writes what is left
+    assert not [job for job in listed if not job["job"].startswith("cnnjobs-")]
 
 
 def test_on_a_terminal_ctrl_c_asks_and_yes_stops_the_job(
@@ -214,7 +251,7 @@ def test_stop_spares_what_another_has_started(head: Head, tmp_path: Path) -> Non
 
 def test_what_was_spilled_is_told_by_status_and_doctor(head: Head) -> None:
     # the last of this file: the count stays as long as the head runs
-    assert _run(_SPILL, head.address, **head.environment).returncode == 0
+    assert python(_SPILL, head.address, **head.environment).returncode == 0
     [node] = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)["nodes"]
     assert node["cluster"]["spilled_bytes"]["127.0.0.1"] >= 50_000_000
     assert head.cnnjobs("cluster", "status").stdout.endswith(" GiB on 127.0.0.1\n")
@@ -233,18 +270,9 @@ def _wait_for(head: Head, name: str, wanted: str) -> None:
     raise AssertionError(f"{name} is {told['status']}, not {wanted}")
 
 
-def _connect(address: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return _run(_CONNECT, address, **more)
-
-
-def _run(code: str, address: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", code, address],
-        capture_output=True,
-        text=True,
-        env=environment_of_a_user(**more),
-        check=False,
-    )
+def _num_jobs(head: Head, word: str) -> int:
+    listed = json.loads(head.cnnjobs("jobs", "list", "--json").stdout)["jobs"]
+    return sum(word in job["entrypoint"] for job in listed)
 
 
 def _listening(port: int) -> set[str]:

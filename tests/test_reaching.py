@@ -1,0 +1,181 @@
+"""What listens at an address, and whether its TLS is ours: real gRPC servers, without Ray."""
+
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import pytest
+
+from cnnjobs import reaching
+from cnnjobs.errors import InputError
+from tests.certificates import Authority
+
+TLS = ("RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
+HERE = "127.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in TLS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return Authority(tmp_path_factory.mktemp("ours")).variables(HERE)
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return Authority(tmp_path_factory.mktemp("theirs")).variables(HERE)
+
+
+@pytest.fixture(scope="module")
+def encrypted(ours: Mapping[str, str]) -> Iterator[str]:
+    """A server that asks for certificates, as Ray's do with TLS."""
+    cert, key, authority = (Path(ours[name]).read_bytes() for name in TLS[1:])
+    credentials = grpc.ssl_server_credentials([(key, cert)], authority, require_client_auth=True)
+    with _server() as server:
+        port = server.add_secure_port(f"{HERE}:0", credentials)
+        server.start()
+        yield f"{HERE}:{port}"
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[str]:
+    with _server() as server:
+        port = server.add_insecure_port(f"{HERE}:0")
+        server.start()
+        yield f"{HERE}:{port}"
+
+
+def test_a_ray_without_tls_is_reached_from_an_address_of_this_machine(plain: str) -> None:
+    assert reaching.check_ray(plain) == HERE
+
+
+def test_a_ray_with_our_tls_is_reached(
+    encrypted: str, ours: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, ours)
+    assert reaching.check_ray(encrypted) == HERE
+    monkeypatch.setenv("RAY_USE_TLS", "true")
+    assert reaching.check_ray(encrypted) == HERE
+
+
+def test_a_ray_that_asks_for_tls_is_told_from_one_that_is_none(encrypted: str) -> None:
+    assert _refused(encrypted) == (
+        f"{encrypted} asks for TLS; set RAY_USE_TLS=1, RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY "
+        "and RAY_TLS_CA_CERT, as on its other machines."
+    )
+
+
+def test_certificates_of_another_cluster_are_told(
+    encrypted: str,
+    ours: Mapping[str, str],
+    theirs: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _set(monkeypatch, theirs)
+    assert _refused(encrypted).startswith(f"RAY_TLS_CA_CERT does not vouch for {encrypted} (")
+    monkeypatch.setenv("RAY_TLS_CA_CERT", ours["RAY_TLS_CA_CERT"])
+    assert _refused(encrypted) == (
+        f"{encrypted} refuses the certificate {theirs['RAY_TLS_SERVER_CERT']}; it must be signed "
+        "by the authority of that cluster."
+    )
+
+
+def test_tls_here_alone_is_told(
+    plain: str, ours: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, ours)
+    assert _refused(plain) == (
+        f"{plain} talks no TLS, and RAY_USE_TLS=1 is set here; unset it, or start the head with it."
+    )
+
+
+def test_a_web_server_is_no_ray() -> None:
+    with ThreadingHTTPServer((HERE, 0), BaseHTTPRequestHandler) as server:
+        server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"{HERE}:{server.server_port}"
+        assert _refused(address).startswith(f"what listens at {address} is no Ray; give HOST:PORT")
+        server.shutdown()
+
+
+def test_what_does_not_answer_is_left_to_the_caller() -> None:
+    with socket.socket() as taken:
+        # bound and not listening: nobody else gets the port
+        taken.bind((HERE, 0))
+        with pytest.raises(ConnectionRefusedError):
+            reaching.check_ray(f"{HERE}:{taken.getsockname()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "host", "told"),
+    [
+        (
+            {},
+            "10.1.2.3",
+            "RAY_TLS_CA_CERT does not vouch for RAY_TLS_SERVER_CERT at 10.1.2.3 (IP address "
+            "mismatch, certificate is not valid for '10.1.2.3'); the certificate must be signed "
+            "by that authority and name the address.",
+        ),
+        (
+            {"RAY_TLS_SERVER_KEY": "theirs"},
+            HERE,
+            "RAY_TLS_SERVER_CERT and RAY_TLS_SERVER_KEY must be a certificate and its key, and "
+            "RAY_TLS_CA_CERT an authority's certificate, all as PEM (key values mismatch).",
+        ),
+        (
+            {"RAY_TLS_CA_CERT": "theirs"},
+            HERE,
+            "RAY_TLS_CA_CERT does not vouch for RAY_TLS_SERVER_CERT at 127.0.0.1 (certificate "
+            "signature failure); the certificate must be signed by that authority and name the "
+            "address.",
+        ),
+        (
+            {"RAY_TLS_CA_CERT": "/nowhere"},
+            HERE,
+            "RAY_USE_TLS=1 needs RAY_TLS_CA_CERT to name a file; got /nowhere.",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_before_a_node_starts(
+    ours: Mapping[str, str],
+    theirs: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    changed: Mapping[str, str],
+    host: str,
+    told: str,
+) -> None:
+    _set(monkeypatch, ours)
+    reaching.check_tls(HERE)
+    for name, value in changed.items():
+        monkeypatch.setenv(name, theirs[name] if value == "theirs" else value)
+    with pytest.raises(InputError) as refused:
+        reaching.check_tls(host)
+    assert str(refused.value) == told
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def _refused(address: str) -> str:
+    with pytest.raises(InputError) as refused:
+        reaching.check_ray(address)
+    return str(refused.value)
+
+
+@contextmanager
+def _server() -> Iterator[grpc.Server]:
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        yield server
+        server.stop(None).wait()
