@@ -128,6 +128,8 @@ class Places:
         num_cpus: that each takes of its machine.
         num_gpus: that each takes, 0 to 1.
         memory: bytes that each takes, where Ray must count them; None where cores run out first.
+        decoders: processes that decode for them; 0 where each does that itself.
+        decoder_cpus: that each of those takes of its machine.
         threads: that each decodes with.
     """
 
@@ -135,6 +137,8 @@ class Places:
     num_cpus: int
     num_gpus: float
     memory: int | None = None
+    decoders: int = 0
+    decoder_cpus: int = 0
 
     @property
     def threads(self) -> int:
@@ -143,6 +147,10 @@ class Places:
 
 def scorer_places(wanted: Wanted | None = None, *, memory: int = 0) -> Places:
     """One scorer a GPU, or where there are none one a machine with all its cores.
+
+    Where machines without a GPU stand beside those with one, the cores of all decode for the
+    scorers, which then take none; unless it was said how many scorers there are, or of how many
+    cores.
 
     Machines of different sizes get scorers of the smallest one's size, larger ones several, as
     many as their memory holds: the bytes that a scorer needs are `memory`.
@@ -204,6 +212,13 @@ def places_on(
     else:
         shares = [int(machine["CPU"]) for machine in used]
         numbers = [int(machine["CPU"]) // (wanted.num_cpus or min(shares)) for machine in used]
+    decoders = decoder_cpus = 0
+    is_free = wanted.number is None and wanted.num_cpus is None
+    with_cpus = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
+    if by_gpu and is_free and any(m.get("CPU", 0) >= 1 and not m.get("GPU") for m in machines):
+        decoder_cpus = min(with_cpus)
+        decoders = sum(cpus // decoder_cpus for cpus in with_cpus)
+        shares = [0]
     rooms = [machine.get("memory", math.inf) for machine in used]
     # a machine that is too small for one gets one all the same
     held = [
@@ -215,6 +230,8 @@ def places_on(
         num_cpus=wanted.num_cpus or min(shares),
         num_gpus=num_gpus,
         memory=None if held == numbers else int(min(memory, *rooms)),
+        decoders=decoders,
+        decoder_cpus=decoder_cpus,
     )
 
 

@@ -5,12 +5,11 @@ decoding and scoring for the processor. Rows of several calls mix, so that while
 for its last images the next one's are decoded already.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +18,10 @@ from numpy.typing import NDArray
 from cnnjobs import bundle as bundles
 from cnnjobs import calibration, exports, memory, reading, s3, schema
 from cnnjobs.bundle import Bundle
+from cnnjobs.decoder import Decoder, Image, Images
 from cnnjobs.engines import Engine, KerasEngine, OpenVinoEngine, Scores
 from cnnjobs.errors import ImageError
 from cnnjobs.images import Decoded, Preprocessing
-
-#: Files read at once: a request to S3 takes some 30 ms, in which a core decodes some images.
-_NUM_READERS = 32
-
-#: Bytes of files that wait to be decoded: what bounds memory where files are large.
-_BYTES_AHEAD = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +42,14 @@ class Scoring:
     run_id: str
     policy: reading.Policy = field(default_factory=reading.Policy)
 
+    @property
+    def preprocessings(self) -> Sequence[Preprocessing]:
+        """What the models take, each once."""
+        return list(dict.fromkeys(each.preprocessing for each in self.bundles))
 
-class Scored(NamedTuple):
-    """One image on its way: its pixels for each preprocessing, or its error, and what it took."""
-
-    decoded: Sequence[Decoded] | ImageError
-    read_seconds: float
-    decode_seconds: float
+    def decoder(self, threads: int) -> Decoder:
+        """What reads and decodes for the models."""
+        return Decoder(self.preprocessings, self.policy, threads=threads)
 
 
 class Scorer:
@@ -67,38 +62,37 @@ class Scorer:
             scoring: how to score.
             threads: that decode, and that each model scores on.
         """
-        reading.settle()
         self._scoring = scoring
-        self._preprocessings = list(dict.fromkeys(each.preprocessing for each in scoring.bundles))
         self._engines = [
             open_engine(each, scoring.engine, batch_size=scoring.batch_size, threads=threads)
             for each in scoring.bundles
         ]
-        self._readers = ThreadPoolExecutor(_NUM_READERS, "read")
-        self._decoders = ThreadPoolExecutor(threads, "decode")
-        self._ahead = _Bytes(_BYTES_AHEAD)
+        self._decoder = scoring.decoder(threads)
         self._engine_free = threading.Lock()
         self._began: float | None = None
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
+    def __call__(self, rows: pa.Table, decoded: Images | None = None) -> pa.Table:
         """Score some rows (path, label, size_bytes); may be called from several threads.
+
+        Args:
+            rows: of a manifest.
+            decoded: the images of the rows, where another process has made them.
 
         Returns:
             One row of `schema.predictions` for each, in their order, and the columns of
             `schema.MEASURES`: what it took.
         """
         self._began = self._began or time.perf_counter()
-        paths, sizes = (rows[name].to_pylist() for name in ("path", "size_bytes"))
-        retries = s3.num_retries()
-        reads = [
-            self._readers.submit(self._read, path, size)
-            for path, size in zip(paths, sizes, strict=True)
-        ]
-        scored: list[Scored] = []
+        retries = s3.num_retries() - (decoded.retries if decoded is not None else 0)
+        coming = (
+            iter(decoded.images)
+            if decoded is not None
+            else (each.result().result() for each in self._decoder.begin(rows))
+        )
+        scored: list[Image] = []
         scores: list[list[Scores]] = []
         score_seconds = 0.0
-        for start in range(0, len(reads), self._scoring.batch_size):
-            batch = [each.result().result() for each in reads[start:][: self._scoring.batch_size]]
+        while batch := list(itertools.islice(coming, self._scoring.batch_size)):
             scored += batch
             with self._engine_free:
                 began = time.perf_counter()
@@ -109,51 +103,22 @@ class Scorer:
         measures = {
             "read_seconds": [each.read_seconds for each in scored],
             "decode_seconds": [each.decode_seconds for each in scored],
-            "score_seconds": [score_seconds / len(paths)] * len(paths),
-            "working_seconds": [time.perf_counter() - self._began] * len(paths),
+            "score_seconds": [score_seconds / len(scored)] * len(scored),
+            "working_seconds": [time.perf_counter() - self._began] * len(scored),
             # of this process, whichever call they were for
-            "retries": [s3.num_retries() - retries, *[0] * (len(paths) - 1)],
-            "peak_memory_bytes": [memory.peak_bytes()] * len(paths),
+            "retries": [s3.num_retries() - retries, *[0] * (len(scored) - 1)],
+            "peak_memory_bytes": [memory.peak_bytes()] * len(scored),
         }
         for name in schema.MEASURES.names:
             values = pa.array(measures[name], schema.MEASURES.field(name).type)
             table = table.append_column(name, values)
         return table
 
-    def _read(self, path: str, size: int) -> "Future[Scored]":
-        """Read one file, as soon as there is room, and hand it on to be decoded."""
-        self._ahead.take(size)
-        began = time.perf_counter()
-        try:
-            data: bytes | ImageError = reading.read_image(path)
-        except ImageError as error:
-            data = error
-        return self._decoders.submit(self._decode, data, size, time.perf_counter() - began)
-
-    def _decode(self, data: bytes | ImageError, size: int, read_seconds: float) -> Scored:
-        began = time.perf_counter()
-        try:
-            decoded = self._decoded(data)
-        finally:
-            self._ahead.give_back(size)
-        return Scored(decoded, read_seconds, time.perf_counter() - began)
-
-    def _decoded(self, data: bytes | ImageError) -> list[Decoded] | ImageError:
-        decoded = []
-        for preprocessing in self._preprocessings:
-            if isinstance(data, ImageError):
-                return data
-            one = reading.decoded(data, preprocessing, self._scoring.policy)
-            if isinstance(one, ImageError):
-                return one
-            decoded.append(one)
-        return decoded
-
-    def _score(self, batch: Sequence[Scored]) -> list[Scores]:
+    def _score(self, batch: Sequence[Image]) -> list[Scores]:
         """The scores of each model; those of images with an error mean nothing."""
         inputs = {
             preprocessing: self._pixels(batch, place, preprocessing)
-            for place, preprocessing in enumerate(self._preprocessings)
+            for place, preprocessing in enumerate(self._scoring.preprocessings)
         }
         return [
             engine.scores(inputs[bundle.preprocessing])
@@ -161,7 +126,7 @@ class Scorer:
         ]
 
     def _pixels(
-        self, batch: Sequence[Scored], place: int, preprocessing: Preprocessing
+        self, batch: Sequence[Image], place: int, preprocessing: Preprocessing
     ) -> NDArray[np.uint8]:
         shape = (len(batch), preprocessing.height, preprocessing.width, 1)
         pixels = np.zeros(shape, np.uint8)
@@ -267,22 +232,3 @@ def _score_columns(
 def _masked(values: Scores, sound: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
     rows = values.tolist()
     return pa.array([row if good else None for row, good in zip(rows, sound, strict=True)], kind)
-
-
-class _Bytes:
-    """So many bytes are there to be taken; who wants more than there are waits."""
-
-    def __init__(self, total: int) -> None:
-        self._total = self._free = total
-        self._changed = threading.Condition()
-
-    def take(self, number: int) -> None:
-        with self._changed:
-            # a file larger than all waits until it is alone
-            self._changed.wait_for(lambda: self._free >= min(number, self._total))
-            self._free -= min(number, self._total)
-
-    def give_back(self, number: int) -> None:
-        with self._changed:
-            self._free += min(number, self._total)
-            self._changed.notify_all()

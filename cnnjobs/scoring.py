@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,8 +30,8 @@ _BATCHES_PER_BLOCK = 4
 #: Small images are scored by the thousands a second: up to so many rows a block.
 _BYTES_PER_BLOCK, _ROWS_PER_BLOCK = 4 << 20, 1024
 
-#: The column of a block that holds rows of the manifest.
-_ROWS = "rows"
+#: The columns of a block that hold rows of the manifest, and their images if they are decoded.
+_ROWS, _IMAGES = "rows", "images"
 
 #: Blocks that a scorer works on at once: while one waits for its last images, the next is
 #: being decoded. And blocks that lie ready beside them.
@@ -77,7 +78,8 @@ def score(
     """Tables of `schema.predictions` and `schema.MEASURES`, one row for each of `rows`.
 
     They come in the order of `rows`. One actor a machine (a GPU, where there are some) reads,
-    decodes and scores, with threads inside. Where one dies, or its machine, the rows that have
+    decodes and scores, with threads inside; beside GPUs the cores of machines that have none
+    read and decode (`cluster.scorer_places`). Where one dies, or its machine, the rows that have
     not come yet are scored by those that are left. Needs a connected Ray.
 
     Args:
@@ -149,27 +151,21 @@ def run_pipeline(
         {_ROWS: _packed(rows.slice(start, end - start))}
         for start, end in itertools.pairwise(starts)
     ]
-    scored = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    data: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items))
+    if places.decoders:
+        data = data.map_batches(
+            BlockDecoder,
+            fn_constructor_kwargs={"scoring": scoring, "threads": places.decoder_cpus},
+            num_cpus=places.decoder_cpus,
+            **_pool(places.decoders),
+        )
+    scored = data.map_batches(
         BlockScorer,
         fn_constructor_kwargs={"scoring": scoring, "threads": places.threads},
-        batch_size=None,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
-        compute=ray.data.ActorPoolStrategy(
-            # those that find their place begin; none waits for a machine that is busy
-            min_size=1,
-            max_size=places.number,
-            initial_size=places.number,
-            max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + _BLOCKS_READY,
-            max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE,
-            enable_true_multi_threading=True,
-        ),
         num_cpus=places.num_cpus,
         num_gpus=places.num_gpus,
         memory=places.memory,
-        # Ray would try the same rows for ever, and on a lost machine's place wait for another
-        # while those behind them, which must not come first, are lost if the job is stopped
-        max_restarts=0,
+        **_pool(places.number),
     )
     predictions = schema.predictions(
         len(scoring.bundles[0].labels), num_models=len(scoring.bundles)
@@ -180,16 +176,62 @@ def run_pipeline(
         yield table.cast(wanted)
 
 
-class BlockScorer(Scorer):
+def _pool(number: int) -> dict[str, Any]:
+    """How Ray Data runs processes that work on several whole blocks at once."""
+    import ray.data
+
+    return {
+        # a block is one row; Ray Data asks for a number where there is a GPU
+        "batch_size": 1,
+        "batch_format": "pyarrow",
+        "zero_copy_batch": True,
+        "compute": ray.data.ActorPoolStrategy(
+            # those that find their place begin; none waits for a machine that is busy
+            min_size=1,
+            max_size=number,
+            initial_size=number,
+            max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + _BLOCKS_READY,
+            max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE,
+            enable_true_multi_threading=True,
+        ),
+        # Ray would try the same rows for ever, and on a lost machine's place wait for another
+        # while those behind them, which must not come first, are lost if the job is stopped
+        "max_restarts": 0,
+    }
+
+
+class BlockDecoder:
+    """What decodes Ray Data's blocks for scorers on other machines; see `BlockScorer`."""
+
+    def __init__(self, scoring: Scoring, *, threads: int) -> None:
+        self._decoder = scoring.decoder(threads)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """The block with the images of its rows."""
+        images = pickle.dumps(self._decoder.images(_unpacked(block)), protocol=5)
+        return block.append_column(_IMAGES, pa.array([images], pa.large_binary()))
+
+
+class BlockScorer:
     """A scorer of Ray Data's blocks: one row each, which holds rows of a manifest.
 
     Not the rows themselves: `from_arrow` runs a task for every block only to look at it, before
     the first is scored, for which Ray starts two worker processes.
     """
 
+    def __init__(self, scoring: Scoring, *, threads: int) -> None:
+        self._scorer = Scorer(scoring, threads=threads)
+
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Score the rows in a block; see `Scorer`."""
-        return super().__call__(pa.ipc.open_stream(block[_ROWS][0].as_buffer()).read_all())
+        """Score the rows in a block, which may hold their images; see `Scorer`."""
+        decoded = None
+        if _IMAGES in block.column_names:
+            decoded = pickle.loads(block[_IMAGES][0].as_buffer())
+        return self._scorer(_unpacked(block), decoded)
+
+
+def _unpacked(block: pa.Table) -> pa.Table:
+    return pa.ipc.open_stream(block[_ROWS][0].as_buffer()).read_all()
 
 
 def _packed(rows: pa.Table) -> bytes:

@@ -18,8 +18,8 @@ GPU = {"CPU": 16.0, "GPU": 2.0}
         ([SMALL, LARGE, HEAD], {}, 3, 8, 0),
         ([SMALL, LARGE], {"num_cpus": 4}, 7, 4, 0),
         ([SMALL, LARGE], {"number": 40, "num_cpus": 8}, 40, 8, 0),
-        ([GPU, SMALL], {}, 2, 8, 1),
-        ([GPU, SMALL], {"num_gpus": 0.25}, 8, 2, 0.25),
+        ([GPU, HEAD], {}, 2, 8, 1),
+        ([GPU, SMALL], {"num_cpus": 8}, 2, 8, 1),
         ([GPU], {"num_gpus": 0.3}, 6, 2, 0.3),
         ([GPU], {"num_gpus": 0.5, "num_cpus": 1, "number": 3}, 3, 1, 0.5),
         # none yet: an autoscaler brings those that are asked for
@@ -33,6 +33,27 @@ def test_scorers_take_what_is_asked_for_and_else_their_share_of_the_machines(
 ):
     places = places_on(machines, Wanted(**wanted))
     assert places == Places(number=number, num_cpus=num_cpus, num_gpus=num_gpus)
+
+
+@pytest.mark.parametrize(
+    ("machines", "wanted", "number", "decoders", "decoder_cpus"),
+    [
+        ([GPU, SMALL], {}, 2, 3, 8),
+        ([GPU, GPU, SMALL, LARGE, HEAD], {"num_gpus": 0.25}, 16, 7, 8),
+        ([{"GPU": 1.0}, SMALL], {}, 1, 1, 8),
+    ],
+)
+def test_beside_gpus_all_cores_decode_and_scorers_take_none(
+    machines, wanted, number, decoders, decoder_cpus
+):
+    places = places_on(machines, Wanted(**wanted))
+    assert places == Places(
+        number=number,
+        num_cpus=0,
+        num_gpus=wanted.get("num_gpus", 1),
+        decoders=decoders,
+        decoder_cpus=decoder_cpus,
+    )
 
 
 @pytest.mark.parametrize(

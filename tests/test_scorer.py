@@ -1,6 +1,7 @@
 """What one process does with rows: every image one row, whatever happens to its file."""
 
 import dataclasses
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from cnnjobs import images, schema, synthetic
 from cnnjobs.bundle import Bundle
+from cnnjobs.decoder import Images
 from cnnjobs.errors import ImageError
 from cnnjobs.images import Decoded
 from cnnjobs.reading import Policy
@@ -77,6 +79,21 @@ def test_the_score_is_that_of_the_decoder_and_the_engine_alone(
     np.testing.assert_array_equal([row["probability"] for row in sound], expected)
 
 
+def test_images_that_another_process_decoded_get_the_same_rows(
+    gap: Bundle, other: Bundle, files: list[Path]
+) -> None:
+    how = scoring(gap, other)
+    rows = rows_of(files)
+    scorer = Scorer(how, threads=2)
+    decoded = pickle.loads(pickle.dumps(how.decoder(2).images(rows)))
+    theirs = scorer(rows, Images(decoded.images, retries=decoded.retries + 2))
+    ours = scorer(rows)
+
+    names = schema.predictions(2, num_models=2).names
+    assert theirs.select(names).equals(ours.select(names))
+    assert sum(theirs["retries"].to_pylist()) == 2
+
+
 def test_the_bundles_temperature_is_applied_and_its_threshold_after_it(
     gap: Bundle, files: list[Path]
 ) -> None:
@@ -107,7 +124,7 @@ def test_calls_from_several_threads_do_not_mix_their_rows(gap: Bundle, files: li
 def test_files_larger_than_the_room_for_files_pass_one_at_a_time(
     gap: Bundle, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnnjobs.scorer._BYTES_AHEAD", 1)
+    monkeypatch.setattr("cnnjobs.decoder._BYTES_AHEAD", 1)
     done = threading.Event()
     scorer = Scorer(scoring(gap), threads=2)
 

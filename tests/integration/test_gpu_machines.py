@@ -1,0 +1,77 @@
+"""Machines with GPUs beside machines without: all cores decode, GPUs score.
+
+No GPU is here: Ray is told of one, and OpenVINO scores where Keras would on a real one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cnnjobs import predictions
+from cnnjobs.config import PredictConfig
+from cnnjobs.predict import predict
+from tests.faults.processes import descendants, kill_all, title
+
+if sys.platform != "linux":
+    pytest.skip("processes are found in /proc", allow_module_level=True)
+
+CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """The address of a machine with cores alone, and one with a GPU."""
+    from ray.cluster_utils import Cluster
+
+    before = set(descendants(os.getpid()))
+    machines = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    try:
+        machines.add_node(num_cpus=1, num_gpus=1)
+        yield machines.address
+    finally:
+        machines.shutdown()
+        kill_all(set(descendants(os.getpid())) - before)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_cores_of_machines_without_a_gpu_decode_for_those_with_one(
+    untrained: Path, archive: Path, tmp_path: Path, cluster: str
+) -> None:
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    predict(PredictConfig(bundle=str(untrained), data=str(archive), output=str(alone)))
+    words = ["predict", str(untrained), str(archive), "-o", str(shared), "--batch-size", "8"]
+    job = subprocess.Popen(
+        [*CNNJOBS, *words, "--engine", "openvino", "--address", cluster, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seen: set[str] = set()
+    while job.poll() is None:
+        seen |= {title(each) for each in descendants(os.getpid())}
+        time.sleep(0.2)
+    summary = json.loads(job.communicate()[0])
+
+    assert job.returncode == 0
+    # each machine has a core, and so a decoder; the one GPU has the scorer
+    assert any("MapBatches(BlockDecoder)" in each for each in seen)
+    assert (summary["indexed"], summary["scored"]) == (45, 40)
+    ours, theirs = _rows(shared), _rows(alone)
+    # OpenVINO had another number of threads, which add in another order
+    off = ours["probability"].to_numpy() - theirs["probability"].to_numpy()
+    assert np.nanmax(np.abs(off)) <= 1e-6
+    same = [name for name in ours.column_names if name not in ("run_id", "probability")]
+    assert ours.select(same).equals(theirs.select(same))
+
+
+def _rows(output: Path) -> pa.Table:
+    return predictions.read_whole(str(output), predictions.files(str(output)))
