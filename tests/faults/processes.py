@@ -12,7 +12,7 @@ def descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            status = (folder / "stat").read_text()
+            status = (folder / "stat").read_text(errors="replace")
         except OSError:
             continue  # it has just ended
         # the name, in parentheses, may hold spaces
@@ -27,7 +27,7 @@ def descendants(pid: int) -> list[int]:
 def title(pid: int) -> str:
     """Return the command line of a process, which Ray sets to what it runs; "" if it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ").strip()
     except OSError:
         return ""
 
