@@ -200,9 +200,13 @@ def area_means(image: Gray, *, height: int, width: int) -> Gray:
     summed-area table (Crow 1984, "Summed-area tables for texture mapping") at its corners, and
     between whole pixels the table is bilinear. Of the pixels one in 10,000 is rounded otherwise.
     """
-    is_large = image.size >= _MIN_SHRINK * height * width
+    is_summed = (
+        image.ndim == 2  # pictures in color are shrunk, too
+        and image.dtype == np.uint8
+        and _MIN_SHRINK * height * width <= image.size <= _MAX_SUMMED
+    )
     is_whole = image.shape[0] % height == 0 and image.shape[1] % width == 0
-    if is_whole or not is_large or image.dtype != np.uint8 or image.size > _MAX_SUMMED:
+    if is_whole or not is_summed:
         return cast("Gray", cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
     sums = cv2.integral(image)
     rows, down = _edges(image.shape[0], height)

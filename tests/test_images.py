@@ -366,6 +366,14 @@ def test_the_means_of_areas_are_those_of_opencv_up_to_a_rounding_in_a_thousand(s
         assert np.mean(off > 0) < 1e-3
 
 
+def test_a_picture_in_color_shrinks_as_its_channels_do():
+    picture = np.random.default_rng(0).integers(0, 256, (301, 299, 3), np.uint8)
+    small = images.resize(picture, height=31, width=29)
+    for channel in range(3):
+        gray = images.resize(np.ascontiguousarray(picture[:, :, channel]), height=31, width=29)
+        assert _off_by(small[:, :, channel], gray) <= 1
+
+
 def test_the_means_of_areas_are_exact_where_their_edges_cut_pixels():
     image = np.random.default_rng(0).integers(0, 256, (35, 56), np.uint8)
     # cut into 10 x 10 parts each, pixels lie in no two areas
