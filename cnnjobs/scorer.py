@@ -67,6 +67,7 @@ class Scorer:
             open_engine(each, scoring.engine, batch_size=scoring.batch_size, threads=threads)
             for each in scoring.bundles
         ]
+        self._preprocessings = scoring.preprocessings
         self._decoder = scoring.decoder(threads)
         self._engine_free = threading.Lock()
         self._began: float | None = None
@@ -118,7 +119,7 @@ class Scorer:
         """The scores of each model; those of images with an error mean nothing."""
         inputs = {
             preprocessing: self._pixels(batch, place, preprocessing)
-            for place, preprocessing in enumerate(self._scoring.preprocessings)
+            for place, preprocessing in enumerate(self._preprocessings)
         }
         return [
             engine.scores(inputs[bundle.preprocessing])
