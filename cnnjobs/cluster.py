@@ -44,6 +44,9 @@ def connected(address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray will stop hiding GPUs from tasks that ask for none; take that now, and its warning away
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # a node that asks its object store a moment too early asks again after a second, ten times
+    os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "50")
+    os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "200")
     _init(address)
     try:
         with spilling.watched(ray.nodes, is_new=_was_started_here()):
@@ -70,7 +73,14 @@ def check(address: str | None = None) -> None:
             f"{given} is where a cluster takes jobs: cnnjobs submit --address {given} ...; a job "
             "that runs here needs HOST:PORT of its head."
         )
-    if scheme not in ("", "ray"):
+    if scheme == "ray":
+        head = place.rpartition(":")[0] or place
+        raise InputError(
+            f"{given} is Ray's client, which cannot run a job's plan; on a machine of the cluster "
+            "give HOST:PORT of its head, from outside use cnnjobs submit --address "
+            f"http://{head}:8265."
+        )
+    if scheme:
         return
     try:
         reaching.check_ray(place)

@@ -1,5 +1,6 @@
 """Ray Data in: manifest rows to blocks of uint8 pixels, read and decoded once."""
 
+import contextlib
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,6 @@ def decoded(
         batch_size: images.
         num_cpus: of the cluster; small sets are cut so that each gets some blocks.
     """
-    quiet_and_ordered()
     batches = -(-rows.num_rows // batch_size)
     small = _SMALL_BLOCK_BYTES // (preprocessing.height * preprocessing.width)
     largest = max(_BATCHES_PER_BLOCK, min(_SMALL_BLOCK_ROWS, small) // batch_size)
@@ -52,20 +52,29 @@ def decoded(
         rows.slice(start, per_block).combine_chunks()
         for start in range(0, rows.num_rows, per_block)
     ]
-    return ray.data.from_arrow(blocks).map_batches(
-        functools.partial(decode_rows, preprocessing=preprocessing),
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=1,
-    )
+    with quiet_and_ordered():
+        return ray.data.from_arrow(blocks).map_batches(
+            functools.partial(decode_rows, preprocessing=preprocessing),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+        )
 
 
-def quiet_and_ordered() -> None:
-    """Let Ray Data keep the order of rows, and print nothing but errors, in this process."""
-    context = ray.data.DataContext.get_current()
+@contextlib.contextmanager
+def quiet_and_ordered() -> Iterator[None]:
+    """Let datasets made in the block keep the order of rows; they print nothing.
+
+    What goes wrong in them is raised. Those that whoever calls us makes beside them keep the
+    settings that they have.
+    """
+    # it would log what it raises, with its stack, before it is known whether that is an error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with ray.data.DataContext.current(context):
+        yield
 
 
 class DecodedSet:

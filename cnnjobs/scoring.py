@@ -3,11 +3,11 @@
 import dataclasses
 import itertools
 import pickle
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import ray
 from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -18,7 +18,7 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.annotations import RayDeprecationWarning
 
 from cnnjobs import cluster, exports, schema
 from cnnjobs.errors import CnnjobsError
@@ -110,39 +110,21 @@ def _until_a_death(
     rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None
 ) -> Iterator[pa.Table]:
     """Tables of the first of `rows`: of all of them where nothing dies."""
-    stream: Any = run_pipeline.options(
-        # beside the driver: the job must not end with the machine of a worker
-        scheduling_strategy=NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
-    ).remote(rows.select(["path", "label", "size_bytes"]), scoring, wanted)
     try:
-        for table in stream:
-            yield ray.get(table)
+        yield from _planned(rows.select(["path", "label", "size_bytes"]), scoring, wanted)
     except RayError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if not isinstance(cause, _DEATHS):
             raise
-    finally:
-        ray.cancel(stream)
 
 
-@ray.remote(num_cpus=0, max_retries=0, max_calls=1, num_returns="streaming")
-def run_pipeline(
-    rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None
-) -> Iterator[pa.Table]:
-    """Run the Ray Data plan and pass on its tables.
-
-    A task of its own because Ray Data's actors make Ray print an error that is none on the
-    standard error of whoever starts them (ray#53727). Its process ends with it (`max_calls`):
-    of a plan that failed it would keep the actors, and the next plan would wait for their cores.
-    """
-    # imported here: the driver has no need of Ray Data, which takes half a second
+def _planned(rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None) -> Iterator[pa.Table]:
+    """Run the Ray Data plan and pass on its tables."""
+    # imported here: it takes half a second, which commands that do not score need not wait
     import ray.data
 
     from cnnjobs import datasets
 
-    datasets.quiet_and_ordered()
     places = cluster.scorer_places(wanted, memory=_SCORER_BYTES)
     size = rows_per_block(rows.num_rows, scoring, places.number)
     # the first block is one batch, so that it shows soon whether all is well
@@ -151,29 +133,33 @@ def run_pipeline(
         {_ROWS: _packed(rows.slice(start, end - start))}
         for start, end in itertools.pairwise(starts)
     ]
-    data: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items))
-    if places.decoders:
-        data = data.map_batches(
-            BlockDecoder,
-            fn_constructor_kwargs={"scoring": scoring, "threads": places.decoder_cpus},
-            num_cpus=places.decoder_cpus,
-            **_pool(places.decoders),
+    with datasets.quiet_and_ordered(), warnings.catch_warnings():
+        # `max_restarts` has no name of its own in `map_batches` yet
+        warnings.filterwarnings("ignore", "`ray_remote_args` is", RayDeprecationWarning)
+        data: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items))
+        if places.decoders:
+            data = data.map_batches(
+                BlockDecoder,
+                fn_constructor_kwargs={"scoring": scoring, "threads": places.decoder_cpus},
+                num_cpus=places.decoder_cpus,
+                **_pool(places.decoders),
+            )
+        scored = data.map_batches(
+            BlockScorer,
+            fn_constructor_kwargs={"scoring": scoring, "threads": places.threads},
+            num_cpus=places.num_cpus,
+            num_gpus=places.num_gpus,
+            memory=places.memory,
+            **_pool(places.number),
         )
-    scored = data.map_batches(
-        BlockScorer,
-        fn_constructor_kwargs={"scoring": scoring, "threads": places.threads},
-        num_cpus=places.num_cpus,
-        num_gpus=places.num_gpus,
-        memory=places.memory,
-        **_pool(places.number),
-    )
     predictions = schema.predictions(
         len(scoring.bundles[0].labels), num_models=len(scoring.bundles)
     )
-    wanted = pa.unify_schemas([predictions, schema.MEASURES])
-    for table in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+    whole = pa.unify_schemas([predictions, schema.MEASURES])
+    # what is fetched ahead holds the first table back until the second is there
+    for table in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(table, pa.Table)
-        yield table.cast(wanted)
+        yield table.cast(whole)
 
 
 def _pool(number: int) -> dict[str, Any]:

@@ -103,6 +103,21 @@ def test_scorers_that_die_again_and_again_end_the_job_with_one_line_that_names_a
     _check_whole(output, undisturbed)
 
 
+def test_on_a_terminal_a_killed_scorer_is_a_line_of_rays_and_no_stack(
+    undisturbed: pa.Table, given: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    with _started(given, output) as driver:
+        _wait_for_parts(driver, output, 2)
+        kill(scorers(driver.pid)[0])
+        _, complaint = driver.communicate(timeout=60)
+
+    assert driver.returncode == 0
+    assert "Traceback" not in complaint
+    assert all("(raylet)" in line for line in complaint.splitlines())
+    _check_whole(output, undisturbed)
+
+
 def test_a_killed_node_does_not_end_the_job(
     undisturbed: pa.Table, given: Path, tmp_path: Path
 ) -> None:

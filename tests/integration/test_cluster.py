@@ -79,21 +79,35 @@ def test_a_job_runs_on_a_head_that_is_there_and_leaves_it_running(
     assert json.loads(by_environment.stdout)["scored"] == 40
 
 
-def test_an_address_where_no_ray_answers_is_one_line(
-    untrained: Path, archive: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        (
+            "127.0.0.1:1",
+            "no Ray cluster answers at 127.0.0.1:1 (Connection refused); start one with "
+            "`ray start --head`, or leave --address out for a local Ray.",
+        ),
+        (
+            "http://head:8265",
+            "http://head:8265 is where a cluster takes jobs: cnnjobs submit --address "
+            "http://head:8265 ...; a job that runs here needs HOST:PORT of its head.",
+        ),
+        (
+            "ray://head:10001",
+            "ray://head:10001 is Ray's client, which cannot run a job's plan; on a machine of the "
+            "cluster give HOST:PORT of its head, from outside use cnnjobs submit --address "
+            "http://head:8265.",
+        ),
+    ],
+    ids=["silent", "of jobs", "of Ray's client"],
+)
+def test_an_address_where_no_job_can_run_is_one_line_and_leaves_no_output(
+    untrained: Path, archive: Path, tmp_path: Path, address: str, complaint: str
 ) -> None:
+    output = tmp_path / "run"
     refused = cnnjobs(
-        "predict",
-        str(untrained),
-        str(archive),
-        "-o",
-        str(tmp_path / "run"),
-        "--address",
-        "127.0.0.1:1",
+        "predict", str(untrained), str(archive), "-o", str(output), "--address", address
     )
 
-    assert refused.returncode == 2
-    assert refused.stderr == (
-        "error: no Ray cluster answers at 127.0.0.1:1 (Connection refused); start one with "
-        "`ray start --head`, or leave --address out for a local Ray.\n"
-    )
+    assert (refused.returncode, refused.stderr) == (2, f"error: {complaint}\n")
+    assert not output.exists()

@@ -56,6 +56,18 @@ def test_blocks_are_small_and_hold_whole_batches(ray_session: None, rows: pa.Tab
     assert max(block["pixels"].nbytes for block in blocks) <= 64 * 256 * 256
 
 
+def test_the_settings_of_whoever_calls_are_left_as_they_are(
+    ray_session: None, rows: pa.Table
+) -> None:
+    def settings() -> tuple[bool, bool]:
+        context = ray.data.DataContext.get_current()
+        return context.execution_options.preserve_order, context.enable_progress_bars
+
+    assert settings() == (False, True)
+    decoded(rows, SMALL, batch_size=8)
+    assert settings() == (False, True)
+
+
 def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Path) -> None:
     # a named pipe gives its bytes to one reader and then never again
     import os
