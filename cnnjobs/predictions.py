@@ -141,11 +141,10 @@ def drop(run_uri: str, parts: Iterable[str], paths: pa.Array) -> None:
 
 def write_csv(run_uri: str, parts: Sequence[str]) -> None:
     """Write all rows as one CSV file; lists become text with a semicolon between numbers."""
-    sink = pa.BufferOutputStream()
-    for number, part in enumerate(parts):
-        header = pacsv.WriteOptions(include_header=number == 0)
-        pacsv.write_csv(_flat(_read_part(run_uri, part)), sink, header)
-    storage.write_bytes(storage.join(run_uri, CSV), sink.getvalue())
+    with storage.writing(storage.join(run_uri, CSV)) as file:
+        for number, part in enumerate(parts):
+            header = pacsv.WriteOptions(include_header=number == 0)
+            pacsv.write_csv(_flat(_read_part(run_uri, part)), file, header)
 
 
 def _next_number(parts: Iterable[str]) -> int:

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -53,6 +54,8 @@ _MAX_CONNECTIONS = 64
 _BODY_S = 20.0
 _SLOWEST_BYTES_PER_S = 100_000
 _CHUNK_BYTES = 1 << 14
+#: Of a file that is put in parts.
+_PART_BYTES = 64 << 20
 
 #: S3's error codes (and boto3's own words) in a user's words.
 _REASONS = {
@@ -190,6 +193,22 @@ def write(path: str, data: bytes) -> None:
     bucket, _, key = path.partition("/")
     # a stream goes out in pieces with a time limit each; bytes would have one for all
     _asked(lambda: client().put_object(Bucket=bucket, Key=key, Body=io.BytesIO(data)))
+
+
+def write_file(path: str, file: Path) -> None:
+    """Put a file of any size as the object `bucket/key`, in parts; whole or not at all."""
+    from boto3.s3.transfer import TransferConfig
+
+    bucket, _, key = path.partition("/")
+    # S3 takes 10,000 parts
+    in_turn = TransferConfig(multipart_chunksize=_PART_BYTES, use_threads=False)
+
+    def ask() -> None:
+        # opened anew each time: boto3 closes what it has sent
+        with file.open("rb") as data:
+            client().upload_fileobj(data, bucket, key, Config=in_turn)
+
+    _asked(ask)
 
 
 def is_object(path: str) -> bool:

@@ -4,12 +4,14 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -150,13 +152,30 @@ def write_bytes(uri: str, data: bytes) -> None:
         with _explained(uri, "written"):
             s3.write(_s3_path(uri), data)
         return
+    with writing(uri) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def writing(uri: str) -> Iterator[IO[bytes]]:
+    """A file to write to piece by piece, whole or not there at all when the block ends.
+
+    For what memory may not hold; an object on S3 is collected in a temporary file first. Raises
+    as `write_bytes` does.
+    """
+    if is_s3(uri):
+        with _explained(uri, "written"), tempfile.NamedTemporaryFile() as file:
+            yield file.file
+            file.file.flush()
+            s3.write_file(_s3_path(uri), Path(file.name))
+        return
     target = Path(uri)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     with _explained(uri, "written"):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(target)

@@ -37,6 +37,12 @@ def _fill(folder, *names):
         path.write_bytes(name.encode())
 
 
+def _break_off(uri):
+    with storage.writing(uri) as file:
+        file.write(b"half")
+        raise KeyError
+
+
 def _everything(folder):
     return sorted(path.name for path in Path(folder).rglob("*"))
 
@@ -245,6 +251,19 @@ def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_else(tmp_path):
     assert _everything(tmp_path) == ["table.parquet"]
 
 
+def test_a_file_that_breaks_off_while_it_is_written_keeps_the_old_content(tmp_path):
+    file = tmp_path / "table.csv"
+    storage.write_bytes(str(file), b"old")
+    with pytest.raises(KeyError):
+        _break_off(str(file))
+    assert file.read_bytes() == b"old"
+    with storage.writing(str(file)) as whole:
+        whole.write(b"new ")
+        whole.write(b"and whole")
+    assert file.read_bytes() == b"new and whole"
+    assert _everything(tmp_path) == ["table.csv"]
+
+
 def test_a_write_over_a_folder_fails_and_leaves_nothing(tmp_path):
     _fill(tmp_path, "folder/a")
     folder = f"{tmp_path}/folder"
@@ -342,6 +361,26 @@ def test_a_large_object_is_whole(s3):
     data = os.urandom(12_000_000)
     storage.write_bytes(f"{s3}/large.bin", data)
     assert storage.read_bytes(f"{s3}/large.bin") == data
+
+
+@pytest.mark.parametrize("kind", ["slow down", "internal error", "reset"])
+def test_a_file_is_put_in_parts_and_a_fault_of_one_is_not_its_end(
+    s3, faults, short_waits, monkeypatch, kind
+):
+    monkeypatch.setattr("cnnjobs.s3._PART_BYTES", 5 << 20)
+    faults.rules = [Rule(kind, "PUT .*/large.bin.*partNumber=2", times=1)]
+    data = os.urandom(12_000_000)
+    with storage.writing(f"{s3}/large.bin") as file:
+        file.write(data[:7])
+        file.write(data[7:])
+    assert faults.injected == {kind: 1}
+    assert storage.read_bytes(f"{s3}/large.bin") == data
+
+
+def test_of_an_object_that_breaks_off_while_it_is_written_nothing_is_there(s3):
+    with pytest.raises(KeyError):
+        _break_off(f"{s3}/small.bin")
+    assert not storage.exists(f"{s3}/small.bin")
 
 
 def test_an_s3_listing_tells_path_size_time_and_etag(s3):
