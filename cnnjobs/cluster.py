@@ -2,22 +2,21 @@
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs import reaching, s3, spilling, started
+from cnnjobs import places, reaching, s3, spilling, started
 from cnnjobs.errors import CnnjobsError, InputError
+from cnnjobs.places import Places, Wanted
 
 T = TypeVar("T")
 
@@ -114,47 +113,6 @@ def num_gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What is asked for of scorers; None of each leaves it to the machines.
-
-    Attributes:
-        number: of scorers. Those that find no place wait for a machine that an autoscaler brings.
-        num_cpus: that each takes of its machine.
-        num_gpus: the share of a GPU that each takes.
-    """
-
-    number: int | None = None
-    num_cpus: int | None = None
-    num_gpus: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where scorers run: how many there may be, and what each of them takes.
-
-    Attributes:
-        number: of scorers.
-        num_cpus: that each takes of its machine.
-        num_gpus: that each takes, 0 to 1.
-        memory: bytes that each takes, where Ray must count them; None where cores run out first.
-        decoders: processes that decode for them; 0 where each does that itself.
-        decoder_cpus: that each of those takes of its machine.
-        threads: that each decodes with.
-    """
-
-    number: int
-    num_cpus: int
-    num_gpus: float
-    memory: int | None = None
-    decoders: int = 0
-    decoder_cpus: int = 0
-
-    @property
-    def threads(self) -> int:
-        return max(1, self.num_cpus)
-
-
 def scorer_places(wanted: Wanted | None = None, *, memory: int = 0) -> Places:
     """One scorer a GPU, or where there are none one a machine with all its cores.
 
@@ -165,7 +123,7 @@ def scorer_places(wanted: Wanted | None = None, *, memory: int = 0) -> Places:
     Machines of different sizes get scorers of the smallest one's size, larger ones several, as
     many as their memory holds: the bytes that a scorer needs are `memory`.
     """
-    return places_on(_machines(), wanted or Wanted(), memory=memory)
+    return places.places_on(_machines(), wanted or Wanted(), memory=memory)
 
 
 def check_place(wanted: Wanted) -> None:
@@ -174,7 +132,7 @@ def check_place(wanted: Wanted) -> None:
     Raises:
         InputError: no machine is large enough, and none will come.
     """
-    lack = lacking(_machines(), wanted)
+    lack = places.lacking(_machines(), wanted)
     if lack is not None and is_fixed():
         raise InputError(lack)
     if lack is not None:
@@ -182,67 +140,9 @@ def check_place(wanted: Wanted) -> None:
         sys.stderr.write(f"waiting for a machine: {lack}\n")
 
 
-def lacking(machines: Sequence[Mapping[str, float]], wanted: Wanted) -> str | None:
-    """Why none of the machines can hold a scorer, and what to do; None if one can."""
-    with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
-    if wanted.num_gpus is not None and not with_gpu:
-        return (
-            f"gpus_per_actor is {wanted.num_gpus:g}, and no machine of this Ray has a GPU; leave "
-            "it out, or use a cluster with GPUs."
-        )
-    largest = max((int(machine.get("CPU", 0)) for machine in with_gpu or machines), default=0)
-    if largest < 1 and not with_gpu:
-        return "no machine of this Ray has cores for jobs; add one that has."
-    if (wanted.num_cpus or 0) > largest:
-        return (
-            f"cpus_per_actor is {wanted.num_cpus}, and the largest machine "
-            f"{'with a GPU ' if with_gpu else ''}of this Ray has {largest} cores; give at most "
-            f"{largest}, or use a cluster with a larger one."
-        )
-    return None
-
-
-def places_on(
-    machines: Sequence[Mapping[str, float]], wanted: Wanted, *, memory: int = 0
-) -> Places:
-    """See `scorer_places`; a machine is what it has of CPU, GPU and memory."""
-    by_gpu = wanted.num_gpus is not None or any(machine.get("GPU") for machine in machines)
-    key = "GPU" if by_gpu else "CPU"
-    used = [machine for machine in machines if machine.get(key, 0) >= 1]
-    num_gpus = (wanted.num_gpus or 1) if by_gpu else 0
-    if not used:
-        # an autoscaler brings the first machine when something asks for one
-        return Places(
-            number=wanted.number or 1, num_cpus=wanted.num_cpus or 1, num_gpus=wanted.num_gpus or 0
-        )
-    if by_gpu:
-        a_gpu = int(1 / num_gpus)
-        shares = [int(machine.get("CPU", 0) // (machine["GPU"] * a_gpu)) for machine in used]
-        numbers = [int(machine["GPU"]) * a_gpu for machine in used]
-    else:
-        shares = [int(machine["CPU"]) for machine in used]
-        numbers = [int(machine["CPU"]) // (wanted.num_cpus or min(shares)) for machine in used]
-    decoders = decoder_cpus = 0
-    is_free = wanted.number is None and wanted.num_cpus is None
-    with_cpus = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
-    if by_gpu and is_free and any(m.get("CPU", 0) >= 1 and not m.get("GPU") for m in machines):
-        decoder_cpus = min(with_cpus)
-        decoders = sum(cpus // decoder_cpus for cpus in with_cpus)
-        shares = [0]
-    rooms = [machine.get("memory", math.inf) for machine in used]
-    # a machine that is too small for one gets one all the same
-    held = [
-        number if number * memory <= room else max(1, int(room // memory))
-        for number, room in zip(numbers, rooms, strict=True)
-    ]
-    return Places(
-        number=wanted.number or max(1, sum(held)),
-        num_cpus=wanted.num_cpus or min(shares),
-        num_gpus=num_gpus,
-        memory=None if held == numbers else int(min(memory, *rooms)),
-        decoders=decoders,
-        decoder_cpus=decoder_cpus,
-    )
+def cores_each(number: int, *, num_gpus: float = 0, spare: bool = False) -> float:
+    """See `places.cores_each`."""
+    return places.cores_each(_machines(), number, num_gpus=num_gpus, spare=spare)
 
 
 def is_fixed() -> bool:
@@ -258,13 +158,7 @@ def object_store_bytes() -> int:
 
 def smallest_store_bytes() -> int:
     """Memory for objects on each machine with cores: what all may hold that every one holds."""
-    return smallest_store(_machines())
-
-
-def smallest_store(machines: Iterable[Mapping[str, float]]) -> int:
-    """See `smallest_store_bytes`; 0 where no machine has cores."""
-    stores = (each.get("object_store_memory", 0) for each in machines if each.get("CPU", 0) > 0)
-    return int(min(stores, default=0))
+    return places.smallest_store(_machines())
 
 
 def _machines() -> list[Mapping[str, float]]:

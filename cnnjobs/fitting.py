@@ -52,15 +52,13 @@ def fit(task: Task, progress: Progress) -> Fitted:
         TrainingError: the loss is no number, or workers failed too often; one line.
     """
     blocks = decoded_once(task, progress) if fits_in_store(task) else None
-    num_workers, num_cpus = task.config.workers, cluster.num_cpus()
-    # a streamed set is decoded by tasks, which need a core beside the workers
-    for_workers = num_cpus if blocks is not None else max(num_cpus - 1, num_cpus / 2)
-    cpus = for_workers / num_workers
     gpus = _gpus_per_worker(task.config)
+    # a streamed set is decoded by tasks, which need a core beside the workers
+    cpus = cluster.cores_each(task.config.workers, num_gpus=gpus, spare=blocks is None)
     scaling = ray.train.ScalingConfig(
-        num_workers=num_workers,
+        num_workers=task.config.workers,
         use_gpu=gpus > 0,
-        resources_per_worker={"CPU": int(cpus) if cpus >= 1 else cpus},
+        resources_per_worker={"CPU": cpus},
     )
     progress("train", 0, None, "starting TensorFlow")
     told = Queue(actor_options={"num_cpus": 0})

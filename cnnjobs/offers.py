@@ -11,6 +11,10 @@ from cnnjobs.errors import InputError
 #: on disk. Of /dev/shm some is left to others.
 _STORE_SHARE, _SHM_SHARE = 0.3, 0.9
 
+#: Ray starts no node with less than 75 MiB. A container has 64 MiB of /dev/shm if nobody says
+#: otherwise: there Ray puts the store on disk and warns.
+_LEAST_STORE_BYTES = 80 << 20
+
 
 def store_bytes(given_gib: float | None) -> int:
     """What Ray's object store takes: as given, or as much as stays in memory."""
@@ -24,7 +28,7 @@ def store_bytes(given_gib: float | None) -> int:
     if not Path("/dev/shm").is_dir():
         return wanted
     space = os.statvfs("/dev/shm")
-    return min(wanted, int(space.f_bavail * space.f_frsize * _SHM_SHARE))
+    return max(_LEAST_STORE_BYTES, min(wanted, int(space.f_bavail * space.f_frsize * _SHM_SHARE)))
 
 
 def check_port(host: str, port: int, option: str) -> None:

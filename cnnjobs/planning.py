@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from cnnjobs import bundle as bundles
-from cnnjobs import cluster, evidence, manifest, predictions, runs, s3, sources, storage, updates
+from cnnjobs import evidence, manifest, predictions, runs, s3, sources, storage, updates
 from cnnjobs.bundle import Bundle
 from cnnjobs.config import PredictConfig
 from cnnjobs.errors import InputError
 from cnnjobs.manifest import Manifest
+from cnnjobs.places import Wanted
 from cnnjobs.progress import Progress, silent
 from cnnjobs.reading import Policy
 from cnnjobs.runs import Run
@@ -75,10 +76,10 @@ class PredictPlan:
         return {name: getattr(self.config, name) for name in _RESULT_SETTINGS}
 
     @property
-    def wanted(self) -> cluster.Wanted:
+    def wanted(self) -> Wanted:
         """How many processes score, and with what."""
         config = self.config
-        return cluster.Wanted(
+        return Wanted(
             number=config.actors, num_cpus=config.cpus_per_actor, num_gpus=config.gpus_per_actor
         )
 

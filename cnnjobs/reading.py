@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 
-from cnnjobs import images, s3, storage
+from cnnjobs import images, s3, s3_errors, storage
 from cnnjobs.errors import ImageError
 from cnnjobs.images import Decoded, Preprocessing
 
@@ -54,7 +54,7 @@ def read_image(path: str) -> bytes:
         raise ImageError("permission", "the file may not be read") from error
     except OSError as error:
         reason = s3.reason(error) or type(error).__name__
-        category = "permission" if reason == s3.DENIED else "unreadable"
+        category = "permission" if reason == s3_errors.DENIED else "unreadable"
         raise ImageError(category, reason) from error
 
 

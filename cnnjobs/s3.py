@@ -7,7 +7,6 @@ threads for 1.7 ms of CPU each; pyarrow 658 for 1.6 (HEAD and GET), uncounted in
 
 import io
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
-from cnnjobs import retries
+from cnnjobs import retries, s3_errors
 from cnnjobs.errors import ConfigError
 from cnnjobs.retries import num_retries as num_retries
 
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
-
-#: What S3 says to those who may not.
-DENIED = "S3 denies access with these credentials"
 
 #: Set to 1, requests are not signed.
 ANONYMOUS = "CNNJOBS_S3_ANONYMOUS"
@@ -56,26 +52,6 @@ _SLOWEST_BYTES_PER_S = 100_000
 _CHUNK_BYTES = 1 << 14
 #: Of a file that is put in parts.
 _PART_BYTES = 64 << 20
-
-#: S3's error codes (and boto3's own words) in a user's words.
-_REASONS = {
-    "NoSuchBucket": "there is no such bucket",
-    "InvalidAccessKeyId": "S3 does not know this access key",
-    "SignatureDoesNotMatch": "S3 refuses the secret key",
-    "ExpiredToken": "the S3 credentials have expired",
-    "AccessDenied": DENIED,
-    "(403)": DENIED,
-    "AuthorizationHeaderMalformed": "the bucket is in another region; set --s3-region",
-    "PermanentRedirect": "the bucket is in another region; set --s3-region",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong",
-    "SlowDown": "S3 answers 503 SlowDown, also after several attempts",
-    "Unable to locate credentials": (
-        "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        "or give --s3-anonymous for a public bucket"
-    ),
-    "Could not connect to the endpoint": "the S3 endpoint does not answer",
-    "timeout on endpoint": "the S3 endpoint does not answer",
-}
 
 _lock = threading.Lock()
 _client: "S3Client | None" = None
@@ -163,7 +139,7 @@ def client() -> "S3Client":
             try:
                 _client = _new_client()
             except (BotoCoreError, ValueError) as error:
-                raise _translated(error) from error
+                raise s3_errors.translated(error) from error
         return _client
 
 
@@ -180,7 +156,7 @@ def read(path: str, *, first: int | None = None) -> bytes:
         try:
             answer = client().get_object(Bucket=bucket, Key=key, **more)
         except ClientError as error:
-            if first is not None and _status(error) == 416:
+            if first is not None and s3_errors.status(error) == 416:
                 return b""  # an empty object has no first byte
             raise
         return _body(answer)
@@ -279,7 +255,7 @@ def _asked(ask: Callable[[], T]) -> T:
     try:
         return retries.patiently(ask)
     except (BotoCoreError, ClientError, ResponseParserError, retries.SlowBodyError) as error:
-        raise _translated(error) from error
+        raise s3_errors.translated(error) from error
 
 
 def _body(answer: Any) -> bytes:
@@ -296,34 +272,6 @@ def _body(answer: Any) -> bytes:
     if len(data) != wanted:
         raise IncompleteReadError(actual_bytes=len(data), expected_bytes=wanted)
     return data
-
-
-def _translated(error: Exception) -> OSError:
-    """The same error as the OSError that a local file would raise."""
-    status, text = _status(error), str(error)
-    if isinstance(error, ClientError):
-        code = error.response.get("Error", {}).get("Code", "")
-        text = f"{text} ({status})"
-        if code in ("NoSuchKey", "404"):
-            return FileNotFoundError("there is no such object")
-        if code in ("AccessDenied", "403"):
-            return PermissionError(DENIED)
-    for sign, words in _REASONS.items():
-        if sign.casefold() in text.casefold():
-            return OSError(words)
-    return OSError(_without_secrets(" ".join(text.split()).rstrip(".")))
-
-
-def _status(error: Exception) -> int | None:
-    if not isinstance(error, ClientError):
-        return None
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-
-
-def _without_secrets(text: str) -> str:
-    """The text without passwords in URLs and without signatures."""
-    text = re.sub(r"//[^/@\s]+@", "//", text)
-    return re.sub(r"(?i)((?:x-amz-|signature|awsaccesskeyid)[\w-]*=)[^&\s\"']+", r"\1…", text)
 
 
 def _new_client() -> "S3Client":

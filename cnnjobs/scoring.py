@@ -22,6 +22,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from cnnjobs import cluster, exports, schema
 from cnnjobs.errors import CnnjobsError
+from cnnjobs.places import Wanted
 from cnnjobs.scorer import Scorer, Scoring
 
 #: Batches in a block: what a scorer takes at once. Ray spends some 25 ms on a block.
@@ -72,9 +73,7 @@ def with_engine(scoring: Scoring, *, may_export: bool = True) -> Scoring:
     return dataclasses.replace(scoring, engine="openvino")
 
 
-def score(
-    rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None = None
-) -> Iterator[pa.Table]:
+def score(rows: pa.Table, scoring: Scoring, wanted: Wanted | None = None) -> Iterator[pa.Table]:
     """Tables of `schema.predictions` and `schema.MEASURES`, one row for each of `rows`.
 
     They come in the order of `rows`. One actor a machine (a GPU, where there are some) reads,
@@ -91,7 +90,7 @@ def score(
         InputError: no machine is large enough for one, and none will come.
         CnnjobsError: they die again and again.
     """
-    cluster.check_place(wanted or cluster.Wanted())
+    cluster.check_place(wanted or Wanted())
     done = vain = 0
     while done < rows.num_rows and vain < _MAX_VAIN_STARTS:
         before = done
@@ -106,9 +105,7 @@ def score(
         )
 
 
-def _until_a_death(
-    rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None
-) -> Iterator[pa.Table]:
+def _until_a_death(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterator[pa.Table]:
     """Tables of the first of `rows`: of all of them where nothing dies."""
     try:
         yield from _planned(rows.select(["path", "label", "size_bytes"]), scoring, wanted)
@@ -118,7 +115,7 @@ def _until_a_death(
             raise
 
 
-def _planned(rows: pa.Table, scoring: Scoring, wanted: cluster.Wanted | None) -> Iterator[pa.Table]:
+def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterator[pa.Table]:
     """Run the Ray Data plan and pass on its tables."""
     # imported here: it takes half a second, which commands that do not score need not wait
     import ray.data

@@ -57,14 +57,14 @@ def run(
     config = trainings[0].task.config
     gpus = cluster.num_gpus() if config.gpus_per_worker != 0 else 0
     at_once = min(parallel or gpus or cluster.num_cpus(), len(trainings))
-    cpus = cluster.num_cpus() / at_once
     gpus_each = config.gpus_per_worker
     if gpus_each is None:
         gpus_each = 1 if gpus >= at_once else 0
+    cpus = cluster.cores_each(at_once, num_gpus=gpus_each)
     told = Queue(actor_options={"num_cpus": 0})
     given = {"blocks": blocks, "threads": max(1, int(cpus)), "told": told, "run_id": run_id}
     start = train_and_test.options(
-        num_cpus=int(cpus) if cpus >= 1 else cpus,
+        num_cpus=cpus,
         num_gpus=gpus_each,
         max_retries=config.max_failures,
     )

@@ -151,10 +151,10 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
             f"the decoded images of {config.data} do not fit in Ray's object store, where trials "
             "share them; tune on a part of them, or on a cluster with more memory."
         )
-    cpus = cluster.num_cpus() / config.parallel
     gpus = config.gpus_per_worker
     if gpus is None:
         gpus = 1 if cluster.num_gpus() >= config.parallel else 0
+    cpus = cluster.cores_each(config.parallel, num_gpus=gpus)
     told = Queue(actor_options={"num_cpus": 0})
     settings = {
         "task": task,
@@ -167,7 +167,7 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         "threads": max(1, round(cpus)),
         "told": told,
     }
-    resources = {"cpu": int(cpus) if cpus >= 1 else cpus, "gpu": gpus}
+    resources = {"cpu": cpus, "gpu": gpus}
     progress("tune", 0, None, "starting TensorFlow")
     job = searching.run_tuner.remote(settings, planned.settings, resources)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import nodes, started, tokens
+from cnnjobs import nodes, offers, started, tokens
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import ConfigError, InputError
 from cnnjobs.started import Node
@@ -132,6 +132,18 @@ def test_a_head_is_bound_to_this_machine_unless_it_is_told_a_host() -> None:
     assert "--dashboard-host 10.0.0.5" in command
     worker = nodes.plan(ClusterStartConfig(address="10.0.0.5:6379"))["command"]
     assert "--node-ip-address" not in worker
+
+
+def test_a_store_is_no_smaller_than_ray_takes_whatever_a_container_has_of_shared_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray._private.ray_constants import OBJECT_STORE_MINIMUM_MEMORY_BYTES
+
+    def small(_: object) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, 16384, 16384, 16384, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", small)
+    assert offers.store_bytes(None) >= OBJECT_STORE_MINIMUM_MEMORY_BYTES > 16384 * 4096
 
 
 def test_tls_without_its_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from cnnjobs import cluster
-from cnnjobs.cluster import Places, Wanted, lacking, places_on, smallest_store
 from cnnjobs.errors import InputError
+from cnnjobs.places import Places, Wanted, cores_each, lacking, places_on, smallest_store
 
 HEAD = {"memory": 8.0}
 SMALL, LARGE = {"CPU": 8.0}, {"CPU": 20.0}
@@ -93,6 +93,41 @@ def test_on_a_ray_to_which_no_machine_comes_a_scorer_too_large_is_an_error(ray_s
     with pytest.raises(InputError) as refused:
         cluster.check_place(Wanted(num_cpus=cores + 1))
     assert str(refused.value) == lacking([{"CPU": cores}], Wanted(num_cpus=cores + 1))
+
+
+@pytest.mark.parametrize(
+    ("machines", "number", "asked", "cores"),
+    [
+        ([{"CPU": 2.0}], 1, {}, 2),
+        ([{"CPU": 2.0}], 2, {}, 1),
+        ([{"CPU": 2.0}], 3, {}, 1 / 2),
+        ([{"CPU": 2.0}], 5, {}, 1 / 3),
+        # no machine has the cores of all: what is asked for must be found on one
+        ([SMALL, SMALL, HEAD], 1, {}, 8),
+        ([SMALL, LARGE], 1, {}, 20),
+        ([SMALL, LARGE], 2, {}, 10),
+        ([SMALL, LARGE], 3, {}, 8),
+        ([SMALL, LARGE], 4, {}, 6),
+        # a core is left to decode with
+        ([{"CPU": 2.0}], 1, {"spare": True}, 1),
+        ([{"CPU": 1.0}], 1, {"spare": True}, 1 / 2),
+        ([{"CPU": 2.0}], 2, {"spare": True}, 1 / 2),
+        ([SMALL, LARGE], 1, {"spare": True}, 19),
+        ([SMALL, SMALL], 2, {"spare": True}, 7),
+        # only machines with GPUs count, and no more find place than those allow
+        ([GPU, LARGE], 1, {"num_gpus": 1}, 16),
+        ([GPU, LARGE], 2, {"num_gpus": 1}, 8),
+        ([GPU, {"CPU": 4.0, "GPU": 1.0}], 3, {"num_gpus": 1}, 4),
+        # an autoscaler has to bring some
+        ([HEAD], 2, {}, 1),
+        ([], 2, {}, 1),
+        ([GPU], 4, {"num_gpus": 1}, 1),
+    ],
+)
+def test_processes_that_run_side_by_side_take_no_more_cores_than_lets_all_find_a_place(
+    machines, number, asked, cores
+):
+    assert cores_each(machines, number, **asked) == cores
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""What S3 and boto3 raise, as the errors that local files raise, and in a user's words."""
+
+import re
+
+from botocore.exceptions import ClientError
+
+#: What S3 says to those who may not.
+DENIED = "S3 denies access with these credentials"
+
+#: S3's error codes (and boto3's own words) in a user's words.
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket",
+    "InvalidAccessKeyId": "S3 does not know this access key",
+    "SignatureDoesNotMatch": "S3 refuses the secret key",
+    "ExpiredToken": "the S3 credentials have expired",
+    "AccessDenied": DENIED,
+    "(403)": DENIED,
+    "AuthorizationHeaderMalformed": "the bucket is in another region; set --s3-region",
+    "PermanentRedirect": "the bucket is in another region; set --s3-region",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "SlowDown": "S3 answers 503 SlowDown, also after several attempts",
+    "Unable to locate credentials": (
+        "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "or give --s3-anonymous for a public bucket"
+    ),
+    "Could not connect to the endpoint": "the S3 endpoint does not answer",
+    "timeout on endpoint": "the S3 endpoint does not answer",
+}
+
+
+def translated(error: Exception) -> OSError:
+    """The same error as the OSError that a local file would raise."""
+    text = str(error)
+    if isinstance(error, ClientError):
+        code = error.response.get("Error", {}).get("Code", "")
+        text = f"{text} ({status(error)})"
+        if code in ("NoSuchKey", "404"):
+            return FileNotFoundError("there is no such object")
+        if code in ("AccessDenied", "403"):
+            return PermissionError(DENIED)
+    for sign, words in _REASONS.items():
+        if sign.casefold() in text.casefold():
+            return OSError(words)
+    return OSError(_without_secrets(" ".join(text.split()).rstrip(".")))
+
+
+def status(error: Exception) -> int | None:
+    """The HTTP status of an answer of S3's; None if it is no answer."""
+    if not isinstance(error, ClientError):
+        return None
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def _without_secrets(text: str) -> str:
+    """The text without passwords in URLs and without signatures."""
+    text = re.sub(r"//[^/@\s]+@", "//", text)
+    return re.sub(r"(?i)((?:x-amz-|signature|awsaccesskeyid)[\w-]*=)[^&\s\"']+", r"\1…", text)
