@@ -1,6 +1,7 @@
 """Manifest rows to prediction rows through Ray Data: what every job that scores shares."""
 
 import dataclasses
+import gc
 import itertools
 import pickle
 import warnings
@@ -109,10 +110,16 @@ def _until_a_death(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> I
     """Tables of the first of `rows`: of all of them where nothing dies."""
     try:
         yield from _planned(rows.select(["path", "label", "size_bytes"]), scoring, wanted)
+        return
     except RayError as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if not isinstance(cause, _DEATHS):
+        if not _is_death(error):
             raise
+    # what is left of the plan refers to itself, and to its actors, which would keep their cores
+    gc.collect()
+
+
+def _is_death(error: RayError) -> bool:
+    return isinstance(error.cause if isinstance(error, RayTaskError) else error, _DEATHS)
 
 
 def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterator[pa.Table]:
