@@ -1,5 +1,6 @@
 """`cnnjobs predict --dry-run`: how long all images would take, from scoring a sample of them."""
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
     tally = Tally(sample.num_rows, done_before=0)
     with cluster.connected(config.address):
         how = planned.scoring("dry-run", may_export=False)
-        for table in scoring.score(sample, how, planned.wanted):
-            tally.add(table)
+        with closing(scoring.score(sample, how, planned.wanted)) as tables:
+            for table in tables:
+                tally.add(table)
         store = cluster.object_store_bytes()
     seconds = (tally.seconds_to_first or 0) + total / tally.steady_rate
     told = {

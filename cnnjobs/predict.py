@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,8 +115,8 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
         with cluster.connected(config.address):
             how = planned.scoring(run.run_id)
             engine = how.engine
-            with writer:
-                for table in scoring.score(rows, how, planned.wanted):
+            with closing(scoring.score(rows, how, planned.wanted)) as tables, writer:
+                for table in tables:
                     tally.add(table)
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))
                     facts = tally.facts()

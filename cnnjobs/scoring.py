@@ -4,8 +4,9 @@ import dataclasses
 import gc
 import itertools
 import pickle
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ from cnnjobs.errors import CnnjobsError
 from cnnjobs.places import Wanted
 from cnnjobs.scorer import Scorer, Scoring
 
-#: Batches in a block: what a scorer takes at once. Ray spends some 25 ms on a block.
+#: Batches in a block: what a scorer takes at once. Ray spends some 6 ms on a block.
 _BATCHES_PER_BLOCK = 4
 
 #: Small images are scored by the thousands a second: up to so many rows a block.
@@ -74,7 +75,9 @@ def with_engine(scoring: Scoring, *, may_export: bool = True) -> Scoring:
     return dataclasses.replace(scoring, engine="openvino")
 
 
-def score(rows: pa.Table, scoring: Scoring, wanted: Wanted | None = None) -> Iterator[pa.Table]:
+def score(
+    rows: pa.Table, scoring: Scoring, wanted: Wanted | None = None
+) -> Generator[pa.Table, None, None]:
     """Tables of `schema.predictions` and `schema.MEASURES`, one row for each of `rows`.
 
     They come in the order of `rows`. One actor a machine (a GPU, where there are some) reads,
@@ -92,34 +95,47 @@ def score(rows: pa.Table, scoring: Scoring, wanted: Wanted | None = None) -> Ite
         CnnjobsError: they die again and again.
     """
     cluster.check_place(wanted or Wanted())
+    rows = rows.select(["path", "label", "size_bytes"])
     done = vain = 0
+    reason = None
     while done < rows.num_rows and vain < _MAX_VAIN_STARTS:
         before = done
-        for table in _until_a_death(rows.slice(done), scoring, wanted):
-            yield table
-            done += table.num_rows
+        try:
+            for table in _planned(rows.slice(done), scoring, wanted):
+                yield table
+                done += table.num_rows
+        except RayError as error:
+            reason = _reason_of_death(error)
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            # a plan that broke off refers to itself: its actors would keep their cores, and its
+            # thread would ask a Ray that is gone, at which the process ends on the spot
+            gc.collect()
         vain = vain + 1 if done == before else 0
     if done < rows.num_rows:
+        first = f"{vain} times in a row before {rows['path'][done]} had a score:"
+        if reason is not None:
+            raise CnnjobsError(f"no scorer could start, tried {first} {reason}")
         raise CnnjobsError(
-            f"what scores died {vain} times in a row before {rows['path'][done]} had a score: "
-            "memory may be short, or the file may be the cause; see Ray's messages, then --resume."
+            f"what scores died {first} memory may be short, or the file may be the cause; see "
+            "Ray's messages, then --resume."
         )
 
 
-def _until_a_death(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterator[pa.Table]:
-    """Tables of the first of `rows`: of all of them where nothing dies."""
-    try:
-        yield from _planned(rows.select(["path", "label", "size_bytes"]), scoring, wanted)
-        return
-    except RayError as error:
-        if not _is_death(error):
-            raise
-    # what is left of the plan refers to itself, and to its actors, which would keep their cores
-    gc.collect()
+def _reason_of_death(error: RayError) -> str | None:
+    """What a scorer raised when it was to start; None of one that died otherwise.
 
-
-def _is_death(error: RayError) -> bool:
-    return isinstance(error.cause if isinstance(error, RayTaskError) else error, _DEATHS)
+    Raises:
+        RayError: the same, if it is none of a death.
+    """
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if not isinstance(cause, _DEATHS):
+        raise error
+    if not (isinstance(cause, ActorDiedError) and cause.actor_init_failed):
+        return None
+    return cause.error_msg.strip().splitlines()[-1].removeprefix("cnnjobs.errors.BundleError: ")
 
 
 def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterator[pa.Table]:

@@ -1,6 +1,7 @@
 """A model tried on images with known labels: scored on Ray, measured here."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -63,9 +64,10 @@ def tested(
 def _predictions(images: LabelledSet, how: Scoring, progress: Progress) -> pa.Table:
     rows = images.manifest.table
     tables = []
-    for table in scoring.score(rows, how):
-        tables.append(table.drop_columns(schema.MEASURES.names))
-        progress("evaluate", sum(part.num_rows for part in tables), rows.num_rows)
+    with closing(scoring.score(rows, how)) as scored:
+        for table in scored:
+            tables.append(table.drop_columns(schema.MEASURES.names))
+            progress("evaluate", sum(part.num_rows for part in tables), rows.num_rows)
     return pa.concat_tables(tables)
 
 

@@ -8,6 +8,7 @@ table takes its rates and prices from the flags: `--model --help` shows them.
 """
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import platform
@@ -19,10 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import manifest, predictions, schema
+from cnnjobs import bundle, cluster, manifest, predictions, schema, scoring
 from cnnjobs.config import PredictConfig
+from cnnjobs.errors import ImageError
 from cnnjobs.manifest import Manifest
 from cnnjobs.planning import plan
+from cnnjobs.scorer import Scoring, prediction_rows
 from tests.benchmarks.index import measure
 from tests.bundles import write_bundle
 
@@ -99,6 +102,7 @@ def print_measured(rows: int) -> None:
         for number in (rows // 10, rows):
             measure(f"write a manifest of {number} rows", write_manifest, folder, number)
             measure(f"plan {number} rows", planned, folder, number)
+            measure(f"pass {number} rows through Ray Data", passed, folder, number)
             measure(f"write {number} predictions", write_predictions, folder, number)
             measure(f"look what of {number} rows is done", looked, folder, number)
             size = _manifest(folder, number).stat().st_size
@@ -128,6 +132,36 @@ def planned(folder: Path, number: int) -> float:
     start = time.perf_counter()
     assert plan(config).fingerprints
     return time.perf_counter() - start
+
+
+class Unread(scoring.BlockScorer):
+    """A scorer that reads nothing: what is left of a job is Ray's work, and the driver's."""
+
+    def __init__(self, scoring: Scoring, *, threads: int) -> None:
+        self._how = scoring
+        self._scorer = self._refuse
+
+    def _refuse(self, rows: pa.Table, decoded: object) -> pa.Table:
+        errors = [ImageError("unreadable", "not tried")] * rows.num_rows
+        zeros = np.zeros((rows.num_rows, 1), np.float32)
+        table = prediction_rows(rows, errors, [zeros], self._how)
+        for field in schema.MEASURES:
+            table = table.append_column(field, pa.repeat(0, rows.num_rows).cast(field.type))
+        return table
+
+
+def passed(folder: Path, number: int) -> float:
+    """A job's rows to its scorers and back, on a Ray of its own."""
+    # by the name under which Ray's workers can import it
+    scoring.BlockScorer = importlib.import_module("tests.benchmarks.scale").Unread
+    how = Scoring(
+        bundles=[bundle.read(str(folder / "bundle"))], engine="openvino", batch_size=32, run_id=""
+    )
+    rows = manifest.read(str(_manifest(folder, number))).table
+    with cluster.connected("local"):
+        start = time.perf_counter()
+        assert sum(table.num_rows for table in scoring.score(rows, how)) == number
+        return time.perf_counter() - start
 
 
 def write_predictions(folder: Path, number: int) -> float:

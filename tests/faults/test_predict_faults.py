@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cnnjobs import bundle, scoring
 from cnnjobs.config import PredictConfig
 from cnnjobs.errors import CnnjobsError, StorageError
 from cnnjobs.predict import PredictSummary, predict
+from cnnjobs.scorer import Scoring
+from cnnjobs.sources import open_data
 from tests.faults import archives
 from tests.faults.disks import fill
 from tests.faults.processes import descendants, kill, kill_all, scorers, wait_until
@@ -117,6 +121,25 @@ def test_scorers_that_die_again_and_again_end_the_job_with_one_line_that_names_a
     _check_whole(output, undisturbed)
 
 
+def test_a_model_that_no_scorer_can_open_ends_the_job_with_one_line_that_says_so(
+    ray_session: None, given: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(given / "bundle", tmp_path / "bundle")
+    opened = bundle.read(str(tmp_path / "bundle"))
+    # as on a machine that does not see the folder
+    shutil.rmtree(tmp_path / "bundle")
+    rows = open_data(str(given / "archive"), for_training=False).table
+    how = Scoring(bundles=[opened], engine="openvino", batch_size=BATCH_SIZE, run_id="")
+
+    with pytest.raises(CnnjobsError) as failed:
+        list(scoring.score(rows, how))
+
+    assert str(failed.value) == (
+        f"no scorer could start, tried 3 times in a row before {rows['path'][0]} had a score: "
+        f"{opened.uri} has no OpenVINO export (it was never made); use --engine keras or auto."
+    )
+
+
 def test_on_a_terminal_a_killed_scorer_is_a_line_of_rays_and_no_stack(
     undisturbed: pa.Table, given: Path, tmp_path: Path
 ) -> None:
@@ -189,6 +212,46 @@ def test_a_stopped_driver_writes_what_is_scored_and_says_how_to_go_on(
 
     assert _resumed(given, output, rows_per_file=NUM_IMAGES).skipped == num_kept
     _check_whole(output, undisturbed)
+
+
+#: Two jobs, each broken off by its own process when the first rows are there.
+_BROKEN_OFF = """
+import sys
+from cnnjobs.config import PredictConfig
+from cnnjobs.predict import predict
+
+def strike(step, done, total, note=""):
+    if done:
+        sys.exit(7)
+
+for output in sys.argv[3:]:
+    try:
+        predict(
+            PredictConfig(
+                bundle=sys.argv[1], data=sys.argv[2], output=output, batch_size=4, address="local"
+            ),
+            strike,
+        )
+    except SystemExit as ended:
+        assert ended.code == 7
+"""
+
+
+def test_a_job_that_breaks_off_stops_its_plan_before_its_ray(given: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    # else a thread of the plan's asks a Ray that is gone, and the process ends on the spot
+    done = subprocess.run(
+        [sys.executable, "-c", _BROKEN_OFF, given / "bundle", given / "archive", *outputs],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for output in outputs:
+        assert _record(output)["status"] == "stopped"
+        assert _rows(output, in_parts=True).num_rows > 0
 
 
 def test_a_full_disk_ends_the_job_with_one_line_and_with_space_it_goes_on(
