@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any, TypeVar
 
 import ray
@@ -46,8 +47,9 @@ def connected(address: str | None = None) -> Iterator[None]:
     # a node that asks its object store a moment too early asks again after a second, ten times
     os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "50")
     os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "200")
-    _init(address)
     try:
+        with _interrupts_later():
+            _init(address)
         with spilling.watched(ray.nodes, is_new=_was_started_here()):
             yield
     finally:
@@ -186,6 +188,33 @@ def _init(address: str | None) -> None:
     if threading.current_thread() is threading.main_thread():
         # Ray takes it, prints a stack and dies of it
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, for which a second one does not wait.
+
+    A Ray whose start is broken off leaves two of its processes behind for ever.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    pressed = False
+
+    def later(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            handler(number, frame)
+        pressed = True
+
+    signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _was_started_here() -> bool:

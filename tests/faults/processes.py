@@ -24,6 +24,19 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def with_variable(name: str, value: str) -> list[int]:
+    """Return the processes that were started with this environment variable, whoever did it."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has just ended, or is another user's
+        if f"{name}={value}".encode() in variables:
+            found.append(int(folder.name))
+    return found
+
+
 def title(pid: int) -> str:
     """Return the command line of a process, which Ray sets to what it runs; "" if it is gone."""
     try:

@@ -27,7 +27,15 @@ from cnnjobs.scorer import Scoring
 from cnnjobs.sources import open_data
 from tests.faults import archives
 from tests.faults.disks import fill
-from tests.faults.processes import descendants, kill, kill_all, scorers, wait_until
+from tests.faults.processes import (
+    descendants,
+    kill,
+    kill_all,
+    scorers,
+    title,
+    wait_until,
+    with_variable,
+)
 
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
@@ -252,6 +260,22 @@ def test_a_job_that_breaks_off_stops_its_plan_before_its_ray(given: Path, tmp_pa
     for output in outputs:
         assert _record(output)["status"] == "stopped"
         assert _rows(output, in_parts=True).num_rows > 0
+
+
+def test_ctrl_c_while_ray_starts_leaves_nothing_of_it_behind(
+    given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THIS_TEST", str(tmp_path))
+    with _started(given, tmp_path / "run") as driver:
+        wait_until(lambda: any("raylet/raylet" in title(pid) for pid in descendants(driver.pid)))
+        # when its agents begin, but do not yet look whether it lives
+        wait_until(lambda: any("agent" in title(pid).lower() for pid in descendants(driver.pid)))
+        time.sleep(0.5)
+        os.killpg(driver.pid, signal.SIGINT)
+        _, complaint = driver.communicate(timeout=60)
+
+    assert (driver.returncode, complaint) == (130, "stopped; --resume goes on\n")
+    wait_until(lambda: not with_variable("OF_THIS_TEST", str(tmp_path)))
 
 
 def test_a_full_disk_ends_the_job_with_one_line_and_with_space_it_goes_on(
