@@ -11,6 +11,7 @@ import yaml
 import cnnjobs
 from cnnjobs import models, synthetic
 from cnnjobs.cli import app, main
+from cnnjobs.cli.running import Stage, run
 from cnnjobs.config import IndexConfig, TrainConfig, as_dict
 from cnnjobs.recipes import RECIPES
 
@@ -440,6 +441,7 @@ _BREAKS_DOWN = """
 from typing import Annotated
 import typer
 from cnnjobs.cli import app, main
+from cnnjobs.cli.running import Stage, run
 
 @app.command()
 def break_down(debug: Annotated[bool, typer.Option("--debug")] = False) -> None:
@@ -475,3 +477,20 @@ def _lay_out(folder, archive):
     (folder / "typo.yaml").write_text("epoch: 3\n")
     (folder / "one").mkdir()
     (folder / "one" / "normal").symlink_to(archive / "normal")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_standard_output_holds_the_result_alone(
+    capsys: pytest.CaptureFixture[str], dry_run: bool
+) -> None:
+    def noisy(*_: object) -> dict[str, int]:
+        sys.stdout.write("a warning of Ray's\n")
+        return {"images": 2}
+
+    stage = Stage(do=noisy, plan=noisy, describe=str)
+    run(IndexConfig(sources=("a",), output="b"), stage, dry_run=dry_run, as_json=True, quiet=True)
+
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert (told["plan"] if dry_run else told) == {"images": 2}
+    assert printed.err == "a warning of Ray's\n"

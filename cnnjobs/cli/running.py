@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -72,10 +72,14 @@ def settings(context: typer.Context, kind: type[AnyConfig], file: Path | None) -
 
 def run(config: Config, stage: Stage, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Do the stage's job, or with `dry_run` only plan it, and print what came of it."""
+    # where the result goes nothing else does: Ray prints its warnings there
+    aside = redirect_stdout(sys.stderr)
     if dry_run:
-        _print_plan(config, stage.plan(config), as_json=as_json)
+        with aside:
+            plan = stage.plan(config)
+        _print_plan(config, plan, as_json=as_json)
         return
-    with _stopped_by_signals(config), showing_progress(off=quiet) as progress:
+    with _stopped_by_signals(config), aside, showing_progress(off=quiet) as progress:
         summary = stage.do(config, progress)
     typer.echo(json_text(summary) if as_json else stage.describe(summary))
     warn_of_spilling()

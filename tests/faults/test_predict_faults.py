@@ -152,12 +152,13 @@ def test_on_a_terminal_a_killed_scorer_is_a_line_of_rays_and_no_stack(
     undisturbed: pa.Table, given: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    with _started(given, output) as driver:
+    with _started(given, output, "--json") as driver:
         _wait_for_parts(driver, output, 2)
         kill(scorers(driver.pid)[0])
-        _, complaint = driver.communicate(timeout=60)
+        result, complaint = driver.communicate(timeout=60)
 
     assert driver.returncode == 0
+    assert json.loads(result)["indexed"] == NUM_IMAGES
     assert "Traceback" not in complaint
     assert all("(raylet)" in line for line in complaint.splitlines())
     _check_whole(output, undisturbed)
@@ -329,7 +330,7 @@ def _started(
     driver = subprocess.Popen(
         [*CNNJOBS, "predict", given / "bundle", given / "archive", "-o", output, *sizes, *flags],
         env={**os.environ, "RAY_ADDRESS": address},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
