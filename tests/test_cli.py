@@ -441,7 +441,6 @@ _BREAKS_DOWN = """
 from typing import Annotated
 import typer
 from cnnjobs.cli import app, main
-from cnnjobs.cli.running import Stage, run
 
 @app.command()
 def break_down(debug: Annotated[bool, typer.Option("--debug")] = False) -> None:
