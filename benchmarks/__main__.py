@@ -2,7 +2,7 @@
 
 import sys
 
-from cnnjobs.bench.processes import answer
+from benchmarks.processes import answer
 
 if __name__ == "__main__":
     answer(*sys.argv[1:])

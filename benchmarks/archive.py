@@ -8,9 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cnnjobs import models, schema, storage, synthetic
+from cnnjobs import models, schema
 from cnnjobs.config import BenchPredictConfig
+from cnnjobs.data import synthetic
 from cnnjobs.errors import InputError
+from cnnjobs.storage import filesystem
 
 #: Drawings that are encoded once; the archive repeats them under other names.
 _DRAWINGS = 32
@@ -46,8 +48,8 @@ def files(folder: str) -> list[str]:
 
 def write_bundle(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A bundle of the model with random weights, and its export; for a process of its own."""
-    from cnnjobs import bundle, exports
-    from cnnjobs.images import Preprocessing
+    from cnnjobs.imaging.preprocessing import Preprocessing
+    from cnnjobs.models import bundle, openvino_export
 
     config = BenchPredictConfig(**settings["config"])
     architecture = models.find(config.model)
@@ -68,7 +70,7 @@ def write_bundle(settings: Mapping[str, Any]) -> dict[str, Any]:
         metrics={},
         versions={},
     )
-    return {"refused": exports.write(written, model).refused}
+    return {"refused": openvino_export.write(written, model).refused}
 
 
 def _drawing(config: BenchPredictConfig, number: int) -> tuple[str, bytes]:
@@ -86,10 +88,10 @@ def _drawing(config: BenchPredictConfig, number: int) -> tuple[str, bytes]:
 
 
 def _link(data: str, folder: Path, rows: int) -> int:
-    if storage.is_s3(data):
+    if filesystem.is_s3(data):
         raise InputError(f"the benchmark reads local files, got {data}.")
-    root = storage.normalize(data)
-    known = (file for file in storage.list_files(root) if file.path.lower().endswith(SUFFIXES))
+    root = filesystem.normalize(data)
+    known = (file for file in filesystem.list_files(root) if file.path.lower().endswith(SUFFIXES))
     total = 0
     for number, file in enumerate(itertools.islice(known, rows)):
         target = Path(file.path)

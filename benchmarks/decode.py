@@ -1,9 +1,9 @@
 """Images a second by kind of file, what scaled decoding does to pixels, and damage noticed.
 
-    python -m tests.benchmarks.decode [FOLDER]
+    python -m benchmarks decode [FOLDER]
 
-Drawings of `cnnjobs.synthetic`, and with FOLDER the PNG files below it (X-rays, say), as JPEGs of
-quality 90, for a model of 256 x 256 pixels. Takes about a minute.
+Drawings of `cnnjobs.data.synthetic`, and with FOLDER the PNG files below it (X-rays, say), as
+JPEGs of quality 90, for a model of 256 x 256 pixels. Takes about a minute.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import images
+from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import ImageError
-from cnnjobs.synthetic import phantom
+from cnnjobs.imaging import preprocessing as images
 
 FULL = images.Preprocessing(height=256, width=256)
 SCALED = dataclasses.replace(FULL, scaled_jpeg=True)

@@ -1,6 +1,6 @@
 """What indexing costs: 100,000 local files, 1,000,000 keys on S3, and each step behind.
 
-Run it as `python -m tests.benchmarks.index`, on a machine that does nothing else; it takes some
+Run it as `python -m benchmarks index`, on a machine that does nothing else; it takes some
 minutes. `--rows N` makes all of it smaller. Each line is measured in a process of its own, so
 that the peak memory is the line's alone. The S3 server is a stub that answers ListObjectsV2 with
 as many keys as asked for, through boto3 and HTTP as a real one would.
@@ -24,11 +24,13 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from cnnjobs import duplicates, manifest, s3, schema
+from cnnjobs import schema
 from cnnjobs.config import IndexConfig
-from cnnjobs.index import index
-from cnnjobs.manifest import Manifest
-from cnnjobs.splits import assign_splits
+from cnnjobs.data import duplicates, manifest
+from cnnjobs.data.index import index
+from cnnjobs.data.manifest import Manifest
+from cnnjobs.data.splits import assign_splits
+from cnnjobs.storage import s3
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 

@@ -1,6 +1,6 @@
 """How often the 95 % intervals of `cnnjobs evaluate` hold the true value, by simulation.
 
-    python -m tests.benchmarks.intervals
+    python -m benchmarks intervals
 
 Draws test sets of patients with known labels and scores, some patients with several images that
 are alike, and counts the intervals that hold what 400,000 patients have.

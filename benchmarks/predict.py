@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks import archive, ways
+from benchmarks.processes import CNNJOBS, Part, in_process, part_words, run, told
+from benchmarks.summary import BenchSummary, median_of, summarized
 from cnnjobs import models
-from cnnjobs.bench import archive, ways
-from cnnjobs.bench.processes import CNNJOBS, Part, in_process, part_words, run, told
-from cnnjobs.bench.summary import BenchSummary, median_of, summarized
 from cnnjobs.config import BenchPredictConfig, as_dict
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs.bench.tree import TreeMemory
+from benchmarks.tree import TreeMemory
 from cnnjobs.errors import CnnjobsError
 
 #: The command line, whichever way the package was installed.
@@ -52,7 +52,7 @@ def in_process(part: Part, **settings: Any) -> dict[str, Any]:
 def part_words(part: Part, **settings: Any) -> list[str]:
     """The command that runs a part, started now."""
     given = json.dumps({**settings, "began": time.time()})
-    return [sys.executable, "-m", "cnnjobs.bench", part.__module__, part.__name__, given]
+    return [sys.executable, "-m", "benchmarks.processes", part.__module__, part.__name__, given]
 
 
 def told(ended: Ended) -> dict[str, Any]:

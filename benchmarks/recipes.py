@@ -1,6 +1,6 @@
 """How well models travel that were trained by each recipe.
 
-    python -m tests.benchmarks.recipes [--xrays DIR/chest-xray] [--seeds 0 1 2] [--only NAME ...]
+    python -m benchmarks recipes [--xrays DIR/chest-xray] [--seeds 0 1 2] [--only NAME ...]
 
 On drawings of four hospitals: trained on three, tested on other images of these and on the
 fourth, each hospital in turn. On real X-rays of two collections, one for each class, nothing can
@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import images, models, sources
+from cnnjobs import models
 from cnnjobs.config import TrainConfig
-from cnnjobs.training.task import preprocessing
-from tests.hospitals import HOSPITALS, draw
+from cnnjobs.data import sources
+from cnnjobs.imaging import preprocessing as images
+from cnnjobs.training.distributed.task import preprocessing
+from tests.support.hospitals import HOSPITALS, draw
 
 DRAWN = TrainConfig(data="unused", output="unused", epochs=10, batch_size=16)
 REAL = replace(DRAWN, epochs=6)
@@ -148,14 +150,14 @@ def trained(
     """The sheet's architecture for images of this size, trained on some rows by the recipe."""
     import keras
 
-    from cnnjobs.models import sheet
-    from cnnjobs.models.augment import augmented
-    from cnnjobs.training.batches import InMemory
-    from cnnjobs.training.loop import fit
-    from cnnjobs.training.weights import row_weights
+    from cnnjobs.models import cnn
+    from cnnjobs.models.augmentation import augmented
+    from cnnjobs.training.distributed.batches import InMemory
+    from cnnjobs.training.distributed.loop import fit
+    from cnnjobs.training.distributed.sample_weights import row_weights
 
     keras.utils.set_random_seed(config.seed)
-    build = sheet.covid_gap if config.model == "covid-gap" else sheet.covid
+    build = cnn.covid_gap if config.model == "covid-gap" else cnn.covid
     inner = build(*pixels.shape[1:3], 2)
     model = inner if config.augment == "off" else augmented(inner, config.augment)
     model.compile(keras.optimizers.Adam(config.learning_rate), "binary_crossentropy")
@@ -175,7 +177,7 @@ def auroc(
     model: Any, pixels: NDArray[np.uint8], archive: Labelled, rows: NDArray[np.bool_]
 ) -> float:
     """Of the model on some rows."""
-    from cnnjobs.training import scores
+    from cnnjobs.training.distributed import scores
 
     found = np.asarray(model(pixels[rows]))
     return scores.auroc(archive.targets[rows], found[:, 0])

@@ -1,7 +1,7 @@
 """What scoring millions of images takes: the driver's share measured, the rest reckoned.
 
-    python -m tests.benchmarks.scale              # measures the driver at 1,000,000 rows: minutes
-    python -m tests.benchmarks.scale --model      # prints the table of docs/scaling.md at once
+    python -m benchmarks.scale              # measures the driver at 1,000,000 rows: minutes
+    python -m benchmarks.scale --model      # prints the table of docs/scaling.md at once
 
 Each measured line has a process of its own, so that the peak memory is the line's alone. The
 table takes its rates and prices from the flags: `--model --help` shows them.
@@ -20,14 +20,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import bundle, cluster, manifest, predictions, schema, scoring
+from benchmarks.index import measure
+from cnnjobs import schema
+from cnnjobs.cluster import session
 from cnnjobs.config import PredictConfig
+from cnnjobs.data import manifest
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import ImageError
-from cnnjobs.manifest import Manifest
-from cnnjobs.planning import plan
-from cnnjobs.scorer import Scoring, prediction_rows
-from tests.benchmarks.index import measure
-from tests.bundles import write_bundle
+from cnnjobs.inference import predictions, ray_pipeline
+from cnnjobs.inference.plan import plan
+from cnnjobs.inference.predictor import Scoring, prediction_rows
+from cnnjobs.models import bundle
+from tests.support.bundles import write_bundle
 
 #: Of `cnnjobs predict`: rows of a part.
 ROWS_PER_FILE = PredictConfig.rows_per_file
@@ -134,7 +138,7 @@ def planned(folder: Path, number: int) -> float:
     return time.perf_counter() - start
 
 
-class Unread(scoring.BlockScorer):
+class Unread(ray_pipeline.BlockScorer):
     """A scorer that reads nothing: what is left of a job is Ray's work, and the driver's."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
@@ -153,14 +157,14 @@ class Unread(scoring.BlockScorer):
 def passed(folder: Path, number: int) -> float:
     """A job's rows to its scorers and back, on a Ray of its own."""
     # by the name under which Ray's workers can import it
-    scoring.BlockScorer = importlib.import_module("tests.benchmarks.scale").Unread
+    ray_pipeline.BlockScorer = importlib.import_module("benchmarks.scale").Unread
     how = Scoring(
         bundles=[bundle.read(str(folder / "bundle"))], engine="openvino", batch_size=32, run_id=""
     )
     rows = manifest.read(str(_manifest(folder, number))).table
-    with cluster.connected("local"):
+    with session.connected("local"):
         start = time.perf_counter()
-        assert sum(table.num_rows for table in scoring.score(rows, how)) == number
+        assert sum(table.num_rows for table in ray_pipeline.score(rows, how)) == number
         return time.perf_counter() - start
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Generic, TypeVar
 
-from cnnjobs import runs
 from cnnjobs.config import Config, as_dict
+from cnnjobs.storage import run_dir
 
 Measured = TypeVar("Measured")
 
@@ -35,7 +35,7 @@ def summarized(
         config=as_dict(config),
         machine=_machine(),
         num_cpus=os.cpu_count() or 1,
-        versions=runs.package_versions(),
+        versions=run_dir.package_versions(),
         measured=measured,
         seconds=round(time.monotonic() - began, 1),
     )

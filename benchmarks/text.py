@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnnjobs.cli.text import table
+from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
-    from cnnjobs.bench import predict, train
-    from cnnjobs.bench.summary import BenchSummary
+    from benchmarks import predict, train
+    from benchmarks.summary import BenchSummary
 
 
 def train_text(summary: "BenchSummary[train.Measured]") -> str:

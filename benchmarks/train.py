@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.processes import in_process
+from benchmarks.summary import BenchSummary, median_of, summarized
 from cnnjobs import models
-from cnnjobs.bench.processes import in_process
-from cnnjobs.bench.summary import BenchSummary, median_of, summarized
 from cnnjobs.config import BenchTrainConfig, IndexConfig, TrainConfig, as_dict
 from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
@@ -132,8 +132,8 @@ def loops(settings: Mapping[str, Any]) -> dict[str, Any]:
     config = BenchTrainConfig(**settings["config"])
     images, labels = arrays(config)
     keras = models.import_keras()
-    from cnnjobs.training import loop
-    from cnnjobs.training.batches import InMemory
+    from cnnjobs.training.distributed import loop
+    from cnnjobs.training.distributed.batches import InMemory
 
     theirs, ours = (_compiled(config) for _ in range(2))
     seconds: dict[str, list[float]] = {FIT: [], LOOP: []}
@@ -191,7 +191,7 @@ def first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def whole_training(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A whole training through Ray Train, on a Ray of its own."""
-    from cnnjobs.train import train
+    from cnnjobs.training.train import train
 
     config = BenchTrainConfig(**settings["config"])
     stepped: list[float] = []
@@ -234,7 +234,7 @@ def arrays(config: BenchTrainConfig) -> tuple[NDArray[np.uint8], NDArray[np.int6
 
 def _write_archive(config: BenchTrainConfig, folder: Path) -> str:
     """The same images as files, all for training; returns the manifest."""
-    from cnnjobs.index import index
+    from cnnjobs.data.index import index
 
     images, labels = arrays(config)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnnjobs import bundle as bundles
-from cnnjobs.bench.archive import files
+from benchmarks.archive import files
+from cnnjobs.models import bundle as bundles
 
 #: Decode threads a core of the ceiling, and batches that it decodes ahead of the engine.
 _THREADS_PER_CPU, _BATCHES_AHEAD = 1, 3
@@ -162,13 +162,15 @@ def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """This project's decoder and engine in one process without Ray: what there is to reach."""
     import os
 
-    from cnnjobs import exports, images, reading
-    from cnnjobs.engines import OpenVinoEngine
+    from cnnjobs.imaging import preprocessing as images
+    from cnnjobs.imaging import reading
+    from cnnjobs.models import openvino_export
+    from cnnjobs.models.engines import OpenVinoEngine
 
     described = bundles.read(settings["bundle"])
     preprocessing = described.preprocessing
     size, cpus = settings["batch_size"], os.cpu_count() or 1
-    engine = OpenVinoEngine(*exports.read(described), batch_size=size, threads=cpus)
+    engine = OpenVinoEngine(*openvino_export.read(described), batch_size=size, threads=cpus)
     shape = (size, preprocessing.height, preprocessing.width, 1)
     engine.scores(np.zeros(shape, np.uint8))
     reading.settle()

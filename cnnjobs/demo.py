@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs import cluster, runs, storage, synthetic
+from cnnjobs.cluster import session
 from cnnjobs.config import (
     DemoConfig,
     EvaluateConfig,
@@ -13,11 +13,13 @@ from cnnjobs.config import (
     TrainConfig,
     as_dict,
 )
-from cnnjobs.evaluate import EvaluateSummary, evaluate
-from cnnjobs.index import IndexSummary, index
-from cnnjobs.predict import PredictSummary, predict
+from cnnjobs.data import synthetic
+from cnnjobs.data.index import IndexSummary, index
+from cnnjobs.evaluation.evaluate import EvaluateSummary, evaluate
+from cnnjobs.inference.predict import PredictSummary, predict
 from cnnjobs.progress import Progress, silent
-from cnnjobs.train import TrainSummary, train
+from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.training.train import TrainSummary, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,8 @@ class DemoSummary:
 
 def plan(config: DemoConfig) -> dict[str, Any]:
     """What `--dry-run` tells."""
-    output = storage.normalize(config.output)
-    runs.check_free(output, overwrite=config.overwrite)
+    output = filesystem.normalize(config.output)
+    run_dir.check_free(output, overwrite=config.overwrite)
     return {
         "steps": ["draw", "index", "train", "evaluate", "predict"],
         "images": config.num_images,
@@ -53,9 +55,9 @@ def demo(
     Raises:
         InputError: the output is in use.
     """
-    output = storage.normalize(config.output)
-    runs.check_free(output, overwrite=config.overwrite)
-    run = runs.start(output, "demo", as_dict(config))
+    output = filesystem.normalize(config.output)
+    run_dir.check_free(output, overwrite=config.overwrite)
+    run = run_dir.start(output, "demo", as_dict(config))
     archive, manifest = run.path("archive"), run.path("manifest.parquet")
     with run.failing_recorded():
         tell(f"1/5 drawing {config.num_images} synthetic X-rays (drawings, no patients)")
@@ -64,7 +66,7 @@ def demo(
         indexed = index(
             IndexConfig(sources=(archive,), output=manifest, seed=config.seed), progress
         )
-        with cluster.connected():
+        with session.connected():
             tell(f"3/5 training the lab sheet's CNN for {config.epochs} epochs")
             trained = train(
                 TrainConfig(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import manifest, synthetic
 from cnnjobs.config import IndexConfig
-from cnnjobs.index import index
-from tests.bundles import write_bundle
-from tests.fault_proxy import faults  # noqa: F401 - fixtures
-from tests.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
+from cnnjobs.data import manifest, synthetic
+from cnnjobs.data.index import index
+from tests.support.bundles import write_bundle
+from tests.support.fault_proxy import faults  # noqa: F401 - fixtures
+from tests.support.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
 
 # Ray keeps the first token that it finds as long as a process lives, and some tests have a home
 # of their own; those of tokens run Ray in other processes, without this
@@ -31,11 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A local Ray that all tests share; jobs find it initialized and leave it running."""
-    from cnnjobs import cluster
+    from cnnjobs.cluster import session
 
     # importable in the workers also where the tests run from a checkout that is not installed
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    with cluster.connected("local"):
+    with session.connected("local"):
         yield
 
 

@@ -8,18 +8,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs.config import (
-    EvaluateConfig,
-    FetchConfig,
-    IndexConfig,
-    PredictConfig,
-    TrainConfig,
-)
-from cnnjobs.evaluate import evaluate
-from cnnjobs.fetch import fetch
-from cnnjobs.index import index
-from cnnjobs.predict import predict
-from cnnjobs.train import train
+from cnnjobs.config import EvaluateConfig, FetchConfig, IndexConfig, PredictConfig, TrainConfig
+from cnnjobs.data.fetch import fetch
+from cnnjobs.data.index import index
+from cnnjobs.evaluation.evaluate import evaluate
+from cnnjobs.inference.predict import predict
+from cnnjobs.training.train import train
 
 FOLDER = os.environ.get("CNNJOBS_REAL_DATA", "")
 

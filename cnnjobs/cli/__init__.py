@@ -2,9 +2,9 @@
 
 # isort: off
 # in the order of `cnnjobs --help`: each module adds its commands
-from cnnjobs.cli import data, training, scoring, looking, reports, nodes, submitting, tools  # noqa: F401
+from cnnjobs.cli import index, train, predict, explain, report, cluster, submit, models  # noqa: F401
 from cnnjobs.cli.app import app
-from cnnjobs.cli.running import main
+from cnnjobs.cli.runner import main
 # isort: on
 
 __all__ = ["app", "main"]

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.text import table
+from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
-    from cnnjobs.audit import AuditSummary
-    from cnnjobs.explain import ExplainSummary
+    from cnnjobs.evaluation.audit import AuditSummary
+    from cnnjobs.evaluation.explain import ExplainSummary
 
 
 def audit_text(summary: "AuditSummary") -> str:

@@ -7,9 +7,9 @@ from typer import Argument, Option
 
 from cnnjobs.cli import cluster_text
 from cnnjobs.cli.app import app, cluster
-from cnnjobs.cli.job import job
+from cnnjobs.cli.command import job
 from cnnjobs.cli.options import Debug, Json
-from cnnjobs.cli.running import Stage, json_text
+from cnnjobs.cli.runner import Stage, json_text
 from cnnjobs.config import ClusterStartConfig, DoctorConfig
 
 
@@ -60,7 +60,7 @@ def start(
 
     cnnjobs cluster start --head
     """
-    from cnnjobs import nodes as stage
+    from cnnjobs.cluster import local_nodes as stage
 
     return Stage(stage.start, stage.plan, cluster_text.start_text)
 
@@ -77,7 +77,7 @@ def stop(
 
     Jobs that run on it end, too.
     """
-    from cnnjobs import nodes as stage
+    from cnnjobs.cluster import local_nodes as stage
 
     stopped = stage.stop(address)
     typer.echo(json_text(stage.facts(stopped)) if as_json else cluster_text.stop_text(stopped))
@@ -86,7 +86,7 @@ def stop(
 @cluster.command()
 def status(as_json: Json = False, debug: Debug = False) -> None:
     """Tell which nodes run here, and what their clusters have."""
-    from cnnjobs import nodes as stage
+    from cnnjobs.cluster import local_nodes as stage
 
     found = stage.status()
     typer.echo(json_text({"nodes": found}) if as_json else cluster_text.status_text(found))
@@ -114,7 +114,7 @@ def doctor(
 
     cnnjobs doctor http://head:8265 --s3 s3://bucket/archive
     """
-    from cnnjobs import doctor as stage
+    from cnnjobs.cluster import doctor as stage
 
     def judge(summary: stage.DoctorSummary) -> None:
         if not summary.ok:

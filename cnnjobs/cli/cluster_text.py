@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnnjobs.cli.text import table
+from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
-    from cnnjobs.doctor import DoctorSummary
-    from cnnjobs.nodes import StartSummary
-    from cnnjobs.started import Node
-    from cnnjobs.submit import JobSummary
+    from cnnjobs.cluster.doctor import DoctorSummary
+    from cnnjobs.cluster.jobs import JobSummary
+    from cnnjobs.cluster.local_nodes import StartSummary
+    from cnnjobs.cluster.node_registry import Node
 
 
 def start_text(summary: "StartSummary") -> str:

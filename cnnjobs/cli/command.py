@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from cnnjobs import started
 from cnnjobs.cli.app import app
 from cnnjobs.cli.options import OF_EVERY_JOB, OF_STORAGE, OF_TRAINING
-from cnnjobs.cli.running import Stage, run, settings
+from cnnjobs.cli.runner import Stage, run, settings
+from cnnjobs.cluster import node_registry
 from cnnjobs.config import Config, S3Settings, names
 
 #: What stands before the options of a training.
@@ -43,7 +43,7 @@ def job(
         @functools.wraps(function)
         def command(context: typer.Context, **given: Any) -> None:
             config = settings(context, kind, given["config"])
-            started.before_ray(getattr(config, "address", None))
+            node_registry.before_ray(getattr(config, "address", None))
             run(
                 config,
                 function(**{name: given[name] for name in own}),

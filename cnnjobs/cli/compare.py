@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.text import table
+from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
-    from cnnjobs.compare import CompareSummary, Comparison
+    from cnnjobs.evaluation.compare import CompareSummary, Comparison
 
 
 def compare_text(summary: "CompareSummary") -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.text import table
+from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
-    from cnnjobs.crossval import CrossvalSummary
-    from cnnjobs.fold_results import FoldResult
-    from cnnjobs.metrics.folded import Estimate
+    from cnnjobs.metrics.cross_validation import Estimate
+    from cnnjobs.training.crossval import CrossvalSummary
+    from cnnjobs.training.fold_metrics import FoldResult
 
 #: Metrics in the table of trainings, where there are such; --json has all.
 _SHOWN = ("auroc", "sensitivity", "specificity", "accuracy", "macro_f1")

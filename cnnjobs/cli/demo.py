@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.evaluate_text import evaluate_text, number
-from cnnjobs.cli.text import index_text, predict_text, train_text
+from cnnjobs.cli.evaluate import evaluate_text, number
+from cnnjobs.cli.tables import index_text, predict_text, train_text
 
 if TYPE_CHECKING:
     from cnnjobs.demo import DemoSummary

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.text import table
+from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
-    from cnnjobs.evaluate import BesideSummary, EvaluateSummary
+    from cnnjobs.evaluation.evaluate import BesideSummary, EvaluateSummary
 
 #: Metrics that a model of many classes has of each.
 _OF_A_CLASS = ("precision", "recall", "f1")

@@ -5,10 +5,10 @@ from typing import Annotated
 from typer import Argument, Option
 
 from cnnjobs.cli.app import app
-from cnnjobs.cli.audit_text import audit_text, explain_text
-from cnnjobs.cli.job import job
+from cnnjobs.cli.audit import audit_text, explain_text
+from cnnjobs.cli.command import job
 from cnnjobs.cli.options import BatchSize, BundlePath, Data, Engine, Overwrite, Seed
-from cnnjobs.cli.running import Stage
+from cnnjobs.cli.runner import Stage
 from cnnjobs.config import AuditConfig, ExplainConfig
 
 
@@ -41,7 +41,7 @@ def audit(
 
     cnnjobs audit runs/first manifest.parquet -o audited
     """
-    from cnnjobs import audit as stage
+    from cnnjobs.evaluation import audit as stage
 
     return Stage(stage.audit, stage.plan, audit_text)
 
@@ -62,6 +62,6 @@ def explain(
 
     cnnjobs explain runs/first patient.png -o explained
     """
-    from cnnjobs import explain as stage
+    from cnnjobs.evaluation import explain as stage
 
     return Stage(stage.explain, stage.plan, explain_text)

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cnnjobs.cli import inspected, text
+from cnnjobs.cli import inspect as inspected
+from cnnjobs.cli import tables
 from cnnjobs.cli.app import app
-from cnnjobs.cli.job import job
+from cnnjobs.cli.command import job
 from cnnjobs.cli.options import AnyModality, Overwrite, Seed
-from cnnjobs.cli.running import Stage
+from cnnjobs.cli.runner import Stage
 from cnnjobs.config import FetchConfig, IndexConfig, InspectConfig
 
 
@@ -65,9 +66,9 @@ def index(
 
     cnnjobs index xrays/ -o manifest.parquet --groups patients.csv
     """
-    from cnnjobs import index as stage
+    from cnnjobs.data import index as stage
 
-    return Stage(stage.index, stage.plan, text.index_text)
+    return Stage(stage.index, stage.plan, tables.index_text)
 
 
 @job(app, InspectConfig)
@@ -98,7 +99,7 @@ def inspect(
 
     cnnjobs inspect manifest.parquet --plot look
     """
-    from cnnjobs import inspect as stage
+    from cnnjobs.data import inspect as stage
 
     return Stage(stage.inspect, stage.plan, inspected.describe)
 
@@ -140,6 +141,6 @@ def fetch(
 
     cnnjobs fetch mnist -o digits
     """
-    from cnnjobs import fetch as stage
+    from cnnjobs.data import fetch as stage
 
-    return Stage(stage.fetch, stage.plan, text.fetch_text)
+    return Stage(stage.fetch, stage.plan, tables.fetch_text)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.text import class_counts, source_counts, table
+from cnnjobs.cli.tables import class_counts, source_counts, table
 
 if TYPE_CHECKING:
-    from cnnjobs.census import Copy, Spread
-    from cnnjobs.inspect import DataSummary, ImageSummary
+    from cnnjobs.data.dataset_summary import Copy, Spread
+    from cnnjobs.data.inspect import DataSummary, ImageSummary
 
 #: How many examples of a kind are shown; --json has them all.
 _EXAMPLES = 5
@@ -15,7 +15,7 @@ _EXAMPLES = 5
 
 def describe(summary: "ImageSummary | DataSummary") -> str:
     """The summary of one image, or of a data set."""
-    from cnnjobs.inspect import ImageSummary
+    from cnnjobs.data.inspect import ImageSummary
 
     return image_text(summary) if isinstance(summary, ImageSummary) else data_text(summary)
 

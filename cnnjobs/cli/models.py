@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from cnnjobs.cli import bench_text, demo_text, text
+from benchmarks import text as bench_text
+from cnnjobs.cli import demo as demo_text
+from cnnjobs.cli import tables
 from cnnjobs.cli.app import app, bench
-from cnnjobs.cli.job import job
+from cnnjobs.cli.command import job
 from cnnjobs.cli.options import BatchSize, Debug, Json, Overwrite, Seed
-from cnnjobs.cli.running import Stage, json_text
+from cnnjobs.cli.runner import Stage, json_text
 from cnnjobs.config import SCORING_WAYS, BenchPredictConfig, BenchTrainConfig, DemoConfig
 from cnnjobs.progress import Progress, silent
 
@@ -51,7 +53,7 @@ def models(as_json: Json = False, debug: Debug = False) -> None:
     if as_json:
         typer.echo(json_text(ARCHITECTURES))
         return
-    typer.echo(text.models_text(ARCHITECTURES.values()))
+    typer.echo(tables.models_text(ARCHITECTURES.values()))
 
 
 @job(bench, BenchTrainConfig, "train")
@@ -78,7 +80,7 @@ def bench_train(
 
     cnnjobs bench train --model digits --rows 12800
     """
-    from cnnjobs.bench import train as stage
+    from benchmarks import train as stage
 
     return Stage(stage.bench_train, stage.plan, bench_text.train_text)
 
@@ -114,6 +116,6 @@ def bench_predict(
 
     cnnjobs bench predict --rows 2000
     """
-    from cnnjobs.bench import predict as stage
+    from benchmarks import predict as stage
 
     return Stage(stage.bench_predict, stage.plan, bench_text.predict_text)

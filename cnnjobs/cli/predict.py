@@ -4,9 +4,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cnnjobs.cli import compare_text, evaluate_text, text
+from cnnjobs.cli import compare as compare_text
+from cnnjobs.cli import evaluate as evaluate_text
+from cnnjobs.cli import tables
 from cnnjobs.cli.app import app
-from cnnjobs.cli.job import job
+from cnnjobs.cli.command import job
 from cnnjobs.cli.options import (
     Address,
     AnyModality,
@@ -20,7 +22,7 @@ from cnnjobs.cli.options import (
     Resume,
     Seed,
 )
-from cnnjobs.cli.running import Stage
+from cnnjobs.cli.runner import Stage
 from cnnjobs.config import CompareConfig, EvaluateConfig, PredictConfig, PredictOneConfig
 
 
@@ -75,7 +77,7 @@ def evaluate(
 
     cnnjobs evaluate runs/first manifest.parquet --beside other-hospital.parquet
     """
-    from cnnjobs import evaluate as stage
+    from cnnjobs.evaluation import evaluate as stage
 
     return Stage(stage.evaluate, lambda given: stage.plan(given).facts, evaluate_text.evaluate_text)
 
@@ -104,7 +106,7 @@ def compare(
 
     cnnjobs compare evaluated/first evaluated/second
     """
-    from cnnjobs import compare as stage
+    from cnnjobs.evaluation import compare as stage
 
     return Stage(stage.compare, stage.plan, compare_text.compare_text)
 
@@ -181,10 +183,10 @@ def predict(
 
     cnnjobs predict runs/first archive/ -o scored
     """
-    from cnnjobs import predict as stage
-    from cnnjobs.estimate import estimate
+    from cnnjobs.inference import predict as stage
+    from cnnjobs.inference.estimate import estimate
 
-    return Stage(stage.predict, estimate, text.predict_text, stage.judge)
+    return Stage(stage.predict, estimate, tables.predict_text, stage.judge)
 
 
 @job(app, PredictOneConfig, "predict-one")
@@ -204,6 +206,6 @@ def predict_one(
 
     cnnjobs predict-one runs/first patient.png
     """
-    from cnnjobs import predict_one as stage
+    from cnnjobs.inference import predict_one as stage
 
-    return Stage(stage.predict_one, stage.plan, text.predict_one_text)
+    return Stage(stage.predict_one, stage.plan, tables.predict_one_text)

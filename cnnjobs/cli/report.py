@@ -6,10 +6,10 @@ from typer import Argument, Option
 
 from cnnjobs.cli import report_text
 from cnnjobs.cli.app import app
-from cnnjobs.cli.job import job
+from cnnjobs.cli.command import job
+from cnnjobs.cli.command_line import command_line
 from cnnjobs.cli.options import Overwrite, Seed
-from cnnjobs.cli.running import Stage
-from cnnjobs.cli.spelled import command_line
+from cnnjobs.cli.runner import Stage
 from cnnjobs.config import ReportConfig
 from cnnjobs.progress import Progress
 
@@ -47,7 +47,7 @@ def report(
 
     cnnjobs report runs/first evaluated scored -o report.html
     """
-    from cnnjobs import report as stage
+    from cnnjobs.report import report as stage
 
     def run(given: ReportConfig, progress: Progress) -> stage.ReportSummary:
         return stage.report(given, progress, spell=command_line)

@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from cnnjobs.config import AnyConfig, Config, as_dict
-from cnnjobs.config_files import resolve
+from cnnjobs.config.files import resolve
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.progress import Progress, silent
 
@@ -89,7 +89,7 @@ def run(config: Config, stage: Stage, *, dry_run: bool, as_json: bool, quiet: bo
 def warn_of_spilling() -> None:
     """Say on standard error what Ray has put on disk in this process's job, if it has."""
     # imported here: it takes 30 ms, and most commands do without
-    from cnnjobs import spilling
+    from cnnjobs.cluster import spilling
 
     told = ", ".join(f"{n / 1e6:.0f} MB on {name}" for name, n in (spilling.told() or {}).items())
     if told:

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from cnnjobs import started
 from cnnjobs.cli import cluster_text
 from cnnjobs.cli.app import app, jobs
-from cnnjobs.cli.job import KINDS, job
+from cnnjobs.cli.command import KINDS, job
 from cnnjobs.cli.options import Debug, Json
-from cnnjobs.cli.running import Stage, json_text, settings
+from cnnjobs.cli.runner import Stage, json_text, settings
+from cnnjobs.cluster import node_registry
 from cnnjobs.config import Config, SubmitConfig
 from cnnjobs.errors import ConfigError
 from cnnjobs.progress import Progress
@@ -69,7 +69,7 @@ def submit(
 
     cnnjobs submit predict s3://b/run s3://b/images -o s3://b/scored
     """
-    from cnnjobs import submit as stage
+    from cnnjobs.cluster import jobs as stage
 
     def prepared(config: SubmitConfig) -> Any:
         parsed, words = _parsed(config)
@@ -105,7 +105,7 @@ def submit(
 def list_jobs(address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
     """List the jobs of a cluster."""
     client = _client(address)
-    from cnnjobs import submit as stage
+    from cnnjobs.cluster import jobs as stage
 
     found = stage.listed(client)
     typer.echo(json_text({"jobs": found}) if as_json else cluster_text.jobs_text(found))
@@ -115,7 +115,7 @@ def list_jobs(address: Head = None, as_json: Json = False, debug: Debug = False)
 def status(name: Job, address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
     """Tell how a job is doing."""
     client = _client(address)
-    from cnnjobs import submit as stage
+    from cnnjobs.cluster import jobs as stage
 
     summary = stage.described(client, name)
     typer.echo(json_text(summary) if as_json else cluster_text.job_text(summary))
@@ -132,7 +132,7 @@ def logs(
 ) -> None:
     """Print what a job has written."""
     client = _client(address)
-    from cnnjobs import submit as stage
+    from cnnjobs.cluster import jobs as stage
 
     if follow:
         stage.judge(_followed(client, name, aside=False))
@@ -144,7 +144,7 @@ def logs(
 def stop(name: Job, address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
     """End a job."""
     client = _client(address)
-    from cnnjobs import submit as stage
+    from cnnjobs.cluster import jobs as stage
 
     summary = stage.stop(client, name)
     typer.echo(json_text(summary) if as_json else cluster_text.job_text(summary))
@@ -152,15 +152,15 @@ def stop(name: Job, address: Head = None, as_json: Json = False, debug: Debug = 
 
 def _client(address: str | None) -> Any:
     # before anything imports Ray
-    started.before_ray(address)
-    from cnnjobs import head
+    node_registry.before_ray(address)
+    from cnnjobs.cluster import head_client
 
-    return head.client(address)
+    return head_client.client(address)
 
 
 def _followed(client: Any, name: str, *, aside: bool) -> Any:
     """Follow a job; Ctrl-C asks what is meant by it."""
-    from cnnjobs import submit as stage
+    from cnnjobs.cluster import jobs as stage
 
     try:
         return stage.follow(client, name, lambda text: typer.echo(text, nl=False, err=aside))
@@ -179,7 +179,7 @@ def _parsed(config: SubmitConfig) -> tuple[Config, Callable[[Config], list[str]]
 
     The command's own parser reads the words, so that it also tells what is wrong with them.
     """
-    from cnnjobs.submit import verbs
+    from cnnjobs.cluster.jobs import verbs
 
     if config.command not in verbs():
         raise ConfigError(f"command must be one of {', '.join(verbs())}, got {config.command}.")

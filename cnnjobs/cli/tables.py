@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnjobs.fetch import FetchSummary
-    from cnnjobs.index import IndexSummary
+    from cnnjobs.data.fetch import FetchSummary
+    from cnnjobs.data.index import IndexSummary
+    from cnnjobs.inference.predict import PredictSummary
+    from cnnjobs.inference.predict_one import PredictOneSummary
     from cnnjobs.models import Architecture
-    from cnnjobs.predict import PredictSummary
-    from cnnjobs.predict_one import PredictOneSummary
-    from cnnjobs.train import TrainSummary
-    from cnnjobs.tune import TuneSummary
+    from cnnjobs.training.train import TrainSummary
+    from cnnjobs.training.tune import TuneSummary
 
 #: How many examples of a kind are shown; the manifest has them all.
 _EXAMPLES = 5

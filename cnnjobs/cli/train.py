@@ -4,10 +4,10 @@ from typing import Annotated
 
 from typer import Option
 
-from cnnjobs.cli import text
+from cnnjobs.cli import tables
 from cnnjobs.cli.app import app
-from cnnjobs.cli.crossval_text import crossval_text
-from cnnjobs.cli.job import job
+from cnnjobs.cli.command import job
+from cnnjobs.cli.crossval import crossval_text
 from cnnjobs.cli.options import (
     Address,
     Calibrate,
@@ -21,7 +21,7 @@ from cnnjobs.cli.options import (
     Seed,
     ThresholdRule,
 )
-from cnnjobs.cli.running import Stage
+from cnnjobs.cli.runner import Stage
 from cnnjobs.config import CrossvalConfig, TrainConfig, TuneConfig
 
 
@@ -57,9 +57,9 @@ def train(
 
     cnnjobs train manifest.parquet --model covid -o runs/first
     """
-    from cnnjobs import train as stage
+    from cnnjobs.training import train as stage
 
-    return Stage(stage.train, lambda given: stage.plan(given).facts, text.train_text)
+    return Stage(stage.train, lambda given: stage.plan(given).facts, tables.train_text)
 
 
 @job(app, TuneConfig)
@@ -99,9 +99,9 @@ def tune(
 
     cnnjobs tune manifest.parquet --space space.yaml --trials 20 -o runs/search
     """
-    from cnnjobs import tune as stage
+    from cnnjobs.training import tune as stage
 
-    return Stage(stage.tune, lambda given: stage.plan(given).facts, text.tune_text)
+    return Stage(stage.tune, lambda given: stage.plan(given).facts, tables.tune_text)
 
 
 @job(app, CrossvalConfig)
@@ -144,6 +144,6 @@ def crossval(
 
     cnnjobs crossval manifest.parquet --leave-out source -o runs/crossval
     """
-    from cnnjobs import crossval as stage
+    from cnnjobs.training import crossval as stage
 
     return Stage(stage.crossval, lambda given: stage.plan(given).facts, crossval_text)

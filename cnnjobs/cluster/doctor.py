@@ -17,10 +17,11 @@ from typing import Any
 import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from cnnjobs import head, s3, shipping, spilling, storage
+from cnnjobs.cluster import head_client, job_package, spilling
 from cnnjobs.config import DoctorConfig
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent
+from cnnjobs.storage import filesystem, s3
 
 #: A job that only looks must end in such a time.
 _LOOK_S = 120
@@ -95,7 +96,7 @@ class DoctorSummary:
 def doctor(config: DoctorConfig, progress: Progress = silent) -> DoctorSummary:
     """Look at a cluster through its head; nothing of it is changed."""
     s3.use(**config.s3)
-    url = head.url(config.address)
+    url = head_client.url(config.address)
     checks = []
     for check in _checks(config, url):
         checks.append(check)
@@ -105,7 +106,7 @@ def doctor(config: DoctorConfig, progress: Progress = silent) -> DoctorSummary:
 
 def plan(config: DoctorConfig) -> dict[str, Any]:
     """What `--dry-run` tells."""
-    return {"address": head.url(config.address)}
+    return {"address": head_client.url(config.address)}
 
 
 def packages(there: Mapping[str, str | None]) -> Check:
@@ -127,12 +128,12 @@ def packages(there: Mapping[str, str | None]) -> Check:
 
 
 def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
-    uri = None if config.s3_uri is None else storage.normalize(config.s3_uri)
+    uri = None if config.s3_uri is None else filesystem.normalize(config.s3_uri)
     if uri is not None:
         yield _s3_here(uri)
     try:
-        head.check_answers(url)
-        facts = head.facts(url)
+        head_client.check_answers(url)
+        facts = head_client.facts(url)
     except InputError as error:
         yield Check(name="reachable", ok=False, found="no", fix=str(error))
         return
@@ -140,10 +141,10 @@ def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
     yield _alike("Ray", facts["ray_version"], ray.__version__)
     yield _token(url)
     try:
-        client = head.client(url)
-        names = ["cnnjobs", *(pin.split("==")[0] for pin in shipping.pins())]
+        client = head_client.client(url)
+        names = ["cnnjobs", *(pin.split("==")[0] for pin in job_package.pins())]
         seen = _told(client, _LOOK, names)
-    except (CnnjobsError, *head.REQUEST_ERRORS) as error:
+    except (CnnjobsError, *head_client.REQUEST_ERRORS) as error:
         found = str(error).strip().splitlines()[0].rstrip(".")
         fix = "start the head anew, and see its logs"
         yield Check(name="jobs", ok=False, found=found, fix=fix)
@@ -174,7 +175,7 @@ def _minor(version: str) -> str:
 
 def _token(url: str) -> Check:
     try:
-        head.get(f"{url}/api/version", with_token=False)
+        head_client.get(f"{url}/api/version", with_token=False)
     except urllib.error.HTTPError as error:
         with error:
             asked = error.code in (401, 403)
@@ -211,7 +212,7 @@ def _told(
         time.sleep(_WATCH_S)
         client.delete_job(job)
     except (CnnjobsError, KeyboardInterrupt):
-        with contextlib.suppress(*head.REQUEST_ERRORS):
+        with contextlib.suppress(*head_client.REQUEST_ERRORS):
             client.stop_job(job)
         raise
     told = [line for line in lines if line.startswith("DOCTOR")]
@@ -250,7 +251,7 @@ def _sizes(seen: Mapping[str, Any]) -> Iterator[Check]:
 
 def _s3_here(uri: str) -> Check:
     try:
-        return _listed("S3", uri, "here", there=storage.exists(uri))
+        return _listed("S3", uri, "here", there=filesystem.exists(uri))
     except InputError as error:
         return Check(name="S3", ok=False, found="no access from here", fix=str(error))
 
@@ -260,9 +261,9 @@ def _s3_there(client: JobSubmissionClient, uri: str, place: Mapping[str, Any]) -
     name = "S3 there"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            shipping.lay_out(shipping.package_files(), Path(folder))
+            job_package.lay_out(job_package.package_files(), Path(folder))
             seen = _told(client, _LIST, [uri, place], {"working_dir": folder})
-    except (CnnjobsError, *head.REQUEST_ERRORS) as error:
+    except (CnnjobsError, *head_client.REQUEST_ERRORS) as error:
         found = str(error).strip().splitlines()[0].rstrip(".")
         return Check(name=name, ok=False, found=found, fix="see packages; then ask again")
     if seen["error"] is not None:

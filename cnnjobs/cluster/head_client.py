@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
-from cnnjobs import started, tokens
+from cnnjobs.cluster import auth_token, node_registry
 from cnnjobs.errors import InputError
 
 #: Where a head listens that nobody told anything else.
@@ -59,7 +59,7 @@ def url(address: str | None) -> str:
         InputError: the address is of another kind.
     """
     given = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
-    for node in started.nodes():
+    for node in node_registry.nodes():
         if node.dashboard is not None and given in (None, "auto", node.address):
             return node.dashboard
     if given in (None, "auto"):
@@ -99,7 +99,7 @@ def facts(where: str) -> dict[str, Any]:
 def get(place: str, *, with_token: bool = True) -> Any:
     """The JSON that a GET of the URL brings."""
     request = urllib.request.Request(place)
-    if with_token and (token := tokens.find()) is not None:
+    if with_token and (token := auth_token.find()) is not None:
         request.add_header("Authorization", f"Bearer {token}")
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.loads(answer.read())
@@ -110,7 +110,7 @@ def is_here(where: str) -> bool:
 
     A port of this machine may be a tunnel to another: the folder of Ray's session tells.
     """
-    folders = [Path(node.temp_dir) for node in started.nodes() if node.temp_dir]
+    folders = [Path(node.temp_dir) for node in node_registry.nodes() if node.temp_dir]
     folders.append(Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray")
     session = facts(where)["session_name"]
     return any((folder / session).is_dir() for folder in folders)
@@ -130,13 +130,13 @@ def check_answers(where: str) -> None:
 
 
 def _refused(where: str) -> InputError:
-    if tokens.find() is None:
+    if auth_token.find() is None:
         return InputError(
-            f"the cluster at {where} asks for a token; copy that of its head to {tokens.path()}, "
-            "or set RAY_AUTH_TOKEN."
+            f"the cluster at {where} asks for a token; copy that of its head to "
+            f"{auth_token.path()}, or set RAY_AUTH_TOKEN."
         )
     return InputError(
-        f"the cluster at {where} refuses the token; put that of its head in {tokens.path()}, "
+        f"the cluster at {where} refuses the token; put that of its head in {auth_token.path()}, "
         "or set RAY_AUTH_TOKEN."
     )
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import cnnjobs
-from cnnjobs import storage
 from cnnjobs.config import AnyConfig, names
 from cnnjobs.errors import InputError
+from cnnjobs.storage import filesystem
 
 #: Settings that name data: read or written where they are, by all machines of the cluster.
 PLACES = (
@@ -131,8 +131,8 @@ def pins() -> list[str]:
 def _place(name: str, value: str, seen: Sequence[str], address: str) -> str:
     if "://" in value:
         return value
-    path = storage.normalize(value)
-    if any(Path(path).is_relative_to(storage.normalize(prefix)) for prefix in seen):
+    path = filesystem.normalize(value)
+    if any(Path(path).is_relative_to(filesystem.normalize(prefix)) for prefix in seen):
         return path
     raise InputError(
         f"{name} is {path} on this machine, which the cluster at {address} does not see; give "

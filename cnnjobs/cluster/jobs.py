@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import cnnjobs
-from cnnjobs import head, shipping
+from cnnjobs.cluster import head_client, job_package
 from cnnjobs.config import Config, SubmitConfig
 from cnnjobs.errors import CnnjobsError, InputError
 
@@ -87,18 +87,18 @@ def prepare(
     Raises:
         InputError: no cluster, no token, a path it cannot see, or too much to send.
     """
-    client = head.client(config.address)
+    client = head_client.client(config.address)
     url = client.get_address()
-    seen = ("/",) if head.is_here(url) else config.shared_path
-    there, sent = shipping.placed(job, seen=seen, address=url)
-    files = {**shipping.package_files(), **sent}
+    seen = ("/",) if head_client.is_here(url) else config.shared_path
+    there, sent = job_package.placed(job, seen=seen, address=url)
+    files = {**job_package.package_files(), **sent}
     module = _MODULES.get(config.command, config.command)
     return Submission(
         client=client,
         entrypoint=shlex.join(["python", "-m", f"jobs.{module}", *words(there)]),
         files=files,
-        num_bytes=shipping.checked_size(files),
-        runtime_env={"pip": {"packages": shipping.pins()}} if config.pip else {},
+        num_bytes=job_package.checked_size(files),
+        runtime_env={"pip": {"packages": job_package.pins()}} if config.pip else {},
     )
 
 
@@ -112,14 +112,14 @@ def send(submission: Submission, verb: str) -> str:
     job = f"cnnjobs-{verb}-{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            shipping.lay_out(submission.files, Path(folder))
+            job_package.lay_out(submission.files, Path(folder))
             client.submit_job(
                 entrypoint=submission.entrypoint,
                 submission_id=job,
                 runtime_env={**submission.runtime_env, "working_dir": folder},
                 metadata={"cnnjobs": cnnjobs.__version__},
             )
-    except head.REQUEST_ERRORS as error:
+    except head_client.REQUEST_ERRORS as error:
         # where only the answer was lost, the job is there
         if not _is_there(client, job):
             raise CnnjobsError(f"the cluster did not take the job: {_first(error)}.") from error
@@ -143,7 +143,7 @@ def follow(client: JobSubmissionClient, job: str, tell: Callable[[str], None]) -
         try:
             info = client.get_job_info(job)
             written = "" if info.status == JobStatus.PENDING else client.get_job_logs(job)
-        except head.REQUEST_ERRORS as error:
+        except head_client.REQUEST_ERRORS as error:
             if time.monotonic() - heard > _SILENCE_S:
                 raise CnnjobsError(
                     f"the cluster does not answer any more ({_first(error)}); {job} may go on: "
@@ -189,7 +189,7 @@ def described(client: JobSubmissionClient, job: str) -> JobSummary:
     """
     try:
         return _summary(client.get_job_info(job))
-    except head.REQUEST_ERRORS as error:
+    except head_client.REQUEST_ERRORS as error:
         raise _unknown(client, job) from error
 
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnjobs import offers, reaching, spilling, started, tokens
+from cnnjobs.cluster import auth_token, machine, node_registry, preflight, spilling
+from cnnjobs.cluster.node_registry import Node
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent
-from cnnjobs.started import Node
 
 #: What `ray start` prints when a node is up.
 _UP = "Ray runtime started."
@@ -55,10 +55,10 @@ def start(config: ClusterStartConfig, progress: Progress = silent) -> StartSumma
         CnnjobsError: Ray does not come up.
     """
     _check(config)
-    tokens.ensure()
+    auth_token.ensure()
     progress("start", 0, 1, "waiting for Ray")
     command, host = _command(config), _host(config)
-    log = started.folder() / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+    log = node_registry.folder() / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -71,22 +71,24 @@ def start(config: ClusterStartConfig, progress: Progress = silent) -> StartSumma
         )
     node = _node(config, process.pid, log)
     # at once: what does not come up is stopped like any other
-    started.record(node)
+    node_registry.record(node)
     _wait_until_up(node, process)
     return StartSummary(
         pid=node.pid,
         address=node.address,
         dashboard=node.dashboard,
-        token="RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else str(tokens.path()),
-        object_store_bytes=offers.store_bytes(config.object_store_gib),
+        token="RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else str(auth_token.path()),
+        object_store_bytes=machine.store_bytes(config.object_store_gib),
         log=str(log),
-        opens=None if host is not None and started.is_loopback(host) else _opens(config, host),
+        opens=None
+        if host is not None and node_registry.is_loopback(host)
+        else _opens(config, host),
     )
 
 
 def plan(config: ClusterStartConfig) -> dict[str, Any]:
     """What `--dry-run` tells: the command that would run."""
-    return {"command": " ".join(_command(config)), "token": str(tokens.path())}
+    return {"command": " ".join(_command(config)), "token": str(auth_token.path())}
 
 
 def stop(address: str | None = None) -> list[Node]:
@@ -95,14 +97,14 @@ def stop(address: str | None = None) -> list[Node]:
     Raises:
         InputError: there is none.
     """
-    chosen = [node for node in started.nodes() if address in (None, node.address)]
+    chosen = [node for node in node_registry.nodes() if address in (None, node.address)]
     if not chosen:
         of = "" if address is None else f" of {address}"
         raise InputError(f"`cnnjobs cluster start` has no node{of} running on this machine.")
     # workers first: without their head they would complain
     for node in reversed(chosen):
         _end(node)
-        started.forget(node)
+        node_registry.forget(node)
     return chosen
 
 
@@ -116,7 +118,7 @@ def status() -> list[dict[str, Any]]:
             "dashboard": node.dashboard,
             "cluster": _resources(node) if node.is_head else None,
         }
-        for node in started.nodes()
+        for node in node_registry.nodes()
     ]
 
 
@@ -136,14 +138,14 @@ def _command(config: ClusterStartConfig) -> list[str]:
     words += [
         "--disable-usage-stats",
         "--object-store-memory",
-        str(offers.store_bytes(config.object_store_gib)),
+        str(machine.store_bytes(config.object_store_gib)),
     ]
-    words += ["--dashboard-agent-listen-port", str(offers.free_port())]
+    words += ["--dashboard-agent-listen-port", str(machine.free_port())]
     if config.head:
         words += ["--head", "--port", str(config.port), "--include-dashboard", "true"]
         words += ["--dashboard-host", str(host), "--dashboard-port", str(config.dashboard_port)]
         # its default, 10001, can be had once a machine
-        words += ["--ray-client-server-port", str(offers.free_port())]
+        words += ["--ray-client-server-port", str(machine.free_port())]
     else:
         words += ["--address", str(config.address)]
     given = {
@@ -169,7 +171,7 @@ def _environment(host: str | None) -> dict[str, str]:
         "PATH": programs,
         # under `uv run` Ray would rebuild the environment on every worker, for minutes
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        **(started.LOOPBACK if host is not None and started.is_loopback(host) else {}),
+        **(node_registry.LOOPBACK if host is not None and node_registry.is_loopback(host) else {}),
     }
 
 
@@ -177,7 +179,7 @@ def _node(config: ClusterStartConfig, pid: int, log: Path) -> Node:
     host = _host(config)
     return Node(
         pid=pid,
-        born=started.birth(pid) or "",
+        born=node_registry.birth(pid) or "",
         machine=socket.gethostname(),
         address=f"{host}:{config.port}" if config.head else str(config.address),
         dashboard=f"http://{host}:{config.dashboard_port}" if config.head else None,
@@ -190,7 +192,7 @@ def _wait_until_up(node: Node, process: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + _START_S
     while time.monotonic() < end:
         if process.poll() is not None:
-            started.forget(node)
+            node_registry.forget(node)
             raise CnnjobsError(f"Ray did not start: {_complaint(node)}; all of it: {node.log}.")
         if _UP in Path(node.log).read_text(encoding="utf-8", errors="replace") and (
             node.dashboard is None or _answers(node.dashboard)
@@ -198,7 +200,7 @@ def _wait_until_up(node: Node, process: "subprocess.Popen[bytes]") -> None:
             return
         time.sleep(0.2)
     _end(node)
-    started.forget(node)
+    node_registry.forget(node)
     raise CnnjobsError(f"Ray did not start within {_START_S} s; what it said: {node.log}.")
 
 
@@ -212,7 +214,7 @@ def _complaint(node: Node) -> str:
 
 def _answers(dashboard: str) -> bool:
     request = urllib.request.Request(f"{dashboard}/api/version")
-    request.add_header("Authorization", f"Bearer {tokens.find()}")
+    request.add_header("Authorization", f"Bearer {auth_token.find()}")
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return bool(answer.status == 200)
@@ -224,19 +226,19 @@ def _end(node: Node) -> None:
     """End a node in order (Ray's own way for --block), and what is left of it by force."""
     os.kill(node.pid, signal.SIGTERM)
     end = time.monotonic() + _STOP_S
-    while started.birth(node.pid) == node.born and time.monotonic() < end:
+    while node_registry.birth(node.pid) == node.born and time.monotonic() < end:
         time.sleep(0.1)
-    for pid in started.session(node.pid):
+    for pid in node_registry.session(node.pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def _resources(node: Node) -> dict[str, Any] | None:
-    started.before_ray(node.address)
+    node_registry.before_ray(node.address)
     from ray.util.state import list_nodes
     from ray.util.state.exception import RayStateApiException
 
-    from cnnjobs import head
+    from cnnjobs.cluster import head_client
 
     try:
         alive = [
@@ -244,7 +246,7 @@ def _resources(node: Node) -> dict[str, Any] | None:
             for each in list_nodes(address=node.dashboard, detail=True)
             if each.state == "ALIVE"
         ]
-        found = head.get(f"{node.dashboard}/api/prometheus/sd")
+        found = head_client.get(f"{node.dashboard}/api/prometheus/sd")
     except (RayStateApiException, OSError, RuntimeError):
         return None
     return {
@@ -261,7 +263,7 @@ def _resources(node: Node) -> dict[str, Any] | None:
 def _opens(config: ClusterStartConfig, host: str | None) -> str:
     where = host or "this machine's address"
     ports = f"{config.port} (Ray), {config.dashboard_port} (jobs) and " if config.head else ""
-    tls = "" if reaching.uses_tls() else ", and nothing is encrypted (RAY_USE_TLS)"
+    tls = "" if preflight.uses_tls() else ", and nothing is encrypted (RAY_USE_TLS)"
     return (
         f"{where} is open to the network on {ports}Ray's ports of nodes and workers: whoever has "
         f"the token can run any code here{tls}; see docs/clusters.md."
@@ -270,9 +272,9 @@ def _opens(config: ClusterStartConfig, host: str | None) -> str:
 
 def _check(config: ClusterStartConfig) -> None:
     if not config.head:
-        here = offers.check_head(str(config.address))
-        reaching.check_tls(config.host or here)
+        here = machine.check_head(str(config.address))
+        preflight.check_tls(config.host or here)
         return
-    reaching.check_tls(_host(config))
+    preflight.check_tls(_host(config))
     for name, port in (("--port", config.port), ("--dashboard-port", config.dashboard_port)):
-        offers.check_port(str(_host(config)), port, name)
+        machine.check_port(str(_host(config)), port, name)

@@ -4,7 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from cnnjobs import reaching, started
+from cnnjobs.cluster import node_registry, preflight
 from cnnjobs.errors import InputError
 
 #: Ray's object store takes this share of the memory, but lies in /dev/shm: a larger one is put
@@ -51,13 +51,13 @@ def check_head(address: str) -> str:
         InputError: no head answers that this machine could join.
     """
     host = address.rpartition(":")[0]
-    if started.is_loopback(host):
+    if node_registry.is_loopback(host):
         raise InputError(
             f"the head {address} is for this machine alone, which is a node of it already; start "
             "it with `cnnjobs cluster start --head --host ADDRESS`, and join that address."
         )
     try:
-        return reaching.check_ray(address)
+        return preflight.check_ray(address)
     except OSError as error:
         raise InputError(
             f"no head answers at {address} ({error.strerror or error}); start one there: "

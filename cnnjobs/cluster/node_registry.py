@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnjobs import tokens
+from cnnjobs.cluster import auth_token
 
 #: Makes Ray serve, and look for, a head on 127.0.0.1 alone. It is read when Ray is imported;
 #: without it Ray puts the machine's own address in place of any loopback one.
@@ -111,7 +111,7 @@ def before_ray(address: str | None) -> None:
     A token that is there is used, which Ray itself does for a local Ray alone. A head of
     `cnnjobs cluster start` on 127.0.0.1 is found, also where no address is given.
     """
-    if tokens.find() is not None:
+    if auth_token.find() is not None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
     for node in nodes():

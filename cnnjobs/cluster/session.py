@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs import places, reaching, s3, spilling, started
+from cnnjobs.cluster import node_registry, preflight, resources, spilling
+from cnnjobs.cluster.resources import Places, Wanted
 from cnnjobs.errors import CnnjobsError, InputError
-from cnnjobs.places import Places, Wanted
+from cnnjobs.storage import s3
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def check(address: str | None = None) -> None:
         InputError: none does.
     """
     given = address or os.environ.get("RAY_ADDRESS")
-    reaching.check_tls()
+    preflight.check_tls()
     if ray.is_initialized() or given in (None, "", "auto", "local"):
         return
     scheme, _, place = str(given).rpartition("://")
@@ -84,7 +85,7 @@ def check(address: str | None = None) -> None:
     if scheme:
         return
     try:
-        reaching.check_ray(place)
+        preflight.check_ray(place)
     except OSError as error:
         raise _no_answer(address, error.strerror or str(error)) from error
 
@@ -125,7 +126,7 @@ def scorer_places(wanted: Wanted | None = None, *, memory: int = 0) -> Places:
     Machines of different sizes get scorers of the smallest one's size, larger ones several, as
     many as their memory holds: the bytes that a scorer needs are `memory`.
     """
-    return places.places_on(_machines(), wanted or Wanted(), memory=memory)
+    return resources.places_on(_machines(), wanted or Wanted(), memory=memory)
 
 
 def check_place(wanted: Wanted) -> None:
@@ -134,7 +135,7 @@ def check_place(wanted: Wanted) -> None:
     Raises:
         InputError: no machine is large enough, and none will come.
     """
-    lack = places.lacking(_machines(), wanted)
+    lack = resources.lacking(_machines(), wanted)
     if lack is not None and is_fixed():
         raise InputError(lack)
     if lack is not None:
@@ -144,13 +145,13 @@ def check_place(wanted: Wanted) -> None:
 
 def cores_each(number: int, *, num_gpus: float = 0, spare: bool = False) -> float:
     """See `places.cores_each`."""
-    return places.cores_each(_machines(), number, num_gpus=num_gpus, spare=spare)
+    return resources.cores_each(_machines(), number, num_gpus=num_gpus, spare=spare)
 
 
 def is_fixed() -> bool:
     """Whether no machine comes by itself: a Ray of this process, or of `cnnjobs cluster start`."""
     head = ray.get_runtime_context().gcs_address
-    return _was_started_here() or any(node.address == head for node in started.nodes())
+    return _was_started_here() or any(node.address == head for node in node_registry.nodes())
 
 
 def object_store_bytes() -> int:
@@ -160,7 +161,7 @@ def object_store_bytes() -> int:
 
 def smallest_store_bytes() -> int:
     """Memory for objects on each machine with cores: what all may hold that every one holds."""
-    return places.smallest_store(_machines())
+    return resources.smallest_store(_machines())
 
 
 def _machines() -> list[Mapping[str, float]]:

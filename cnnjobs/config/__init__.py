@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any, TypeVar
 
+from cnnjobs.config.cluster import ClusterStartConfig, DoctorConfig, SubmitConfig
 from cnnjobs.config.data import FetchConfig, IndexConfig, InspectConfig
-from cnnjobs.config.nodes import ClusterStartConfig, DoctorConfig, SubmitConfig
-from cnnjobs.config.s3_settings import S3Settings
-from cnnjobs.config.scoring import (
+from cnnjobs.config.demo import SCORING_WAYS, BenchPredictConfig, BenchTrainConfig, DemoConfig
+from cnnjobs.config.inference import (
     ENGINES,
     AuditConfig,
     CompareConfig,
@@ -16,7 +16,7 @@ from cnnjobs.config.scoring import (
     PredictOneConfig,
     ReportConfig,
 )
-from cnnjobs.config.tools import SCORING_WAYS, BenchPredictConfig, BenchTrainConfig, DemoConfig
+from cnnjobs.config.s3 import S3Settings
 from cnnjobs.config.training import CrossvalConfig, TrainConfig, TuneConfig
 
 __all__ = [

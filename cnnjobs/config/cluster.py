@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from cnnjobs.config import checks
-from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
 
 

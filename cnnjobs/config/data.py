@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cnnjobs.config import checks
-from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
 
 

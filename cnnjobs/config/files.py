@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from cnnjobs.config import AnyConfig, names
+from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
-from cnnjobs.recipes import RECIPES
 
 #: A number that YAML 1.1 takes for text, though Python and JSON write it so.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cnnjobs.config import checks
-from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.config.constants import SPLITS
+from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
-from cnnjobs.words import SPLITS
 
 ENGINES = ("auto", "openvino", "keras")
 

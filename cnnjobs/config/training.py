@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.config import checks
-from cnnjobs.config.s3_settings import S3Settings
+from cnnjobs.config.recipes import RECIPES
+from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
-from cnnjobs.recipes import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from cnnjobs import storage, words
+from cnnjobs.config import constants
 from cnnjobs.errors import InputError
+from cnnjobs.storage import filesystem
 
 CLASSES = ("covid", "normal")
 KAGGLE_NAME = "alifrahman/covid19-chest-xray-image-dataset"
@@ -61,8 +62,8 @@ def list_images(source: str) -> dict[str, str]:
         InputError: it is damaged, would write outside its folder, or has not both classes
             side by side.
     """
-    source = storage.normalize(source)
-    if not storage.exists(source):
+    source = filesystem.normalize(source)
+    if not filesystem.exists(source):
         raise InputError(f"{source} does not exist; {_BY_HAND}")
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for member in _members(source):
@@ -71,7 +72,7 @@ def list_images(source: str) -> dict[str, str]:
             raise InputError(f"{source} has an entry {member} that lies outside it; not unpacked.")
         if any(part.startswith((".", "__MACOSX")) for part in parts):
             continue
-        if not parts[-1].lower().endswith(words.IMAGE_SUFFIXES):
+        if not parts[-1].lower().endswith(constants.IMAGE_SUFFIXES):
             continue
         for depth, part in enumerate(parts[:-1]):
             if part.lower() in CLASSES:
@@ -94,10 +95,10 @@ def list_images(source: str) -> dict[str, str]:
 
 def contents(source: str, images: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each image that `list_images` found."""
-    source = storage.normalize(source)
-    if not storage.is_file(source):
+    source = filesystem.normalize(source)
+    if not filesystem.is_file(source):
         for name, member in images.items():
-            yield name, storage.read_file(storage.join(source, member))
+            yield name, filesystem.read_file(filesystem.join(source, member))
         return
     with _zip(source) as file:
         for name, member in images.items():
@@ -111,8 +112,10 @@ def contents(source: str, images: Mapping[str, str]) -> Iterator[tuple[str, byte
 
 
 def _members(source: str) -> Iterator[str]:
-    if not storage.is_file(source):
-        yield from (storage.relative(file.path, source) for file in storage.list_files(source))
+    if not filesystem.is_file(source):
+        yield from (
+            filesystem.relative(file.path, source) for file in filesystem.list_files(source)
+        )
         return
     with _zip(source) as file:
         yield from (info.filename for info in file.infolist() if not info.is_dir())
@@ -121,7 +124,7 @@ def _members(source: str) -> Iterator[str]:
 @contextlib.contextmanager
 def _zip(source: str) -> Iterator[zipfile.ZipFile]:
     try:
-        file = zipfile.ZipFile(io.BytesIO(storage.read_file(source)))
+        file = zipfile.ZipFile(io.BytesIO(filesystem.read_file(source)))
     except zipfile.BadZipFile as error:
         raise InputError(
             f"{source} is no whole zip file; give the zip, or the folder it was unpacked to."

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnjobs import duplicates
-from cnnjobs.looking import Look
+from cnnjobs.data import duplicates
+from cnnjobs.imaging.statistics import Look
 
 _HINT = "how the files were made tells the class."
 

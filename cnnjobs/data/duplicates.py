@@ -32,7 +32,7 @@ def near_pairs(
     """All pairs of positions whose 256-bit hex hashes differ in at most `max_distance` bits.
 
     Compares every hash with every other, in threads, and time grows with the square:
-    `python -m tests.benchmarks.index` tells how long. None is near to nothing.
+    `python -m benchmarks index` tells how long. None is near to nothing.
     """
     known = [position for position, value in enumerate(hashes) if value is not None]
     if not known:

@@ -11,14 +11,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs import covid, duplicates, manifest, mnist, runs, schema, sources, storage, words
-from cnnjobs.config import FetchConfig, as_dict
+from cnnjobs import schema
+from cnnjobs.config import FetchConfig, as_dict, constants
+from cnnjobs.data import covid, duplicates, manifest, mnist, sources
+from cnnjobs.data.manifest import Manifest
+from cnnjobs.data.mnist import Digits
+from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import ConfigError
-from cnnjobs.manifest import Manifest
-from cnnjobs.mnist import Digits
 from cnnjobs.progress import Progress, silent
-from cnnjobs.runs import Run
-from cnnjobs.splits import assign_splits
+from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.storage.run_dir import Run
 
 #: Images written between two reports of progress.
 _FILES_AT_ONCE = 1000
@@ -76,26 +78,26 @@ def fetch(config: FetchConfig, progress: Progress = silent) -> FetchSummary:
     output = _free_output(config)
     if config.dataset == "mnist":
         digits = mnist.download() if config.source is None else mnist.read(config.source)
-        run = runs.start(output, "fetch", as_dict(config))
+        run = run_dir.start(output, "fetch", as_dict(config))
         with run.failing_recorded():
             return _fetch_mnist(config, digits, run, progress)
     source = covid.download() if config.source is None else config.source
     images = covid.list_images(source)
-    run = runs.start(output, "fetch", as_dict(config))
+    run = run_dir.start(output, "fetch", as_dict(config))
     with run.failing_recorded():
         return _fetch_covid(config, source, images, run, progress)
 
 
 def _free_output(config: FetchConfig) -> str:
-    output = storage.normalize(config.output)
+    output = filesystem.normalize(config.output)
     if config.source is not None:
-        source = storage.normalize(config.source)
+        source = filesystem.normalize(config.source)
         if source == output or source.startswith(f"{output}/"):
             raise ConfigError(
                 f"--from must not lie in the output, which would replace it, got {source} "
                 f"in {output}."
             )
-    runs.check_free(output, overwrite=config.overwrite)
+    run_dir.check_free(output, overwrite=config.overwrite)
     return output
 
 
@@ -105,12 +107,12 @@ def _fetch_mnist(config: FetchConfig, digits: Digits, run: Run, progress: Progre
     names, files = [], []
     for label, number, test in zip(labels, numbers, is_test, strict=True):
         images = digits.test_images if test else digits.train_images
-        part = words.TEST if test else words.TRAIN
+        part = constants.TEST if test else constants.TRAIN
         names.append(f"{label}/{part}-{number:05d}.png")
         files.append(_png(images[number]))
 
     archive = run.path(config.dataset)
-    storage.write_folder(archive, _told(zip(names, files, strict=True), len(names), progress))
+    filesystem.write_folder(archive, _told(zip(names, files, strict=True), len(names), progress))
 
     hashes = [hashlib.sha256(data).hexdigest() for data in files]
     pairs = duplicates.equal_pairs(hashes)
@@ -118,7 +120,7 @@ def _fetch_mnist(config: FetchConfig, digits: Digits, run: Run, progress: Progre
     height, width = digits.train_images.shape[1:]
     num_rows = len(names)
     columns: dict[str, Any] = {
-        "path": [storage.join(archive, name) for name in names],
+        "path": [filesystem.join(archive, name) for name in names],
         "label": [str(label) for label in labels],
         "source": [config.dataset] * num_rows,
         "size_bytes": [len(data) for data in files],
@@ -140,11 +142,11 @@ def _fetch_covid(
     config: FetchConfig, source: str, images: Mapping[str, str], run: Run, progress: Progress
 ) -> FetchSummary:
     archive = run.path(config.dataset)
-    storage.write_folder(archive, _told(covid.contents(source, images), len(images), progress))
+    filesystem.write_folder(archive, _told(covid.contents(source, images), len(images), progress))
     shares = dict(sources.DEFAULT_SHARES)
     if config.validation is not None:
-        shares[words.VALIDATION] = config.validation
-        shares[words.TRAIN] = 1 - config.validation - shares[words.TEST]
+        shares[constants.VALIDATION] = config.validation
+        shares[constants.TRAIN] = 1 - config.validation - shares[constants.TEST]
     indexed = sources.index_sources([archive], shares=shares, seed=config.seed, progress=progress)
     return _finish(config, run, indexed.manifest.table, num_exact_copies=indexed.num_exact_copies)
 
@@ -205,13 +207,13 @@ def _split(
 ) -> list[str | None]:
     """The official test images are the test split; a training image that equals one has none."""
     in_test = {group for group, test in zip(groups, is_test, strict=True) if test}
-    splits: list[str | None] = [words.TEST if test else None for test in is_test]
+    splits: list[str | None] = [constants.TEST if test else None for test in is_test]
     rest = [row for row, group in enumerate(groups) if group not in in_test]
     validation = 0.0833 if config.validation is None else config.validation
     chosen = assign_splits(
         [str(labels[row]) for row in rest],
         [groups[row] for row in rest],
-        shares={words.TRAIN: 1 - validation, words.VALIDATION: validation},
+        shares={constants.TRAIN: 1 - validation, constants.VALIDATION: validation},
         seed=config.seed,
     )
     for row, split in zip(rest, chosen, strict=True):

@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import dicom, formats, images, schema, storage
+from cnnjobs import schema
 from cnnjobs.errors import ImageError
+from cnnjobs.imaging import dicom, formats, preprocessing
+from cnnjobs.imaging.reading import read_image, settle
 from cnnjobs.progress import Progress
-from cnnjobs.reading import read_image, settle
+from cnnjobs.storage import filesystem
 
 #: What is seen of a file only when it is opened.
 COLUMNS = pa.schema(
@@ -38,7 +40,7 @@ def look_inside_all(
     """Hashes, size and readability of each file, in order, read by many threads."""
     settle()
     tables = [COLUMNS.empty_table()]
-    remote = any(storage.is_s3(path) for path in paths)
+    remote = any(filesystem.is_s3(path) for path in paths)
     with ThreadPoolExecutor(_NUM_READERS if remote else os.cpu_count()) as pool:
         for start in range(0, len(paths), _FILES_AT_ONCE):
             progress("index", start, len(paths))
@@ -60,14 +62,14 @@ def look_inside(path: str, *, any_modality: bool = False, key: bytes = b"") -> d
     try:
         data = read_image(path)
         look["content_hash"] = hashlib.sha256(data).hexdigest()
-        picture = images.read(
-            data, max_pixels=images.Preprocessing.max_pixels, any_modality=any_modality
+        picture = preprocessing.read(
+            data, max_pixels=preprocessing.Preprocessing.max_pixels, any_modality=any_modality
         )
         if formats.recognize(data) == "dicom":
             look["patient"] = dicom.patient_group(data, key)
     except ImageError as error:
         return {**look, "error": str(error)}
-    bits = images.perceptual_hash(picture.gray)
+    bits = preprocessing.perceptual_hash(picture.gray)
     look["perceptual_hash"] = bits.hex() if bits is not None else None
     return {**look, "height": picture.height, "width": picture.width}
 
@@ -82,6 +84,6 @@ def are_dicom(paths: pa.ChunkedArray, wanted: pa.ChunkedArray) -> pa.Array:
 
 def _is_dicom(path: str) -> bool:
     try:
-        return formats.is_dicom(storage.read_first(path, _DICOM_HEADER_BYTES))
+        return formats.is_dicom(filesystem.read_first(path, _DICOM_HEADER_BYTES))
     except OSError:
         return False

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import storage
 from cnnjobs.errors import InputError
+from cnnjobs.storage import filesystem
 
 
 def named(
@@ -69,7 +69,7 @@ def _complete(found: Sequence[str | None], rows: pa.Table, where: str) -> pa.Arr
 
 def _read_groups(file: str) -> dict[str, str]:
     try:
-        text = storage.read_bytes(storage.normalize(file)).decode("utf-8-sig")
+        text = filesystem.read_bytes(filesystem.normalize(file)).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a CSV file of path,group.") from error
     reader = csv.DictReader(text.splitlines())

@@ -7,11 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import census, manifest, s3, storage, words
-from cnnjobs.config import IndexConfig
+from cnnjobs.config import IndexConfig, constants
+from cnnjobs.data import dataset_summary, manifest
+from cnnjobs.data.sources import index_sources
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.progress import Progress, silent
-from cnnjobs.sources import index_sources
+from cnnjobs.storage import filesystem, s3
 
 #: Of the key that hashes patients, at the least: as HMAC-SHA256 wants it (RFC 2104).
 _KEY_BYTES = 32
@@ -94,7 +95,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         num_groups=pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py(),
         counts=_counts(table),
         sources=by_source,
-        warnings=census.told_by_source(by_source),
+        warnings=dataset_summary.told_by_source(by_source),
         unreadable=dict(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)),
         ignored=indexed.ignored,
         num_exact_copies=indexed.num_exact_copies,
@@ -128,19 +129,19 @@ def _crossed(first: pa.ChunkedArray, second: pa.ChunkedArray) -> dict[str, dict[
 
 
 def _free_output(config: IndexConfig) -> str:
-    output = storage.normalize(config.output)
+    output = filesystem.normalize(config.output)
     if not output.endswith(".parquet"):
-        output = storage.join(output, "manifest.parquet")
-    if storage.exists(output) and not config.overwrite:
+        output = filesystem.join(output, "manifest.parquet")
+    if filesystem.exists(output) and not config.overwrite:
         raise RunExistsError(f"{output} exists already; choose another name or add --overwrite.")
-    storage.check_writable(output.rpartition("/")[0])
+    filesystem.check_writable(output.rpartition("/")[0])
     return output
 
 
 def _read_key(file: str) -> bytes:
     """The key that hashes patients: as long as one that cannot be tried out."""
     try:
-        key = storage.read_file(storage.normalize(file))
+        key = filesystem.read_file(filesystem.normalize(file))
     except FileNotFoundError:
         key = b""
     if len(key) < _KEY_BYTES:
@@ -153,4 +154,8 @@ def _read_key(file: str) -> bytes:
 
 def _shares(config: IndexConfig) -> dict[str, float]:
     train = 1 - config.validation - config.test
-    return {words.TRAIN: train, words.VALIDATION: config.validation, words.TEST: config.test}
+    return {
+        constants.TRAIN: train,
+        constants.VALIDATION: config.validation,
+        constants.TEST: config.test,
+    }

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from cnnjobs import census, looking, plots, s3, sources, storage
-from cnnjobs.census import ClassSummary, Copy
 from cnnjobs.config import InspectConfig
+from cnnjobs.data import dataset_summary, plots, sources
+from cnnjobs.data.dataset_summary import ClassSummary, Copy
 from cnnjobs.errors import ImageError, InputError
-from cnnjobs.headers import Header
-from cnnjobs.looking import Levels, Look
+from cnnjobs.imaging import statistics
+from cnnjobs.imaging.headers import Header
+from cnnjobs.imaging.statistics import Levels, Look
 from cnnjobs.progress import Progress, silent
+from cnnjobs.storage import filesystem, s3
 
 NO_LABEL = "no label"
 
@@ -59,7 +61,7 @@ class DataSummary:
 def plan(config: InspectConfig) -> dict[str, Any]:
     """What `--dry-run` tells: no image is opened, nothing is written."""
     s3.use(**config.s3)
-    data = storage.normalize(config.data)
+    data = filesystem.normalize(config.data)
     if _is_image(data):
         return {"image": data, "plot": config.plot}
     rows = sources.open_data(data, for_training=False).table
@@ -75,7 +77,7 @@ def inspect(config: InspectConfig, progress: Progress = silent) -> ImageSummary 
             written.
     """
     s3.use(**config.s3)
-    data = storage.normalize(config.data)
+    data = filesystem.normalize(config.data)
     if _is_image(data):
         return _inspect_image(data, config.plot)
     return _inspect_data(data, config, progress)
@@ -83,24 +85,26 @@ def inspect(config: InspectConfig, progress: Progress = silent) -> ImageSummary 
 
 def _is_image(data: str) -> bool:
     suffix = os.path.splitext(data)[1].lower()  # noqa: PTH122 - perhaps on S3
-    return suffix != ".parquet" and storage.is_file(data)
+    return suffix != ".parquet" and filesystem.is_file(data)
 
 
 def _inspect_image(path: str, plot: str | None) -> ImageSummary:
     try:
-        header, picture, size_bytes = looking.open_image(path)
+        header, picture, size_bytes = statistics.open_image(path)
     except ImageError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if plot is not None:
-        plot = storage.normalize(plot)
-        storage.write_bytes(plot, plots.image_and_histogram(picture.gray, path.rpartition("/")[2]))
+        plot = filesystem.normalize(plot)
+        filesystem.write_bytes(
+            plot, plots.image_and_histogram(picture.gray, path.rpartition("/")[2])
+        )
     return ImageSummary(
         path=path,
         size_bytes=size_bytes,
         header=header,
         width=picture.width,
         height=picture.height,
-        levels=looking.levels(picture.gray),
+        levels=statistics.levels(picture.gray),
         warning=picture.warning,
         plot=plot,
     )
@@ -109,15 +113,15 @@ def _inspect_image(path: str, plot: str | None) -> ImageSummary:
 def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataSummary:
     files = _plot_files(config)
     if files:
-        storage.check_writable(storage.normalize(str(config.plot)))
+        filesystem.check_writable(filesystem.normalize(str(config.plot)))
     columns = ["path", "label", "source", "split"]
     rows = sources.open_data(data, for_training=False).table.select(columns).to_pylist()
     for row in rows:
         row["label"] = row["label"] or NO_LABEL
     looks: list[Look] = []
-    for look in looking.look_at([row["path"] for row in rows]):
+    for look in statistics.look_at([row["path"] for row in rows]):
         looks.append(look)
-        if len(looks) % looking.FILES_AT_ONCE == 0 or len(looks) == len(rows):
+        if len(looks) % statistics.FILES_AT_ONCE == 0 or len(looks) == len(rows):
             progress("inspect", len(looks), len(rows))
     by_class: dict[str, list[Look]] = defaultdict(list)
     for row, look in zip(rows, looks, strict=True):
@@ -131,7 +135,7 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
         )
     ordered = {label: by_class[label] for label in sorted(by_class)}
     counts, by_source = _counted(rows, unreadable)
-    classes = {label: census.class_summary(its) for label, its in ordered.items()}
+    classes = {label: dataset_summary.class_summary(its) for label, its in ordered.items()}
     if files:
         _draw(counts, ordered, files, config.seed)
     return DataSummary(
@@ -140,8 +144,11 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
         counts=counts,
         classes=classes,
         sources=by_source,
-        warnings=[*census.told_by_source(by_source), *census.told_by_file(classes)],
-        copies=census.copies(rows, looks),
+        warnings=[
+            *dataset_summary.told_by_source(by_source),
+            *dataset_summary.told_by_file(classes),
+        ],
+        copies=dataset_summary.copies(rows, looks),
         unreadable=unreadable,
         plots=files,
     )
@@ -150,7 +157,7 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
 def _plot_files(config: InspectConfig) -> list[str]:
     if config.plot is None:
         return []
-    return [storage.join(storage.normalize(config.plot), name) for name in _PNGS]
+    return [filesystem.join(filesystem.normalize(config.plot), name) for name in _PNGS]
 
 
 def _counted(
@@ -192,7 +199,7 @@ def _draw(
         plots.intensities(shares, means),
     ]
     for file, png in zip(files, drawn, strict=True):
-        storage.write_bytes(file, png)
+        filesystem.write_bytes(file, png)
 
 
 def _sampled(by_class: Mapping[str, Sequence[Look]], seed: int) -> list[tuple[str, Any]]:
@@ -202,7 +209,7 @@ def _sampled(by_class: Mapping[str, Sequence[Look]], seed: int) -> list[tuple[st
     for label in list(by_class)[:_CLASSES_SHOWN]:
         looks = by_class[label]
         for place in rng.permutation(len(looks))[:_SAMPLES]:
-            pixels = looking.thumbnail(looks[place].path)
+            pixels = statistics.thumbnail(looks[place].path)
             if pixels is not None:
                 pictures.append((f"{label}\n{looks[place].path.rpartition('/')[2][:28]}", pixels))
     return pictures

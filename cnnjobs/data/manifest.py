@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cnnjobs import schema, storage
+from cnnjobs import schema
 from cnnjobs.errors import ManifestError
+from cnnjobs.storage import filesystem
 
 _METADATA = b"cnnjobs"
 
@@ -108,7 +109,7 @@ def write(manifest: Manifest, uri: str) -> None:
             {"manifest_version": schema.MANIFEST_VERSION, "settings": dict(manifest.settings)}
         )
     }
-    storage.write_table(uri, manifest.table.replace_schema_metadata(metadata))
+    filesystem.write_table(uri, manifest.table.replace_schema_metadata(metadata))
 
 
 def read(uri: str) -> Manifest:
@@ -118,7 +119,7 @@ def read(uri: str) -> Manifest:
         ManifestError: the file is no Parquet, no manifest, or of another schema version.
     """
     try:
-        data = storage.read_file(uri)
+        data = filesystem.read_file(uri)
     except FileNotFoundError as error:
         raise ManifestError(f"{uri} does not exist.") from error
     try:

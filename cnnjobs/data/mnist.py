@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import storage
 from cnnjobs.errors import InputError
 from cnnjobs.models import import_keras
+from cnnjobs.storage import filesystem
 
 #: Images and labels of the training part, then of the test part.
 IDX_FILES = (
@@ -66,8 +66,8 @@ def read(source: str) -> Digits:
     Raises:
         InputError: a file is missing, damaged, or holds something else.
     """
-    source = storage.normalize(source)
-    if storage.is_file(source):
+    source = filesystem.normalize(source)
+    if filesystem.is_file(source):
         folder, _, name = source.rpartition("/")
         if name.endswith(".npz"):
             return _read_npz(source)
@@ -76,14 +76,14 @@ def read(source: str) -> Digits:
                 f"{source} is neither {NPZ_FILE} nor one of {', '.join(IDX_FILES)} (plain or .gz)."
             )
         source = folder
-    if not storage.exists(source):
+    if not filesystem.exists(source):
         raise InputError(
             f"{source} does not exist; give {NPZ_FILE}, or a folder with the four idx files."
         )
-    names = storage.names(source)
+    names = filesystem.names(source)
     if NPZ_FILE in names:
-        return _read_npz(storage.join(source, NPZ_FILE))
-    found = {_idx_name(name): storage.join(source, name) for name in names}
+        return _read_npz(filesystem.join(source, NPZ_FILE))
+    found = {_idx_name(name): filesystem.join(source, name) for name in names}
     missing = [name for name in IDX_FILES if name not in found]
     if missing:
         raise InputError(
@@ -132,7 +132,7 @@ def _digits(source: str, arrays: list[NDArray[np.uint8]]) -> Digits:
 
 def _read_npz(uri: str) -> Digits:
     try:
-        with np.load(io.BytesIO(storage.read_file(uri)), allow_pickle=False) as file:
+        with np.load(io.BytesIO(filesystem.read_file(uri)), allow_pickle=False) as file:
             arrays = [file[name] for name in _NPZ_ARRAYS]
     except KeyError as error:
         raise InputError(
@@ -145,7 +145,7 @@ def _read_npz(uri: str) -> Digits:
 
 def _read_idx(uri: str, *, axes: int) -> NDArray[np.uint8]:
     """The array of one idx file: magic number 0x0800 + axes, the sizes, the bytes."""
-    data = storage.read_file(uri)
+    data = filesystem.read_file(uri)
     if data.startswith(_GZIP):
         try:
             data = gzip.decompress(data)

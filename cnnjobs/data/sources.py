@@ -10,14 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import contents, duplicates, schema, storage, words
-from cnnjobs import groups as belonging
+from cnnjobs import schema
+from cnnjobs.config import constants
+from cnnjobs.data import duplicates, file_checks
+from cnnjobs.data import groups as belonging
+from cnnjobs.data.manifest import Manifest, read
+from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import InputError, StorageError
-from cnnjobs.manifest import Manifest, read
 from cnnjobs.progress import Progress, silent
-from cnnjobs.splits import assign_splits
+from cnnjobs.storage import filesystem
 
-DEFAULT_SHARES = {words.TRAIN: 0.7, words.VALIDATION: 0.15, words.TEST: 0.15}
+DEFAULT_SHARES = {constants.TRAIN: 0.7, constants.VALIDATION: 0.15, constants.TEST: 0.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +46,12 @@ def open_data(
         split: False leaves the images of a folder without a split.
         progress: told about the files looked into.
     """
-    data = storage.normalize(data)
+    data = filesystem.normalize(data)
     if data.endswith(".parquet"):
         manifest = read(data)
         _check_readable(manifest.table["path"])
         return manifest
-    if not storage.is_s3(data) and storage.is_file(data):
+    if not filesystem.is_s3(data) and filesystem.is_file(data):
         raise InputError(f"{data} is one file; give a folder, a manifest.parquet or s3://.")
     shares = DEFAULT_SHARES if for_training and split else None
     return index_sources([data], shares=shares, content=for_training, progress=progress).manifest
@@ -90,14 +93,14 @@ def index_sources(
     Raises:
         InputError: nothing to index, a group is missing, or a class has too few groups.
     """
-    roots = _name_sources([storage.normalize(source) for source in sources])
+    roots = _name_sources([filesystem.normalize(source) for source in sources])
     listed, ignored = _list_images(roots, labels=labels, look=suffixless)
     _check_readable(listed["path"])
     look = functools.partial(
-        contents.look_inside, any_modality=any_modality, key=group_key or secrets.token_bytes(32)
+        file_checks.look_inside, any_modality=any_modality, key=group_key or secrets.token_bytes(32)
     )
     looks = (
-        contents.look_inside_all(listed["path"].to_pylist(), look, progress) if content else None
+        file_checks.look_inside_all(listed["path"].to_pylist(), look, progress) if content else None
     )
     rows = _with_columns(listed, looks)
     if source_regex is not None:
@@ -151,10 +154,10 @@ def _check_readable(paths: pa.ChunkedArray) -> None:
     refusal = None
     for place in (0, len(paths) // 2, -1) if len(paths) else ():
         path = paths[place].as_py()
-        if not storage.is_s3(path):
+        if not filesystem.is_s3(path):
             return
         try:
-            storage.check_readable(path)
+            filesystem.check_readable(path)
         except StorageError as error:
             refusal = error
         else:
@@ -189,14 +192,14 @@ def _list_images(
     ignored: Counter[str] = Counter()
     for source, root in roots.items():
         num_images, num_ignored = 0, ignored.total()
-        for listed in storage.list_tables(root):
+        for listed in filesystem.list_tables(root):
             images_of, others = _told_apart(listed, root, look=look)
             ignored.update(others)
             num_images += images_of.num_rows
             tables.append(_described(images_of, source, labels=labels))
         if not num_images:
             raise InputError(
-                f"{root} holds no images ({', '.join(words.IMAGE_SUFFIXES)}); "
+                f"{root} holds no images ({', '.join(constants.IMAGE_SUFFIXES)}); "
                 f"{ignored.total() - num_ignored} other files were seen."
             )
     table = pa.concat_tables(tables).combine_chunks()
@@ -211,16 +214,16 @@ def _list_images(
 
 def _told_apart(listed: pa.Table, root: str, *, look: bool) -> tuple[pa.Table, Counter[str]]:
     """The images of a listing, with the column `inside`, and the others by suffix."""
-    start = len(storage.join(root, ""))
+    start = len(filesystem.join(root, ""))
     listed = listed.append_column("inside", pc.utf8_slice_codeunits(listed["path"], start))
     # what editors, notebooks and archivers leave is no image, and no class
     is_hidden = pc.match_substring_regex(listed["inside"], r"(^|/)(\.|__MACOSX)")
     suffix = pc.struct_field(pc.extract_regex(listed["inside"], r"(?P<suffix>\.[^./]*)$"), [0])
     suffix = pc.utf8_lower(pc.if_else(is_hidden, "hidden", pc.fill_null(suffix, "no suffix")))
-    is_image = pc.is_in(suffix, value_set=pa.array(words.IMAGE_SUFFIXES))
+    is_image = pc.is_in(suffix, value_set=pa.array(constants.IMAGE_SUFFIXES))
     if look:
         is_image = pc.or_(
-            is_image, contents.are_dicom(listed["path"], pc.equal(suffix, "no suffix"))
+            is_image, file_checks.are_dicom(listed["path"], pc.equal(suffix, "no suffix"))
         )
     others = pc.value_counts(suffix.filter(pc.invert(is_image))).to_pylist()
     return listed.filter(is_image), Counter({item["values"]: item["counts"] for item in others})
@@ -240,7 +243,7 @@ def _described(listed: pa.Table, source: str, *, labels: bool) -> pa.Table:
 
 
 def _with_columns(listed: pa.Table, looks: pa.Table | None) -> pa.Table:
-    for field in contents.COLUMNS:
+    for field in file_checks.COLUMNS:
         column = looks[field.name] if looks is not None else pa.nulls(listed.num_rows, field.type)
         listed = listed.append_column(field, column)
     return listed

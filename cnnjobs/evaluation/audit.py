@@ -4,12 +4,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs import auditing, evaluate, evidence, pictures, runs, storage
-from cnnjobs.auditing import Loaded
 from cnnjobs.config import AuditConfig, EvaluateConfig, as_dict
-from cnnjobs.evaluate import EvaluatePlan
+from cnnjobs.evaluation import audit_plots, evaluate, shortcut_audit
+from cnnjobs.evaluation.evaluate import EvaluatePlan
+from cnnjobs.evaluation.shortcut_audit import Loaded
+from cnnjobs.evaluation.shortcut_verdict import Audit
+from cnnjobs.models import model_card
 from cnnjobs.progress import Progress, silent
-from cnnjobs.verdicts import Audit
+from cnnjobs.storage import filesystem, run_dir
 
 _PLOTS = ("audit.png", "examples.png")
 
@@ -47,16 +49,16 @@ def audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     if planned.output is None:
         return _audited(planned, config, progress)[0]
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
-    run = runs.start(planned.output, "audit", as_dict(config))
+    run = run_dir.start(planned.output, "audit", as_dict(config))
     with run.failing_recorded(**facts):
         summary, images = _audited(planned, config, progress)
         example = images.pixels[:1]
         drawn = (
-            pictures.aurocs(summary.rows, summary.line),
-            pictures.changed(example, border=config.border, seed=config.seed),
+            audit_plots.aurocs(summary.rows, summary.line),
+            audit_plots.changed(example, border=config.border, seed=config.seed),
         )
         for name, png in zip(summary.plots, drawn, strict=True):
-            storage.write_bytes(run.path("plots", name), png)
+            filesystem.write_bytes(run.path("plots", name), png)
         run.finish(**facts, files=[], summary=summary)
     return summary
 
@@ -69,7 +71,7 @@ def _plan(config: AuditConfig, progress: Progress = silent) -> EvaluatePlan:
         if field.name != "border"
     }
     planned = evaluate.plan(EvaluateConfig(**shared), progress)
-    auditing.check(planned.bundle)
+    shortcut_audit.check(planned.bundle)
     return planned
 
 
@@ -78,10 +80,10 @@ def _audited(
 ) -> tuple[AuditSummary, Loaded]:
     bundle = planned.bundle
     progress("read", 0, planned.test.manifest.table.num_rows)
-    images = auditing.load(bundle, planned.test.manifest.table, seed=config.seed)
-    found = auditing.compare(
+    images = shortcut_audit.load(bundle, planned.test.manifest.table, seed=config.seed)
+    found = shortcut_audit.compare(
         images,
-        auditing.scorer(bundle, engine=config.engine, batch_size=config.batch_size),
+        shortcut_audit.scorer(bundle, engine=config.engine, batch_size=config.batch_size),
         positive=str(bundle.positive),
         resamples=config.resamples,
         seed=config.seed,
@@ -89,9 +91,9 @@ def _audited(
         num_left_out=planned.test.manifest.table.num_rows - len(images.labels),
         progress=progress,
     )
-    carried = evidence.carry(
+    carried = model_card.carry(
         bundle,
-        evidence.AUDIT,
+        model_card.AUDIT,
         manifest=planned.test.fingerprint,
         split=config.split,
         facts=dataclasses.asdict(found),

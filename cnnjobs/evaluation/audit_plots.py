@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import attention, changes, plots
-from cnnjobs.attention import Heat
-from cnnjobs.verdicts import AuditRow
+from cnnjobs.data import plots
+from cnnjobs.evaluation import grad_cam, occlusion
+from cnnjobs.evaluation.grad_cam import Heat
+from cnnjobs.evaluation.shortcut_verdict import AuditRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,7 @@ def aurocs(rows: Sequence[AuditRow], line: str) -> bytes:
 
 def changed(image: NDArray[np.uint8], *, border: float, seed: int) -> bytes:
     """One image, (1, height, width, 1), as it is and under every change of the audit."""
-    ways = changes.ways(*image.shape[1:3], border=border, seed=seed)
+    ways = occlusion.ways(*image.shape[1:3], border=border, seed=seed)
     titled = [(name, change(image)[0, :, :, 0]) for name, change in ways.items()]
     return plots.grid([("unchanged", image[0, :, :, 0]), *titled], columns=3)
 
@@ -64,7 +65,7 @@ def explained(gray: NDArray[np.uint8], heat: Heat, title: str, towards: str) -> 
 
     figure = Figure(figsize=(6.4, 1.2 + 5 * gray.shape[0] / gray.shape[1]), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(attention.overlay(gray, heat))
+    axes.imshow(grad_cam.overlay(gray, heat))
     axes.set_axis_off()
     axes.set_title(title, fontsize=9)
     figure.colorbar(

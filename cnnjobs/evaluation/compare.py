@@ -13,13 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cnnjobs import bundle as bundles
-from cnnjobs import manifest, metrics, predictions, runs, s3, storage
+from cnnjobs import metrics
 from cnnjobs.config import CompareConfig
+from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
+from cnnjobs.inference import predictions
 from cnnjobs.metrics import Bootstrap, Difference, Interval, Metrics, paired
 from cnnjobs.metrics.paired import DeLong, McNemar
+from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
+from cnnjobs.storage import filesystem, run_dir, s3
 
 _COLUMNS = ["path", "label", "prediction", "probability", "error", "model"]
 
@@ -108,7 +111,7 @@ def compare(config: CompareConfig, progress: Progress = silent) -> CompareSummar
     measured = [
         _measured(run, its, labels, bootstrap) for run, its in zip(several, rows, strict=True)
     ]
-    output = storage.normalize(config.output) if config.output is not None else None
+    output = filesystem.normalize(config.output) if config.output is not None else None
     summary = CompareSummary(
         positive=several[0].positive,
         num_images=len(labels),
@@ -134,7 +137,7 @@ def compare(config: CompareConfig, progress: Progress = silent) -> CompareSummar
     )
     if output is not None:
         text = json.dumps(dataclasses.asdict(summary), indent=2)
-        storage.write_bytes(output, text.encode())
+        filesystem.write_bytes(output, text.encode())
     return summary
 
 
@@ -145,11 +148,11 @@ def open_run(uri: str) -> ScoredRun:
         InputError: it is no finished run that scored images, its model has more than two
             classes, or no image has a label.
     """
-    uri = storage.normalize(uri)
-    record = runs.read_record(uri)
+    uri = filesystem.normalize(uri)
+    record = run_dir.read_record(uri)
     if record is None or record["command"] not in ("evaluate", "predict"):
         raise InputError(f"{uri} is no run of evaluate or predict; give the -o of one.")
-    if not runs.is_finished(uri):
+    if not run_dir.is_finished(uri):
         raise InputError(f"the run in {uri} is not finished; let it end, then compare.")
     described = record["summary"] if record["command"] == "evaluate" else _of_bundle(record)
     if described["positive"] is None:
@@ -180,8 +183,8 @@ def _of_bundle(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _groups(uri: str) -> dict[str, str | None]:
-    place = storage.join(uri, "manifest.parquet")
-    if not storage.exists(place):
+    place = filesystem.join(uri, "manifest.parquet")
+    if not filesystem.exists(place):
         return {}
     rows = manifest.read(place).table.select(["path", "group"]).to_pylist()
     return {row["path"]: row["group"] for row in rows}

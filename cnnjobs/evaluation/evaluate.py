@@ -6,29 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs import (
-    auditing,
-    evidence,
-    illustrating,
-    labelled,
-    manifest,
-    measuring,
-    metrics,
-    runs,
-    s3,
-    storage,
-    testing,
-)
-from cnnjobs import bundle as bundles
-from cnnjobs.bundle import Bundle
+from cnnjobs import metrics
 from cnnjobs.config import EvaluateConfig, as_dict
+from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
-from cnnjobs.labelled import LabelledSet
+from cnnjobs.evaluation import (
+    evaluation_plots,
+    labelled_set,
+    prediction_metrics,
+    score_sets,
+    shortcut_audit,
+)
+from cnnjobs.evaluation.labelled_set import LabelledSet
+from cnnjobs.evaluation.score_sets import Tested
+from cnnjobs.evaluation.shortcut_verdict import Audit
 from cnnjobs.metrics import Difference, Interval
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models import model_card
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.runs import Run
-from cnnjobs.testing import Tested
-from cnnjobs.verdicts import Audit
+from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage.run_dir import Run
 
 #: Wrongly predicted images that the summary names.
 _MOST_WRONG = 5
@@ -131,15 +129,17 @@ def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
         raise InputError(
             f"prevalence is for two classes, the bundle has {len(bundle.labels)}; leave it out."
         )
-    output = storage.normalize(config.output) if config.output is not None else None
+    output = filesystem.normalize(config.output) if config.output is not None else None
     if output is not None:
-        runs.check_free(output, overwrite=config.overwrite)
+        run_dir.check_free(output, overwrite=config.overwrite)
     return EvaluatePlan(
         config=config,
         bundle=bundle,
-        test=labelled.open_labelled(config.data, config.split, bundle, progress),
+        test=labelled_set.open_labelled(config.data, config.split, bundle, progress),
         # another place is a test from end to end: nothing of it made the model
-        beside=[labelled.open_labelled(data, "all", bundle, progress) for data in config.beside],
+        beside=[
+            labelled_set.open_labelled(data, "all", bundle, progress) for data in config.beside
+        ],
         output=output,
     )
 
@@ -154,13 +154,13 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     if planned.output is None:
         return _concluded(planned, _tested(planned, "evaluate", progress), progress, plots=[])
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
-    run = runs.start(planned.output, "evaluate", as_dict(config))
+    run = run_dir.start(planned.output, "evaluate", as_dict(config))
     with run.failing_recorded(**facts):
         tested = _tested(planned, run.run_id, progress)
         part = "part-00000.parquet"
-        storage.write_table(run.path("predictions", part), tested[0].predictions)
+        filesystem.write_table(run.path("predictions", part), tested[0].predictions)
         for place, other in enumerate(tested[1:]):
-            storage.write_table(run.path(_beside_file(place)), other.predictions)
+            filesystem.write_table(run.path(_beside_file(place)), other.predictions)
         manifest.write(planned.test.manifest, run.path("manifest.parquet"))
         plots = _draw(planned, tested, run, progress)
         summary = _concluded(planned, tested, progress, plots=plots)
@@ -171,7 +171,7 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
 def _tested(planned: EvaluatePlan, run_id: str, progress: Progress) -> list[Tested]:
     """What came of the test, and then of what is to stand beside it."""
     sets = [planned.test, *planned.beside]
-    return testing.tested(sets, planned.bundle, planned.config, run_id, progress)
+    return score_sets.tested(sets, planned.bundle, planned.config, run_id, progress)
 
 
 def _draw(
@@ -180,16 +180,16 @@ def _draw(
     """Write the pictures; returns their names."""
     progress("draw", 0, None)
     names = []
-    for name, png in illustrating.pictures(
+    for name, png in evaluation_plots.pictures(
         tested[0].scored,
         planned.bundle,
         tested[0].measured,
         prevalence=planned.config.prevalence,
         bootstrap=tested[0].bootstrap,
         beside={each.images.data: each.scored for each in tested[1:]},
-        policy=labelled.POLICY,
+        policy=labelled_set.POLICY,
     ):
-        storage.write_bytes(run.path("plots", name), png)
+        filesystem.write_bytes(run.path("plots", name), png)
         names.append(name)
     return names
 
@@ -199,11 +199,11 @@ def _concluded(
 ) -> EvaluateSummary:
     """The summary with its audit, and the bundle that carries both."""
     summary = _summary(planned, tested, plots=plots, audit=_audited(planned, progress))
-    found = {evidence.EVALUATION: {name: getattr(summary, name) for name in _CARRIED}}
+    found = {model_card.EVALUATION: {name: getattr(summary, name) for name in _CARRIED}}
     if summary.audit is not None:
-        found[evidence.AUDIT] = dataclasses.asdict(summary.audit)
+        found[model_card.AUDIT] = dataclasses.asdict(summary.audit)
     for file, facts in found.items():
-        evidence.carry(
+        model_card.carry(
             planned.bundle,
             file,
             manifest=planned.test.fingerprint,
@@ -217,7 +217,7 @@ def _audited(planned: EvaluatePlan, progress: Progress) -> Audit | None:
     config = planned.config
     if not config.audit or planned.bundle.positive is None:
         return None
-    return auditing.audited(
+    return shortcut_audit.audited(
         planned.bundle,
         planned.test.manifest.table,
         engine=config.engine,
@@ -245,7 +245,7 @@ def _summary(
         temperature=bundle.temperature,
         prevalence=planned.config.prevalence,
         **_facts(test),
-        most_wrong=measuring.most_wrong(test.scored, bundle, _MOST_WRONG),
+        most_wrong=prediction_metrics.most_wrong(test.scored, bundle, _MOST_WRONG),
         plots=plots,
         beside=[
             BesideSummary(

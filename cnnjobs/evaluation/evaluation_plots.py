@@ -7,12 +7,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs import figures, images, measuring, plots, reading
-from cnnjobs.bundle import Bundle
-from cnnjobs.measuring import Scores
+from cnnjobs.data import plots
+from cnnjobs.evaluation import plots as figures
+from cnnjobs.evaluation import prediction_metrics
+from cnnjobs.evaluation.prediction_metrics import Scores
+from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.imaging.reading import Policy
 from cnnjobs.metrics import Bootstrap, Metrics, curves, reliability
 from cnnjobs.metrics.curves import Curve
-from cnnjobs.reading import Policy
+from cnnjobs.models.bundle import Bundle
 
 #: Images in a grid, and side by side.
 _IN_GRID, _COLUMNS = 12, 4
@@ -47,7 +50,7 @@ def pictures(
         seed = bootstrap.seed if bootstrap is not None else 0
         drawn = np.random.default_rng(seed).permutation(scored.num_rows)[:_IN_GRID]
         yield from _grid("samples.png", _rows(scored.take(np.sort(drawn)), bundle), bundle, policy)
-        wrong = measuring.most_wrong(scored, bundle, _IN_GRID)
+        wrong = prediction_metrics.most_wrong(scored, bundle, _IN_GRID)
         yield from _grid("wrong.png", wrong, bundle, policy)
 
 
@@ -60,7 +63,7 @@ def _of_two(
     beside: Mapping[str, pa.Table],
 ) -> Iterator[tuple[str, bytes]]:
     assert bundle.positive is not None
-    probabilities = measuring.scores(scored, bundle)[:, 0]
+    probabilities = prediction_metrics.scores(scored, bundle)[:, 0]
     actual = _is_positive(scored, bundle)
     names = {name: actual == (name == bundle.positive) for name in bundle.labels}
     yield (
@@ -120,14 +123,14 @@ def _other_curves(beside: Mapping[str, pa.Table], bundle: Bundle) -> dict[str, C
         if 0 < actual.sum() < len(actual):
             name = data.rstrip("/").rpartition("/")[2]
             found[f"beside {place}: {name[:24]}"] = curves.roc(
-                measuring.scores(scored, bundle)[:, 0], actual
+                prediction_metrics.scores(scored, bundle)[:, 0], actual
             )
     return found
 
 
 def _reliability_of_many(scored: pa.Table, bundle: Bundle, measured: Metrics) -> bytes:
     """Of the predicted class' probability, and of being right."""
-    probabilities = measuring.scores(scored, bundle)
+    probabilities = prediction_metrics.scores(scored, bundle)
     place = {label: column for column, label in enumerate(bundle.labels)}
     actual = np.array([place[label] for label in scored["label"].to_pylist()])
     return figures.reliability(
@@ -143,7 +146,7 @@ def _reliability_of_many(scored: pa.Table, bundle: Bundle, measured: Metrics) ->
 
 def _calibrated_and_not(given: Scores, bundle: Bundle) -> dict[str, Scores]:
     """The probabilities, and where there is a temperature those before it."""
-    raw = measuring.uncalibrated(given, bundle)
+    raw = prediction_metrics.uncalibrated(given, bundle)
     return {"model": given} if raw is None else {"calibrated": given, "uncalibrated": raw}
 
 
@@ -161,7 +164,7 @@ def _with_interval(title: str, measured: Metrics, name: str) -> str:
 
 def _rows(scored: pa.Table, bundle: Bundle) -> list[dict[str, Any]]:
     """As `measuring.most_wrong` gives them, right or wrong."""
-    largest = measuring.of_classes(scored, bundle).max(axis=1)
+    largest = prediction_metrics.of_classes(scored, bundle).max(axis=1)
     rows = scored.select(["path", "label", "prediction"]).to_pylist()
     return [row | {"probability": float(p)} for row, p in zip(rows, largest, strict=True)]
 
@@ -173,7 +176,7 @@ def _grid(
     shown = []
     for row in rows:
         decoded = reading.decoded(reading.read_image(row["path"]), bundle.preprocessing, policy)
-        assert isinstance(decoded, images.Decoded)
+        assert isinstance(decoded, preprocessing.Decoded)
         title = f"True: {row['label']}, Predicted: {row['prediction']}"
         shown.append((f"{title}\nprobability {row['probability']:.3f}", decoded.pixels[:, :, 0]))
     if shown:

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from cnnjobs import attention, bundle, calibration, looking, pictures, reading, s3, storage
-from cnnjobs.attention import Watched
-from cnnjobs.bundle import Bundle
 from cnnjobs.config import ExplainConfig
 from cnnjobs.errors import ImageError, InputError
+from cnnjobs.evaluation import audit_plots, grad_cam
+from cnnjobs.evaluation.grad_cam import Watched
+from cnnjobs.imaging import reading, statistics
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.metrics import calibration
+from cnnjobs.models import bundle
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.reading import Policy
+from cnnjobs.storage import filesystem, s3
 
 #: Pixels of the longer side of what is drawn.
 _SIDE = 900
@@ -59,9 +63,9 @@ def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummar
     s3.use(**config.s3)
     places = _places(config)
     known = bundle.read(config.bundle)
-    storage.check_writable(storage.normalize(config.output))
+    filesystem.check_writable(filesystem.normalize(config.output))
     model = bundle.load_model(known)
-    watched = attention.watched(model)
+    watched = grad_cam.watched(model)
     done: list[Explained] = []
     for path, place in places.items():
         progress("explain", len(done), len(places))
@@ -73,10 +77,10 @@ def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummar
 
 def _places(config: ExplainConfig) -> dict[str, str]:
     """Where the picture of each image goes."""
-    folder = storage.normalize(config.output)
+    folder = filesystem.normalize(config.output)
     places: dict[str, str] = {}
-    for path in map(storage.normalize, config.images):
-        place = storage.join(folder, f"{PurePosixPath(path).stem}-gradcam.png")
+    for path in map(filesystem.normalize, config.images):
+        place = filesystem.join(folder, f"{PurePosixPath(path).stem}-gradcam.png")
         if place in places.values() and path not in places:
             raise InputError(f"two images would be drawn to {place}; explain them one by one.")
         places[path] = place
@@ -93,12 +97,12 @@ def _explained(path: str, place: str, known: Bundle, model: Any, watched: Watche
         return Explained(path=path, error=str(decoded))
     raw = np.asarray(model(decoded.pixels[np.newaxis], training=False), np.float32)
     towards, prediction, probability = _predicted(known, calibration.scaled(raw, known.temperature))
-    heat = attention.heat_of(watched, decoded.pixels, towards=towards)
-    gray = looking.thumbnail(path, side=_SIDE)
+    heat = grad_cam.heat_of(watched, decoded.pixels, towards=towards)
+    gray = statistics.thumbnail(path, side=_SIDE)
     shown = gray if gray is not None else decoded.pixels[:, :, 0]
     of = known.positive or prediction
     title = f"{path.rpartition('/')[2]}\n{prediction} (P({of}) = {probability:.3f})"
-    storage.write_bytes(place, pictures.explained(shown, heat, title, prediction))
+    filesystem.write_bytes(place, audit_plots.explained(shown, heat, title, prediction))
     return Explained(path=path, prediction=prediction, probability=probability, drawn=place)
 
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import bundle as bundles
-from cnnjobs import sources, words
-from cnnjobs.bundle import Bundle
+from cnnjobs.config import constants
+from cnnjobs.data import sources
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.manifest import Manifest
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.reading import Policy
 
 #: What the manifest has no error for was taken when it was indexed.
 POLICY = Policy(any_modality=True)
@@ -73,9 +74,9 @@ def open_labelled(
 
 def _check_unseen(bundle: Bundle, rows: pa.Table, split: str, fingerprint: str) -> str | None:
     """Refuse a test on images the model has seen; returns a warning where none can tell."""
-    if split in (words.TRAIN, words.VALIDATION):
+    if split in (constants.TRAIN, constants.VALIDATION):
         return f"split {split} made this model; its metrics say nothing of new images."
-    if fingerprint == bundle.manifest_fingerprint and split == words.TEST:
+    if fingerprint == bundle.manifest_fingerprint and split == constants.TEST:
         return None
     seen = bundles.seen_images(bundle)
     hashes = rows["content_hash"]

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs import calibration, metrics
-from cnnjobs.bundle import Bundle
-from cnnjobs.metrics import Bootstrap, Metrics
+from cnnjobs import metrics
+from cnnjobs.metrics import Bootstrap, Metrics, calibration
+from cnnjobs.models.bundle import Bundle
 
 Scores = NDArray[np.float32]
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import cluster, measuring, schema, scoring
-from cnnjobs.bundle import Bundle
+from cnnjobs import schema
+from cnnjobs.cluster import session
 from cnnjobs.config import EvaluateConfig
 from cnnjobs.errors import InputError
-from cnnjobs.labelled import POLICY, LabelledSet
+from cnnjobs.evaluation import prediction_metrics
+from cnnjobs.evaluation.labelled_set import POLICY, LabelledSet
+from cnnjobs.inference import ray_pipeline
+from cnnjobs.inference.predictor import Scoring
 from cnnjobs.metrics import Bootstrap, Metrics
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress
-from cnnjobs.scorer import Scoring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,8 @@ def tested(
         InputError: no image of a set can be read.
     """
     progress("evaluate", 0, None, "starting")
-    with cluster.connected(config.address):
-        how = scoring.with_engine(
+    with session.connected(config.address):
+        how = ray_pipeline.with_engine(
             Scoring(
                 bundles=[bundle],
                 engine=config.engine,
@@ -64,7 +67,7 @@ def tested(
 def _predictions(images: LabelledSet, how: Scoring, progress: Progress) -> pa.Table:
     rows = images.manifest.table
     tables = []
-    with closing(scoring.score(rows, how)) as scored:
+    with closing(ray_pipeline.score(rows, how)) as scored:
         for table in scored:
             tables.append(table.drop_columns(schema.MEASURES.names))
             progress("evaluate", sum(part.num_rows for part in tables), rows.num_rows)
@@ -86,7 +89,7 @@ def _measured(
         predictions=predictions,
         scored=scored,
         bootstrap=bootstrap,
-        measured=measuring.measure(
+        measured=prediction_metrics.measure(
             scored, bundle, prevalence=config.prevalence, bootstrap=bootstrap
         ),
     )

@@ -13,14 +13,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs import calibration, changes, exports, labelled, reading, trivial, verdicts
-from cnnjobs.bundle import Bundle
-from cnnjobs.changes import Images
 from cnnjobs.errors import ImageError, InputError
-from cnnjobs.metrics import Bootstrap
+from cnnjobs.evaluation import labelled_set, occlusion, shortcut_verdict, trivial_baseline
+from cnnjobs.evaluation.occlusion import Images
+from cnnjobs.evaluation.shortcut_verdict import Audit
+from cnnjobs.imaging import reading
+from cnnjobs.inference.predictor import open_engine
+from cnnjobs.metrics import Bootstrap, calibration
+from cnnjobs.models import openvino_export
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.scorer import open_engine
-from cnnjobs.verdicts import Audit
 
 UNCHANGED, TRIVIAL = "unchanged", "no picture: size, gray, file"
 
@@ -45,7 +47,7 @@ class Loaded:
     pixels: Images
     labels: Sequence[str]
     groups: Sequence[str]
-    features: Sequence[trivial.Features]
+    features: Sequence[trivial_baseline.Features]
 
 
 def audited(
@@ -101,21 +103,21 @@ def compare(
 ) -> Audit:
     """The audit of any function that gives (N,) probabilities of `positive`; see `audited`."""
     height, width = images.pixels.shape[1:3]
-    ways = changes.ways(height, width, border=border, seed=seed)
+    ways = occlusion.ways(height, width, border=border, seed=seed)
     scores = {UNCHANGED: score(images.pixels)}
     for done, (name, change) in enumerate(ways.items(), start=1):
         progress("audit", done, len(ways) + 1)
         scores[name] = _changed_scores(images.pixels, change, score)
     is_positive = np.array([label == positive for label in images.labels], dtype=bool)
-    guessed = trivial.guesses(images.features, is_positive, images.groups, seed=seed)
+    guessed = trivial_baseline.guesses(images.features, is_positive, images.groups, seed=seed)
     if guessed is not None:
         scores[TRIVIAL] = guessed
     progress("audit", len(ways) + 1, len(ways) + 1)
-    return verdicts.judge(
+    return shortcut_verdict.judge(
         scores,
         is_positive,
         Bootstrap(groups=images.groups, resamples=resamples, seed=seed),
-        without_lungs=changes.BORDER_ONLY,
+        without_lungs=occlusion.BORDER_ONLY,
         without_picture=TRIVIAL,
         border=border,
         num_left_out=num_left_out,
@@ -162,7 +164,7 @@ def load(bundle: Bundle, rows: pa.Table, *, seed: int = 0) -> Loaded:
 def scorer(bundle: Bundle, *, engine: str = "auto", batch_size: int = 32) -> Score:
     """The bundle's model in this process: (N, height, width, 1) to (N,) probabilities."""
     if engine == "auto":
-        export = exports.find(bundle)
+        export = openvino_export.find(bundle)
         engine = "keras" if export is None or export.refused is not None else "openvino"
     opened = open_engine(bundle, engine, batch_size=batch_size, threads=os.cpu_count() or 1)
 
@@ -184,18 +186,18 @@ def _changed_scores(
 
 def _read(
     bundle: Bundle, paths: Sequence[str]
-) -> Iterator[tuple[Images, trivial.Features] | ImageError]:
+) -> Iterator[tuple[Images, trivial_baseline.Features] | ImageError]:
     """Pixels and trivial features of each file, in order."""
 
-    def read_one(path: str) -> tuple[Images, trivial.Features] | ImageError:
+    def read_one(path: str) -> tuple[Images, trivial_baseline.Features] | ImageError:
         try:
             data = reading.read_image(path)
         except ImageError as error:
             return error
-        decoded = reading.decoded(data, bundle.preprocessing, labelled.POLICY)
+        decoded = reading.decoded(data, bundle.preprocessing, labelled_set.POLICY)
         if isinstance(decoded, ImageError):
             return decoded
-        return decoded.pixels, trivial.features(data, decoded)
+        return decoded.pixels, trivial_baseline.features(data, decoded)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(read_one, paths)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import formats
-from cnnjobs.images import Decoded
+from cnnjobs.imaging import formats
+from cnnjobs.imaging.preprocessing import Decoded
 
 _FOLDS = 5
 

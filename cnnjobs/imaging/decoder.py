@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from cnnjobs import reading, s3
 from cnnjobs.errors import ImageError
-from cnnjobs.images import Decoded, Preprocessing
+from cnnjobs.imaging import reading
+from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
+from cnnjobs.storage import s3
 
 #: Files read at once: a request to S3 takes some 30 ms, in which a core decodes some images.
 _NUM_READERS = 32

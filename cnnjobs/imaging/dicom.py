@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjobs import display
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import Picture, check_size, jpeg
+from cnnjobs.imaging import dicom_display
+from cnnjobs.imaging.formats import Picture, check_size, jpeg
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -95,7 +95,7 @@ def read(
     frame, cut = _first_frame(dataset, syntax, num_frames, keep_damaged)
     stored, damage = _stored_values(dataset, syntax, frame, keep_damaged)
     try:
-        gray = display.shown(dataset, stored)
+        gray = dicom_display.shown(dataset, stored)
     except _refusals() as error:
         raise _refused("its window or look-up table cannot be used", error) from None
     several = f"the first of {num_frames} frames" if num_frames > 1 else None

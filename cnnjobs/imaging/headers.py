@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnjobs import dicom, formats
+from cnnjobs.imaging import dicom, formats
 
 #: Samples a pixel by PNG's color type: gray, RGB, palette, gray and alpha, RGBA.
 _PNG_COLORS = {0: "gray", 2: "color", 3: "palette", 4: "gray and alpha", 6: "color and alpha"}

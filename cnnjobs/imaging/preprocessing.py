@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import dicom, formats
 from cnnjobs.errors import ConfigError
-from cnnjobs.formats import Gray, Picture, bmp, jpeg, png, tiff, webp
+from cnnjobs.imaging import dicom, formats
+from cnnjobs.imaging.formats import Gray, Picture, bmp, jpeg, png, tiff, webp
 
 #: Bits a side of the perceptual hash: 16 x 16 = 256 bits.
 HASH_SIDE = 16

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 
-from cnnjobs import images, s3, s3_errors, storage
 from cnnjobs.errors import ImageError
-from cnnjobs.images import Decoded, Preprocessing
+from cnnjobs.imaging import preprocessing as images
+from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
+from cnnjobs.storage import filesystem, s3, s3_errors
 
 #: Parameters of glibc's mallopt (mallopt(3)): what is given back to the system, and what is
 #: taken from it apart.
@@ -47,7 +48,7 @@ def settle() -> None:
 def read_image(path: str) -> bytes:
     """The bytes of one image; what the storage refuses becomes an ImageError."""
     try:
-        return storage.read_bytes(path)
+        return filesystem.read_bytes(path)
     except FileNotFoundError as error:
         raise ImageError("missing", "the file is gone") from error
     except PermissionError as error:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import formats, headers, images
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import Gray, Picture
-from cnnjobs.headers import Header
-from cnnjobs.images import Preprocessing
-from cnnjobs.reading import read_image
+from cnnjobs.imaging import formats, headers, preprocessing
+from cnnjobs.imaging.formats import Gray, Picture
+from cnnjobs.imaging.headers import Header
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.imaging.reading import read_image
 
 MAX_PIXELS = Preprocessing.max_pixels
 
@@ -66,7 +66,7 @@ def open_image(path: str) -> tuple[Header, Picture, int]:
         ImageError: it cannot be read.
     """
     data = read_image(path)
-    picture = images.read(data, max_pixels=MAX_PIXELS, any_modality=True)
+    picture = preprocessing.read(data, max_pixels=MAX_PIXELS, any_modality=True)
     return headers.read(data), picture, len(data)
 
 
@@ -74,11 +74,11 @@ def look(path: str) -> Look:
     """Look at one file; what is wrong with it is its `error`."""
     try:
         data = read_image(path)
-        gray = images.read_gray(data, max_pixels=MAX_PIXELS)
+        gray = preprocessing.read_gray(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
         return Look(path=path, error=str(error))
-    bits = images.perceptual_hash(gray)
-    shown = images.to_8_bit(gray, images.significant_bits(gray))
+    bits = preprocessing.perceptual_hash(gray)
+    shown = preprocessing.to_8_bit(gray, preprocessing.significant_bits(gray))
     counts = np.bincount(shown.ravel(), minlength=_GRAY_LEVELS)
     return Look(
         path=path,
@@ -102,10 +102,10 @@ def look_at(paths: Sequence[str]) -> Iterator[Look]:
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     """A file's pixels as 8 bits, the longer side at most `side`; None if it cannot be read."""
     try:
-        gray = images.read_gray(read_image(path), max_pixels=MAX_PIXELS)
+        gray = preprocessing.read_gray(read_image(path), max_pixels=MAX_PIXELS)
     except ImageError:
         return None
     shrunk = side / max(*gray.shape, side)
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)
-    small = images.resize(gray, height=height, width=width)
-    return images.to_8_bit(small, images.significant_bits(gray))
+    small = preprocessing.resize(gray, height=height, width=width)
+    return preprocessing.to_8_bit(small, preprocessing.significant_bits(gray))

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from cnnjobs import cluster, scoring
+from cnnjobs.cluster import session
 from cnnjobs.config import PredictConfig
-from cnnjobs.planning import plan
-from cnnjobs.tally import Tally
+from cnnjobs.inference import ray_pipeline
+from cnnjobs.inference.plan import plan
+from cnnjobs.inference.run_stats import Tally
 
 #: Images that are scored.
 _SAMPLE = 512
@@ -27,12 +28,12 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
     drawn = np.random.default_rng(0).permutation(total)[:_SAMPLE]
     sample = planned.rows.take(np.sort(drawn))
     tally = Tally(sample.num_rows, done_before=0)
-    with cluster.connected(config.address):
+    with session.connected(config.address):
         how = planned.scoring("dry-run", may_export=False)
-        with closing(scoring.score(sample, how, planned.wanted)) as tables:
+        with closing(ray_pipeline.score(sample, how, planned.wanted)) as tables:
             for table in tables:
                 tally.add(table)
-        store = cluster.object_store_bytes()
+        store = session.object_store_bytes()
     seconds = (tally.seconds_to_first or 0) + total / tally.steady_rate
     told = {
         "sample": sample.num_rows,

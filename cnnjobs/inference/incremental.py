@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import manifest
-from cnnjobs.manifest import Manifest
+from cnnjobs.data import manifest
+from cnnjobs.data.manifest import Manifest
 
 #: Errors of a file that may be over when it is tried again.
 _PASSING_ERRORS = ("missing", "permission", "unreadable")

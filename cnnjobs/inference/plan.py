@@ -7,19 +7,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnjobs import bundle as bundles
-from cnnjobs import evidence, manifest, predictions, runs, s3, sources, storage, updates
-from cnnjobs.bundle import Bundle
+from cnnjobs.cluster.resources import Wanted
 from cnnjobs.config import PredictConfig
+from cnnjobs.data import manifest, sources
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.manifest import Manifest
-from cnnjobs.places import Wanted
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.inference import incremental, predictions
+from cnnjobs.inference.incremental import Update
+from cnnjobs.inference.predictor import Scoring, model_name
+from cnnjobs.inference.ray_pipeline import with_engine
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models import model_card
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.reading import Policy
-from cnnjobs.runs import Run
-from cnnjobs.scorer import Scoring, model_name
-from cnnjobs.scoring import with_engine
-from cnnjobs.updates import Update
+from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage.run_dir import Run
 
 #: Settings that change what is written; a run is resumed with the same ones or not at all.
 _RESULT_SETTINGS = (
@@ -115,7 +118,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     """
     s3.use(**config.s3)
     several = _read_bundles(config)
-    doubts = [told for told in map(evidence.doubt, several) if told is not None]
+    doubts = [told for told in map(model_card.doubt, several) if told is not None]
     if config.require_evaluated and doubts:
         raise InputError(f"{doubts[0]}; require_evaluated refuses it.")
     images = sources.open_data(config.data, for_training=False, progress=progress)
@@ -125,7 +128,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
         bundles=several,
         manifest=images,
         rows=rows,
-        output=storage.normalize(config.output),
+        output=filesystem.normalize(config.output),
         doubts=doubts,
     )
     if config.resume:
@@ -133,7 +136,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     if config.update:
         planned = _updating(planned)
     if planned.run is None:
-        runs.check_free(planned.output, overwrite=config.overwrite, resumable=True)
+        run_dir.check_free(planned.output, overwrite=config.overwrite, resumable=True)
     return planned
 
 
@@ -165,18 +168,18 @@ def _classes(bundle: Bundle) -> str:
 
 def _resuming(planned: PredictPlan) -> PredictPlan:
     """The plan with the run to go on with, if there is one."""
-    run = runs.find_same(planned.output, "predict", {**planned.fingerprints, **planned.settings})
+    run = run_dir.find_same(planned.output, "predict", {**planned.fingerprints, **planned.settings})
     return dataclasses.replace(planned, run=run)
 
 
 def _updating(planned: PredictPlan) -> PredictPlan:
     """The plan with the run to update, if there is one, and the images of both."""
     same = {"model": model_name(planned.bundles), **planned.settings}
-    run = runs.find_same(planned.output, "predict", same)
+    run = run_dir.find_same(planned.output, "predict", same)
     if run is None:
         return planned
     before = manifest.read(run.path("manifest.parquet"))
     rows = predictions.read(run.uri, predictions.files(run.uri), ["path", "error"])
-    update, merged = updates.merge(before, planned.manifest, rows)
+    update, merged = incremental.merge(before, planned.manifest, rows)
     chosen = merged.select(planned.config.split)
     return dataclasses.replace(planned, run=run, update=update, manifest=merged, rows=chosen)

@@ -9,21 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import (
-    cluster,
-    manifest,
-    predictions,
-    runs,
-    schema,
-    scoring,
-)
+from cnnjobs import schema
+from cnnjobs.cluster import session
 from cnnjobs.config import PredictConfig, as_dict
+from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, TooManyBadImages
-from cnnjobs.planning import PredictPlan, plan
+from cnnjobs.inference import predictions, ray_pipeline
+from cnnjobs.inference.plan import PredictPlan, plan
+from cnnjobs.inference.predictor import model_name
+from cnnjobs.inference.run_stats import ProgressFile, Tally
 from cnnjobs.progress import Progress, silent
-from cnnjobs.runs import Run
-from cnnjobs.scorer import model_name
-from cnnjobs.tally import ProgressFile, Tally
+from cnnjobs.storage import run_dir
+from cnnjobs.storage.run_dir import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +73,12 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
     """
     planned = plan(config, progress)
     run, update = planned.run, planned.update
-    if run is not None and runs.is_finished(run.uri) and (update is None or update.is_empty):
+    if run is not None and run_dir.is_finished(run.uri) and (update is None or update.is_empty):
         return _nothing_to_do(planned, run)
     if run is None:
-        cluster.check(config.address)
-        run = runs.start(planned.output, "predict", as_dict(config))
-    runs.reopen(run.uri)
+        session.check(config.address)
+        run = run_dir.start(planned.output, "predict", as_dict(config))
+    run_dir.reopen(run.uri)
     if update is not None:
         # before the record and the manifest say so: what is stopped in between has rows to
         # score, and none that is of an older image
@@ -112,10 +109,10 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
     engine = None
     progress("predict", before.num_rows, total, "starting")
     if rows.num_rows:
-        with cluster.connected(config.address):
+        with session.connected(config.address):
             how = planned.scoring(run.run_id)
             engine = how.engine
-            with closing(scoring.score(rows, how, planned.wanted)) as tables, writer:
+            with closing(ray_pipeline.score(rows, how, planned.wanted)) as tables, writer:
                 for table in tables:
                     tally.add(table)
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))

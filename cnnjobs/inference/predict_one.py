@@ -7,14 +7,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnjobs import bundle as bundles
-from cnnjobs import exports, images, plots, reading, s3, storage
-from cnnjobs.bundle import Bundle
 from cnnjobs.config import PredictOneConfig
+from cnnjobs.data import plots
 from cnnjobs.errors import InputError
+from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.inference.predictor import Scorer, Scoring
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models import openvino_export
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.reading import Policy
-from cnnjobs.scorer import Scorer, Scoring
+from cnnjobs.storage import filesystem, s3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         run_id="predict-one",
         policy=Policy(keep_damaged=config.damaged == "score", any_modality=config.any_modality),
     )
-    paths = [storage.normalize(image) for image in config.images]
+    paths = [filesystem.normalize(image) for image in config.images]
     rows = pa.table(
         {
             "path": pa.array(paths, pa.string()),
@@ -71,17 +74,17 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         threshold=bundle.threshold,
         engine=scoring.engine,
         images=scored.select(shown).to_pylist(),
-        plot=storage.normalize(config.plot) if config.plot is not None else None,
+        plot=filesystem.normalize(config.plot) if config.plot is not None else None,
     )
     if summary.plot is not None:
-        storage.write_bytes(summary.plot, _drawn(summary, bundle, scoring.policy))
+        filesystem.write_bytes(summary.plot, _drawn(summary, bundle, scoring.policy))
     return summary
 
 
 def _engine(config: PredictOneConfig, bundle: Bundle) -> str:
     if config.engine != "auto":
         return config.engine
-    export = exports.find(bundle)
+    export = openvino_export.find(bundle)
     return "keras" if export is None or export.refused is not None else "openvino"
 
 
@@ -97,7 +100,7 @@ def _drawn(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
             continue
         data = reading.read_image(row["path"])
         decoded = reading.decoded(data, bundle.preprocessing, policy)
-        assert isinstance(decoded, images.Decoded)
+        assert isinstance(decoded, preprocessing.Decoded)
         pictures.append((_title(row, bundle), decoded.pixels[:, :, 0]))
     if not pictures:
         first = summary.images[0]["error"]

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from cnnjobs import schema, storage
+from cnnjobs import schema
 from cnnjobs.errors import StorageError
+from cnnjobs.storage import filesystem
 
 FOLDER, CSV = "predictions", "predictions.csv"
 
@@ -26,8 +27,8 @@ _PART = re.compile(r"(?:.*/)?part-(\d+)\.parquet")
 
 def files(run_uri: str) -> list[str]:
     """Names of the parts that stand in a run, as seen from its folder of predictions."""
-    folder = storage.join(run_uri, FOLDER)
-    return [*storage.names(folder), *_in_partitions(folder)]
+    folder = filesystem.join(run_uri, FOLDER)
+    return [*filesystem.names(folder), *_in_partitions(folder)]
 
 
 class Writer:
@@ -81,7 +82,7 @@ class Writer:
         table = pa.concat_tables(self._held)
         name = f"part-{self._number:05d}.parquet"
         for folder, rows in self._divided(table):
-            storage.write_table(storage.join(self._run_uri, FOLDER, f"{folder}{name}"), rows)
+            filesystem.write_table(filesystem.join(self._run_uri, FOLDER, f"{folder}{name}"), rows)
             if f"{folder}{name}" not in self.files:
                 self.files.append(f"{folder}{name}")
         # a signal may break off anywhere here: the same rows are then written once more under
@@ -132,16 +133,16 @@ def drop(run_uri: str, parts: Iterable[str], paths: pa.Array) -> None:
         kept = table.filter(stays)
         if kept.num_rows == table.num_rows:
             continue
-        place = storage.join(run_uri, FOLDER, part)
+        place = filesystem.join(run_uri, FOLDER, part)
         if kept.num_rows:
-            storage.write_table(place, kept)
+            filesystem.write_table(place, kept)
         else:
-            storage.delete(place)
+            filesystem.delete(place)
 
 
 def write_csv(run_uri: str, parts: Sequence[str]) -> None:
     """Write all rows as one CSV file; lists become text with a semicolon between numbers."""
-    with storage.writing(storage.join(run_uri, CSV)) as file:
+    with filesystem.writing(filesystem.join(run_uri, CSV)) as file:
         for number, part in enumerate(parts):
             header = pacsv.WriteOptions(include_header=number == 0)
             pacsv.write_csv(_flat(_read_part(run_uri, part)), file, header)
@@ -154,15 +155,15 @@ def _next_number(parts: Iterable[str]) -> int:
 
 
 def _read_part(run_uri: str, part: str) -> pa.Table:
-    data = storage.read_file(storage.join(run_uri, FOLDER, part))
+    data = filesystem.read_file(filesystem.join(run_uri, FOLDER, part))
     return pq.read_table(pa.BufferReader(data))
 
 
 def _in_partitions(folder: str) -> list[str]:
     """Parts in the folders of a partition."""
-    if not storage.exists(folder):
+    if not filesystem.exists(folder):
         return []
-    inside = (storage.relative(file.path, folder) for file in storage.list_files(folder))
+    inside = (filesystem.relative(file.path, folder) for file in filesystem.list_files(folder))
     return [name for name in inside if "/" in name and _PART.fullmatch(name)]
 
 
@@ -173,7 +174,7 @@ def _folders(key: str, values: Iterable[str | None]) -> pa.Array:
 
 def _prefix(path: str, roots: Sequence[str]) -> str | None:
     root = next((root for root in roots if path.startswith(root.rstrip("/") + "/")), "")
-    first, inner, _ = storage.relative(path, root).partition("/")
+    first, inner, _ = filesystem.relative(path, root).partition("/")
     return first if inner else None
 
 

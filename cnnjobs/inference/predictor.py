@@ -15,13 +15,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs import bundle as bundles
-from cnnjobs import calibration, exports, memory, reading, s3, schema
-from cnnjobs.bundle import Bundle
-from cnnjobs.decoder import Decoder, Image, Images
-from cnnjobs.engines import Engine, KerasEngine, OpenVinoEngine, Scores
+from cnnjobs import progress, schema
 from cnnjobs.errors import ImageError
-from cnnjobs.images import Decoded, Preprocessing
+from cnnjobs.imaging import reading
+from cnnjobs.imaging.decoder import Decoder, Image, Images
+from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
+from cnnjobs.metrics import calibration
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models import openvino_export
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.models.engines import Engine, KerasEngine, OpenVinoEngine, Scores
+from cnnjobs.storage import s3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +112,7 @@ class Scorer:
             "working_seconds": [time.perf_counter() - self._began] * len(scored),
             # of this process, whichever call they were for
             "retries": [s3.num_retries() - retries, *[0] * (len(scored) - 1)],
-            "peak_memory_bytes": [memory.peak_bytes()] * len(scored),
+            "peak_memory_bytes": [progress.peak_memory_bytes()] * len(scored),
         }
         for name in schema.MEASURES.names:
             values = pa.array(measures[name], schema.MEASURES.field(name).type)
@@ -144,7 +148,7 @@ def open_engine(bundle: Bundle, name: str, *, batch_size: int, threads: int) -> 
         BundleError: the model is missing or damaged, or has no export for this engine.
     """
     if name == "openvino":
-        return OpenVinoEngine(*exports.read(bundle), batch_size=batch_size, threads=threads)
+        return OpenVinoEngine(*openvino_export.read(bundle), batch_size=batch_size, threads=threads)
     return KerasEngine(bundles.load_model(bundle), batch_size=batch_size)
 
 

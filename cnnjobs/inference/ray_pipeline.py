@@ -22,10 +22,12 @@ from ray.exceptions import (
 )
 from ray.util.annotations import RayDeprecationWarning
 
-from cnnjobs import cluster, exports, schema
+from cnnjobs import schema
+from cnnjobs.cluster import session
+from cnnjobs.cluster.resources import Wanted
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.places import Wanted
-from cnnjobs.scorer import Scorer, Scoring
+from cnnjobs.inference.predictor import Scorer, Scoring
+from cnnjobs.models import openvino_export
 
 #: Batches in a block: what a scorer takes at once. Ray spends some 6 ms on a block.
 _BATCHES_PER_BLOCK = 4
@@ -64,12 +66,12 @@ def with_engine(scoring: Scoring, *, may_export: bool = True) -> Scoring:
     OpenVINO where there is no GPU and every model has an export; else Keras. A model that has
     none yet is exported into its bundle.
     """
-    if scoring.engine == "keras" or (scoring.engine == "auto" and cluster.num_gpus()):
+    if scoring.engine == "keras" or (scoring.engine == "auto" and session.num_gpus()):
         return dataclasses.replace(scoring, engine="keras")
     for bundle in scoring.bundles:
-        export = exports.find(bundle)
+        export = openvino_export.find(bundle)
         if export is None and may_export:
-            export = cluster.call(exports.write, bundle)
+            export = session.call(openvino_export.write, bundle)
         if scoring.engine == "auto" and (export is None or export.refused is not None):
             return dataclasses.replace(scoring, engine="keras")
     return dataclasses.replace(scoring, engine="openvino")
@@ -94,7 +96,7 @@ def score(
         InputError: no machine is large enough for one, and none will come.
         CnnjobsError: they die again and again.
     """
-    cluster.check_place(wanted or Wanted())
+    session.check_place(wanted or Wanted())
     rows = rows.select(["path", "label", "size_bytes"])
     done = vain = 0
     reason = None
@@ -143,9 +145,9 @@ def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterato
     # imported here: it takes half a second, which commands that do not score need not wait
     import ray.data
 
-    from cnnjobs import datasets
+    from cnnjobs.training import ray_datasets
 
-    places = cluster.scorer_places(wanted, memory=_SCORER_BYTES)
+    places = session.scorer_places(wanted, memory=_SCORER_BYTES)
     size = rows_per_block(rows.num_rows, scoring, places.number)
     # the first block is one batch, so that it shows soon whether all is well
     starts = [0, *range(scoring.batch_size, rows.num_rows, size), rows.num_rows]
@@ -153,7 +155,7 @@ def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterato
         {_ROWS: _packed(rows.slice(start, end - start))}
         for start, end in itertools.pairwise(starts)
     ]
-    with datasets.quiet_and_ordered(), warnings.catch_warnings():
+    with ray_datasets.quiet_and_ordered(), warnings.catch_warnings():
         # `max_restarts` has no name of its own in `map_batches` yet
         warnings.filterwarnings("ignore", "`ray_remote_args` is", RayDeprecationWarning)
         data: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items))

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import memory, storage
+from cnnjobs import progress
+from cnnjobs.storage import filesystem
 
 #: Seconds between two lines of `progress.jsonl`, which is written whole each time.
 _SECONDS_BETWEEN_LINES = 10.0
@@ -101,7 +102,7 @@ class Tally:
 
     def peak_memory_bytes(self) -> dict[str, int]:
         """Of the driver and of the largest scorer."""
-        return {"driver": memory.peak_bytes(), "scorer": self._scorer_memory}
+        return {"driver": progress.peak_memory_bytes(), "scorer": self._scorer_memory}
 
     def facts(self) -> dict[str, Any]:
         """How far the job is."""
@@ -124,7 +125,7 @@ class ProgressFile:
         self._uri = uri
         self._written = 0.0
         try:
-            self._lines = storage.read_file(uri).decode().splitlines()
+            self._lines = filesystem.read_file(uri).decode().splitlines()
         except FileNotFoundError:
             self._lines = []
 
@@ -135,4 +136,4 @@ class ProgressFile:
             return
         self._written = now
         self._lines.append(json.dumps(dict(facts)))
-        storage.write_bytes(self._uri, "\n".join([*self._lines, ""]).encode())
+        filesystem.write_bytes(self._uri, "\n".join([*self._lines, ""]).encode())

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnnjobs.errors import InputError
-from cnnjobs.models.own import OwnModel as OwnModel
-from cnnjobs.models.own import is_own, read
+from cnnjobs.models.user_model import OwnModel as OwnModel
+from cnnjobs.models.user_model import is_own, read
 
 if TYPE_CHECKING:
     import keras
@@ -147,12 +147,12 @@ def build(name: str | OwnModel, num_labels: int, *, weights: str | None = None) 
     architecture = find(own)
     _check_weights(architecture, weights)
     import_keras()
-    from cnnjobs.models import backbones, sheet
+    from cnnjobs.models import backbones, cnn
 
     size = architecture.height, architecture.width
     if architecture.takes_weights:
         return backbones.build(architecture.name, *size, num_labels, weights)
-    builders = {"covid": sheet.covid, "covid-gap": sheet.covid_gap, "digits": sheet.digits}
+    builders = {"covid": cnn.covid, "covid-gap": cnn.covid_gap, "digits": cnn.digits}
     return builders[architecture.name](*size, num_labels)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnjobs.errors import InputError
-from cnnjobs.models.names import count_names_anew
+from cnnjobs.models.layer_names import count_names_anew
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +36,7 @@ def build(
     import keras
     from keras import layers
 
-    from cnnjobs.models import sheet
+    from cnnjobs.models import cnn
 
     backbones = {
         "mobilenetv3small": keras.applications.MobileNetV3Small,
@@ -60,7 +60,7 @@ def build(
     )
     backbone = _fetched(make, name) if weights == IMAGENET else _from_file(make, name, weights)
     dropped = layers.Dropout(0.2, name="dropout")(backbone.output)
-    return count_names_anew(keras.Model(pixels, sheet.scores(num_labels)(dropped), name=name))
+    return count_names_anew(keras.Model(pixels, cnn.scores(num_labels)(dropped), name=name))
 
 
 def _from_file(make: Callable[..., Any], name: str, weights: str | None) -> Any:

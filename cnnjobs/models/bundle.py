@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnnjobs import models, schema, storage
+from cnnjobs import models, schema
 from cnnjobs.errors import BundleError, ConfigError
-from cnnjobs.images import Preprocessing
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.storage import filesystem
 
 if TYPE_CHECKING:
     import keras
@@ -111,10 +112,12 @@ def write(
     )
     description = {"bundle_version": schema.BUNDLE_VERSION, **dataclasses.asdict(bundle)}
     del description["uri"]
-    storage.write_bytes(storage.join(uri, MODEL), saved)
-    storage.write_bytes(storage.join(uri, SUMMARY), _layers(model).encode())
-    storage.write_table(storage.join(uri, IMAGES), images.select(_IMAGE_COLUMNS))
-    storage.write_bytes(storage.join(uri, DESCRIPTION), json.dumps(description, indent=2).encode())
+    filesystem.write_bytes(filesystem.join(uri, MODEL), saved)
+    filesystem.write_bytes(filesystem.join(uri, SUMMARY), _layers(model).encode())
+    filesystem.write_table(filesystem.join(uri, IMAGES), images.select(_IMAGE_COLUMNS))
+    filesystem.write_bytes(
+        filesystem.join(uri, DESCRIPTION), json.dumps(description, indent=2).encode()
+    )
     return bundle
 
 
@@ -124,10 +127,10 @@ def read(uri: str) -> Bundle:
     Raises:
         BundleError: a file is missing, damaged or of another schema version.
     """
-    uri = storage.normalize(uri)
-    if not storage.exists(storage.join(uri, DESCRIPTION)):
-        inner = storage.join(uri, "bundle")
-        if storage.exists(storage.join(inner, DESCRIPTION)):
+    uri = filesystem.normalize(uri)
+    if not filesystem.exists(filesystem.join(uri, DESCRIPTION)):
+        inner = filesystem.join(uri, "bundle")
+        if filesystem.exists(filesystem.join(inner, DESCRIPTION)):
             uri = inner
     try:
         text = _read_part(uri, DESCRIPTION)
@@ -141,7 +144,7 @@ def read(uri: str) -> Bundle:
             f"{schema.BUNDLE_VERSION}; train again."
         )
     for part in (MODEL, IMAGES):
-        if not storage.exists(storage.join(uri, part)):
+        if not filesystem.exists(filesystem.join(uri, part)):
             _raise_missing(uri, part)
     try:
         preprocessing = Preprocessing(**described.pop("preprocessing"))
@@ -153,7 +156,7 @@ def read(uri: str) -> Bundle:
 def copy(bundle: Bundle, uri: str) -> Bundle:
     """Copy a bundle; `bundle.json` comes last here too."""
     for part in (MODEL, SUMMARY, IMAGES, DESCRIPTION):
-        storage.write_bytes(storage.join(uri, part), _read_part(bundle.uri, part))
+        filesystem.write_bytes(filesystem.join(uri, part), _read_part(bundle.uri, part))
     return dataclasses.replace(bundle, uri=uri)
 
 
@@ -194,7 +197,7 @@ def seen_images(bundle: Bundle) -> pa.Table:
 
 def _read_part(uri: str, part: str) -> bytes:
     try:
-        return storage.read_bytes(storage.join(uri, part))
+        return filesystem.read_bytes(filesystem.join(uri, part))
     except (FileNotFoundError, NotADirectoryError):
         _raise_missing(uri, part)
 

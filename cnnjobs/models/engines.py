@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs import models
-from cnnjobs.models.precision import in_mixed_precision
+from cnnjobs.models.mixed_precision import in_mixed_precision
 
 if TYPE_CHECKING:
     import keras

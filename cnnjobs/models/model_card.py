@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cnnjobs import storage, words
-from cnnjobs.bundle import Bundle
+from cnnjobs.config import constants
 from cnnjobs.errors import StorageError
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.storage import filesystem
 
 EVALUATION, AUDIT = "evaluation.json", "audit.json"
 
@@ -34,18 +35,18 @@ def carry(
         split: of it.
         facts: what was found.
     """
-    if split in (words.TRAIN, words.VALIDATION):
+    if split in (constants.TRAIN, constants.VALIDATION):
         return False
     record = {
         "fingerprint": bundle.fingerprint,
         "manifest": manifest,
-        "own_test_split": manifest == bundle.manifest_fingerprint and split == words.TEST,
+        "own_test_split": manifest == bundle.manifest_fingerprint and split == constants.TEST,
         "split": split,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     }
     try:
-        storage.write_bytes(_place(bundle, file), json.dumps(record, indent=2).encode())
+        filesystem.write_bytes(_place(bundle, file), json.dumps(record, indent=2).encode())
     except (StorageError, OSError):
         return False
     return True
@@ -54,7 +55,7 @@ def carry(
 def carried(bundle: Bundle, file: str) -> dict[str, Any] | None:
     """What `carry` wrote; None if there is nothing, or it is of another model."""
     try:
-        record = json.loads(storage.read_bytes(_place(bundle, file)))
+        record = json.loads(filesystem.read_bytes(_place(bundle, file)))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if not isinstance(record, dict) or record.get("fingerprint") != bundle.fingerprint:
@@ -79,4 +80,4 @@ def doubt(bundle: Bundle) -> str | None:
 
 
 def _place(bundle: Bundle, file: str) -> str:
-    return storage.join(bundle.uri, file)
+    return filesystem.join(bundle.uri, file)

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnjobs import bundle as bundles
-from cnnjobs import models, storage
-from cnnjobs.bundle import Bundle
-from cnnjobs.engines import OpenVinoEngine
+from cnnjobs import models
 from cnnjobs.errors import BundleError
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.models.engines import OpenVinoEngine
+from cnnjobs.storage import filesystem
 
 if TYPE_CHECKING:
     import keras
@@ -56,7 +57,7 @@ class Export:
 def find(bundle: Bundle) -> Export | None:
     """The export that the bundle keeps; None if there is none, or another model's."""
     try:
-        export = Export(**json.loads(storage.read_file(_part(bundle, DESCRIPTION))))
+        export = Export(**json.loads(filesystem.read_file(_part(bundle, DESCRIPTION))))
     except (FileNotFoundError, ValueError, TypeError):
         return None
     return export if export.fingerprint == bundle.fingerprint else None
@@ -85,9 +86,9 @@ def write(bundle: Bundle, model: "keras.Model | None" = None) -> Export:
         openvino=metadata.version("openvino"),
     )
     for name, data in files.items():
-        storage.write_bytes(_part(bundle, name), data)
+        filesystem.write_bytes(_part(bundle, name), data)
     text = json.dumps(dataclasses.asdict(export), indent=2)
-    storage.write_bytes(_part(bundle, DESCRIPTION), text.encode())
+    filesystem.write_bytes(_part(bundle, DESCRIPTION), text.encode())
     return export
 
 
@@ -109,7 +110,7 @@ def read(bundle: Bundle) -> tuple[bytes, bytes]:
 
 def _read_checked(bundle: Bundle, export: Export, name: str) -> bytes:
     try:
-        data = storage.read_file(_part(bundle, name))
+        data = filesystem.read_file(_part(bundle, name))
     except FileNotFoundError:
         data = b""
     if hashlib.sha256(data).hexdigest() != export.sha256[name]:
@@ -121,7 +122,7 @@ def _read_checked(bundle: Bundle, export: Export, name: str) -> bytes:
 
 
 def _part(bundle: Bundle, name: str) -> str:
-    return storage.join(bundle.uri, FOLDER, name)
+    return filesystem.join(bundle.uri, FOLDER, name)
 
 
 def _exported(model: "keras.Model") -> tuple[dict[str, bytes], float | None, str | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnjobs.errors import InputError
-from cnnjobs.models.names import count_names_anew
+from cnnjobs.models.layer_names import count_names_anew
 
 if TYPE_CHECKING:
     import keras

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnjobs.page.given import Given
-from cnnjobs.page.numbers import KEY, ends, interval, named, number
-from cnnjobs.page.parts import Section, Table, shown
-from cnnjobs.page.sections import figures_of
+from cnnjobs.report.blocks import Section, Table, shown
+from cnnjobs.report.formatting import KEY, ends, interval, named, number
+from cnnjobs.report.inputs import Given
+from cnnjobs.report.sections import figures_of
 
 
 def crossvalidation(given: Sequence[Given]) -> Section | None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cnnjobs.bundle import Bundle
+from cnnjobs.models.bundle import Bundle
 
 #: So many images have a picture of their own in the dialog, those to look at first.
 NUM_LARGE = 300

@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import bundle as bundles
-from cnnjobs import manifest, predictions, runs, storage
-from cnnjobs.bundle import Bundle
+from cnnjobs.data import manifest
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.manifest import Manifest
-from cnnjobs.reading import Policy
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.inference import predictions
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.storage import filesystem, run_dir
 
 #: Commands whose runs a report can tell of.
 COMMANDS = ("train", "tune", "evaluate", "audit", "predict", "crossval")
@@ -57,7 +59,7 @@ class Given:
 
     def path(self, *names: str) -> str:
         """The name of something in the run directory."""
-        return storage.join(self.uri, *names)
+        return filesystem.join(self.uri, *names)
 
 
 def read(uris: Sequence[str]) -> list[Given]:
@@ -67,7 +69,7 @@ def read(uris: Sequence[str]) -> list[Given]:
         InputError: one is no run, or of a command a report knows nothing of; or they are of
             different models.
     """
-    given = [_read_one(uri) for uri in dict.fromkeys(map(storage.normalize, uris))]
+    given = [_read_one(uri) for uri in dict.fromkeys(map(filesystem.normalize, uris))]
     models = dict.fromkeys(run.model for run in given if run.model is not None)
     if len(models) > 1:
         raise InputError(
@@ -138,7 +140,7 @@ def kept_audit(bundle: Bundle | None) -> Mapping[str, Any] | None:
     if bundle is None:
         return None
     try:
-        kept = json.loads(storage.read_bytes(storage.join(bundle.uri, "audit.json")))
+        kept = json.loads(filesystem.read_bytes(filesystem.join(bundle.uri, "audit.json")))
     except (OSError, ValueError):
         return None
     is_its_own = isinstance(kept, dict) and kept.get("fingerprint") == bundle.fingerprint
@@ -176,10 +178,10 @@ def model(told: Sequence[Given]) -> str | None:
 
 
 def _read_one(uri: str) -> Given:
-    record = runs.read_record(uri)
+    record = run_dir.read_record(uri)
     if record is None:
         raise InputError(
-            f"{uri} holds no run (there is no {runs.RECORD}); give the output directory of "
+            f"{uri} holds no run (there is no {run_dir.RECORD}); give the output directory of "
             f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}."
         )
     if record["command"] not in COMMANDS:
@@ -187,7 +189,7 @@ def _read_one(uri: str) -> Given:
             f"{uri} is a run of {record['command']}; a report tells of runs of "
             f"{', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}."
         )
-    return Given(uri=uri, record=record, is_finished=runs.is_finished(uri))
+    return Given(uri=uri, record=record, is_finished=run_dir.is_finished(uri))
 
 
 def _bundle_at(place: str) -> Bundle | None:
@@ -199,6 +201,6 @@ def _bundle_at(place: str) -> Bundle | None:
 
 def _manifest_at(place: str) -> Manifest | None:
     try:
-        return manifest.read(storage.normalize(place))
+        return manifest.read(filesystem.normalize(place))
     except InputError:
         return None

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjobs import attention, images, reading, runs, s3, storage
-from cnnjobs import bundle as bundles
-from cnnjobs.bundle import Bundle
 from cnnjobs.config import ReportConfig
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import BundleError, ImageError, InputError, RunExistsError
-from cnnjobs.manifest import Manifest
-from cnnjobs.page import findings, folds, gallery, given, html, pictures, sections
-from cnnjobs.page.gallery import Judged
-from cnnjobs.page.given import Given
-from cnnjobs.page.html import Page
+from cnnjobs.evaluation import grad_cam
+from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
+from cnnjobs.report import cross_validation, gallery, inputs, render, results, sections, thumbnails
+from cnnjobs.report.gallery import Judged
+from cnnjobs.report.inputs import Given
+from cnnjobs.report.render import Page
+from cnnjobs.storage import filesystem, run_dir, s3
 
 if TYPE_CHECKING:
     import keras
@@ -67,7 +69,7 @@ class ReportPlan:
         """What `--dry-run` tells."""
         return {
             "runs": {run.uri: run.command for run in self.runs},
-            "model": given.model(self.runs),
+            "model": inputs.model(self.runs),
             "bundle": self.bundle.uri if self.bundle is not None else None,
             "output": self.output,
             "warnings": self.warnings,
@@ -76,7 +78,7 @@ class ReportPlan:
     @property
     def warnings(self) -> list[str]:
         """What the page will not be able to tell."""
-        model = given.model(self.runs)
+        model = inputs.model(self.runs)
         warnings = sections.unfinished(self.runs)
         if model is not None and self.bundle is None:
             warnings.append(
@@ -94,17 +96,17 @@ def plan(config: ReportConfig) -> ReportPlan:
         RunExistsError: the output is there already and `overwrite` is off.
     """
     s3.use(**config.s3)
-    output = storage.normalize(config.output)
-    told = given.read(config.runs)
-    if storage.exists(output) and not config.overwrite:
+    output = filesystem.normalize(config.output)
+    told = inputs.read(config.runs)
+    if filesystem.exists(output) and not config.overwrite:
         raise RunExistsError(f"{output} exists already; choose another name or add --overwrite.")
-    storage.check_writable(output.rpartition("/")[0])
+    filesystem.check_writable(output.rpartition("/")[0])
     return ReportPlan(
         config=config,
         output=output,
         runs=told,
-        bundle=given.find_bundle(told),
-        manifests=given.manifests(told),
+        bundle=inputs.find_bundle(told),
+        manifests=inputs.manifests(told),
     )
 
 
@@ -134,12 +136,12 @@ def report(
     if network is not None and judged is not None:
         _draw_heat(planned, shown, judged, network)
     page = _page(planned, network, shown, judged, spell)
-    data = html.render(page).encode()
-    storage.write_bytes(planned.output, data)
+    data = render.render(page).encode()
+    filesystem.write_bytes(planned.output, data)
     return ReportSummary(
         output=planned.output,
         title=page.title,
-        model=given.model(planned.runs),
+        model=inputs.model(planned.runs),
         verdict=page.verdict,
         sections=[section.name for section in (*page.before, *page.after)],
         num_images=0 if judged is None else judged.rows.num_rows,
@@ -160,18 +162,18 @@ def _page(
     spell: Spell | None,
 ) -> Page:
     told, bundle = planned.runs, planned.bundle
-    found = findings.audited(told, given.kept_audit(bundle))
+    found = results.audited(told, inputs.kept_audit(bundle))
     before = [
         sections.data(planned.manifests),
         sections.model(bundle, network),
         sections.training(told),
-        findings.evaluation(told),
-        folds.crossvalidation(told),
-        findings.audit(found, told),
+        results.evaluation(told),
+        cross_validation.crossvalidation(told),
+        results.audit(found, told),
         sections.scoring(told),
     ]
     commands = [spell(run.command, run.config) for run in told] if spell is not None else []
-    model = given.model(told)
+    model = inputs.model(told)
     now = datetime.now(UTC)
     gallery_text = ""
     if judged is not None:
@@ -183,15 +185,15 @@ def _page(
         verdict=found.verdict,
         line=found.line,
         warnings=planned.warnings,
-        tiles=findings.tiles(told),
+        tiles=results.tiles(told),
         before=[section for section in before if section is not None],
         after=[
-            findings.limits(told, bundle, planned.manifests, found),
+            results.limits(told, bundle, planned.manifests, found),
             sections.repeating(told, commands),
         ],
         gallery=_gallery(shown, bundle) if judged is not None else None,
         gallery_text=gallery_text,
-        made=f"Made by cnnjobs {runs.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
+        made=f"Made by cnnjobs {run_dir.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
     )
 
 
@@ -205,14 +207,14 @@ def _gallery(shown: Sequence[Mapping[str, Any]], bundle: Bundle | None) -> dict[
 
 def _shown(planned: ReportPlan, progress: Progress) -> tuple[list[dict[str, Any]], Judged | None]:
     """The images of the gallery with their pictures, and what is known of all."""
-    rows = given.scored(planned.runs)
+    rows = inputs.scored(planned.runs)
     if rows is None:
         return [], None
     judged = gallery.judge(rows, planned.bundle)
     places = gallery.select(judged, planned.config.max_images, seed=planned.config.seed)
-    shown = gallery.entries(judged, places, given.splits(planned.manifests))
-    read = pictures.read(
-        shown, given.policy(planned.runs), num_pixels=given.num_pixels(planned.runs)
+    shown = gallery.entries(judged, places, inputs.splits(planned.manifests))
+    read = thumbnails.read(
+        shown, inputs.policy(planned.runs), num_pixels=inputs.num_pixels(planned.runs)
     )
     for number, (entry, picture) in enumerate(zip(shown, read, strict=True)):
         del entry["is_large"]
@@ -234,7 +236,7 @@ def _draw_heat(
     bundle = planned.bundle
     assert bundle is not None
     try:
-        watched = attention.watched(network)
+        watched = grad_cam.watched(network)
     except InputError:
         # a model without convolutions looks nowhere
         return
@@ -249,17 +251,17 @@ def _draw_heat(
         except ImageError:
             # it was there a moment ago
             continue
-        decoded = reading.decoded(data, bundle.preprocessing, given.policy(planned.runs))
+        decoded = reading.decoded(data, bundle.preprocessing, inputs.policy(planned.runs))
         if isinstance(decoded, ImageError):
             continue
         towards = list(bundle.labels).index(image["prediction"])
         if bundle.positive is not None:
             towards = int(image["prediction"] == bundle.positive)
-        heat = attention.heat_of(watched, decoded.pixels, towards=towards)
-        drawn = attention.overlay(decoded.pixels[:, :, 0], heat)
-        height, width = pictures.fitted(image["height"], image["width"], pictures.LARGE_SIDE)
-        resized = images.resize(drawn, height=height, width=width)
-        image["heat"] = pictures.encoded(np.asarray(resized, np.uint8))
+        heat = grad_cam.heat_of(watched, decoded.pixels, towards=towards)
+        drawn = grad_cam.overlay(decoded.pixels[:, :, 0], heat)
+        height, width = thumbnails.fitted(image["height"], image["width"], thumbnails.LARGE_SIDE)
+        resized = preprocessing.resize(drawn, height=height, width=width)
+        image["heat"] = thumbnails.encoded(np.asarray(resized, np.uint8))
 
 
 def _network(bundle: Bundle | None) -> "keras.Model | None":

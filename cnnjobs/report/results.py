@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs.bundle import Bundle
-from cnnjobs.manifest import Manifest
-from cnnjobs.page.given import Given
-from cnnjobs.page.numbers import KEY, ends, interval, named, number
-from cnnjobs.page.parts import Section, Table, Tile, shown
-from cnnjobs.page.sections import figures_of
+from cnnjobs.data.manifest import Manifest
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.report.blocks import Section, Table, Tile, shown
+from cnnjobs.report.formatting import KEY, ends, interval, named, number
+from cnnjobs.report.inputs import Given
+from cnnjobs.report.sections import figures_of
 
 #: Fewer test images than this make every figure a guess.
 _FEW_IMAGES = 200

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import census, plots, storage
-from cnnjobs.bundle import Bundle
-from cnnjobs.manifest import Manifest
-from cnnjobs.page import numbers
-from cnnjobs.page.given import Given
-from cnnjobs.page.parts import Detail, Figure, Section, Table, data_uri, shown
-from cnnjobs.words import SPLITS
+from cnnjobs.config.constants import SPLITS
+from cnnjobs.data import dataset_summary, plots
+from cnnjobs.data.manifest import Manifest
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.report import formatting
+from cnnjobs.report.blocks import Detail, Figure, Section, Table, data_uri, shown
+from cnnjobs.report.inputs import Given
+from cnnjobs.storage import filesystem
 
 if TYPE_CHECKING:
     import keras
@@ -140,16 +141,16 @@ def unfinished(given: Sequence[Given]) -> list[str]:
 
 def figures_of(run: Given, alts: Mapping[str, str]) -> list[Figure]:
     """The pictures in the run's folder of plots; `alts` has words for them by name."""
-    names = run.summary.get("plots") or storage.names(run.path("plots"))
+    names = run.summary.get("plots") or filesystem.names(run.path("plots"))
     figures = []
     for name in (str(name).rpartition("/")[2] for name in names):
         place = run.path("plots", name)
-        if not name.endswith(".png") or not storage.exists(place):
+        if not name.endswith(".png") or not filesystem.exists(place):
             continue
-        title = numbers.named(name.removesuffix(".png"))
+        title = formatting.named(name.removesuffix(".png"))
         figures.append(
             Figure(
-                uri=data_uri("image/png", storage.read_file(place)),
+                uri=data_uri("image/png", filesystem.read_file(place)),
                 alt=alts.get(name.removesuffix(".png"), f"Figure: {title.lower()}."),
                 caption=title,
             )
@@ -173,7 +174,7 @@ def _data_of(fingerprint: str, images: Manifest) -> tuple[list[Table], list[str]
     if len(sources) > 1:
         tables.append(Table(caption="The same by source.", **by_source))
     unreadable = len(rows) - rows["error"].null_count
-    warnings = census.told_by_source(_counted(rows, "source", "label"))
+    warnings = dataset_summary.told_by_source(_counted(rows, "source", "label"))
     if len(sources) == 1:
         warnings.append(
             f"All images are indexed as one source, {sources[0]}: where each class was collected "

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs import images, reading
 from cnnjobs.errors import ImageError
-from cnnjobs.images import Preprocessing
-from cnnjobs.page.parts import data_uri
-from cnnjobs.reading import Policy
+from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.report.blocks import data_uri
 
 #: Pixels of the longer side, in the gallery and in the dialog.
 THUMBNAIL_SIDE, LARGE_SIDE = 128, 512
@@ -79,5 +79,5 @@ def _picture(row: Mapping[str, Any], policy: Policy, max_pixels: int) -> Picture
         return Picture(error=str(read))
     pixels = read.pixels[:, :, 0]
     height, width = fitted(height, width, THUMBNAIL_SIDE)
-    small = np.ascontiguousarray(images.resize(pixels, height=height, width=width), np.uint8)
+    small = np.ascontiguousarray(preprocessing.resize(pixels, height=height, width=width), np.uint8)
     return Picture(thumbnail=encoded(small), large=encoded(pixels) if row["is_large"] else None)

@@ -16,8 +16,8 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnnjobs import listing, s3
 from cnnjobs.errors import StorageError
+from cnnjobs.storage import listing, s3
 
 
 @dataclass(frozen=True, kw_only=True)

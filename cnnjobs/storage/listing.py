@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnjobs import s3
 from cnnjobs.errors import StorageError
+from cnnjobs.storage import s3
 
 LISTING = pa.schema(
     [

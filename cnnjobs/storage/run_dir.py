@@ -13,8 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cnnjobs import __version__, schema, spilling, storage
+from cnnjobs import __version__, schema
+from cnnjobs.cluster import spilling
 from cnnjobs.errors import RunExistsError
+from cnnjobs.storage import filesystem
 
 RECORD, SUCCESS = "run.json", "_SUCCESS"
 
@@ -33,7 +35,7 @@ class Run:
 
     def path(self, *names: str) -> str:
         """The name of something in the run directory."""
-        return storage.join(self.uri, *names)
+        return filesystem.join(self.uri, *names)
 
     def seconds(self) -> float:
         """Since the run was started (first, if it was resumed)."""
@@ -57,7 +59,7 @@ class Run:
             **facts,
         }
         text = json.dumps(record, indent=2, default=_plain)
-        storage.write_bytes(self.path(RECORD), text.encode())
+        filesystem.write_bytes(self.path(RECORD), text.encode())
         return record
 
     @contextlib.contextmanager
@@ -77,7 +79,7 @@ class Run:
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Write the last `run.json`, then `_SUCCESS`."""
         record = self.record("done", **facts)
-        storage.write_bytes(self.path(SUCCESS), b"")
+        filesystem.write_bytes(self.path(SUCCESS), b"")
         return record
 
 
@@ -88,9 +90,9 @@ def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
         RunExistsError: the directory holds a run and `overwrite` is off, or something else.
         StorageError: nothing can be written there.
     """
-    if storage.is_file(uri):
+    if filesystem.is_file(uri):
         raise RunExistsError(f"{uri} is a file; give a directory.")
-    if not storage.is_empty(uri) and not _is_left_over(uri):
+    if not filesystem.is_empty(uri) and not _is_left_over(uri):
         if read_record(uri) is None:
             raise RunExistsError(f"{uri} is not empty and holds no run; choose another directory.")
         if not overwrite:
@@ -98,14 +100,14 @@ def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
             raise RunExistsError(
                 f"{uri} already holds a run; add {ways} to replace it, or choose another directory."
             )
-    storage.check_writable(uri)
+    filesystem.check_writable(uri)
 
 
 def start(uri: str, command: str, config: Mapping[str, Any]) -> Run:
     """Begin a run in a directory that `check_free` has passed; an older run in it goes."""
-    if storage.exists(storage.join(uri, RECORD)):
+    if filesystem.exists(filesystem.join(uri, RECORD)):
         reopen(uri)
-        storage.delete(uri)
+        filesystem.delete(uri)
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     return Run(uri=uri, run_id=run_id, command=command, config=config, started=now)
@@ -114,7 +116,7 @@ def start(uri: str, command: str, config: Mapping[str, Any]) -> Run:
 def reopen(uri: str) -> None:
     """Take back that a run came to its end, before anything else of it changes."""
     if is_finished(uri):
-        storage.delete(storage.join(uri, SUCCESS))
+        filesystem.delete(filesystem.join(uri, SUCCESS))
 
 
 def find_same(uri: str, command: str, same: Mapping[str, Any]) -> Run | None:
@@ -160,7 +162,7 @@ def read_record(uri: str) -> dict[str, Any] | None:
         RunExistsError: it is no JSON.
     """
     try:
-        data = storage.read_bytes(storage.join(uri, RECORD))
+        data = filesystem.read_bytes(filesystem.join(uri, RECORD))
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -174,7 +176,7 @@ def read_record(uri: str) -> dict[str, Any] | None:
 
 def is_finished(uri: str) -> bool:
     """Whether the run in the directory came to its end."""
-    return storage.exists(storage.join(uri, SUCCESS))
+    return filesystem.exists(filesystem.join(uri, SUCCESS))
 
 
 def package_versions() -> dict[str, str]:
@@ -201,7 +203,7 @@ def code_version() -> str:
 
 def _is_left_over(uri: str) -> bool:
     """Whether nothing stands there but what a process that was killed had begun to write."""
-    names = (Path(file.path).name for file in storage.list_files(uri))
+    names = (Path(file.path).name for file in filesystem.list_files(uri))
     return all(name.startswith(".") and name.endswith(".partial") for name in names)
 
 

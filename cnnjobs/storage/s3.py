@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
-from cnnjobs import retries, s3_errors
 from cnnjobs.errors import ConfigError
-from cnnjobs.retries import num_retries as num_retries
+from cnnjobs.storage import s3_errors, s3_retries
+from cnnjobs.storage.s3_retries import num_retries as num_retries
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,7 +39,7 @@ _PLACE = (
     "AWS_PROFILE",
     "AWS_REQUEST_CHECKSUM_CALCULATION",
     ANONYMOUS,
-    retries.REACHED,
+    s3_retries.REACHED,
 )
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -96,7 +96,7 @@ def forget() -> None:
         if _client is not None:
             _client.close()
         _client = None
-        os.environ.pop(retries.REACHED, None)
+        os.environ.pop(s3_retries.REACHED, None)
 
 
 def environment() -> dict[str, str]:
@@ -253,8 +253,8 @@ def reason(error: BaseException | None) -> str | None:
 
 def _asked(ask: Callable[[], T]) -> T:
     try:
-        return retries.patiently(ask)
-    except (BotoCoreError, ClientError, ResponseParserError, retries.SlowBodyError) as error:
+        return s3_retries.patiently(ask)
+    except (BotoCoreError, ClientError, ResponseParserError, s3_retries.SlowBodyError) as error:
         raise s3_errors.translated(error) from error
 
 
@@ -267,7 +267,7 @@ def _body(answer: Any) -> bytes:
         for piece in body.iter_chunks(_CHUNK_BYTES):
             pieces.append(piece)
             if monotonic() > latest:
-                raise retries.SlowBodyError("the body comes too slowly")
+                raise s3_retries.SlowBodyError("the body comes too slowly")
     data = b"".join(pieces)
     if len(data) != wanted:
         raise IncompleteReadError(actual_bytes=len(data), expected_bytes=wanted)

@@ -1,1 +1,1 @@
-"""The data-parallel training loop: tf.distribute and Keras 3, nothing of Ray."""
+"""Train, tune and cross-validate."""

@@ -11,32 +11,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cnnjobs import bundle as bundles
-from cnnjobs import (
-    cluster,
-    fitting,
-    fold_results,
-    folds,
-    manifest,
-    models,
-    runs,
-    s3,
-    side_by_side,
-    sources,
-    storage,
-)
-from cnnjobs import train as training
+from cnnjobs import models
+from cnnjobs.cluster import session
 from cnnjobs.config import CrossvalConfig, as_dict
+from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
+from cnnjobs.data import manifest, sources
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.fold_results import FoldResult
-from cnnjobs.folds import Fold
-from cnnjobs.manifest import Manifest
-from cnnjobs.metrics.folded import Estimate
+from cnnjobs.metrics.cross_validation import Estimate
+from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
-from cnnjobs.runs import Run
-from cnnjobs.side_by_side import Training
-from cnnjobs.train import TrainPlan
-from cnnjobs.words import TEST, TRAIN, VALIDATION
+from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage.run_dir import Run
+from cnnjobs.training import fold_metrics, folds, ray_folds, ray_trainer
+from cnnjobs.training import train as training
+from cnnjobs.training.fold_metrics import FoldResult
+from cnnjobs.training.folds import Fold
+from cnnjobs.training.ray_folds import Training
+from cnnjobs.training.train import TrainPlan
 
 #: Settings that say where and how often to try, not what comes out.
 _FREE_SETTINGS = (
@@ -116,9 +108,9 @@ def plan(config: CrossvalConfig, progress: Progress = silent) -> CrossvalPlan:
     """
     s3.use(**config.s3)
     architecture = models.find(config.model)
-    output = storage.normalize(config.output)
-    if not (config.resume and runs.read_record(output)):
-        runs.check_free(output, overwrite=config.overwrite, resumable=True)
+    output = filesystem.normalize(config.output)
+    if not (config.resume and run_dir.read_record(output)):
+        run_dir.check_free(output, overwrite=config.overwrite, resumable=True)
     images = sources.open_data(config.data, split=False, progress=progress)
     is_labelled, is_readable = (
         pc.is_valid(images.table["label"]),
@@ -180,28 +172,28 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
     began = time.monotonic()
     run = _resumed(planned, facts)
     if run is None:
-        cluster.check(config.address)
-        run = runs.start(planned.output, "crossval", as_dict(config))
-    runs.reopen(run.uri)
+        session.check(config.address)
+        run = run_dir.start(planned.output, "crossval", as_dict(config))
+    run_dir.reopen(run.uri)
     with run.failing_recorded(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
         parts = [f"part-{place:05d}.parquet" for place in range(len(planned.folds))]
         files = [run.path("predictions", part) for part in parts]
-        missing = [place for place, file in enumerate(files) if not storage.exists(file)]
+        missing = [place for place, file in enumerate(files) if not filesystem.exists(file)]
         if missing:
-            with cluster.connected(config.address):
+            with session.connected(config.address):
                 for place, predictions in _tested(planned, missing, run, progress):
-                    storage.write_table(files[place], predictions)
+                    filesystem.write_table(files[place], predictions)
         results = [
             _result(each.fold, file, planned, run)
             for each, file in zip(planned.folds, files, strict=True)
         ]
         of_folds = [each for each in results if each.left_out is None]
         without = [each for each in results if each.left_out is not None]
-        estimates = fold_results.estimates(of_folds, folds=config.folds)
-        drawn = fold_results.drawn(of_folds, estimates, without)
+        estimates = fold_metrics.estimates(of_folds, folds=config.folds)
+        drawn = fold_metrics.drawn(of_folds, estimates, without)
         if drawn is not None:
-            storage.write_bytes(run.path("plots", PLOT), drawn)
+            filesystem.write_bytes(run.path("plots", PLOT), drawn)
         summary = CrossvalSummary(
             output=run.uri,
             architecture=planned.folds[0].base.architecture.name,
@@ -249,7 +241,7 @@ def _resumed(planned: CrossvalPlan, facts: Mapping[str, Any]) -> Run | None:
     settings = {
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
-    return runs.find_same(planned.output, "crossval", {**settings, **facts})
+    return run_dir.find_same(planned.output, "crossval", {**settings, **facts})
 
 
 def _tested(
@@ -259,7 +251,7 @@ def _tested(
     chosen = [planned.folds[place] for place in missing]
     tasks = [training.task_of(each.base, run.path("folds", each.fold.folder)) for each in chosen]
     every = dataclasses.replace(tasks[0], rows=planned.rows)
-    if not fitting.fits_in_store(every):
+    if not ray_trainer.fits_in_store(every):
         raise InputError(
             f"the decoded images of {planned.config.data} do not fit in Ray's object store, where "
             "trainings share them; take a part of them, or a cluster with more memory."
@@ -268,9 +260,9 @@ def _tested(
         Training(name=each.fold.name, task=task, splits=each.fold.splits)
         for each, task in zip(chosen, tasks, strict=True)
     ]
-    tested = side_by_side.run(
+    tested = ray_folds.run(
         trainings,
-        fitting.decoded_once(every, progress),
+        ray_trainer.decoded_once(every, progress),
         parallel=planned.config.parallel,
         run_id=run.run_id,
         progress=progress,
@@ -289,9 +281,9 @@ def _named(predictions: pa.Table, fold: Fold) -> pa.Table:
 
 def _result(fold: Fold, file: str, planned: CrossvalPlan, run: Run) -> FoldResult:
     rows = planned.rows
-    return fold_results.measured(
+    return fold_metrics.measured(
         fold,
-        pq.read_table(pa.BufferReader(storage.read_file(file))),
+        pq.read_table(pa.BufferReader(filesystem.read_file(file))),
         bundles.read(run.path("folds", fold.folder)),
         dict(zip(rows["path"].to_pylist(), rows["group"].to_pylist(), strict=True)),
         seed=planned.config.seed,

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import measuring, plots
-from cnnjobs.bundle import Bundle
+from cnnjobs.config.constants import TRAIN, VALIDATION
+from cnnjobs.data import plots
 from cnnjobs.errors import TrainingError
-from cnnjobs.folds import Fold
+from cnnjobs.evaluation import prediction_metrics
 from cnnjobs.metrics import Bootstrap, Interval
-from cnnjobs.metrics.folded import Estimate, estimate
-from cnnjobs.words import TRAIN, VALIDATION
+from cnnjobs.metrics.cross_validation import Estimate, estimate
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.training.folds import Fold
 
 #: Metrics that are drawn, where there are such.
 _DRAWN = ("auroc", "auprc", "accuracy", "sensitivity", "specificity", "macro_f1")
@@ -66,7 +67,7 @@ def measured(
     if fold.left_out is not None:
         groups = [group_of[path] for path in scored["path"].to_pylist()]
         bootstrap = Bootstrap(groups=groups, seed=seed)
-    its = measuring.measure(scored, bundle, bootstrap=bootstrap)
+    its = prediction_metrics.measure(scored, bundle, bootstrap=bootstrap)
     splits = Counter(fold.splits)
     return FoldResult(
         name=fold.name,

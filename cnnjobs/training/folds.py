@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
+from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import InputError
-from cnnjobs.splits import assign_splits
-from cnnjobs.words import TEST, TRAIN, VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)

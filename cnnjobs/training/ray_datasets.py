@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
 
-from cnnjobs import images, reading, storage
 from cnnjobs.errors import ImageError, TrainingError
-from cnnjobs.images import Preprocessing
+from cnnjobs.imaging import preprocessing as images
+from cnnjobs.imaging import reading
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.storage import filesystem
 
 #: Columns that decoding adds to (or, for `width` to `error`, replaces in) the manifest's.
 PIXELS = "pixels"
@@ -188,7 +190,7 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
     """
     reading.settle()
     paths = rows["path"].to_pylist()
-    remote = any(storage.is_s3(path) for path in paths)
+    remote = any(filesystem.is_s3(path) for path in paths)
     with ThreadPoolExecutor(16 if remote else 1) as pool:
         results = list(pool.map(lambda path: _decode_one(path, preprocessing), paths))
     shape = (len(paths), preprocessing.height, preprocessing.width, 1)

@@ -11,15 +11,19 @@ import ray
 from ray.exceptions import RayError
 from ray.util.queue import Queue
 
-from cnnjobs import bundle as bundles
-from cnnjobs import cluster, datasets, fitting, models, scorer, storage
+from cnnjobs import models
+from cnnjobs.cluster import session
+from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
 from cnnjobs.errors import ImageError, TrainingError
-from cnnjobs.images import Decoded
+from cnnjobs.imaging.preprocessing import Decoded
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.inference import predictor
+from cnnjobs.inference.predictor import Scoring
+from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress
-from cnnjobs.reading import Policy
-from cnnjobs.scorer import Scoring
-from cnnjobs.training.task import Task
-from cnnjobs.words import TEST, TRAIN, VALIDATION
+from cnnjobs.storage import filesystem
+from cnnjobs.training import ray_datasets, ray_trainer
+from cnnjobs.training.distributed.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +59,12 @@ def run(
         TrainingError: one failed; which, and why, in one line.
     """
     config = trainings[0].task.config
-    gpus = cluster.num_gpus() if config.gpus_per_worker != 0 else 0
-    at_once = min(parallel or gpus or cluster.num_cpus(), len(trainings))
+    gpus = session.num_gpus() if config.gpus_per_worker != 0 else 0
+    at_once = min(parallel or gpus or session.num_cpus(), len(trainings))
     gpus_each = config.gpus_per_worker
     if gpus_each is None:
         gpus_each = 1 if gpus >= at_once else 0
-    cpus = cluster.cores_each(at_once, num_gpus=gpus_each)
+    cpus = session.cores_each(at_once, num_gpus=gpus_each)
     told = Queue(actor_options={"num_cpus": 0})
     given = {"blocks": blocks, "threads": max(1, int(cpus)), "told": told, "run_id": run_id}
     start = train_and_test.options(
@@ -74,7 +78,7 @@ def run(
     try:
         while running:
             done, _ = ray.wait(list(running), timeout=0.5)
-            for note in fitting.news(told):
+            for note in ray_trainer.news(told):
                 num_epochs += 1
                 progress("train", num_epochs, total, note)
             for each in done:
@@ -93,19 +97,19 @@ def train_and_test(training: Training, given: Mapping[str, Any]) -> pa.Table:
     keras = models.import_keras()
     import tensorflow as tf
 
-    from cnnjobs.training.model import train_model
+    from cnnjobs.training.distributed.fit_model import train_model
 
     tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
     task, name, told = training.task, training.name, given["told"]
     tables = _with_splits(ray.get(list(given["blocks"])), training.splits)
-    sets = [datasets.DecodedSet(tables, split, task.targets) for split in (TRAIN, VALIDATION)]
+    sets = [ray_datasets.DecodedSet(tables, split, task.targets) for split in (TRAIN, VALIDATION)]
 
     def tell(epoch: int, logs: Mapping[str, float]) -> None:
         told.put(f"{name}, epoch {epoch + 1}: loss {logs['loss']:.3f}")
 
     train_model(task, *sets, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell)])
     scoring = Scoring(
-        bundles=[bundles.read(storage.join(task.run_uri, "bundle"))],
+        bundles=[bundles.read(filesystem.join(task.run_uri, "bundle"))],
         engine="keras",
         batch_size=task.config.batch_size,
         run_id=given["run_id"],
@@ -126,7 +130,7 @@ def _with_splits(blocks: Sequence[pa.Table], splits: Sequence[str | None]) -> li
 
 def _tested(tables: Sequence[pa.Table], scoring: Scoring, *, threads: int) -> pa.Table:
     """A prediction row for every test row, in order."""
-    engine = scorer.open_engine(
+    engine = predictor.open_engine(
         scoring.bundles[0], scoring.engine, batch_size=scoring.batch_size, threads=threads
     )
     parts = []
@@ -134,12 +138,12 @@ def _tested(tables: Sequence[pa.Table], scoring: Scoring, *, threads: int) -> pa
         is_test = pc.fill_null(pc.equal(table["split"], TEST), False).to_numpy()
         if not is_test.any():
             continue
-        pixels = datasets.pixels_of(table)[is_test]
+        pixels = ray_datasets.pixels_of(table)[is_test]
         rows = table.select(["path", "label", "width", "height", "error"]).filter(pa.array(is_test))
         decoded = [
             _decoded(row, image) for row, image in zip(rows.to_pylist(), pixels, strict=True)
         ]
-        parts.append(scorer.prediction_rows(rows, decoded, [engine.scores(pixels)], scoring))
+        parts.append(predictor.prediction_rows(rows, decoded, [engine.scores(pixels)], scoring))
     return pa.concat_tables(parts)
 
 

@@ -14,14 +14,16 @@ import ray.train
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.queue import Empty, Queue
 
-from cnnjobs import cluster, datasets, models
+from cnnjobs import models
+from cnnjobs.cluster import session
 from cnnjobs.config import TrainConfig
+from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.progress import Progress
-from cnnjobs.tf_config import TfConfig
-from cnnjobs.training.order import num_steps
-from cnnjobs.training.task import LabelledSource, Task
-from cnnjobs.words import TRAIN, VALIDATION
+from cnnjobs.training import ray_datasets
+from cnnjobs.training.distributed.sharding import num_steps
+from cnnjobs.training.distributed.task import LabelledSource, Task
+from cnnjobs.training.ray_tf_config import TfConfig
 
 #: Seconds between two reports of a step, which waits for each.
 _SECONDS_BETWEEN_REPORTS = 1.0
@@ -54,7 +56,7 @@ def fit(task: Task, progress: Progress) -> Fitted:
     blocks = decoded_once(task, progress) if fits_in_store(task) else None
     gpus = _gpus_per_worker(task.config)
     # a streamed set is decoded by tasks, which need a core beside the workers
-    cpus = cluster.cores_each(task.config.workers, num_gpus=gpus, spare=blocks is None)
+    cpus = session.cores_each(task.config.workers, num_gpus=gpus, spare=blocks is None)
     scaling = ray.train.ScalingConfig(
         num_workers=task.config.workers,
         use_gpu=gpus > 0,
@@ -113,8 +115,8 @@ def train_loop_per_worker(settings: Mapping[str, Any]) -> None:
     keras = models.import_keras()
     import tensorflow as tf
 
-    from cnnjobs.training.model import train_model
-    from cnnjobs.training.workers import join
+    from cnnjobs.training.distributed.fit_model import train_model
+    from cnnjobs.training.distributed.workers import join
 
     tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
     workers = join()
@@ -144,18 +146,18 @@ def fits_in_store(task: Task) -> bool:
         return task.config.cache == "memory"
     size = task.rows.num_rows * task.preprocessing.height * task.preprocessing.width
     # every machine that trains holds the whole set
-    return size <= _SHARE_OF_STORE * cluster.smallest_store_bytes()
+    return size <= _SHARE_OF_STORE * session.smallest_store_bytes()
 
 
 def decoded_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]"]:
     """All images as decoded blocks in the object store, in order."""
     total = task.rows.num_rows
     progress("decode", 0, total)
-    dataset = datasets.decoded(
+    dataset = ray_datasets.decoded(
         task.rows,
         task.preprocessing,
         batch_size=task.config.batch_size,
-        num_cpus=cluster.num_cpus(),
+        num_cpus=session.num_cpus(),
     ).materialize()
     progress("decode", total, total)
     return list(dataset.to_arrow_refs())
@@ -167,14 +169,14 @@ def open_sets(
     """The training and the validation split, from blocks or, without any, streamed."""
     if blocks is None:
         train, validation = (
-            datasets.StreamedSet(task.rows, split, task.targets, task.preprocessing)
+            ray_datasets.StreamedSet(task.rows, split, task.targets, task.preprocessing)
             for split in (TRAIN, VALIDATION)
         )
         return train, validation
     tables = ray.get(list(blocks))
     return (
-        datasets.DecodedSet(tables, TRAIN, task.targets),
-        datasets.DecodedSet(tables, VALIDATION, task.targets),
+        ray_datasets.DecodedSet(tables, TRAIN, task.targets),
+        ray_datasets.DecodedSet(tables, VALIDATION, task.targets),
     )
 
 
@@ -191,7 +193,7 @@ def news(told: Queue) -> list[str]:
 def _gpus_per_worker(config: TrainConfig) -> int:
     if config.gpus_per_worker is not None:
         return config.gpus_per_worker
-    return 1 if cluster.num_gpus() >= config.workers else 0
+    return 1 if session.num_gpus() >= config.workers else 0
 
 
 def _num_steps(task: Task, images: LabelledSource) -> int:

@@ -9,10 +9,12 @@ from typing import Any
 
 import ray
 
-from cnnjobs import fitting, models, storage
+from cnnjobs import models
 from cnnjobs.errors import TrainingError
-from cnnjobs.training.task import Task
-from cnnjobs.trials import mode
+from cnnjobs.storage import filesystem
+from cnnjobs.training import ray_trainer
+from cnnjobs.training.distributed.task import Task
+from cnnjobs.training.trials import mode
 
 #: Of the trials that come as far as a rung, one in so many goes on (Ray's own default is 4).
 _REDUCTION = 3
@@ -77,7 +79,7 @@ def run_trial(point: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     keras = models.import_keras()
     import tensorflow as tf
 
-    from cnnjobs.training.model import train_model
+    from cnnjobs.training.distributed.fit_model import train_model
 
     tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
     drawn = dict(point["trial"])
@@ -89,7 +91,7 @@ def run_trial(point: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         config=dataclasses.replace(task.config, **drawn),
         model=model,
         architecture=architecture,
-        run_uri=storage.join(task.run_uri, str(number)),
+        run_uri=filesystem.join(task.run_uri, str(number)),
     )
     monitor, told = task.config.monitor, given["told"]
     pending: list[dict[str, float]] = []
@@ -109,7 +111,7 @@ def run_trial(point: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             ray_tune.report({**pending.pop(), "finished": False, "num_failed": 0})
 
     teller = keras.callbacks.LambdaCallback(on_epoch_begin=report, on_epoch_end=keep)
-    sets = fitting.open_sets(task, given["blocks"])
+    sets = ray_trainer.open_sets(task, given["blocks"])
     train_model(task, *sets, callbacks=[teller])
     num_failed = sum(part.num_failed for part in sets)
     ray_tune.report({**pending.pop(), "finished": True, "num_failed": num_failed})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnnjobs.config import TrainConfig, TuneConfig
-from cnnjobs.config_files import checked_key, checked_value, read_yaml
+from cnnjobs.config.files import checked_key, checked_value, read_yaml
 from cnnjobs.errors import ConfigError
 
 KINDS = ("choice", "uniform", "loguniform", "randint")

@@ -11,18 +11,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import bundle as bundles
-from cnnjobs import cluster, fitting, manifest, models, plots, runs, s3, sources, storage, tracking
+from cnnjobs import models
+from cnnjobs.cluster import session
 from cnnjobs.config import TrainConfig, as_dict
+from cnnjobs.config.constants import TRAIN, VALIDATION
+from cnnjobs.data import manifest, plots, sources
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.manifest import Manifest
 from cnnjobs.models import Architecture
+from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
-from cnnjobs.runs import Run
-from cnnjobs.training.order import num_steps
-from cnnjobs.training.task import Task, preprocessing
-from cnnjobs.training.weights import balance_warnings
-from cnnjobs.words import TRAIN, VALIDATION
+from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage.run_dir import Run
+from cnnjobs.training import mlflow, ray_trainer
+from cnnjobs.training.distributed.sample_weights import balance_warnings
+from cnnjobs.training.distributed.sharding import num_steps
+from cnnjobs.training.distributed.task import Task, preprocessing
 
 #: Settings that say where and how often to try, not what comes out.
 _FREE_SETTINGS = (
@@ -99,9 +103,9 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
     """
     s3.use(**config.s3)
     architecture = models.find(config.model)
-    output = storage.normalize(config.output)
-    if not (config.resume and runs.read_record(output)):
-        runs.check_free(output, overwrite=config.overwrite, resumable=True)
+    output = filesystem.normalize(config.output)
+    if not (config.resume and run_dir.read_record(output)):
+        run_dir.check_free(output, overwrite=config.overwrite, resumable=True)
     return plan_on(sources.open_data(config.data, progress=progress), config, architecture, output)
 
 
@@ -153,23 +157,25 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     """
     planned = plan(config, progress)
     if config.mlflow is not None:
-        tracking.check(config.mlflow)
+        mlflow.check(config.mlflow)
     facts = {"manifest": planned.manifest.fingerprint}
     run = _resumed(planned, facts)
-    if run is not None and runs.is_finished(run.uri):
-        record = runs.read_record(run.uri) or {}
+    if run is not None and run_dir.is_finished(run.uri):
+        record = run_dir.read_record(run.uri) or {}
         return TrainSummary(**{**record["summary"], "already_finished": True})
     if run is None:
-        cluster.check(config.address)
-        run = runs.start(planned.output, "train", as_dict(config))
+        session.check(config.address)
+        run = run_dir.start(planned.output, "train", as_dict(config))
     began = time.monotonic()
     with run.failing_recorded(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
-        with cluster.connected(config.address):
-            fitted = fitting.fit(task_of(planned, run.uri), progress)
+        with session.connected(config.address):
+            fitted = ray_trainer.fit(task_of(planned, run.uri), progress)
         bundle = bundles.read(run.path("bundle"))
-        storage.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
-        storage.write_bytes(run.path("learning_curves.png"), plots.learning_curves(fitted.history))
+        filesystem.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
+        filesystem.write_bytes(
+            run.path("learning_curves.png"), plots.learning_curves(fitted.history)
+        )
         summary = TrainSummary(
             output=run.uri,
             bundle=bundle.uri,
@@ -202,7 +208,7 @@ def task_of(planned: TrainPlan, run_uri: str) -> Task:
     config, architecture = planned.config, planned.architecture
     model = models.portable(config.model)
     if not architecture.is_described:
-        architecture = cluster.call(models.describe, model, len(planned.labels))
+        architecture = session.call(models.describe, model, len(planned.labels))
     return Task(
         config=config,
         model=model,
@@ -264,19 +270,19 @@ def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
     settings = {
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
-    return runs.find_same(planned.output, "train", {**facts, **settings})
+    return run_dir.find_same(planned.output, "train", {**facts, **settings})
 
 
 def _track(uri: str, run: Run, summary: TrainSummary, facts: Mapping[str, str]) -> None:
     files = ("bundle/bundle.json", "learning_curves.png", "history.csv")
-    tracking.log(
+    mlflow.log(
         uri,
         name=run.run_id,
         settings=run.config,
         history=summary.history,
         tags={**facts, "model": summary.model, "run_id": run.run_id, "output": run.uri},
         files={
-            name.split("/")[-1]: storage.read_bytes(run.path(*name.split("/"))) for name in files
+            name.split("/")[-1]: filesystem.read_bytes(run.path(*name.split("/"))) for name in files
         },
     )
 

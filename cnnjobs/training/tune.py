@@ -8,17 +8,21 @@ from typing import Any
 import ray
 from ray.util.queue import Queue
 
-from cnnjobs import bundle as bundles
-from cnnjobs import cluster, fitting, manifest, models, runs, searching, storage
-from cnnjobs import space as spaces
-from cnnjobs import train as training
-from cnnjobs import trials as results
+from cnnjobs import models
+from cnnjobs.cluster import session
 from cnnjobs.config import TuneConfig, as_dict
+from cnnjobs.data import manifest
 from cnnjobs.errors import ConfigError, InputError
+from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
-from cnnjobs.runs import Run
-from cnnjobs.training.task import Task, preprocessing
-from cnnjobs.trials import FAILED, FINISHED, STOPPED, Trial
+from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.storage.run_dir import Run
+from cnnjobs.training import ray_trainer, ray_tuner
+from cnnjobs.training import search_space as spaces
+from cnnjobs.training import train as training
+from cnnjobs.training import trials as results
+from cnnjobs.training.distributed.task import Task, preprocessing
+from cnnjobs.training.trials import FAILED, FINISHED, STOPPED, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
     for drawn in settings:
         config.of_a_trial(**drawn)
     _check_sizes(config, [models.find(name) for name in _models(config, settings)])
-    runs.check_free(storage.normalize(config.output), overwrite=config.overwrite)
+    run_dir.check_free(filesystem.normalize(config.output), overwrite=config.overwrite)
     # the output is free or may be replaced: of no concern to the plan of a training
     base = training.plan(config.of_a_trial(overwrite=True), progress)
     two_classes = len(base.labels) == 2
@@ -95,16 +99,16 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     """
     planned = plan(config, progress)
     facts = {"manifest": planned.base.manifest.fingerprint}
-    cluster.check(config.address)
-    run = runs.start(planned.output, "tune", as_dict(config))
+    session.check(config.address)
+    run = run_dir.start(planned.output, "tune", as_dict(config))
     began = time.monotonic()
     with run.failing_recorded(**facts):
         manifest.write(planned.base.manifest, run.path("manifest.parquet"))
-        with cluster.connected(config.address):
+        with session.connected(config.address):
             trials, num_failed = _search(planned, run, progress)
         ranked = results.ranked(trials, planned.monitor)
         table = results.table(trials, planned.monitor)
-        storage.write_bytes(run.path("trials.csv"), table.encode())
+        filesystem.write_bytes(run.path("trials.csv"), table.encode())
         best = results.best(ranked)
         bundle = bundles.copy(
             bundles.read(run.path("trials", str(best.number))), run.path("bundle")
@@ -146,15 +150,15 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         run_uri=run.path("trials"),
         rows=base.rows,
     )
-    if not fitting.fits_in_store(task):
+    if not ray_trainer.fits_in_store(task):
         raise InputError(
             f"the decoded images of {config.data} do not fit in Ray's object store, where trials "
             "share them; tune on a part of them, or on a cluster with more memory."
         )
     gpus = config.gpus_per_worker
     if gpus is None:
-        gpus = 1 if cluster.num_gpus() >= config.parallel else 0
-    cpus = cluster.cores_each(config.parallel, num_gpus=gpus)
+        gpus = 1 if session.num_gpus() >= config.parallel else 0
+    cpus = session.cores_each(config.parallel, num_gpus=gpus)
     told = Queue(actor_options={"num_cpus": 0})
     settings = {
         "task": task,
@@ -163,17 +167,17 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
             name: (models.portable(name), architecture.name)
             for name, architecture in architectures.items()
         },
-        "blocks": fitting.decoded_once(task, progress),
+        "blocks": ray_trainer.decoded_once(task, progress),
         "threads": max(1, round(cpus)),
         "told": told,
     }
     resources = {"cpu": cpus, "gpu": gpus}
     progress("tune", 0, None, "starting TensorFlow")
-    job = searching.run_tuner.remote(settings, planned.settings, resources)
+    job = ray_tuner.run_tuner.remote(settings, planned.settings, resources)
     try:
         num_epochs = 0
         while not ray.wait([job], timeout=0.5)[0]:
-            for note in fitting.news(told):
+            for note in ray_trainer.news(told):
                 num_epochs += 1
                 progress("tune", num_epochs, config.trials * config.epochs, note)
         ended = ray.get(job)
@@ -192,7 +196,7 @@ def _described(name: str, num_labels: int) -> models.Architecture:
     architecture = models.find(name)
     if architecture.is_described:
         return architecture
-    described: models.Architecture = cluster.call(
+    described: models.Architecture = session.call(
         models.describe, models.portable(name), num_labels
     )
     return described

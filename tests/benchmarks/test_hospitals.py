@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cnnjobs.recipes import RECIPES
-from tests.benchmarks import recipes
-from tests.hospitals import HOSPITALS, draw
+from benchmarks import recipes
+from cnnjobs.config.recipes import RECIPES
+from tests.support.hospitals import HOSPITALS, draw
 
 
 def test_every_hospital_has_its_prevalence_and_a_seed_its_bytes():

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs.bench import archive
-from cnnjobs.bench.predict import Measured, bench_predict, check_same
-from cnnjobs.bench.processes import CNNJOBS, run
-from cnnjobs.bench.summary import BenchSummary
-from cnnjobs.cli import bench_text
+from benchmarks import archive, text
+from benchmarks.predict import Measured, bench_predict, check_same
+from benchmarks.processes import CNNJOBS, run
+from benchmarks.summary import BenchSummary
 from cnnjobs.config import SCORING_WAYS, BenchPredictConfig
 from cnnjobs.errors import CnnjobsError, ConfigError, InputError
 
@@ -41,7 +40,7 @@ def test_every_way_to_score_is_measured_beside_the_first(summary: BenchSummary[M
 
 
 def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> None:
-    lines = bench_text.predict_text(summary).splitlines()
+    lines = text.predict_text(summary).splitlines()
 
     assert "model digits, rows 40, side 64" in lines[0]
     assert summary.machine in lines[1]

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from cnnjobs.bench.summary import BenchSummary
-from cnnjobs.bench.train import Measured, bench_train
-from cnnjobs.cli import bench_text
+from benchmarks import text
+from benchmarks.summary import BenchSummary
+from benchmarks.train import Measured, bench_train
 from cnnjobs.config import BenchTrainConfig
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
@@ -37,7 +37,7 @@ def test_every_way_to_train_is_measured_beside_another(summary: BenchSummary[Mea
 
 
 def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> None:
-    lines = bench_text.train_text(summary).splitlines()
+    lines = text.train_text(summary).splitlines()
 
     assert lines[0].startswith("model digits, rows 40, epochs 1, batch_size 32, repeats 1, seed 0;")
     assert summary.machine in lines[1]

@@ -2,20 +2,20 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
 import yaml
 
 import cnnjobs
-from cnnjobs import models, synthetic
+from cnnjobs import models
 from cnnjobs.cli import app, main
-from cnnjobs.cli.running import Stage, run
+from cnnjobs.cli.runner import Stage, run
 from cnnjobs.config import IndexConfig, TrainConfig, as_dict
-from cnnjobs.recipes import RECIPES
+from cnnjobs.config.recipes import RECIPES
+from cnnjobs.data import synthetic
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
 JOBS = (
     "audit", "compare", "crossval", "evaluate", "explain", "index", "inspect", "predict",

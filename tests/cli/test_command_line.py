@@ -4,8 +4,8 @@ import pytest
 import typer
 
 from cnnjobs.cli import app
-from cnnjobs.cli.running import settings
-from cnnjobs.cli.spelled import command_line
+from cnnjobs.cli.command_line import command_line
+from cnnjobs.cli.runner import settings
 from cnnjobs.config import EvaluateConfig, IndexConfig, PredictConfig, TrainConfig, as_dict
 
 COMMANDS = typer.main.get_command(app).commands

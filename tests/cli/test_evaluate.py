@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from cnnjobs import metrics
-from cnnjobs.cli.evaluate_text import evaluate_text
-from cnnjobs.evaluate import BesideSummary, EvaluateSummary
+from cnnjobs.cli.evaluate import evaluate_text
+from cnnjobs.evaluation.evaluate import BesideSummary, EvaluateSummary
 from cnnjobs.metrics import Bootstrap, Difference, Metrics
 
 RIGHT = ["covid", "normal"] * 10

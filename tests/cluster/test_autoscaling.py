@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow.dataset
 import pytest
 
-from cnnjobs import offers, synthetic
-from tests.bundles import write_bundle
-from tests.faults.processes import descendants, kill_all, title, wait_until
+from cnnjobs.cluster import machine
+from cnnjobs.data import synthetic
+from tests.support.bundles import write_bundle
+from tests.support.processes import descendants, kill_all, title, wait_until
 
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
@@ -32,15 +33,15 @@ def head() -> Iterator[tuple[str, int]]:
     but stops every Ray of this machine first, and reads a file that the wheel leaves out.
     """
     # sockets have short names only
-    port = offers.free_port()
+    port = machine.free_port()
     folder = Path(f"/tmp/ray-{os.getpid()}-{port}")
     folder.mkdir()
     log, config = folder / "start.txt", folder / "cluster.json"
     config.write_text(json.dumps(_config(f"127.0.0.1:{port}")))
     words = ["--head", "--block", "--num-cpus", "0", "--port", str(port), "--disable-usage-stats"]
     words += ["--node-ip-address", "127.0.0.1", "--include-dashboard", "false"]
-    words += ["--ray-client-server-port", str(offers.free_port())]
-    words += ["--dashboard-agent-listen-port", str(offers.free_port())]
+    words += ["--ray-client-server-port", str(machine.free_port())]
+    words += ["--dashboard-agent-listen-port", str(machine.free_port())]
     words += ["--object-store-memory", "100000000", "--temp-dir", str(folder / "ray")]
     environment = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     with log.open("w") as written:

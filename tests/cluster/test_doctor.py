@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from cnnjobs import doctor, storage, tokens
+from cnnjobs.cluster import auth_token, doctor
 from cnnjobs.config import DoctorConfig
 from cnnjobs.errors import ConfigError
-from tests.heads import cnnjobs
+from cnnjobs.storage import filesystem
+from tests.support.heads import cnnjobs
 
 
 class _OldHead(BaseHTTPRequestHandler):
@@ -47,7 +48,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    tokens.ensure()
+    auth_token.ensure()
 
 
 def test_another_version_and_an_open_cluster_are_told_with_what_to_do(
@@ -107,7 +108,7 @@ def test_what_is_no_s3_place_is_refused() -> None:
 def test_a_place_on_s3_is_looked_at_with_the_keys_that_are_here(
     s3: str, old_head: str, tmp_path: Path, name: str, ok: bool, found: str
 ) -> None:
-    storage.write_bytes(f"{s3}/archive/a.png", b"image")
+    filesystem.write_bytes(f"{s3}/archive/a.png", b"image")
     done = cnnjobs("doctor", old_head, "--s3", f"{s3}/{name}", "--json", HOME=str(tmp_path))
     first = json.loads(done.stdout)["checks"][0]
     assert first["name"] == "S3"

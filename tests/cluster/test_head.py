@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import storage
-from tests.fault_proxy import Rule, proxy_of
-from tests.heads import Head, cnnjobs, connect, environment_of_a_user, python, running_head
+from cnnjobs.storage import filesystem
+from tests.support.fault_proxy import Rule, proxy_of
+from tests.support.heads import Head, cnnjobs, connect, environment_of_a_user, python, running_head
+from tests.support.paths import ROOT
 
 #: Puts more on a Ray than its store holds, and waits until its metrics say so.
 _SPILL = """
@@ -139,7 +140,7 @@ def test_a_job_runs_as_rays_own_command_line_submits_it(head: Head, tmp_path: Pa
     script = ["python", "jobs/index.py", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
     done = subprocess.run(
         [ray, "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--", *script],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env=environment_of_a_user(**head.environment, RAY_AUTH_MODE="token"),
         capture_output=True,
         text=True,
@@ -178,7 +179,7 @@ def test_doctor_finds_a_healthy_head_well(head: Head) -> None:
 
 
 def test_doctor_lists_a_place_on_s3_with_the_keys_of_the_cluster(head: Head, s3: str) -> None:
-    storage.write_bytes(f"{s3}/archive/a.png", b"image")
+    filesystem.write_bytes(f"{s3}/archive/a.png", b"image")
     before = _num_jobs(head, "")
     # keys that are wrong here
     mine = {"AWS_SECRET_ACCESS_KEY": "wrong"}

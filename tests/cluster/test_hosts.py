@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow.dataset
 import pytest
 
-from tests.faults import archives
-from tests.faults.processes import scorers, wait_until
-from tests.hosts import RAY, ROOT, Host, hosts, ray_on, why_not
+from tests.support import archives
+from tests.support.hosts import RAY, ROOT, Host, hosts, ray_on, why_not
+from tests.support.processes import scorers, wait_until
 
 NUM_IMAGES, NUM_BROKEN = 720, 9
 BATCH_SIZE, ROWS_PER_FILE = 4, 16

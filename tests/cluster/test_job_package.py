@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from cnnjobs import shipping, submit
 from cnnjobs.cli import app
-from cnnjobs.cli.job import KINDS
-from cnnjobs.cli.running import settings
-from cnnjobs.cli.submitting import words_of
+from cnnjobs.cli.command import KINDS
+from cnnjobs.cli.runner import settings
+from cnnjobs.cli.submit import words_of
+from cnnjobs.cluster import job_package, jobs
+from cnnjobs.cluster.jobs import JobFailed, JobSummary
 from cnnjobs.config import IndexConfig, PredictConfig, TrainConfig, TuneConfig
 from cnnjobs.errors import InputError
-from cnnjobs.submit import JobFailed, JobSummary
 
 COMMANDS = typer.main.get_command(app).commands
 #: Settings of text that name no file; a new one belongs here, or with those of `shipping`.
@@ -28,11 +28,11 @@ WORDS = {
 def test_every_setting_of_text_is_known_to_be_a_path_or_none() -> None:
     texts = {
         field.name
-        for verb in submit.verbs()
+        for verb in jobs.verbs()
         for field in dataclasses.fields(KINDS[verb])
         if "str" in str(field.type)
     }
-    assert texts - WORDS - {*shipping.PLACES, *shipping.SENT, *shipping.SECRETS} == set()
+    assert texts - WORDS - {*job_package.PLACES, *job_package.SENT, *job_package.SECRETS} == set()
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_the_command_line_of_a_job_gives_its_settings_back(
 def test_a_path_that_the_cluster_does_not_see_is_refused(tmp_path: Path) -> None:
     config = PredictConfig(bundle="s3://b/run", data=str(tmp_path), output="s3://b/out")
     with pytest.raises(InputError) as refused:
-        shipping.placed(config, seen=["/mnt/all"], address="http://head:8265")
+        job_package.placed(config, seen=["/mnt/all"], address="http://head:8265")
     assert str(refused.value) == (
         f"data is {tmp_path} on this machine, which the cluster at http://head:8265 does not see; "
         "give s3://bucket/name, or --shared-path FOLDER if all its machines have that folder."
     )
-    placed, _ = shipping.placed(config, seen=[str(tmp_path.parent)], address="")
+    placed, _ = job_package.placed(config, seen=[str(tmp_path.parent)], address="")
     assert placed == config
 
 
@@ -71,7 +71,7 @@ def test_a_relative_path_becomes_absolute_because_a_job_runs_elsewhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = PredictConfig(bundle="run", data="s3://b/archive", output="out", bundles=("other",))
-    placed, files = shipping.placed(config, seen=["/"], address="")
+    placed, files = job_package.placed(config, seen=["/"], address="")
     assert placed == PredictConfig(
         bundle=f"{tmp_path}/run",
         data="s3://b/archive",
@@ -91,30 +91,30 @@ def test_small_files_go_along_and_are_named_where_the_job_finds_them(tmp_path: P
         model=f"{tmp_path}/own.py:build",
         weights="imagenet",
     )
-    placed, files = shipping.placed(config, seen=[], address="")
+    placed, files = job_package.placed(config, seen=[], address="")
     assert (placed.space, placed.model) == ("sent/space/space.yaml", "sent/model/own.py:build")
     assert placed.weights == "imagenet"
-    shipping.lay_out(files, tmp_path / "there")
+    job_package.lay_out(files, tmp_path / "there")
     assert (tmp_path / "there" / "sent" / "model" / "own.py").is_file()
 
 
 def test_a_file_that_is_not_there_and_a_key_are_not_sent(tmp_path: Path) -> None:
     config = IndexConfig(sources=("s3://b",), output="s3://b/m.parquet", groups="absent.csv")
     with pytest.raises(InputError, match=r"^groups absent.csv does not exist; it would be sent"):
-        shipping.placed(config, seen=[], address="")
+        job_package.placed(config, seen=[], address="")
     config = IndexConfig(
         sources=("s3://b",), output="s3://b/m.parquet", group_key=f"{tmp_path}/key"
     )
     with pytest.raises(InputError, match=r"^group_key is .*/key on this machine"):
-        shipping.placed(config, seen=[], address="")
+        job_package.placed(config, seen=[], address="")
 
 
 def test_the_project_is_sent_and_nothing_beside_it() -> None:
-    files = shipping.package_files()
+    files = job_package.package_files()
     assert {"cnnjobs/cli/app.py", "jobs/predict.py"} <= set(files)
     assert {name.split("/")[0] for name in files} == {"cnnjobs", "jobs"}
     assert not any("__pycache__" in name for name in files)
-    assert shipping.checked_size(files) < 5 << 20
+    assert job_package.checked_size(files) < 5 << 20
 
 
 def test_too_much_to_send_is_refused_with_the_largest_files(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_too_much_to_send_is_refused_with_the_largest_files(tmp_path: Path) -> N
             file.truncate(size)
     files = {name: tmp_path / name for name in ("small", "big", "bigger")}
     with pytest.raises(InputError) as refused:
-        shipping.checked_size(files)
+        job_package.checked_size(files)
     assert str(refused.value) == (
         "what would be sent has 140.0 MiB, and Ray takes 100 MiB; the largest: "
         f"{tmp_path}/bigger 80.0 MiB, {tmp_path}/big 60.0 MiB, {tmp_path}/small 0.0 MiB."
@@ -131,7 +131,7 @@ def test_too_much_to_send_is_refused_with_the_largest_files(tmp_path: Path) -> N
 
 
 def test_the_pins_are_the_versions_that_are_installed_without_ray() -> None:
-    names = {pin.split("==")[0] for pin in shipping.pins()}
+    names = {pin.split("==")[0] for pin in job_package.pins()}
     assert {"keras", "tensorflow", "pyarrow"} <= names
     assert not names & {"ray", "pydicom", "pytest"}
 
@@ -152,5 +152,5 @@ def test_how_a_job_ended_is_told_with_its_code(
         job="j", status=status, exit_code=code, entrypoint="", seconds=None, message=message
     )
     with pytest.raises(JobFailed) as failed:
-        submit.judge(summary)
+        jobs.judge(summary)
     assert (str(failed.value), failed.value.exit_code) == (told, own)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import nodes, offers, started, tokens
+from cnnjobs.cluster import auth_token, local_nodes, machine, node_registry
+from cnnjobs.cluster.node_registry import Node
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import ConfigError, InputError
-from cnnjobs.started import Node
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +26,11 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_token_is_made_once_and_for_its_owner(home: Path) -> None:
-    assert tokens.find() is None
-    tokens.ensure()
-    made = tokens.find()
-    tokens.ensure()
-    assert tokens.find() == made == (home / ".ray" / "auth_token").read_text()
+    assert auth_token.find() is None
+    auth_token.ensure()
+    made = auth_token.find()
+    auth_token.ensure()
+    assert auth_token.find() == made == (home / ".ray" / "auth_token").read_text()
     assert (home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
@@ -39,8 +39,8 @@ def test_a_token_that_ray_left_open_to_all_is_closed(home: Path) -> None:
     file.parent.mkdir()
     file.write_text("of ray\n")
     file.chmod(0o644)
-    tokens.ensure()
-    assert (tokens.find(), file.stat().st_mode & 0o777) == ("of ray", 0o600)
+    auth_token.ensure()
+    assert (auth_token.find(), file.stat().st_mode & 0o777) == ("of ray", 0o600)
 
 
 def test_a_token_is_taken_from_where_rays_variables_say(
@@ -48,26 +48,26 @@ def test_a_token_is_taken_from_where_rays_variables_say(
 ) -> None:
     (home / "elsewhere").write_text("of a file")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "elsewhere"))
-    assert tokens.find() == "of a file"
+    assert auth_token.find() == "of a file"
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of the variable")
-    assert tokens.find() == "of the variable"
+    assert auth_token.find() == "of the variable"
 
 
 def test_a_node_is_known_as_long_as_its_process_lives() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started.record(_head(process.pid))
+    node_registry.record(_head(process.pid))
     # the same number, of another process
-    started.record(_head(os.getpid(), born="1"))
-    assert [node.pid for node in started.nodes()] == [process.pid]
+    node_registry.record(_head(os.getpid(), born="1"))
+    assert [node.pid for node in node_registry.nodes()] == [process.pid]
     process.communicate(b"\n")
-    assert started.nodes() == []
-    assert list(started.folder().iterdir()) == []
+    assert node_registry.nodes() == []
+    assert list(node_registry.folder().iterdir()) == []
 
 
 @pytest.mark.parametrize("address", [None, "auto", "127.0.0.1:7001", "localhost:7001"])
 def test_a_job_finds_the_head_of_this_machine(address: str | None) -> None:
-    started.record(_head(os.getpid()))
-    started.before_ray(address)
+    node_registry.record(_head(os.getpid()))
+    node_registry.before_ray(address)
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert os.environ.get("RAY_ADDRESS") == (
         "127.0.0.1:7001" if address in (None, "auto") else None
@@ -76,8 +76,8 @@ def test_a_job_finds_the_head_of_this_machine(address: str | None) -> None:
 
 @pytest.mark.parametrize("address", ["10.1.2.3:7001", "127.0.0.1:7002", "local"])
 def test_a_job_for_another_cluster_is_left_alone(address: str) -> None:
-    started.record(_head(os.getpid()))
-    started.before_ray(address)
+    node_registry.record(_head(os.getpid()))
+    node_registry.before_ray(address)
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
     assert "RAY_ADDRESS" not in os.environ
 
@@ -85,14 +85,14 @@ def test_a_job_for_another_cluster_is_left_alone(address: str) -> None:
 def test_a_token_that_is_there_is_used_unless_the_user_says_no(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    started.before_ray(None)
+    node_registry.before_ray(None)
     assert "RAY_AUTH_MODE" not in os.environ
-    tokens.ensure()
+    auth_token.ensure()
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    started.before_ray(None)
+    node_registry.before_ray(None)
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
     monkeypatch.delenv("RAY_AUTH_MODE")
-    started.before_ray(None)
+    node_registry.before_ray(None)
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
@@ -125,12 +125,12 @@ def test_a_setting_that_makes_no_node_is_refused(given: dict[str, object], compl
 
 
 def test_a_head_is_bound_to_this_machine_unless_it_is_told_a_host() -> None:
-    command = nodes.plan(ClusterStartConfig(head=True))["command"]
+    command = local_nodes.plan(ClusterStartConfig(head=True))["command"]
     assert "--dashboard-host 127.0.0.1" in command
     assert "--node-ip-address 127.0.0.1" in command
-    command = nodes.plan(ClusterStartConfig(head=True, host="10.0.0.5"))["command"]
+    command = local_nodes.plan(ClusterStartConfig(head=True, host="10.0.0.5"))["command"]
     assert "--dashboard-host 10.0.0.5" in command
-    worker = nodes.plan(ClusterStartConfig(address="10.0.0.5:6379"))["command"]
+    worker = local_nodes.plan(ClusterStartConfig(address="10.0.0.5:6379"))["command"]
     assert "--node-ip-address" not in worker
 
 
@@ -143,13 +143,13 @@ def test_a_store_is_no_smaller_than_ray_takes_whatever_a_container_has_of_shared
         return os.statvfs_result((4096, 4096, 16384, 16384, 16384, 0, 0, 0, 0, 255))
 
     monkeypatch.setattr(os, "statvfs", small)
-    assert offers.store_bytes(None) >= OBJECT_STORE_MINIMUM_MEMORY_BYTES > 16384 * 4096
+    assert machine.store_bytes(None) >= OBJECT_STORE_MINIMUM_MEMORY_BYTES > 16384 * 4096
 
 
 def test_tls_without_its_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USE_TLS", "1")
     with pytest.raises(InputError) as refused:
-        nodes.start(ClusterStartConfig(head=True))
+        local_nodes.start(ClusterStartConfig(head=True))
     assert str(refused.value) == (
         "RAY_USE_TLS=1 needs RAY_TLS_SERVER_CERT to name a file; it is not set."
     )
@@ -157,14 +157,14 @@ def test_tls_without_its_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_worker_without_a_head_is_refused() -> None:
     with pytest.raises(InputError) as refused:
-        nodes.start(ClusterStartConfig(address=f"{socket.gethostname()}:1"))
+        local_nodes.start(ClusterStartConfig(address=f"{socket.gethostname()}:1"))
     assert "no head answers at" in str(refused.value)
 
 
 def _head(pid: int, born: str | None = None) -> Node:
     return Node(
         pid=pid,
-        born=born or str(started.birth(pid)),
+        born=born or str(node_registry.birth(pid)),
         machine=socket.gethostname(),
         address="127.0.0.1:7001",
         dashboard="http://127.0.0.1:7002",

@@ -11,9 +11,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cnnjobs import reaching
+from cnnjobs.cluster import preflight
 from cnnjobs.errors import InputError
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 TLS = ("RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
 HERE = "127.0.0.1"
@@ -55,16 +55,16 @@ def plain() -> Iterator[str]:
 
 
 def test_a_ray_without_tls_is_reached_from_an_address_of_this_machine(plain: str) -> None:
-    assert reaching.check_ray(plain) == HERE
+    assert preflight.check_ray(plain) == HERE
 
 
 def test_a_ray_with_our_tls_is_reached(
     encrypted: str, ours: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _set(monkeypatch, ours)
-    assert reaching.check_ray(encrypted) == HERE
+    assert preflight.check_ray(encrypted) == HERE
     monkeypatch.setenv("RAY_USE_TLS", "true")
-    assert reaching.check_ray(encrypted) == HERE
+    assert preflight.check_ray(encrypted) == HERE
 
 
 def test_a_ray_that_asks_for_tls_is_told_from_one_that_is_none(encrypted: str) -> None:
@@ -112,7 +112,7 @@ def test_what_does_not_answer_is_left_to_the_caller() -> None:
         # bound and not listening: nobody else gets the port
         taken.bind((HERE, 0))
         with pytest.raises(ConnectionRefusedError):
-            reaching.check_ray(f"{HERE}:{taken.getsockname()[1]}")
+            preflight.check_ray(f"{HERE}:{taken.getsockname()[1]}")
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_files_that_do_not_fit_are_refused_before_a_node_starts(
     told: str,
 ) -> None:
     _set(monkeypatch, ours)
-    reaching.check_tls(HERE)
+    preflight.check_tls(HERE)
     for name, value in changed.items():
         monkeypatch.setenv(name, theirs[name] if value == "theirs" else value)
     with pytest.raises(InputError) as refused:
-        reaching.check_tls(host)
+        preflight.check_tls(host)
     assert str(refused.value) == told
 
 
@@ -169,7 +169,7 @@ def _set(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
 
 def _refused(address: str) -> str:
     with pytest.raises(InputError) as refused:
-        reaching.check_ray(address)
+        preflight.check_ray(address)
     return str(refused.value)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cnnjobs import cluster
+from cnnjobs.cluster import session
+from cnnjobs.cluster.resources import Places, Wanted, cores_each, lacking, places_on, smallest_store
 from cnnjobs.errors import InputError
-from cnnjobs.places import Places, Wanted, cores_each, lacking, places_on, smallest_store
 
 HEAD = {"memory": 8.0}
 SMALL, LARGE = {"CPU": 8.0}, {"CPU": 20.0}
@@ -89,9 +89,9 @@ def test_what_no_machine_can_hold_is_told_with_what_to_do(machines, wanted, lack
 
 
 def test_on_a_ray_to_which_no_machine_comes_a_scorer_too_large_is_an_error(ray_session):
-    cores = cluster.num_cpus()
+    cores = session.num_cpus()
     with pytest.raises(InputError) as refused:
-        cluster.check_place(Wanted(num_cpus=cores + 1))
+        session.check_place(Wanted(num_cpus=cores + 1))
     assert str(refused.value) == lacking([{"CPU": cores}], Wanted(num_cpus=cores + 1))
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from cnnjobs import spilling
+from cnnjobs.cluster import spilling
+from tests.support.paths import ROOT
 
 #: Two jobs on one Ray, whose object store holds 80 MB: the first puts 120 MB there.
 _JOBS = """
@@ -46,7 +47,7 @@ def test_a_job_tells_what_ray_has_put_on_disk_in_it_and_not_what_in_another(tmp_
         [sys.executable, "-c", _JOBS, *map(str, folders)],
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": str(ROOT),
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
             # often; but what a busy machine reports later than in two intervals is gone until then
             "RAY_metrics_report_interval_ms": "4000",

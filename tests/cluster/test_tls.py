@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.certificates import Authority
-from tests.heads import connect, running_head
+from tests.support.certificates import Authority
+from tests.support.heads import connect, running_head
 
 
 def test_a_head_with_tls_is_reached_with_its_certificates_alone(tmp_path: Path) -> None:

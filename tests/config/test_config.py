@@ -30,9 +30,9 @@ from cnnjobs.config import (
     as_dict,
     names,
 )
-from cnnjobs.config_files import resolve
+from cnnjobs.config.files import resolve
+from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
-from cnnjobs.recipes import RECIPES
 
 NEEDED = {
     IndexConfig: {"sources": ("xrays",), "output": "m.parquet"},

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cnnjobs import duplicates
+from cnnjobs.data import duplicates
 
 
 def _hash(seed):

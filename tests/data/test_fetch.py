@@ -14,15 +14,18 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import covid, datasets, images, manifest, mnist, storage
 from cnnjobs.config import FetchConfig
+from cnnjobs.data import covid, manifest, mnist
+from cnnjobs.data.fetch import fetch, plan
+from cnnjobs.data.sources import index_sources
+from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import InputError, RunExistsError, StorageError
-from cnnjobs.fetch import fetch, plan
-from cnnjobs.images import Preprocessing
-from cnnjobs.sources import index_sources
-from cnnjobs.synthetic import phantom
+from cnnjobs.imaging import preprocessing
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.storage import filesystem
+from cnnjobs.training import ray_datasets
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 REAL = os.environ.get("CNNJOBS_REAL_DATA", "")
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = mnist.IDX_FILES
 BY_HAND = (
@@ -261,14 +264,14 @@ def test_arrays_that_are_not_mnist_are_told(tmp_path, changed, message):
 def test_the_files_decode_to_exactly_the_pixels(digits, tmp_path):
     summary = _fetch(digits, tmp_path / "out")
     table = manifest.read(summary.manifest).table
-    decoded = datasets.decode_rows(table, Preprocessing(height=28, width=28))
+    decoded = ray_datasets.decode_rows(table, Preprocessing(height=28, width=28))
     known = _arrays()
     pixels = np.concatenate([known[TRAIN_IMAGES], known[TEST_IMAGES]])
     labels = np.concatenate([known[TRAIN_LABELS], known[TEST_LABELS]])
-    np.testing.assert_array_equal(datasets.pixels_of(decoded)[..., 0], pixels)
+    np.testing.assert_array_equal(ray_datasets.pixels_of(decoded)[..., 0], pixels)
     assert table["label"].to_pylist() == [str(label) for label in labels]
     data = Path(table["path"][7].as_py()).read_bytes()
-    assert images.read_gray(data, max_pixels=784).shape == (28, 28)
+    assert preprocessing.read_gray(data, max_pixels=784).shape == (28, 28)
 
 
 def test_the_manifest_is_what_index_would_say_of_the_folder(digits, tmp_path):
@@ -365,7 +368,7 @@ def test_an_interrupted_fetch_leaves_nothing_that_looks_whole(digits, tmp_path):
 
 def test_an_output_in_use_is_refused_and_kept(digits, tmp_path):
     first = _fetch(digits, tmp_path / "out")
-    before = storage.read_bytes(first.manifest)
+    before = filesystem.read_bytes(first.manifest)
     for job in (fetch, plan):
         config = FetchConfig(dataset="mnist", source=str(digits), output=first.output, seed=1)
         assert _refusal(job, config, kind=RunExistsError).startswith(
@@ -373,7 +376,7 @@ def test_an_output_in_use_is_refused_and_kept(digits, tmp_path):
         )
     # what is given is read before an older set goes
     _refusal(_fetch, tmp_path / "gone", first.output, overwrite=True)
-    assert storage.read_bytes(first.manifest) == before
+    assert filesystem.read_bytes(first.manifest) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("x")
     assert _refusal(_fetch, digits, tmp_path / "mine", overwrite=True, kind=RunExistsError) == (
@@ -415,21 +418,21 @@ def test_files_are_written_as_a_folder_or_not_at_all(tmp_path):
         yield "a/1.png", b"one"
         raise OSError(28, "No space left on device")
 
-    message = _refusal(storage.write_folder, f"{tmp_path}/new", files(), kind=StorageError)
+    message = _refusal(filesystem.write_folder, f"{tmp_path}/new", files(), kind=StorageError)
     assert message == f"{tmp_path}/new cannot be written: No space left on device."
     assert list(tmp_path.iterdir()) == []
-    storage.write_folder(f"{tmp_path}/new", [("a/1.png", b"one"), ("b/2.png", b"two")])
+    filesystem.write_folder(f"{tmp_path}/new", [("a/1.png", b"one"), ("b/2.png", b"two")])
     assert _bytes_of(tmp_path / "new") == {"a/1.png": b"one", "b/2.png": b"two"}
 
 
 def test_a_fetch_from_s3_to_s3(digits, s3):
     for path in digits.iterdir():
-        storage.write_bytes(f"{s3}/idx/{path.name}", path.read_bytes())
+        filesystem.write_bytes(f"{s3}/idx/{path.name}", path.read_bytes())
     summary = _fetch(f"{s3}/idx", f"{s3}/out", limit=100)
     rows = _rows(summary)
     assert rows[0]["path"].startswith(f"{s3}/out/mnist/")
-    assert len(list(storage.list_files(summary.archive))) == len(rows) == 100
-    assert storage.names(f"{s3}/out") == ["_SUCCESS", "manifest.parquet", "run.json"]
+    assert len(list(filesystem.list_files(summary.archive))) == len(rows) == 100
+    assert filesystem.names(f"{s3}/out") == ["_SUCCESS", "manifest.parquet", "run.json"]
 
 
 def test_the_kaggle_set_is_found_in_its_folder_and_in_its_zip(xrays, archive_zip, tmp_path):
@@ -668,10 +671,10 @@ def test_the_real_files_have_their_known_numbers_and_no_copies(tmp_path):
     assert summary.counts["1"]["test"] == 1135
     rows = manifest.read(summary.manifest).table.slice(0, 5)
     assert rows["label"].to_pylist() == ["5", "0", "4", "1", "9"]
-    decoded = datasets.decode_rows(rows, Preprocessing(height=28, width=28))
+    decoded = ray_datasets.decode_rows(rows, Preprocessing(height=28, width=28))
     data = gzip.decompress((Path(REAL) / "mnist" / f"{TRAIN_IMAGES}.gz").read_bytes())
     known = np.frombuffer(data, np.uint8, offset=16)[: 5 * 784].reshape(5, 28, 28)
-    np.testing.assert_array_equal(datasets.pixels_of(decoded)[..., 0], known)
+    np.testing.assert_array_equal(ray_datasets.pixels_of(decoded)[..., 0], known)
 
 
 def _bytes_of(folder):

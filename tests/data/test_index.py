@@ -5,12 +5,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import manifest, schema, storage
-from cnnjobs.cli.text import index_text
+from cnnjobs import schema
+from cnnjobs.cli.tables import index_text
 from cnnjobs.config import IndexConfig
+from cnnjobs.data import manifest
+from cnnjobs.data.index import index, plan
+from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import ConfigError, InputError, RunExistsError, StorageError
-from cnnjobs.index import index, plan
-from cnnjobs.synthetic import phantom
+from cnnjobs.storage import filesystem
 
 
 @pytest.fixture(scope="module")
@@ -122,16 +124,16 @@ def test_an_output_that_is_no_parquet_name_is_a_folder(tree, tmp_path):
 @pytest.mark.parametrize("output", ["m.parquet", "folder"])
 def test_an_existing_manifest_is_kept_unless_told_otherwise(tree, tmp_path, output):
     first = index(_config(tree, tmp_path / output, content=False))
-    before = storage.read_bytes(first.manifest)
+    before = filesystem.read_bytes(first.manifest)
     for run in (index, plan):
         with pytest.raises(RunExistsError) as caught:
             run(_config(tree, tmp_path / output, seed=1))
         assert str(caught.value) == (
             f"{first.manifest} exists already; choose another name or add --overwrite."
         )
-    assert storage.read_bytes(first.manifest) == before
+    assert filesystem.read_bytes(first.manifest) == before
     index(_config(tree, tmp_path / output, content=False, seed=1, overwrite=True))
-    assert storage.read_bytes(first.manifest) != before
+    assert filesystem.read_bytes(first.manifest) != before
 
 
 def test_a_failed_index_writes_nothing(tree, tmp_path):
@@ -163,7 +165,7 @@ def test_an_output_under_a_file_is_refused_before_the_images_are_read(tree, tmp_
 def test_the_same_index_twice_is_the_same_file(tree, tmp_path):
     first = index(_config(tree, tmp_path / "one.parquet"))
     second = index(_config(tree, tmp_path / "two.parquet"))
-    assert storage.read_bytes(first.manifest) == storage.read_bytes(second.manifest)
+    assert filesystem.read_bytes(first.manifest) == filesystem.read_bytes(second.manifest)
     assert dataclasses.replace(second, manifest=first.manifest) == first
 
 
@@ -214,13 +216,13 @@ def test_a_broken_regex_is_a_config_error():
 
 def test_an_index_from_s3_to_s3(tree, s3):
     for path in sorted(tree.rglob("*.png")):
-        storage.write_bytes(f"{s3}/xrays/{path.relative_to(tree)}", path.read_bytes())
+        filesystem.write_bytes(f"{s3}/xrays/{path.relative_to(tree)}", path.read_bytes())
     config = _config(f"{s3}/xrays", f"{s3}/out/m.parquet")
     summary = index(config)
     assert (summary.num_images, summary.num_exact_copies) == (23, 1)
     assert summary.manifest == f"{s3}/out/m.parquet"
     assert manifest.read(summary.manifest).fingerprint == summary.fingerprint
-    assert storage.names(f"{s3}/out") == ["m.parquet"]
+    assert filesystem.names(f"{s3}/out") == ["m.parquet"]
     with pytest.raises(RunExistsError):
         index(config)
     index(dataclasses.replace(config, overwrite=True))

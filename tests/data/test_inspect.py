@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import synthetic
 from cnnjobs.cli import main
 from cnnjobs.config import IndexConfig, InspectConfig
+from cnnjobs.data import synthetic
+from cnnjobs.data.index import index
+from cnnjobs.data.inspect import DataSummary, ImageSummary, inspect, plan
 from cnnjobs.errors import InputError
-from cnnjobs.index import index
-from cnnjobs.inspect import DataSummary, ImageSummary, inspect, plan
-from tests.image_files import dicom as dicom_file
+from tests.support.image_files import dicom as dicom_file
 
 RNG = np.random.default_rng(5)
 

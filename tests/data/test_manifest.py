@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import manifest, schema
+from cnnjobs import schema
+from cnnjobs.data import manifest
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import ManifestError
-from cnnjobs.manifest import Manifest
 
 SETTINGS = {"sources": ["/data/xräys"], "seed": 3, "shares": {"train": 0.7}, "groups": None}
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import plots
+from cnnjobs.data import plots
 
 
 @pytest.mark.parametrize("num_epochs", [1, 3])

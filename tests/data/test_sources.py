@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import contents, manifest, sources, storage, words
+from cnnjobs.config import constants
+from cnnjobs.data import file_checks, manifest, sources
+from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import InputError, ManifestError, StorageError
-from cnnjobs.synthetic import phantom
-from tests import image_files
-from tests.image_files import exif
+from cnnjobs.storage import filesystem
+from tests.support import image_files
+from tests.support.image_files import exif
 
 SUFFIXES = ".png, .jpg, .jpeg, .jpe, .bmp, .tif, .tiff, .webp, .dcm, .dicom"
 
@@ -116,7 +118,7 @@ def test_one_class_alone_is_indexed(tmp_path):
 
 
 def test_all_image_suffixes_count_in_either_case(tmp_path):
-    names = [f"{number}{suffix}" for number, suffix in enumerate(words.IMAGE_SUFFIXES)]
+    names = [f"{number}{suffix}" for number, suffix in enumerate(constants.IMAGE_SUFFIXES)]
     _touch(tmp_path, *names, "UPPER.PNG", "Mixed.JpEg")
     found = [Path(path).name for path in _column(_listing(tmp_path), "path")]
     assert sorted(found) == sorted([*names, "UPPER.PNG", "Mixed.JpEg"])
@@ -137,9 +139,9 @@ def test_files_without_a_suffix_that_begin_as_dicom_does_are_images(on_s3, tmp_p
     files = {"IM0001": DICOM, "a/IM2": DICOM, "README": b"text", "empty": b"", "b.txt": DICOM}
     place = request.getfixturevalue("s3") if on_s3 else str(tmp_path)
     for name, data in {**files, ".hidden": DICOM, "c.png": b""}.items():
-        storage.write_bytes(f"{place}/{name}", data)
+        filesystem.write_bytes(f"{place}/{name}", data)
     indexed = _index(place)
-    found = [storage.relative(path, place) for path in _column(indexed, "path")]
+    found = [filesystem.relative(path, place) for path in _column(indexed, "path")]
     assert sorted(found) == ["IM0001", "a/IM2", "c.png"]
     assert indexed.ignored == {"no suffix": 2, ".txt": 1, "hidden": 1}
 
@@ -274,7 +276,7 @@ def test_unreadable_files_keep_a_row_with_their_error_and_no_split(tree, tmp_pat
     }
     assert {row["split"] for row in bad.values()} == {None}
     assert {row["label"] for row in bad.values()} == {"normal", "opacity"}
-    assert {row["error"].split(":")[0] for row in bad.values()} <= set(words.ERROR_CATEGORIES)
+    assert {row["error"].split(":")[0] for row in bad.values()} <= set(constants.ERROR_CATEGORIES)
     assert all(row["split"] for row in rows if row["error"] is None)
     assert bad["empty.png"]["content_hash"] == hashlib.sha256(b"").hexdigest()
     assert bad["dead.png"]["content_hash"] is None
@@ -560,13 +562,13 @@ def test_data_that_is_missing_is_an_error(tmp_path):
 
 def _upload(folder, uri):
     for path in sorted(folder.rglob("*.*")):
-        storage.write_bytes(f"{uri}/{path.relative_to(folder)}", path.read_bytes())
+        filesystem.write_bytes(f"{uri}/{path.relative_to(folder)}", path.read_bytes())
 
 
 def test_an_s3_prefix_is_indexed_like_the_folder_it_came_from(planted, s3):
     _upload(planted, f"{s3}/xrays")
-    storage.write_bytes(f"{s3}/xrays/normal/empty.png", b"")
-    storage.write_bytes(f"{s3}/xrays/notes.txt", b"x")
+    filesystem.write_bytes(f"{s3}/xrays/normal/empty.png", b"")
+    filesystem.write_bytes(f"{s3}/xrays/notes.txt", b"x")
     remote = _index(f"{s3}/xrays", shares=sources.DEFAULT_SHARES)
     rows = {row["path"]: row for row in _rows(remote)}
     empty = rows.pop(f"{s3}/xrays/normal/empty.png")
@@ -587,13 +589,13 @@ def test_an_s3_prefix_without_images_is_an_error(s3):
 
 def test_a_groups_file_may_lie_on_s3(three, s3):
     text = b"path,group\nnormal/a.png,P1\nnormal/b.png,P1\nopacity/c.png,P2\n"
-    storage.write_bytes(f"{s3}/groups.csv", text)
+    filesystem.write_bytes(f"{s3}/groups.csv", text)
     indexed = _listing(three, groups=f"{s3}/groups.csv")
     assert _column(indexed, "group") == ["P1", "P1", "P2"]
 
 
 def test_an_object_that_is_gone_is_missing(s3):
-    assert contents.look_inside(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
+    assert file_checks.look_inside(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
 
 
 def test_what_editors_and_archivers_leave_is_neither_image_nor_class(tree, tmp_path):

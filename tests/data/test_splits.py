@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import InputError
-from cnnjobs.splits import assign_splits
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 

@@ -8,7 +8,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cnnjobs import synthetic
+from cnnjobs.data import synthetic
 from cnnjobs.errors import InputError
 
 NUM_IMAGES = 100

@@ -2,11 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
 PROMISES = PAGE.partition("## Not promised")[0]
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PROMISES)

@@ -2,13 +2,13 @@
 
 import re
 from math import prod
-from pathlib import Path
 
 import pytest
 
 from cnnjobs import models
+from tests.support.paths import ROOT
 
-PAGE = (Path(__file__).parents[1] / "docs" / "how-a-cnn-sees.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-a-cnn-sees.md").read_text(encoding="utf-8")
 
 
 def _tables() -> list[list[list[str]]]:

@@ -9,7 +9,7 @@ import typer
 
 from cnnjobs.cli import app
 from cnnjobs.errors import ConfigError
-from tests.command_lines import (
+from tests.support.command_lines import (
     FENCED,
     PAGES,
     USAGE_ERROR,
@@ -18,8 +18,8 @@ from tests.command_lines import (
     inline,
     parse,
 )
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
 
 GROUP = typer.main.get_command(app)

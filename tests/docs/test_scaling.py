@@ -1,11 +1,11 @@
 """docs/scaling.md shows what its command prints."""
 
 import sys
-from pathlib import Path
 
-from tests.benchmarks import scale
+from benchmarks import scale
+from tests.support.paths import ROOT
 
-PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
+PAGE = ROOT / "docs" / "scaling.md"
 
 
 def test_the_table_of_the_page_is_the_one_that_is_reckoned(capsys, monkeypatch):

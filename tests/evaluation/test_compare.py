@@ -9,13 +9,15 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cnnjobs import manifest, runs, schema, storage
-from cnnjobs.cli.compare_text import compare_text
-from cnnjobs.compare import compare, plan
+from cnnjobs import schema
+from cnnjobs.cli.compare import compare_text
 from cnnjobs.config import CompareConfig
+from cnnjobs.data import manifest
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.manifest import Manifest
-from tests.bundles import write_bundle
+from cnnjobs.evaluation.compare import compare, plan
+from cnnjobs.storage import filesystem, run_dir
+from tests.support.bundles import write_bundle
 
 RANDOM = np.random.default_rng(1)
 LABELS = ["opacity" if positive else "normal" for positive in RANDOM.random(60) < 0.5]
@@ -181,7 +183,7 @@ def _run(
     bundle: str | None = None,
 ) -> str:
     """A finished run over images 00.png to 59.png, or those of `order`."""
-    run = runs.start(str(folder), command, {"bundle": bundle, "bundles": []})
+    run = run_dir.start(str(folder), command, {"bundle": bundle, "bundles": []})
     rows = [
         {
             "path": f"{place:02}.png",
@@ -194,7 +196,7 @@ def _run(
         for place in order
     ]
     table = pa.Table.from_pylist(rows, schema=schema.predictions(2))
-    storage.write_table(run.path("predictions", "part-00000.parquet"), table)
+    filesystem.write_table(run.path("predictions", "part-00000.parquet"), table)
     if groups is not None:
         images = [
             {"path": row["path"], "source": "s", "size_bytes": 1, "group": group}

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cnnjobs import manifest as manifests
-from cnnjobs import synthetic
-from cnnjobs.cli.evaluate_text import evaluate_text
+from cnnjobs.cli.evaluate import evaluate_text
 from cnnjobs.config import EvaluateConfig, IndexConfig
+from cnnjobs.data import manifest as manifests
+from cnnjobs.data import synthetic
+from cnnjobs.data.index import index
 from cnnjobs.errors import InputError
-from cnnjobs.evaluate import EvaluateSummary, evaluate, plan
-from cnnjobs.index import index
+from cnnjobs.evaluation.evaluate import EvaluateSummary, evaluate, plan
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import pytest
 
-from cnnjobs.bundle import Bundle
 from cnnjobs.config import ExplainConfig
 from cnnjobs.errors import InputError
-from cnnjobs.explain import explain, plan
-from tests.bundles import write_bundle
+from cnnjobs.evaluation.explain import explain, plan
+from cnnjobs.models.bundle import Bundle
+from tests.support.bundles import write_bundle
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnjobs import attention, models
+from cnnjobs import models
 from cnnjobs.errors import InputError
+from cnnjobs.evaluation import grad_cam
 from cnnjobs.models import import_keras
 
 keras = import_keras()
@@ -43,7 +44,7 @@ def _patch() -> np.ndarray:
 
 @pytest.mark.parametrize("nested", ["", "places", "with a mean"])
 def test_the_heat_is_where_the_patch_is(nested: str) -> None:
-    heat = attention.heat(_bright_patch_detector(nested=nested), _patch())
+    heat = grad_cam.heat(_bright_patch_detector(nested=nested), _patch())
 
     assert heat.shape == (64, 96)
     assert heat.max() == pytest.approx(1)
@@ -56,14 +57,14 @@ def test_frozen_layers_are_seen_through() -> None:
     model = _bright_patch_detector()
     model.trainable = False
 
-    assert attention.heat(model, _patch())[12:24, 62:78].min() > 0.9
+    assert grad_cam.heat(model, _patch())[12:24, 62:78].min() > 0.9
 
 
 def test_the_patch_speaks_for_the_positive_class_and_not_for_the_other() -> None:
     model = _bright_patch_detector()
 
-    assert attention.heat(model, _patch(), towards=1).max() == pytest.approx(1)
-    assert attention.heat(model, _patch(), towards=0).max() == 0
+    assert grad_cam.heat(model, _patch(), towards=1).max() == pytest.approx(1)
+    assert grad_cam.heat(model, _patch(), towards=0).max() == 0
 
 
 @pytest.mark.parametrize("name", ["covid-gap", "digits", "mobilenetv3small"])
@@ -73,8 +74,8 @@ def test_every_kind_of_architecture_has_heat_and_the_same_scores_after(name: str
     pixels = np.random.default_rng(0).integers(0, 256, (known.height, known.width, 1), np.uint8)
     before = np.asarray(model(pixels[np.newaxis], training=False))
 
-    watched = attention.watched(model)
-    heats = [attention.heat_of(watched, pixels, towards=place) for place in range(known.num_labels)]
+    watched = grad_cam.watched(model)
+    heats = [grad_cam.heat_of(watched, pixels, towards=place) for place in range(known.num_labels)]
 
     assert all(heat.shape == pixels.shape[:2] and heat.dtype == np.float32 for heat in heats)
     assert max(heat.max() for heat in heats) == pytest.approx(1)
@@ -90,7 +91,7 @@ def test_a_model_without_an_image_inside_is_refused() -> None:
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(flat), name="flat")
 
     with pytest.raises(InputError, match=r"^no layer of flat gives an image, so there is nowhere"):
-        attention.heat(model, np.zeros((8, 8, 1), np.uint8))
+        grad_cam.heat(model, np.zeros((8, 8, 1), np.uint8))
 
 
 def test_the_overlay_is_gray_where_it_is_cold() -> None:
@@ -98,7 +99,7 @@ def test_the_overlay_is_gray_where_it_is_cold() -> None:
     heat = np.zeros((8, 8), np.float32)
     heat[:2, :2] = 1
 
-    shown = attention.overlay(gray, heat)
+    shown = grad_cam.overlay(gray, heat)
 
     assert (shown.shape, shown.dtype) == ((40, 60, 3), np.uint8)
     assert (shown[30:, 30:] == 90).all()

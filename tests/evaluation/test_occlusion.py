@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from cnnjobs import changes
+from cnnjobs.evaluation import occlusion
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 40, 80, 1), np.uint8)
-WAYS = changes.ways(40, 80, border=0.125)
+WAYS = occlusion.ways(40, 80, border=0.125)
 
 
 def test_without_the_centre_the_border_is_left_and_nothing_of_the_rest() -> None:
@@ -42,7 +42,7 @@ def test_at_16_pixels_the_means_of_places_are_left() -> None:
 
 
 def test_shuffled_pixels_have_the_same_gray_levels_and_a_seed() -> None:
-    one, again = (changes.ways(40, 80, seed=seed)["gray levels only"](IMAGES) for seed in (3, 3))
+    one, again = (occlusion.ways(40, 80, seed=seed)["gray levels only"](IMAGES) for seed in (3, 3))
 
     assert (np.sort(one.ravel()) == np.sort(IMAGES.ravel())).all()
     assert (np.sort(one[1], axis=None) == np.sort(IMAGES[1], axis=None)).all()

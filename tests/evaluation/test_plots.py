@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import figures
+from cnnjobs.evaluation import plots
 from cnnjobs.metrics import Bootstrap, curves, reliability
 
 RANDOM = np.random.default_rng(0)
@@ -17,20 +17,20 @@ BOOTSTRAP = Bootstrap(groups=[str(number) for number in range(60)], resamples=10
 def test_a_confusion_matrix_grows_with_its_classes(number: int) -> None:
     names = [f"class {place}" for place in range(number)]
     matrix = {name: {other: 5 * (name == other) for other in names} for name in names}
-    image = _decoded(figures.confusion(matrix))
+    image = _decoded(plots.confusion(matrix))
     assert image.shape[1] > 120 * 0.68 * number
     # a cell of the diagonal is dark, those beside it are white
     assert 0.2 / number < np.mean(image[..., 2] < 60) < 1.5 / number
 
 
 def test_a_class_without_images_leaves_its_row_white() -> None:
-    drawn = figures.confusion({"a": {"a": 3, "b": 1}, "b": {"a": 0, "b": 0}})
+    drawn = plots.confusion({"a": {"a": 3, "b": 1}, "b": {"a": 0, "b": 0}})
     assert np.mean(_decoded(drawn)[..., 2] < 60) > 0.02
 
 
 def test_a_band_is_drawn_where_there_is_one() -> None:
     with_band, without = (
-        _decoded(figures.roc(curves.roc(SCORES, POSITIVE, its), title="", threshold=(0.2, 0.7)))
+        _decoded(plots.roc(curves.roc(SCORES, POSITIVE, its), title="", threshold=(0.2, 0.7)))
         for its in (BOOTSTRAP, None)
     )
     assert _num_colored(with_band) > 3 * _num_colored(without) > 0
@@ -39,7 +39,7 @@ def test_a_band_is_drawn_where_there_is_one() -> None:
 def test_the_curve_on_other_images_has_a_color_of_its_own() -> None:
     curve = curves.roc(SCORES, POSITIVE)
     alone, both = (
-        _decoded(figures.roc(curve, title="", threshold=(0.2, 0.7), others=others))
+        _decoded(plots.roc(curve, title="", threshold=(0.2, 0.7), others=others))
         for others in (None, {"elsewhere": curves.roc(1 - SCORES, POSITIVE)})
     )
     # orange: red without blue
@@ -50,23 +50,23 @@ def test_the_curve_on_other_images_has_a_color_of_its_own() -> None:
 def test_raw_bins_are_drawn_beside_the_calibrated_ones() -> None:
     bins = reliability.bins(SCORES, POSITIVE)
     words = {"title": "", "confidence": "", "share": ""}
-    alone = _decoded(figures.reliability({"model": bins}, **words))
-    both = _decoded(figures.reliability({"calibrated": bins, "uncalibrated": bins}, **words))
+    alone = _decoded(plots.reliability({"model": bins}, **words))
+    both = _decoded(plots.reliability({"calibrated": bins, "uncalibrated": bins}, **words))
     assert _num_orange(both) > 500
     assert _num_orange(alone) == 0
 
 
 def test_one_bin_alone_can_be_drawn() -> None:
     bins = reliability.bins(np.array([1.0]), np.array([True]))
-    drawn = figures.reliability({"model": bins}, title="", confidence="", share="")
+    drawn = plots.reliability({"model": bins}, title="", confidence="", share="")
     assert _num_colored(_decoded(drawn)) > 100
 
 
 def test_each_class_has_a_histogram() -> None:
     by_class = {"normal": SCORES[~POSITIVE], "covid": SCORES[POSITIVE]}
-    both = _decoded(figures.probabilities(by_class, threshold=0.5, positive="covid"))
+    both = _decoded(plots.probabilities(by_class, threshold=0.5, positive="covid"))
     del by_class["normal"]
-    alone = _decoded(figures.probabilities(by_class, threshold=0.5, positive="covid"))
+    alone = _decoded(plots.probabilities(by_class, threshold=0.5, positive="covid"))
     assert both.shape[0] > alone.shape[0]
     assert _num_orange(both) > 1000 > _num_orange(alone)
 
@@ -74,7 +74,7 @@ def test_each_class_has_a_histogram() -> None:
 def test_a_model_that_calls_nobody_positive_has_no_point_on_its_precision_curve() -> None:
     curve = curves.precision_recall(SCORES, POSITIVE)
     without, with_point = (
-        _decoded(figures.precision_recall(curve, title="", threshold=point, prevalence=0.5))
+        _decoded(plots.precision_recall(curve, title="", threshold=point, prevalence=0.5))
         for point in (None, (0.5, 0.1))
     )
     assert _num_colored(with_point) > _num_colored(without)
@@ -82,7 +82,7 @@ def test_a_model_that_calls_nobody_positive_has_no_point_on_its_precision_curve(
 
 def test_the_decision_curve_lies_over_its_band() -> None:
     with_band, without = (
-        figures.decision_curve(
+        plots.decision_curve(
             curves.decision(SCORES, POSITIVE, bootstrap=its), prevalence=0.5, threshold=0.4
         )
         for its in (BOOTSTRAP, None)

@@ -9,15 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnjobs import auditing, schema, synthetic, trivial
-from cnnjobs.audit import audit
-from cnnjobs.auditing import Loaded
-from cnnjobs.changes import Images
-from cnnjobs.cli.audit_text import audit_text
+from cnnjobs import schema
+from cnnjobs.cli.audit import audit_text
 from cnnjobs.config import AuditConfig
+from cnnjobs.data import synthetic
 from cnnjobs.errors import InputError
-from cnnjobs.verdicts import Audit
-from tests.bundles import write_bundle
+from cnnjobs.evaluation import shortcut_audit, trivial_baseline
+from cnnjobs.evaluation.audit import audit
+from cnnjobs.evaluation.occlusion import Images
+from cnnjobs.evaluation.shortcut_audit import Loaded
+from cnnjobs.evaluation.shortcut_verdict import Audit
+from tests.support.bundles import write_bundle
 
 SIDE = 64
 NUM_TRAIN, NUM_TEST = 200, 150
@@ -70,7 +72,7 @@ def test_a_model_that_knows_nothing_is_undecided(clean: Drawn) -> None:
     images = _loaded(clean)
     noise = np.random.default_rng(0)
 
-    audit = auditing.compare(
+    audit = shortcut_audit.compare(
         images, lambda pixels: noise.random(len(pixels), np.float32), positive="sick", resamples=100
     )
 
@@ -79,7 +81,7 @@ def test_a_model_that_knows_nothing_is_undecided(clean: Drawn) -> None:
 
 
 def test_scores_that_are_turned_round_accuse_nobody(clean: Drawn) -> None:
-    audit = auditing.compare(_loaded(clean), _middle_gray, positive="sick", resamples=100)
+    audit = shortcut_audit.compare(_loaded(clean), _middle_gray, positive="sick", resamples=100)
 
     assert audit.verdict == "undecided"
     assert "is turned round, 0." in audit.line
@@ -88,18 +90,18 @@ def test_scores_that_are_turned_round_accuse_nobody(clean: Drawn) -> None:
 def test_who_sees_no_picture_and_knows_as_much_leaves_it_undecided(clean: Drawn) -> None:
     images = _loaded(clean, width=[300 + 10 * sick for sick in clean.is_positive[NUM_TRAIN:]])
 
-    audit = auditing.compare(images, _middle_gray, positive="sick", resamples=100)
+    audit = shortcut_audit.compare(images, _middle_gray, positive="sick", resamples=100)
 
     assert audit.verdict == "undecided"
     assert "who sees no picture, but size, gray and file, reaches an AUROC of 1.00" in audit.line
-    assert audit.rows[-1].name == auditing.TRIVIAL
+    assert audit.rows[-1].name == shortcut_audit.TRIVIAL
 
 
 def test_a_bundle_of_many_classes_is_refused(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path, "digits")
 
     with pytest.raises(InputError) as refused:
-        auditing.load(bundle, schema.MANIFEST.empty_table())
+        shortcut_audit.load(bundle, schema.MANIFEST.empty_table())
 
     assert str(refused.value) == (
         "an audit is of two classes, the bundle has 10; use cnnjobs evaluate."
@@ -119,7 +121,7 @@ def test_a_bundle_scores_files_and_leaves_out_those_it_cannot_read(
         }
     )
 
-    audit = auditing.audited(bundle, rows, resamples=100)
+    audit = shortcut_audit.audited(bundle, rows, resamples=100)
 
     assert (audit.num_images, audit.num_groups, audit.num_left_out) == (40, 40, 5)
     assert [row.name for row in audit.rows] == [
@@ -157,19 +159,19 @@ def test_the_command_leaves_a_run_and_the_bundle_carries_the_audit(
 def test_a_large_set_is_drawn_from(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auditing, "MOST_IMAGES", 10)
+    monkeypatch.setattr(shortcut_audit, "MOST_IMAGES", 10)
     bundle = write_bundle(tmp_path, "covid-gap")
     paths = sorted(str(path) for path in archive.glob("normal/*.png"))[:14]
     rows = pa.table({"path": paths, "label": ["normal"] * len(paths), "group": paths})
 
-    one, other = (auditing.load(bundle, rows, seed=seed).groups for seed in (0, 1))
+    one, other = (shortcut_audit.load(bundle, rows, seed=seed).groups for seed in (0, 1))
 
     assert len(one) <= 10
     assert one != other
 
 
 def _audited(drawn: Drawn) -> Audit:
-    return auditing.compare(_loaded(drawn), _trained(drawn), positive="sick", resamples=200)
+    return shortcut_audit.compare(_loaded(drawn), _trained(drawn), positive="sick", resamples=200)
 
 
 def _loaded(drawn: Drawn, width: list[int] | None = None) -> Loaded:
@@ -180,7 +182,7 @@ def _loaded(drawn: Drawn, width: list[int] | None = None) -> Loaded:
         labels=["sick" if sick else "well" for sick in is_positive],
         groups=[str(number) for number in range(len(pixels))],
         features=[
-            trivial.Features(
+            trivial_baseline.Features(
                 width=width[place] if width is not None else 300,
                 height=300,
                 size_bytes=9000,

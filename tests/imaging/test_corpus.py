@@ -7,16 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cnnjobs import images, reading, sources, words
+from cnnjobs.config import constants
+from cnnjobs.data import sources
 from cnnjobs.errors import ImageError
-from tests import corpus
+from cnnjobs.imaging import preprocessing, reading
+from tests.support import corpus
 
-SMALL = images.Preprocessing(height=8, width=8, scaled_jpeg=True)
+SMALL = preprocessing.Preprocessing(height=8, width=8, scaled_jpeg=True)
 
 #: Of too few levels, or with blocks or colors that mean something else.
 OTHER_PICTURES = ("1 bit.png", "2 bits.png", "unusual sampling.jpg", "YCCK.jpg")
 
-CHEST = images.resize(corpus.CHEST, height=8, width=8).astype(int)
+CHEST = preprocessing.resize(corpus.CHEST, height=8, width=8).astype(int)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def written(tmp_path_factory):
 def _outcome(path, keep_damaged):
     try:
         data = reading.read_image(str(path))
-        decoded = images.decode(data, SMALL, keep_damaged=keep_damaged)
+        decoded = preprocessing.decode(data, SMALL, keep_damaged=keep_damaged)
     except ImageError as error:
         return error.category, None
     return corpus.WARNING if decoded.warning else corpus.SOUND, decoded
@@ -121,18 +123,20 @@ def _mutated(data, rng):
 @pytest.mark.parametrize("seed", range(4))
 def test_any_other_bytes_give_pixels_or_an_error(seed):
     rng = np.random.default_rng(seed)
-    allowed = images.Preprocessing(height=8, width=8, scaled_jpeg=True, max_pixels=10**7)
+    allowed = preprocessing.Preprocessing(height=8, width=8, scaled_jpeg=True, max_pixels=10**7)
     ends = Counter()
     for odd in corpus.files().values():
         for number in range(10 if odd.data else 0):
             data = _mutated(odd.data, rng)
             try:
-                kept = images.decode(data, allowed, keep_damaged=number % 2 > 0, any_modality=True)
+                kept = preprocessing.decode(
+                    data, allowed, keep_damaged=number % 2 > 0, any_modality=True
+                )
                 ends[corpus.WARNING if kept.warning else corpus.SOUND] += 1
             except ImageError as error:
                 ends[error.category] += 1
     assert ends.total() > 1500
-    assert set(ends) <= {*words.ERROR_CATEGORIES, corpus.WARNING, corpus.SOUND}
+    assert set(ends) <= {*constants.ERROR_CATEGORIES, corpus.WARNING, corpus.SOUND}
     assert min(ends[end] for end in ("sound", "warning", "damaged", "truncated")) > 50
 
 

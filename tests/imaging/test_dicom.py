@@ -16,9 +16,9 @@ from pydicom.datadict import DicomDictionary
 from pydicom.pixels.processing import apply_windowing
 from pydicom.sequence import Sequence
 
-from cnnjobs import dicom, images
 from cnnjobs.errors import ImageError
-from tests.image_files import dicom as dicom_file
+from cnnjobs.imaging import dicom, preprocessing
+from tests.support.image_files import dicom as dicom_file
 
 MANY = 10**8
 RAMP = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
@@ -205,12 +205,12 @@ def test_a_file_without_the_128_bytes_and_header_is_read_all_the_same(syntax, me
     else:
         data = dicom_file(GRAY, meta=meta)
     assert (data[128:132] == b"DICM") is meta
-    np.testing.assert_array_equal(images.read_gray(data, max_pixels=256), GRAY)
+    np.testing.assert_array_equal(preprocessing.read_gray(data, max_pixels=256), GRAY)
 
 
 def test_a_header_of_tiff_before_that_of_dicom_does_no_harm():
     data = b"II*\0" + dicom_file(GRAY)[4:]
-    np.testing.assert_array_equal(images.read_gray(data, max_pixels=256), GRAY)
+    np.testing.assert_array_equal(preprocessing.read_gray(data, max_pixels=256), GRAY)
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.5", J2K])
@@ -222,7 +222,7 @@ def test_lossless_compression_changes_nothing(syntax):
 
 def test_a_jpeg_inside_is_decoded_like_any_jpeg():
     file = cv2.imencode(".jpg", GRAY)[1].tobytes()
-    wanted = images.read_gray(file, max_pixels=MANY)
+    wanted = preprocessing.read_gray(file, max_pixels=MANY)
     np.testing.assert_array_equal(_gray(dicom_file(GRAY, syntax=JPEG, frames=[file])), wanted)
 
 
@@ -420,7 +420,9 @@ def test_real_radiographs_show_dark_lungs_and_a_bright_heart():
     assert len(files) == 2
     for file in files:
         data = file.read_bytes()
-        small = images.decode(data, images.Preprocessing(height=16, width=16)).pixels[:, :, 0]
+        small = preprocessing.decode(data, preprocessing.Preprocessing(height=16, width=16)).pixels[
+            :, :, 0
+        ]
         lung, heart = small[5:8, 4:6].mean(), small[9:12, 8:11].mean()
         assert heart > lung + 20, file.name
         assert len(dicom.patient_group(data, b"key") or "none") in (32, 4)

@@ -8,16 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnjobs import bundle, datasets, images, reading
 from cnnjobs.config import TrainConfig
+from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import ConfigError
-from cnnjobs.images import Preprocessing
-from cnnjobs.models import ARCHITECTURES
-from cnnjobs.scorer import Scorer, Scoring
-from cnnjobs.synthetic import phantom
-from cnnjobs.training.task import preprocessing
-from tests.bundles import write_bundle
-from tests.image_files import dicom, exif
+from cnnjobs.imaging import preprocessing as images
+from cnnjobs.imaging import reading
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.inference.predictor import Scorer, Scoring
+from cnnjobs.models import ARCHITECTURES, bundle
+from cnnjobs.training import ray_datasets
+from cnnjobs.training.distributed.task import preprocessing
+from tests.support.bundles import write_bundle
+from tests.support.image_files import dicom, exif
 
 EVERYTHING = {"crop": 0.1, "mask_corners": 0.2, "equalize": True}
 
@@ -156,7 +158,7 @@ def test_training_and_scoring_see_the_same_pixels(chest, tmp_path):
     file = str(tmp_path / "chest.png")
     nulls = {name: [None] for name in ("label", "width", "height", "error")}
     rows = pa.table({"path": [file], "size_bytes": [1], **nulls})
-    pixels = datasets.pixels_of(datasets.decode_rows(rows, trained_with))
+    pixels = ray_datasets.pixels_of(ray_datasets.decode_rows(rows, trained_with))
     alone = reading.decoded(_png(chest), scored_with.preprocessing)
     np.testing.assert_array_equal(pixels[0], alone.pixels)
 

@@ -4,12 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import images, words
-from cnnjobs.duplicates import MAX_DISTANCE
+from benchmarks import decode
+from cnnjobs.config import constants
+from cnnjobs.data.duplicates import MAX_DISTANCE
+from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import ConfigError, ImageError
-from cnnjobs.synthetic import phantom
-from tests.benchmarks import decode
-from tests.image_files import (
+from cnnjobs.imaging import preprocessing
+from tests.support.image_files import (
     GRAY,
     GRAY_ALPHA,
     PALETTE,
@@ -41,7 +42,7 @@ def _file(suffix, pixels, *options):
 
 
 def _gray(data):
-    return images.read_gray(data, max_pixels=MANY)
+    return preprocessing.read_gray(data, max_pixels=MANY)
 
 
 def _gray_unless_unsupported(data):
@@ -55,13 +56,13 @@ def _gray_unless_unsupported(data):
 
 def _error(data, max_pixels=MANY):
     with pytest.raises(ImageError) as caught:
-        images.read_gray(data, max_pixels=max_pixels)
-    assert caught.value.category in words.ERROR_CATEGORIES
+        preprocessing.read_gray(data, max_pixels=max_pixels)
+    assert caught.value.category in constants.ERROR_CATEGORIES
     return str(caught.value)
 
 
 def _decoded(data, height, width):
-    return images.decode(data, images.Preprocessing(height=height, width=width))
+    return preprocessing.decode(data, preprocessing.Preprocessing(height=height, width=width))
 
 
 def _luma(color):
@@ -305,11 +306,11 @@ def test_the_size_is_that_of_the_upright_image():
 def test_significant_bits_are_the_fewest_that_hold_the_largest_value(largest, bits):
     pixels = np.zeros((2, 2), np.uint16)
     pixels[1, 0] = largest
-    assert images.significant_bits(pixels) == bits
+    assert preprocessing.significant_bits(pixels) == bits
 
 
 def test_8_bit_images_have_8_significant_bits():
-    assert images.significant_bits(np.zeros((2, 2), np.uint8)) == 8
+    assert preprocessing.significant_bits(np.zeros((2, 2), np.uint8)) == 8
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -361,16 +362,18 @@ def test_the_means_of_areas_are_those_of_opencv_up_to_a_rounding_in_a_thousand(s
     fine = np.random.default_rng(0).integers(0, 256, sides, np.uint8)
     for image in (fine, cv2.GaussianBlur(fine, (9, 9), 3), np.full(sides, 255, np.uint8)):
         theirs = cv2.resize(image, wanted[::-1], interpolation=cv2.INTER_AREA).astype(int)
-        off = np.abs(images.area_means(image, height=wanted[0], width=wanted[1]) - theirs)
+        off = np.abs(preprocessing.area_means(image, height=wanted[0], width=wanted[1]) - theirs)
         assert off.max() <= 1
         assert np.mean(off > 0) < 1e-3
 
 
 def test_a_picture_in_color_shrinks_as_its_channels_do():
     picture = np.random.default_rng(0).integers(0, 256, (301, 299, 3), np.uint8)
-    small = images.resize(picture, height=31, width=29)
+    small = preprocessing.resize(picture, height=31, width=29)
     for channel in range(3):
-        gray = images.resize(np.ascontiguousarray(picture[:, :, channel]), height=31, width=29)
+        gray = preprocessing.resize(
+            np.ascontiguousarray(picture[:, :, channel]), height=31, width=29
+        )
         assert _off_by(small[:, :, channel], gray) <= 1
 
 
@@ -378,7 +381,7 @@ def test_the_means_of_areas_are_exact_where_their_edges_cut_pixels():
     image = np.random.default_rng(0).integers(0, 256, (35, 56), np.uint8)
     # cut into 10 x 10 parts each, pixels lie in no two areas
     parts = np.kron(image, np.ones((10, 10))).reshape(10, 35, 16, 35)
-    means = images.area_means(image, height=10, width=16)
+    means = preprocessing.area_means(image, height=10, width=16)
     assert _off_by(means, parts.mean((1, 3))) <= 0.5
 
 
@@ -436,14 +439,14 @@ def test_the_same_bytes_give_the_same_pixels():
 def test_sides_below_one_are_refused(name):
     settings = {"height": 8, "width": 8, "max_pixels": 100, name: 0}
     with pytest.raises(ConfigError) as caught:
-        images.Preprocessing(**settings)
+        preprocessing.Preprocessing(**settings)
     assert str(caught.value) == f"{name} must be at least 1, got 0."
 
 
 # scaled JPEGs
 
 
-SCALED = images.Preprocessing(height=256, width=256, scaled_jpeg=True)
+SCALED = preprocessing.Preprocessing(height=256, width=256, scaled_jpeg=True)
 
 
 def test_a_scaled_jpeg_has_almost_the_pixels_of_a_whole_one():
@@ -465,7 +468,7 @@ def test_a_scaled_jpeg_is_as_near_as_documented_where_areas_cut_through_pixels()
     [((510, 800), 1), ((512, 512), 2), ((1020, 4000), 2), ((1024, 1024), 4), ((2048, 2050), 8)],
 )
 def test_the_smallest_scale_leaves_the_sides_that_are_asked_for(sides, scale):
-    picture = images.read(
+    picture = preprocessing.read(
         _file(".jpg", np.zeros(sides, np.uint8)), max_pixels=MANY, at_least=(256, 256)
     )
     assert picture.gray.shape == tuple(-(-side // scale) for side in sides)
@@ -474,18 +477,18 @@ def test_the_smallest_scale_leaves_the_sides_that_are_asked_for(sides, scale):
 
 def test_a_scaled_jpeg_has_the_size_of_its_file():
     data = _with_exif(".jpg", np.zeros((2100, 1500), np.uint8), exif(6))
-    decoded = images.decode(data, SCALED)
+    decoded = preprocessing.decode(data, SCALED)
     assert (decoded.width, decoded.height) == (2100, 1500)
 
 
 def test_the_wanted_sides_are_those_of_the_upright_image():
     data = _with_exif(".jpg", np.zeros((1024, 300), np.uint8), exif(6))
-    assert images.read(data, max_pixels=MANY, at_least=(300, 512)).gray.shape == (300, 1024)
-    assert images.read(data, max_pixels=MANY, at_least=(150, 512)).gray.shape == (150, 512)
+    assert preprocessing.read(data, max_pixels=MANY, at_least=(300, 512)).gray.shape == (300, 1024)
+    assert preprocessing.read(data, max_pixels=MANY, at_least=(150, 512)).gray.shape == (150, 512)
 
 
 def test_scaling_is_off_where_a_bundle_does_not_say():
-    assert not images.Preprocessing(**{"height": 256, "width": 256}).scaled_jpeg
+    assert not preprocessing.Preprocessing(**{"height": 256, "width": 256}).scaled_jpeg
 
 
 # what is no image
@@ -591,7 +594,7 @@ def test_a_cut_file_of_a_known_format_is_not_called_no_image(suffix):
 def test_more_pixels_than_allowed_are_too_large(suffix):
     data = _file(suffix, COLOR)
     assert _error(data, 1999) == "too large: 50 x 40 pixels, 1999 are allowed"
-    assert images.read_gray(data, max_pixels=2000).shape == (40, 50)
+    assert preprocessing.read_gray(data, max_pixels=2000).shape == (40, 50)
 
 
 @pytest.mark.parametrize("color", [GRAY, RGB, GRAY_ALPHA, RGBA])
@@ -630,13 +633,15 @@ def _chest(seed=0, *, opacity=False):
 
 
 def _distance(one, other):
-    bits = zip(images.perceptual_hash(one), images.perceptual_hash(other), strict=True)
+    bits = zip(
+        preprocessing.perceptual_hash(one), preprocessing.perceptual_hash(other), strict=True
+    )
     return sum((a ^ b).bit_count() for a, b in bits)
 
 
 def test_a_perceptual_hash_has_256_bits_and_is_the_same_each_time():
-    assert len(images.perceptual_hash(_chest())) == 32
-    assert images.perceptual_hash(_chest()) == images.perceptual_hash(_chest())
+    assert len(preprocessing.perceptual_hash(_chest())) == 32
+    assert preprocessing.perceptual_hash(_chest()) == preprocessing.perceptual_hash(_chest())
 
 
 def test_a_perceptual_hash_survives_jpeg():
@@ -674,11 +679,11 @@ def test_other_chests_are_far_apart():
 
 def test_small_images_have_no_perceptual_hash():
     chest = _chest()
-    assert images.perceptual_hash(cv2.resize(chest, (63, 200))) is None
-    assert images.perceptual_hash(cv2.resize(chest, (200, 63))) is None
-    assert images.perceptual_hash(cv2.resize(chest, (64, 64))) is not None
+    assert preprocessing.perceptual_hash(cv2.resize(chest, (63, 200))) is None
+    assert preprocessing.perceptual_hash(cv2.resize(chest, (200, 63))) is None
+    assert preprocessing.perceptual_hash(cv2.resize(chest, (64, 64))) is not None
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_flat_images_have_no_perceptual_hash(dtype):
-    assert images.perceptual_hash(np.full((100, 100), 200, dtype)) is None
+    assert preprocessing.perceptual_hash(np.full((100, 100), 200, dtype)) is None

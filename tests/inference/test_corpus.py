@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs.bundle import Bundle
 from cnnjobs.config import PredictConfig
-from cnnjobs.predict import predict
-from tests import corpus
-from tests.bundles import write_bundle
+from cnnjobs.inference.predict import predict
+from cnnjobs.models.bundle import Bundle
+from tests.support import corpus
+from tests.support.bundles import write_bundle
 
 
 @pytest.fixture(scope="module")

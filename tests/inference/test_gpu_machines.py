@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnjobs import predictions
 from cnnjobs.config import PredictConfig
-from cnnjobs.predict import predict
-from tests.faults.processes import descendants, kill_all, title
+from cnnjobs.inference import predictions
+from cnnjobs.inference.predict import predict
+from tests.support.processes import descendants, kill_all, title
 
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)

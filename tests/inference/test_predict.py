@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import bundle, runs, schema, synthetic
+from cnnjobs import schema
 from cnnjobs.cli import main
 from cnnjobs.config import PredictConfig
+from cnnjobs.data import synthetic
 from cnnjobs.errors import RunExistsError, StorageError
-from cnnjobs.predict import PredictSummary, predict
+from cnnjobs.inference.predict import PredictSummary, predict
+from cnnjobs.models import bundle
+from cnnjobs.storage import run_dir
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -120,14 +123,14 @@ def test_pyarrow_and_pandas_read_the_documented_types(scored: PredictSummary) ->
 def test_the_scores_are_those_of_keras_on_the_same_pixels(
     scored: PredictSummary, untrained: Path
 ) -> None:
-    from cnnjobs import images
+    from cnnjobs.imaging import preprocessing
 
     described = bundle.read(str(untrained))
     model = bundle.load_model(described)
     sound = [row for row in read(scored).to_pylist() if row["error"] is None][:8]
     pixels = np.stack(
         [
-            images.decode(Path(row["path"]).read_bytes(), described.preprocessing).pixels
+            preprocessing.decode(Path(row["path"]).read_bytes(), described.preprocessing).pixels
             for row in sound
         ]
     )
@@ -276,7 +279,7 @@ def test_images_gone_since_the_index_are_rows_with_an_error(
     untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     from cnnjobs.config import IndexConfig
-    from cnnjobs.index import index
+    from cnnjobs.data.index import index
 
     copy = tmp_path / "copy"
     shutil.copytree(archive, copy)
@@ -322,7 +325,7 @@ def test_a_failure_leaves_a_record_that_says_so_and_no_success(
             PredictConfig(bundle=str(untrained), data=str(hundred), output=str(output), resume=True)
         )
 
-    record = runs.read_record(str(output))
+    record = run_dir.read_record(str(output))
     assert record is not None
     assert record["status"] == "failed"
-    assert not runs.is_finished(str(output))
+    assert not run_dir.is_finished(str(output))

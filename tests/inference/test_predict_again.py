@@ -16,13 +16,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import synthetic
 from cnnjobs.cli import main
 from cnnjobs.config import PredictConfig
+from cnnjobs.data import synthetic
 from cnnjobs.errors import RunExistsError
-from cnnjobs.predict import predict
-from tests.faults import archives
-from tests.faults.processes import descendants, kill, kill_all, wait_until
+from cnnjobs.inference.predict import predict
+from tests.support import archives
+from tests.support.processes import descendants, kill, kill_all, wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

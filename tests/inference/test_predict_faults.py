@@ -19,15 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import bundle, scoring
 from cnnjobs.config import PredictConfig
+from cnnjobs.data.sources import open_data
 from cnnjobs.errors import CnnjobsError, StorageError
-from cnnjobs.predict import PredictSummary, predict
-from cnnjobs.scorer import Scoring
-from cnnjobs.sources import open_data
-from tests.faults import archives
-from tests.faults.disks import fill
-from tests.faults.processes import (
+from cnnjobs.inference import ray_pipeline
+from cnnjobs.inference.predict import PredictSummary, predict
+from cnnjobs.inference.predictor import Scoring
+from cnnjobs.models import bundle
+from tests.support import archives
+from tests.support.disks import fill
+from tests.support.paths import ROOT
+from tests.support.processes import (
     descendants,
     kill,
     kill_all,
@@ -140,7 +142,7 @@ def test_a_model_that_no_scorer_can_open_ends_the_job_with_one_line_that_says_so
     how = Scoring(bundles=[opened], engine="openvino", batch_size=BATCH_SIZE, run_id="")
 
     with pytest.raises(CnnjobsError) as failed:
-        list(scoring.score(rows, how))
+        list(ray_pipeline.score(rows, how))
 
     assert str(failed.value) == (
         f"no scorer could start, tried 3 times in a row before {rows['path'][0]} had a score: "
@@ -251,7 +253,7 @@ def test_a_job_that_breaks_off_stops_its_plan_before_its_ray(given: Path, tmp_pa
     # else a thread of the plan's asks a Ray that is gone, and the process ends on the spot
     done = subprocess.run(
         [sys.executable, "-c", _BROKEN_OFF, given / "bundle", given / "archive", *outputs],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

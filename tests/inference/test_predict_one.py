@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import pytest
 
-from cnnjobs import synthetic
-from cnnjobs.bundle import Bundle
 from cnnjobs.cli import main
-from tests.bundles import write_bundle
+from cnnjobs.data import synthetic
+from cnnjobs.models.bundle import Bundle
+from tests.support.bundles import write_bundle
 
 
 @pytest.fixture(scope="module")

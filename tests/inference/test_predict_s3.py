@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import storage, synthetic
 from cnnjobs.config import PredictConfig
-from cnnjobs.predict import predict
-from tests.bundles import write_bundle
-from tests.fault_proxy import FaultProxy, Rule
-from tests.integration.test_s3 import cnnjobs
+from cnnjobs.data import synthetic
+from cnnjobs.inference.predict import predict
+from cnnjobs.storage import filesystem
+from tests.storage.test_s3 import cnnjobs
+from tests.support.bundles import write_bundle
+from tests.support.fault_proxy import FaultProxy, Rule
 
 #: Of a hundred requests: together more than a bad night has in all.
 RATES = {"slow down": 0.1, "internal error": 0.05, "reset": 0.05, "cut": 0.05, "trickle": 0.02}
@@ -45,14 +46,14 @@ def here(
 
 def put(files: Path, prefix: str) -> None:
     for path in files.glob("*/*"):
-        storage.write_bytes(f"{prefix}/{path.parent.name}/{path.name}", path.read_bytes())
+        filesystem.write_bytes(f"{prefix}/{path.parent.name}/{path.name}", path.read_bytes())
 
 
 def rows(output: str, source: str) -> list[dict[str, Any]]:
     """The rows of a run by the files that count, without what names place and run."""
-    record = json.loads(storage.read_bytes(f"{output}/run.json"))
+    record = json.loads(filesystem.read_bytes(f"{output}/run.json"))
     tables = [
-        pq.read_table(pa.BufferReader(storage.read_bytes(f"{output}/predictions/{name}")))
+        pq.read_table(pa.BufferReader(filesystem.read_bytes(f"{output}/predictions/{name}")))
         for name in record["files"]
     ]
     table = pa.concat_tables(tables).drop_columns("run_id").to_pylist()
@@ -81,7 +82,7 @@ def test_no_row_is_lost_or_changed_by_faults_and_retries_are_counted(
     summary = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored", *through)
 
     faults.rates = {}
-    record = json.loads(storage.read_bytes(f"{s3}/scored/run.json"))
+    record = json.loads(filesystem.read_bytes(f"{s3}/scored/run.json"))
     assert sum(faults.injected.values()) > 10
     assert record["summary"]["retries"] == summary["retries"] > 0
     assert record["rows"]["scored"] == NUM_IMAGES

@@ -10,14 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnjobs import images, schema, synthetic
-from cnnjobs.bundle import Bundle
-from cnnjobs.decoder import Images
+from cnnjobs import schema
+from cnnjobs.data import synthetic
 from cnnjobs.errors import ImageError
-from cnnjobs.images import Decoded
-from cnnjobs.reading import Policy
-from cnnjobs.scorer import Scorer, Scoring, open_engine, prediction_rows
-from tests.bundles import write_bundle
+from cnnjobs.imaging import preprocessing
+from cnnjobs.imaging.decoder import Images
+from cnnjobs.imaging.preprocessing import Decoded
+from cnnjobs.imaging.reading import Policy
+from cnnjobs.inference.predictor import Scorer, Scoring, open_engine, prediction_rows
+from cnnjobs.models.bundle import Bundle
+from tests.support.bundles import write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,10 @@ def test_the_score_is_that_of_the_decoder_and_the_engine_alone(
     table = Scorer(scoring(gap), threads=2)(rows_of(files))
     sound = [row for row in table.to_pylist() if row["error"] is None]
     pixels = np.stack(
-        [images.decode(Path(row["path"]).read_bytes(), gap.preprocessing).pixels for row in sound]
+        [
+            preprocessing.decode(Path(row["path"]).read_bytes(), gap.preprocessing).pixels
+            for row in sound
+        ]
     )
     expected = open_engine(gap, "openvino", batch_size=4, threads=1).scores(pixels)[:, 0]
 
@@ -124,7 +129,7 @@ def test_calls_from_several_threads_do_not_mix_their_rows(gap: Bundle, files: li
 def test_files_larger_than_the_room_for_files_pass_one_at_a_time(
     gap: Bundle, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnnjobs.decoder._BYTES_AHEAD", 1)
+    monkeypatch.setattr("cnnjobs.imaging.decoder._BYTES_AHEAD", 1)
     done = threading.Event()
     scorer = Scorer(scoring(gap), threads=2)
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs import schema
-from cnnjobs.tally import Tally
+from cnnjobs.inference.run_stats import Tally
 
 
 def table(rows: int, working_seconds: float) -> pa.Table:

@@ -12,7 +12,8 @@ import pytest
 import ray
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 AWS, ONPREM = ROOT / "ray-cluster.yaml", ROOT / "infra" / "ray-cluster-onprem.yaml"
 
 #: A data file of the package; the function that reads it is private.

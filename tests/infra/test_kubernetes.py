@@ -12,7 +12,9 @@ import pytest
 import ray
 import yaml
 
-INFRA = Path(__file__).parents[2] / "infra"
+from tests.support.paths import ROOT
+
+INFRA = ROOT / "infra"
 SCHEMA = yaml.safe_load(Path(__file__).with_name("kuberay.schema.yaml").read_text())
 BASE = sorted(file for file in (INFRA / "base").glob("*.yaml") if file.stem != "kustomization")
 JOBS = sorted(INFRA.glob("ray*job-*.yaml"))

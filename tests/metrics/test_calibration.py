@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as skm
 
-from cnnjobs import calibration
+from cnnjobs.metrics import calibration
 
 RNG = np.random.default_rng(11)
 

@@ -6,9 +6,9 @@ import pytest
 
 from cnnjobs import models
 from cnnjobs.config import TrainConfig
-from cnnjobs.models.augment import STRENGTHS, augmented
-from cnnjobs.training.loop import fit
-from tests.training.small import conv_model, largest_difference, rows
+from cnnjobs.models.augmentation import STRENGTHS, augmented
+from cnnjobs.training.distributed.loop import fit
+from tests.training.distributed.small_models import conv_model, largest_difference, rows
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)

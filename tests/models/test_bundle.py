@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnjobs import bundle, models, schema
+from cnnjobs import models, schema
 from cnnjobs.errors import BundleError
-from cnnjobs.images import Preprocessing
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.models import bundle
 
 LABELS = ["covid", "normal", "pneumonia"]
 IMAGES = pa.table(

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnjobs import bundle as bundles
-from cnnjobs import exports, models
-from cnnjobs.bundle import Bundle
-from cnnjobs.engines import OpenVinoEngine
+from cnnjobs import models
 from cnnjobs.errors import BundleError
-from cnnjobs.models.precision import in_mixed_precision
-from cnnjobs.scorer import open_engine
-from tests.bundles import write_bundle
+from cnnjobs.inference.predictor import open_engine
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models import openvino_export
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.models.engines import OpenVinoEngine
+from cnnjobs.models.mixed_precision import in_mixed_precision
+from tests.support.bundles import write_bundle
 
 #: A float32 has 24 bits: what two ways of summing may differ by.
 CLOSE = 1e-5
@@ -102,13 +103,13 @@ def test_mixed_precision_computes_in_16_bits_and_scores_nearly_the_same(covid: B
 
 def test_an_export_belongs_to_its_model_alone(covid: Bundle, tmp_path: Path) -> None:
     other = write_bundle(tmp_path / "other", "covid-gap", seed=1)
-    assert exports.find(other) is not None
+    assert openvino_export.find(other) is not None
     theirs = Path(covid.uri, "openvino", "export.json")
     (tmp_path / "other" / "openvino" / "export.json").write_bytes(theirs.read_bytes())
 
-    assert exports.find(other) is None
+    assert openvino_export.find(other) is None
     with pytest.raises(BundleError, match=r"has no OpenVINO export \(it was never made\); use"):
-        exports.read(other)
+        openvino_export.read(other)
 
 
 def test_a_changed_export_is_refused(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_changed_export_is_refused(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
 
     with pytest.raises(BundleError) as refused:
-        exports.read(bundle)
+        openvino_export.read(bundle)
     assert str(refused.value) == (
         f"{weights} is not the file that export.json describes; delete the folder openvino, and "
         "it is made anew."
@@ -128,10 +129,10 @@ def test_a_model_that_scores_otherwise_in_openvino_has_no_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # nothing agrees to less than nothing
-    monkeypatch.setattr(exports, "TOLERANCE", -1.0)
+    monkeypatch.setattr(openvino_export, "TOLERANCE", -1.0)
     bundle = write_bundle(tmp_path / "bundle", "digits")
 
-    export = exports.find(bundle)
+    export = openvino_export.find(bundle)
     assert export is not None
     assert export.refused is not None
     assert export.refused.startswith("its scores in OpenVINO differ by ")
@@ -153,16 +154,16 @@ def test_a_model_that_openvino_does_not_know_says_which_operation(tmp_path: Path
             return keras.KerasTensor((None, 1), "uint8")
 
     inputs = keras.Input((28, 28, 1), dtype="uint8")
-    export = exports.write(bundle, keras.Model(inputs, InPython()(inputs)))
+    export = openvino_export.write(bundle, keras.Model(inputs, InPython()(inputs)))
 
     assert export.refused == (
         "OpenVINO does not know all of it: No conversion rule found for operations: EagerPyFunc"
     )
-    assert exports.find(bundle) == export
+    assert openvino_export.find(bundle) == export
 
 
 def test_an_export_knows_its_first_dimension_free(covid: Bundle) -> None:
-    network, weights = exports.read(covid)
+    network, weights = openvino_export.read(covid)
 
     for size in (1, 3):
         engine = OpenVinoEngine(network, weights, batch_size=size, threads=1)

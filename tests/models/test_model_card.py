@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import evidence, synthetic
-from cnnjobs.bundle import Bundle
 from cnnjobs.config import PredictConfig
+from cnnjobs.data import synthetic
 from cnnjobs.errors import InputError
-from cnnjobs.planning import plan
-from tests.bundles import write_bundle
+from cnnjobs.inference.plan import plan
+from cnnjobs.models import model_card
+from cnnjobs.models.bundle import Bundle
+from tests.support.bundles import write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def bundle(shared: Bundle) -> Bundle:
-    for name in (evidence.EVALUATION, evidence.AUDIT):
+    for name in (model_card.EVALUATION, model_card.AUDIT):
         Path(shared.uri, name).unlink(missing_ok=True)
     return shared
 
@@ -29,7 +30,7 @@ def test_what_is_carried_says_of_which_images_it_is(bundle: Bundle) -> None:
     assert _evaluated(bundle, split="test", manifest="none")
 
     carried = json.loads(Path(bundle.uri, "evaluation.json").read_text())
-    assert carried == evidence.carried(bundle, evidence.EVALUATION)
+    assert carried == model_card.carried(bundle, model_card.EVALUATION)
     assert carried["own_test_split"]
     assert (carried["split"], carried["manifest"]) == ("test", "none")
     assert carried["metrics"] == {"auroc": 0.75}
@@ -39,7 +40,7 @@ def test_the_last_one_wins(bundle: Bundle) -> None:
     _evaluated(bundle, manifest="one")
     _evaluated(bundle, manifest="other", split="all")
 
-    carried = evidence.carried(bundle, evidence.EVALUATION)
+    carried = model_card.carried(bundle, model_card.EVALUATION)
 
     assert carried is not None
     assert (carried["manifest"], carried["own_test_split"]) == ("other", False)
@@ -48,7 +49,7 @@ def test_the_last_one_wins(bundle: Bundle) -> None:
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_what_training_has_seen_is_no_evidence(bundle: Bundle, split: str) -> None:
     assert not _evaluated(bundle, split=split)
-    assert evidence.carried(bundle, evidence.EVALUATION) is None
+    assert model_card.carried(bundle, model_card.EVALUATION) is None
 
 
 def test_evidence_of_another_model_in_the_same_place_does_not_count(bundle: Bundle) -> None:
@@ -56,7 +57,7 @@ def test_evidence_of_another_model_in_the_same_place_does_not_count(bundle: Bund
     file = Path(bundle.uri, "evaluation.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"fingerprint": "other"}))
 
-    assert evidence.carried(bundle, evidence.EVALUATION) is None
+    assert model_card.carried(bundle, model_card.EVALUATION) is None
 
 
 def test_a_bundle_without_an_evaluation_is_told_before_ray_starts_and_refused_if_asked(
@@ -95,12 +96,14 @@ def test_an_evaluated_model_without_a_shortcut_passes(bundle: Bundle, tmp_path: 
 
 def _evaluated(bundle: Bundle, *, split: str = "test", manifest: str = "none") -> bool:
     facts = {"metrics": {"auroc": 0.75}}
-    return evidence.carry(bundle, evidence.EVALUATION, manifest=manifest, split=split, facts=facts)
+    return model_card.carry(
+        bundle, model_card.EVALUATION, manifest=manifest, split=split, facts=facts
+    )
 
 
 def _audited(bundle: Bundle, *, verdict: str, share: float) -> None:
     facts = {"verdict": verdict, "surviving_share": share}
-    evidence.carry(bundle, evidence.AUDIT, manifest="none", split="test", facts=facts)
+    model_card.carry(bundle, model_card.AUDIT, manifest="none", split="test", facts=facts)
 
 
 def _config(bundle: Bundle, folder: Path, *, require_evaluated: bool = False) -> PredictConfig:

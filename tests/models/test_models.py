@@ -2,17 +2,18 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cnnjobs import bundle, models
+from cnnjobs import models
 from cnnjobs.errors import InputError
-from cnnjobs.images import Preprocessing
-from cnnjobs.models.names import count_names_anew
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.models import bundle
+from cnnjobs.models.layer_names import count_names_anew
+from tests.support.paths import ROOT
 
 SHEETS = ("covid", "covid-gap", "digits")
 BACKBONES = ("mobilenetv3small", "efficientnetv2b0", "densenet121")
@@ -97,7 +98,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedPr
     )
     return subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(home)},
         capture_output=True,
         check=True,
@@ -140,7 +141,7 @@ def test_names_are_known_without_keras_and_without_running_a_users_file(tmp_path
     )
     found = subprocess.run(
         [sys.executable, "-c", program, f"{file}:net"],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -251,7 +252,7 @@ def test_imagenet_weights_without_network_and_cache_are_an_input_error(tmp_path)
     nowhere = "http://127.0.0.1:9"
     built = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env={**os.environ, "https_proxy": nowhere, "KERAS_HOME": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -324,8 +325,8 @@ def test_names_are_counted_anew_in_models_of_models():
 
 def test_a_users_model_trains_and_its_bundle_loads(tmp_path):
     keras = models.import_keras()
-    from cnnjobs.training.loop import fit
-    from tests.training.small import rows
+    from cnnjobs.training.distributed.loop import fit
+    from tests.training.distributed.small_models import rows
 
     model = models.build(f"{_file(tmp_path, _GOOD)}:net", 2)
     before = model.get_weights()

@@ -11,18 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnjobs import bundle as bundles
-from cnnjobs import runs, schema, storage
-from cnnjobs.bundle import Bundle
+from cnnjobs import schema
 from cnnjobs.cli import main
-from cnnjobs.cli.spelled import command_line
+from cnnjobs.cli.command_line import command_line
 from cnnjobs.config import ReportConfig
 from cnnjobs.errors import InputError
-from cnnjobs.page import gallery
-from cnnjobs.report import ReportSummary, plan, report
-from tests import report_runs
-from tests.bundles import write_bundle
-from tests.report_runs import EVIL, SCORES
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.report import gallery
+from cnnjobs.report.report import ReportSummary, plan, report
+from cnnjobs.storage import filesystem, run_dir
+from tests.support import report_runs
+from tests.support.bundles import write_bundle
+from tests.support.report_runs import EVIL, SCORES
 
 NAMES = [EVIL, *(f"{number}.png" for number in range(1, len(SCORES)))]
 
@@ -70,7 +71,7 @@ def test_the_page_says_how_to_repeat_it(written: tuple[ReportSummary, str], give
     train = f"cnnjobs train xrays/manifest.parquet --output {given}/train --epochs 2 --calibrate"
     assert train in text
     assert f"cnnjobs predict {given}/train/bundle xrays --output {given}/predict" in text
-    assert f"keras {runs.package_versions()['keras']}" in text
+    assert f"keras {run_dir.package_versions()['keras']}" in text
 
 
 def test_the_page_loads_nothing(written: tuple[ReportSummary, str]) -> None:
@@ -171,7 +172,7 @@ def test_a_cross_validation_is_told_over_its_folds_and_by_source(tmp_path: Path)
         "not_left_out": {"south": "it holds one class only."},
         "plots": [],
     }
-    runs.start(str(tmp_path / "run"), "crossval", {"data": "m"}).finish(summary=summary)
+    run_dir.start(str(tmp_path / "run"), "crossval", {"data": "m"}).finish(summary=summary)
     page = tmp_path / "report.html"
     report(ReportConfig(runs=(str(tmp_path / "run"),), output=str(page)))
     text = _text(page.read_text())
@@ -305,7 +306,7 @@ def test_a_place_without_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:
-    runs.start(str(tmp_path), "bench", {}).finish()
+    run_dir.start(str(tmp_path), "bench", {}).finish()
     with pytest.raises(InputError) as refused:
         plan(ReportConfig(runs=(str(tmp_path),)))
     assert str(refused.value) == (
@@ -349,13 +350,13 @@ def test_the_command_tells_where_the_page_is(
 def test_runs_and_images_on_s3_make_a_page_on_s3(given: Path, s3: str) -> None:
     for file in (given / "train" / "bundle").iterdir():
         if file.is_file():
-            storage.write_bytes(f"{s3}/bundle/{file.name}", file.read_bytes())
-    storage.write_bytes(f"{s3}/images/1.png", (given / "images" / "1.png").read_bytes())
+            filesystem.write_bytes(f"{s3}/bundle/{file.name}", file.read_bytes())
+    filesystem.write_bytes(f"{s3}/images/1.png", (given / "images" / "1.png").read_bytes())
     rows = report_runs.predictions([f"{s3}/images/1.png"], [("normal", 0.9)])
     report_runs.write_predict(f"{s3}/run", bundles.read(f"{s3}/bundle"), rows)
     summary = report(ReportConfig(runs=(f"{s3}/run",), output=f"{s3}/report.html"))
     assert (summary.num_shown, summary.unread, summary.warnings) == (1, 0, [])
-    [image] = _images(storage.read_bytes(f"{s3}/report.html").decode())
+    [image] = _images(filesystem.read_bytes(f"{s3}/report.html").decode())
     assert image["thumbnail"] is not None
 
 

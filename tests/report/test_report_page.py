@@ -11,13 +11,13 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from cnnjobs import bundle as bundles
-from cnnjobs.cli.spelled import command_line
+from cnnjobs.cli.command_line import command_line
 from cnnjobs.config import ReportConfig
-from cnnjobs.report import report
-from tests import report_runs
-from tests.bundles import write_bundle
-from tests.report_runs import EVIL, SCORES
+from cnnjobs.models import bundle as bundles
+from cnnjobs.report.report import report
+from tests.support import report_runs
+from tests.support.bundles import write_bundle
+from tests.support.report_runs import EVIL, SCORES
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 import cnnjobs
-from cnnjobs import runs
 from cnnjobs.errors import InputError, RunExistsError, StorageError
+from cnnjobs.storage import run_dir
 
 CONFIG = {"data": "xrays", "epochs": 3}
 
 
 def test_a_place_that_is_absent_or_empty_is_free_and_stays_as_it_is(tmp_path):
-    runs.check_free(str(tmp_path / "deep" / "new"), overwrite=False)
-    runs.check_free(str(tmp_path), overwrite=False)
+    run_dir.check_free(str(tmp_path / "deep" / "new"), overwrite=False)
+    run_dir.check_free(str(tmp_path), overwrite=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -23,7 +23,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path):
     file = tmp_path / "run"
     file.write_text("kept")
     with pytest.raises(RunExistsError) as caught:
-        runs.check_free(str(file), overwrite=True)
+        run_dir.check_free(str(file), overwrite=True)
     assert str(caught.value) == f"{file} is a file; give a directory."
     assert file.read_text() == "kept"
 
@@ -32,7 +32,7 @@ def test_a_place_below_a_file_cannot_be_written(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("kept")
     with pytest.raises(StorageError) as caught:
-        runs.check_free(str(file / "run"), overwrite=False)
+        run_dir.check_free(str(file / "run"), overwrite=False)
     assert str(caught.value) == f"{file}/run cannot be written: {file} is a file."
 
 
@@ -42,12 +42,12 @@ def test_a_place_below_a_file_cannot_be_written(tmp_path):
 def test_a_run_is_replaced_only_when_told_to(tmp_path, resumable, ways):
     uri = _finished(tmp_path / "run").uri
     with pytest.raises(RunExistsError) as caught:
-        runs.check_free(uri, overwrite=False, resumable=resumable)
+        run_dir.check_free(uri, overwrite=False, resumable=resumable)
     assert str(caught.value) == (
         f"{uri} already holds a run; add {ways} to replace it, or choose another directory."
     )
-    runs.check_free(uri, overwrite=True)
-    assert runs.is_finished(uri)
+    run_dir.check_free(uri, overwrite=True)
+    assert run_dir.is_finished(uri)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -55,7 +55,7 @@ def test_a_directory_that_holds_something_else_is_refused_and_left_alone(tmp_pat
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_text("kept")
     with pytest.raises(RunExistsError) as caught:
-        runs.check_free(str(tmp_path), overwrite=overwrite)
+        run_dir.check_free(str(tmp_path), overwrite=overwrite)
     assert str(caught.value) == (
         f"{tmp_path} is not empty and holds no run; choose another directory."
     )
@@ -64,7 +64,7 @@ def test_a_directory_that_holds_something_else_is_refused_and_left_alone(tmp_pat
 
 def test_a_place_with_nothing_but_a_file_half_written_is_free(tmp_path):
     (tmp_path / ".run.json.0123abcd.partial").write_text('{"run_ver')
-    runs.check_free(str(tmp_path), overwrite=False)
+    run_dir.check_free(str(tmp_path), overwrite=False)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"run": 1}'])
@@ -72,7 +72,7 @@ def test_a_run_json_of_another_program_does_not_make_a_directory_ours_to_delete(
     (tmp_path / "run.json").write_text(text)
     (tmp_path / "mine.jpg").write_text("kept")
     with pytest.raises(RunExistsError) as caught:
-        runs.check_free(str(tmp_path), overwrite=True)
+        run_dir.check_free(str(tmp_path), overwrite=True)
     assert str(caught.value) == (
         f"{tmp_path} is not empty and holds no run; choose another directory."
     )
@@ -80,7 +80,7 @@ def test_a_run_json_of_another_program_does_not_make_a_directory_ours_to_delete(
 
 def test_a_start_deletes_nothing_where_there_was_no_run(tmp_path):
     (tmp_path / "mine.jpg").write_text("kept")
-    runs.start(str(tmp_path), "train", CONFIG)
+    run_dir.start(str(tmp_path), "train", CONFIG)
     assert (tmp_path / "mine.jpg").read_text() == "kept"
 
 
@@ -88,14 +88,14 @@ def test_a_start_clears_the_run_before_it(tmp_path):
     old = _finished(tmp_path / "run")
     (tmp_path / "run" / "predictions").mkdir()
     (tmp_path / "run" / "predictions" / "part-00000.parquet").write_bytes(b"old")
-    new = runs.start(old.uri, "train", CONFIG)
-    assert not runs.is_finished(new.uri)
-    assert runs.read_record(new.uri) is None
+    new = run_dir.start(old.uri, "train", CONFIG)
+    assert not run_dir.is_finished(new.uri)
+    assert run_dir.read_record(new.uri) is None
     assert not (tmp_path / "run" / "predictions").exists()
 
 
 def test_every_start_has_an_id_of_its_own_that_says_when(tmp_path):
-    ids = {runs.start(str(tmp_path / "run"), "train", CONFIG).run_id for _ in range(50)}
+    ids = {run_dir.start(str(tmp_path / "run"), "train", CONFIG).run_id for _ in range(50)}
     assert len(ids) == 50
     for run_id in ids:
         time, _, rest = run_id.partition("-")
@@ -105,7 +105,7 @@ def test_every_start_has_an_id_of_its_own_that_says_when(tmp_path):
 
 
 def test_a_running_record_tells_what_is_known_at_the_start(tmp_path):
-    run = runs.start(str(tmp_path / "run"), "train", CONFIG)
+    run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     written = run.record("running", manifest="0123456789abcdef")
     record = _record(run)
     assert record == written
@@ -120,7 +120,7 @@ def test_a_running_record_tells_what_is_known_at_the_start(tmp_path):
 
 
 def test_a_record_names_the_versions_of_the_code_and_of_what_computes(tmp_path):
-    record = runs.start(str(tmp_path / "run"), "train", CONFIG).record("running")
+    record = run_dir.start(str(tmp_path / "run"), "train", CONFIG).record("running")
     assert record["code_version"].split("+")[0] == cnnjobs.__version__.split("+")[0]
     packages = {"ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow"}
     assert set(record["versions"]) == {"python", *packages}
@@ -129,25 +129,25 @@ def test_a_record_names_the_versions_of_the_code_and_of_what_computes(tmp_path):
 
 
 def test_a_finished_run_is_done_and_has_its_success(tmp_path):
-    run = runs.start(str(tmp_path / "run"), "train", CONFIG)
-    assert not runs.is_finished(run.uri)
+    run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
+    assert not run_dir.is_finished(run.uri)
     run.finish(model="covid-0123")
     record = _record(run)
     assert record["status"] == "done"
     assert record["model"] == "covid-0123"
     assert record["ended"] >= record["started"]
     assert record["seconds"] >= 0
-    assert runs.is_finished(run.uri)
+    assert run_dir.is_finished(run.uri)
     assert (tmp_path / "run" / "_SUCCESS").read_bytes() == b""
 
 
 def test_success_comes_last_so_that_a_run_without_its_record_never_has_it(tmp_path):
-    run = runs.start(str(tmp_path / "run"), "train", CONFIG)
+    run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     # what is written is renamed into place, which a directory of that name prevents
     (tmp_path / "run" / "run.json").mkdir(parents=True)
     with pytest.raises(StorageError):
         run.finish()
-    assert not runs.is_finished(run.uri)
+    assert not run_dir.is_finished(run.uri)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_success_comes_last_so_that_a_run_without_its_record_never_has_it(tmp_pa
 def test_a_failure_is_recorded_without_a_success_and_goes_on_to_the_caller(
     tmp_path, failure, status
 ):
-    run = runs.start(str(tmp_path / "run"), "train", CONFIG)
+    run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     seen = []
 
     def break_down():
@@ -173,41 +173,41 @@ def test_a_failure_is_recorded_without_a_success_and_goes_on_to_the_caller(
     assert record["status"] == status
     assert record["manifest"] == "0123"
     assert record["ended"] is not None
-    assert not runs.is_finished(run.uri)
+    assert not run_dir.is_finished(run.uri)
 
 
 def test_a_block_that_comes_to_its_end_is_not_recorded_as_failed(tmp_path):
-    run = runs.start(str(tmp_path / "run"), "train", CONFIG)
+    run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     with run.failing_recorded():
         run.finish(rows=3)
     assert _record(run)["status"] == "done"
     assert _record(run)["rows"] == 3
-    assert runs.is_finished(run.uri)
+    assert run_dir.is_finished(run.uri)
 
 
 def test_a_reopened_run_goes_on_under_its_id_and_from_its_start(tmp_path):
-    first = runs.start(str(tmp_path / "run"), "predict", CONFIG)
+    first = run_dir.start(str(tmp_path / "run"), "predict", CONFIG)
     with pytest.raises(ValueError, match="stopped"), first.failing_recorded():
         raise ValueError("stopped")
-    again = runs.find_same(first.uri, "predict", CONFIG)
+    again = run_dir.find_same(first.uri, "predict", CONFIG)
     assert (again.run_id, again.command, again.config) == (first.run_id, "predict", CONFIG)
     assert again.started == first.started.replace(microsecond=0)
     again.finish()
     assert _record(again)["run_id"] == first.run_id
-    assert runs.is_finished(first.uri)
+    assert run_dir.is_finished(first.uri)
 
 
 def test_a_setting_is_compared_with_the_setting_also_where_a_fact_has_its_name(tmp_path):
-    run = runs.start(str(tmp_path / "run"), "train", {"model": "digits"})
+    run = run_dir.start(str(tmp_path / "run"), "train", {"model": "digits"})
     run.finish(model="digits-0123456789abcdef")
-    assert runs.find_same(run.uri, "train", {"model": "digits"}) is not None
+    assert run_dir.find_same(run.uri, "train", {"model": "digits"}) is not None
 
 
 def test_where_there_is_no_run_there_is_no_record(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):
-        assert runs.read_record(str(place)) is None
-        assert not runs.is_finished(str(place))
+        assert run_dir.read_record(str(place)) is None
+        assert not run_dir.is_finished(str(place))
 
 
 def test_a_record_that_was_cut_off_is_named_in_one_line(tmp_path):
@@ -215,14 +215,14 @@ def test_a_record_that_was_cut_off_is_named_in_one_line(tmp_path):
     file = tmp_path / "run" / "run.json"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError) as caught:
-        runs.read_record(run.uri)
+        run_dir.read_record(run.uri)
     assert str(caught.value) == (
         f"{file} is damaged; choose another directory, or delete this one."
     )
 
 
 def test_facts_of_every_kind_can_be_recorded(tmp_path):
-    run = runs.start(str(tmp_path / "run"), "train", CONFIG)
+    run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     when = datetime(2026, 1, 2, tzinfo=UTC)
     run.record("running", when=when, where=tmp_path, run=run)
     record = _record(run)
@@ -232,12 +232,12 @@ def test_facts_of_every_kind_can_be_recorded(tmp_path):
 
 
 def test_names_below_a_run_are_joined(tmp_path):
-    run = runs.start(str(tmp_path), "train", CONFIG)
+    run = run_dir.start(str(tmp_path), "train", CONFIG)
     assert run.path("predictions", "part.parquet") == f"{tmp_path}/predictions/part.parquet"
 
 
 def _finished(folder):
-    run = runs.start(str(folder), "train", CONFIG)
+    run = run_dir.start(str(folder), "train", CONFIG)
     run.finish()
     return run
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import storage
+from cnnjobs.storage import filesystem
 
 
 def cnnjobs(*words: str) -> Any:
@@ -31,7 +31,7 @@ def cnnjobs(*words: str) -> Any:
 
 def test_images_run_and_predictions_may_all_be_in_a_bucket(s3: str, archive: Path) -> None:
     for path in archive.glob("*/*"):
-        storage.write_bytes(f"{s3}/xrays/{path.parent.name}/{path.name}", path.read_bytes())
+        filesystem.write_bytes(f"{s3}/xrays/{path.parent.name}/{path.name}", path.read_bytes())
 
     all_to_train = ("--validation", "0")
     indexed = cnnjobs("index", f"{s3}/xrays", "-o", f"{s3}/manifest.parquet", *all_to_train)
@@ -47,18 +47,18 @@ def test_images_run_and_predictions_may_all_be_in_a_bucket(s3: str, archive: Pat
     assert "val_loss" not in epoch
     assert predicted["scored"] == 40
     assert sum(predicted["failed"].values()) == 5
-    record = json.loads(storage.read_bytes(f"{s3}/scored/run.json"))
+    record = json.loads(filesystem.read_bytes(f"{s3}/scored/run.json"))
     table = pa.concat_tables(
-        pq.read_table(pa.BufferReader(storage.read_bytes(f"{s3}/scored/predictions/{name}")))
+        pq.read_table(pa.BufferReader(filesystem.read_bytes(f"{s3}/scored/predictions/{name}")))
         for name in record["files"]
     )
     wanted = [f"{s3}/xrays/{path.parent.name}/{path.name}" for path in archive.glob("*/*")]
     assert sorted(table["path"].to_pylist()) == sorted(wanted)
-    assert storage.exists(f"{s3}/scored/_SUCCESS")
+    assert filesystem.exists(f"{s3}/scored/_SUCCESS")
     # keys stand in no file of a run
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
-    for file in storage.list_files(f"{s3}/scored"):
-        assert secret not in storage.read_bytes(file.path)
+    for file in filesystem.list_files(f"{s3}/scored"):
+        assert secret not in filesystem.read_bytes(file.path)
 
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"

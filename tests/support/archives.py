@@ -6,8 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cnnjobs import bundle, exports, models, schema
-from cnnjobs.images import Preprocessing
+from cnnjobs import models, schema
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.models import bundle, openvino_export
 
 NUM_DISTINCT, SIDE = 6, 640
 #: Of the model's input. Large, so that Ray Data works in blocks of few rows: 4 MB of pixels.
@@ -59,4 +60,4 @@ def write_bundle(uri: str, *, seed: int = 0) -> None:
         metrics={},
         versions={},
     )
-    exports.write(written, model)
+    openvino_export.write(written, model)

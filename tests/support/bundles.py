@@ -6,11 +6,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs import bundle as bundles
-from cnnjobs import exports, models, runs, schema
-from cnnjobs.bundle import Bundle
-from cnnjobs.images import Preprocessing
-from cnnjobs.manifest import Manifest
+from cnnjobs import models, schema
+from cnnjobs.data.manifest import Manifest
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models import openvino_export
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.storage import run_dir
 
 
 def write_bundle(
@@ -42,9 +44,9 @@ def write_bundle(
         images=_of_training(seen.table) if seen else schema.MANIFEST.empty_table(),
         manifest_fingerprint=seen.fingerprint if seen else "none",
         metrics={},
-        versions=runs.package_versions(),
+        versions=run_dir.package_versions(),
     )
-    exports.write(written, model)
+    openvino_export.write(written, model)
     return written
 
 

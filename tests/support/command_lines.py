@@ -3,16 +3,15 @@
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import typer
 import yaml
 
 from cnnjobs import config as configs
 from cnnjobs.cli import app
-from cnnjobs.cli.running import settings
+from cnnjobs.cli.runner import settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "infra" / "README.md"]
 GROUP = typer.main.get_command(app)
 USAGE_ERROR = typer.BadParameter.__base__

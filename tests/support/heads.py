@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.paths import ROOT
+
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 
 #: Connects to Ray as a job does, and prints its cores.
@@ -107,7 +109,7 @@ def python(code: str, *words: str, **environment: str) -> "subprocess.CompletedP
 def environment_of_a_user(**more: str) -> dict[str, str]:
     """The environment without what Ray's own tests have left in it, and `more`."""
     clean = {name: value for name, value in os.environ.items() if name not in _OTHERS}
-    return {**clean, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[1]), **more}
+    return {**clean, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **more}
 
 
 def _free_port() -> int:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnjobs.synthetic import phantom
+from cnnjobs.data.synthetic import phantom
 
 FAINTNESS = (0.55, 0.85)
 """Weights of the chest without patches in the image of one with them, from and to."""

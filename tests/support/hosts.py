@@ -14,10 +14,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.processes import descendants, kill_all, wait_until
+from tests.support.processes import descendants, kill_all, wait_until
 
 RAY = Path(sys.executable).with_name("ray")
-ROOT = Path(__file__).parents[1]
 
 
 def why_not() -> str | None:

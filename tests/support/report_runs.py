@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from cnnjobs import manifest, runs, schema, storage
-from cnnjobs.bundle import Bundle
+from cnnjobs import schema
 from cnnjobs.config import EvaluateConfig, PredictConfig, TrainConfig, as_dict
-from cnnjobs.manifest import Manifest
+from cnnjobs.data import manifest
+from cnnjobs.data.manifest import Manifest
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.storage import filesystem, run_dir
 
 #: A name that breaks a page that does not escape it.
 EVIL = """<img src=x onerror=alert(1)> & "two" 'one' é.png"""
@@ -61,7 +63,7 @@ def predictions(paths: Sequence[str], scores: Sequence[tuple[Any, Any]] = SCORES
 def write_train(uri: str, bundle: Bundle, paths: Sequence[str]) -> None:
     """A finished training, but for its bundle."""
     config = TrainConfig(data="xrays/manifest.parquet", output=uri, epochs=2, calibrate=True)
-    run = runs.start(uri, "train", as_dict(config))
+    run = run_dir.start(uri, "train", as_dict(config))
     images = _manifest(paths)
     manifest.write(images, run.path("manifest.parquet"))
     history = [
@@ -110,9 +112,9 @@ def _write_scored(
     *,
     finished: bool = True,
 ) -> None:
-    run = runs.start(uri, command, config)
+    run = run_dir.start(uri, command, config)
     part = "part-00000.parquet"
-    storage.write_table(run.path("predictions", part), rows)
+    filesystem.write_table(run.path("predictions", part), rows)
     facts = {"manifest": "another", "model": bundle.name}
     if finished:
         run.finish(**facts, files=[part], summary=summary)

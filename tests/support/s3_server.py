@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import s3 as s3_clients
+from cnnjobs.storage import s3 as s3_clients
 
 ACCESS_KEY, SECRET_KEY = "tests-access-key", "tests-secret-key"
 BUCKET = "tests"

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import bundle, schema
+from cnnjobs import schema
 from cnnjobs.config import EvaluateConfig, PredictConfig, TrainConfig
 from cnnjobs.errors import InputError
-from cnnjobs.evaluate import evaluate, plan
-from cnnjobs.predict import predict
-from cnnjobs.train import TrainSummary, train
+from cnnjobs.evaluation.evaluate import evaluate, plan
+from cnnjobs.inference.predict import predict
+from cnnjobs.models import bundle
+from cnnjobs.training.train import TrainSummary, train
 
 LABELS = ["bright", "dark", "stripes"]
 

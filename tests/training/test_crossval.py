@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs import bundle, storage
-from cnnjobs.cli.crossval_text import crossval_text
+from cnnjobs.cli.crossval import crossval_text
 from cnnjobs.config import CrossvalConfig, EvaluateConfig, IndexConfig
-from cnnjobs.crossval import CrossvalSummary, crossval, plan
+from cnnjobs.data.index import index
 from cnnjobs.errors import InputError, RunExistsError, TrainingError
-from cnnjobs.evaluate import evaluate
-from cnnjobs.index import index
+from cnnjobs.evaluation.evaluate import evaluate
+from cnnjobs.models import bundle
+from cnnjobs.storage import filesystem
+from cnnjobs.training.crossval import CrossvalSummary, crossval, plan
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_resuming_trains_what_is_missing_alone_and_ends_alike(
     last = f"{crossed.output}/predictions/part-00001.parquet"
     before = pq.read_table(last)
     kept = Path(crossed.folds[0].bundle, "bundle.json").stat().st_mtime_ns
-    storage.delete(last)
+    filesystem.delete(last)
 
     again = crossval(_config(stripes, Path(crossed.output), resume=True))
 

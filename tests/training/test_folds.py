@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from cnnjobs import folds
 from cnnjobs.errors import InputError
-from cnnjobs.metrics.folded import estimate
+from cnnjobs.metrics.cross_validation import estimate
+from cnnjobs.training import folds
 
 
 def _rows(num_patients=60, *, sources=("north", "south", "west"), seed=0):

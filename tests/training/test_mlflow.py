@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import tracking
 from cnnjobs.config import TrainConfig
 from cnnjobs.errors import ConfigError, StorageError
-from cnnjobs.train import train
+from cnnjobs.training import mlflow
+from cnnjobs.training.train import train
 
 HISTORY = [{"epoch": 1.0, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2.0, "loss": 0.25}]
 
@@ -17,8 +17,8 @@ def test_a_run_holds_settings_metrics_of_every_epoch_tags_and_files(tmp_path: Pa
     from mlflow import MlflowClient
 
     store = str(tmp_path / "store")
-    tracking.check(store)
-    run_id = tracking.log(
+    mlflow.check(store)
+    run_id = mlflow.log(
         store,
         name="first",
         settings={"epochs": 2, "clip_norm": None},
@@ -46,8 +46,8 @@ def test_two_runs_stand_in_one_experiment(tmp_path: Path) -> None:
 
     store = str(tmp_path / "store")
     for name in ("first", "second"):
-        tracking.check(store)
-        tracking.log(store, name=name, settings={}, history=HISTORY, tags={}, files={})
+        mlflow.check(store)
+        mlflow.log(store, name=name, settings={}, history=HISTORY, tags={}, files={})
 
     client = MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name("cnnjobs")
@@ -60,7 +60,7 @@ def test_a_store_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     file.write_text("")
 
     with pytest.raises(StorageError) as refused:
-        tracking.check(str(file))
+        mlflow.check(str(file))
 
     assert str(refused.value).startswith(f"MLflow's store {file} cannot be used: ")
     assert "\n" not in str(refused.value)
@@ -72,7 +72,7 @@ def test_a_database_without_the_full_package_says_what_to_install(
     # what Python takes for not installed
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(ConfigError) as refused:
-        tracking.check("sqlite:///runs.db")
+        mlflow.check("sqlite:///runs.db")
 
     assert str(refused.value) == (
         "mlflow needs its full package to write to sqlite:///runs.db; install it: "

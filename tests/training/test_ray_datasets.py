@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 import ray
 
-from cnnjobs import datasets, images
-from cnnjobs.images import Preprocessing
-from cnnjobs.sources import open_data
+from cnnjobs.data.sources import open_data
+from cnnjobs.imaging import preprocessing as images
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.training import ray_datasets
 
 SMALL = Preprocessing(height=24, width=32)
 
@@ -21,13 +22,13 @@ def rows(archive: Path) -> pa.Table:
 
 
 def decoded(rows: pa.Table, preprocessing: Preprocessing, batch_size: int) -> list[pa.Table]:
-    dataset = datasets.decoded(rows, preprocessing, batch_size=batch_size, num_cpus=2)
+    dataset = ray_datasets.decoded(rows, preprocessing, batch_size=batch_size, num_cpus=2)
     return [ray.get(ref) for ref in dataset.materialize().to_arrow_refs()]
 
 
 def test_pixels_are_those_of_the_decoder_alone(ray_session: None, rows: pa.Table) -> None:
     for block in decoded(rows, SMALL, batch_size=8):
-        pixels = datasets.pixels_of(block)
+        pixels = ray_datasets.pixels_of(block)
         assert pixels.dtype == np.uint8
         assert pixels.shape == (block.num_rows, 24, 32, 1)
         for row, seen in zip(block.drop_columns("pixels").to_pylist(), pixels, strict=True):
@@ -92,14 +93,16 @@ def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Pat
     writer.join(timeout=10)
     assert not writer.is_alive()
     alone = images.decode(source.read_bytes(), SMALL)
-    np.testing.assert_array_equal(datasets.pixels_of(block)[0], alone.pixels)
+    np.testing.assert_array_equal(ray_datasets.pixels_of(block)[0], alone.pixels)
 
 
 def test_a_decoded_set_holds_the_sound_images_of_a_split(archive: Path) -> None:
     manifest = open_data(str(archive)).table
-    blocks = [datasets.decode_rows(manifest.slice(start, 10), SMALL) for start in range(0, 45, 10)]
+    blocks = [
+        ray_datasets.decode_rows(manifest.slice(start, 10), SMALL) for start in range(0, 45, 10)
+    ]
 
-    train = datasets.DecodedSet(blocks, "train", {"normal": 0, "opacity": 1})
+    train = ray_datasets.DecodedSet(blocks, "train", {"normal": 0, "opacity": 1})
 
     wanted = [row for row in manifest.to_pylist() if row["split"] == "train"]
     assert len(train) == len(wanted)
@@ -123,8 +126,8 @@ def test_images_gone_since_the_index_are_counted_and_left_out(
     paths[first] = str(tmp_path / "gone.png")
     moved = manifest.set_column(0, "path", pa.array(paths))
 
-    decoded_set = datasets.DecodedSet(
-        [datasets.decode_rows(moved, SMALL)], "train", {"normal": 0, "opacity": 1}
+    decoded_set = ray_datasets.DecodedSet(
+        [ray_datasets.decode_rows(moved, SMALL)], "train", {"normal": 0, "opacity": 1}
     )
 
     assert decoded_set.num_failed == 1

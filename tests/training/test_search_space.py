@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import space
 from cnnjobs.config import TuneConfig
 from cnnjobs.errors import ConfigError
+from cnnjobs.training import search_space
 
 ALL_KINDS = """\
 learning_rate: {loguniform: [1e-5, 1e-2]}
@@ -21,7 +21,7 @@ def _config(folder: Path, text: str, **settings: object) -> TuneConfig:
 
 
 def test_every_kind_draws_values_in_its_range_of_the_setting_s_type(tmp_path: Path) -> None:
-    drawn = space.draw(space.read(_config(tmp_path, ALL_KINDS)), seed=0, trials=200)
+    drawn = search_space.draw(search_space.read(_config(tmp_path, ALL_KINDS)), seed=0, trials=200)
 
     rates = [settings["learning_rate"] for settings in drawn]
     norms = [settings["clip_norm"] for settings in drawn]
@@ -37,16 +37,16 @@ def test_every_kind_draws_values_in_its_range_of_the_setting_s_type(tmp_path: Pa
 def test_the_same_seed_draws_the_same_settings_and_more_trials_only_add_to_them(
     tmp_path: Path,
 ) -> None:
-    ranges = space.read(_config(tmp_path, ALL_KINDS))
-    five = space.draw(ranges, seed=3, trials=5)
+    ranges = search_space.read(_config(tmp_path, ALL_KINDS))
+    five = search_space.draw(ranges, seed=3, trials=5)
 
-    assert space.draw(ranges, seed=3, trials=5) == five
-    assert space.draw(ranges, seed=3, trials=9)[:5] == five
-    assert space.draw(ranges, seed=4, trials=5) != five
+    assert search_space.draw(ranges, seed=3, trials=5) == five
+    assert search_space.draw(ranges, seed=3, trials=9)[:5] == five
+    assert search_space.draw(ranges, seed=4, trials=5) != five
 
 
 def test_every_trial_draws_settings_of_its_own(tmp_path: Path) -> None:
-    drawn = space.draw(space.read(_config(tmp_path, ALL_KINDS)), seed=0, trials=9)
+    drawn = search_space.draw(search_space.read(_config(tmp_path, ALL_KINDS)), seed=0, trials=9)
 
     assert len({settings["learning_rate"] for settings in drawn}) == 9
 
@@ -108,7 +108,7 @@ def test_a_space_that_cannot_be_drawn_from_is_refused_with_file_and_key(
     tmp_path: Path, text: str, complaint: str
 ) -> None:
     with pytest.raises(ConfigError) as refused:
-        space.read(_config(tmp_path, text))
+        search_space.read(_config(tmp_path, text))
 
     joint = " " if complaint.startswith(("is empty", "must hold")) else ": "
     assert str(refused.value) == f"{tmp_path / 'space.yaml'}{joint}{complaint}"
@@ -117,12 +117,12 @@ def test_a_space_that_cannot_be_drawn_from_is_refused_with_file_and_key(
 @pytest.mark.parametrize("name", ["epochs", "monitor", "output", "workers", "keep", "crop"])
 def test_what_all_trials_must_share_cannot_be_searched(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"space\.yaml: {name} cannot be searched; known: "):
-        space.read(_config(tmp_path, f"{name}: {{choice: [1, 2]}}"))
+        search_space.read(_config(tmp_path, f"{name}: {{choice: [1, 2]}}"))
 
 
 def test_a_space_file_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError) as refused:
-        space.read(TuneConfig(data="data", output="run", space="none.yaml"))
+        search_space.read(TuneConfig(data="data", output="run", space="none.yaml"))
 
     assert str(refused.value) == "none.yaml cannot be read: No such file or directory."
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs import bundle, manifest, runs
 from cnnjobs.config import IndexConfig, TrainConfig
+from cnnjobs.data import manifest
+from cnnjobs.data.index import index
 from cnnjobs.errors import InputError, RunExistsError, TrainingError
-from cnnjobs.index import index
-from cnnjobs.train import plan, train
+from cnnjobs.models import bundle
+from cnnjobs.storage import run_dir
+from cnnjobs.training.train import plan, train
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(
 ) -> None:
     from mlflow import MlflowClient
 
-    record = runs.read_record(str(trained_again / "run"))
+    record = run_dir.read_record(str(trained_again / "run"))
     assert record is not None
     client = MlflowClient(tracking_uri=str(trained_again / "store"))
     experiment = client.get_experiment_by_name("cnnjobs")
@@ -169,7 +171,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_one_line(
     with pytest.raises(TrainingError, match=r"^the (validation )?loss .* is (nan|inf)"):
         train(config)
 
-    record = runs.read_record(str(tmp_path / "run"))
+    record = run_dir.read_record(str(tmp_path / "run"))
     assert record is not None
     assert record["status"] == "failed"
     assert not (tmp_path / "run" / "_SUCCESS").exists()

@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import bundle, models
+from cnnjobs import models
 from cnnjobs.config import IndexConfig, TrainConfig
+from cnnjobs.data.index import index
 from cnnjobs.errors import CnnjobsError, RunExistsError, TrainingError
-from cnnjobs.index import index
-from cnnjobs.train import TrainSummary, train
-from tests.faults.disks import fill
-from tests.faults.processes import descendants, kill_all, training_workers, wait_until
+from cnnjobs.models import bundle
+from cnnjobs.training.train import TrainSummary, train
+from tests.support.disks import fill
+from tests.support.processes import descendants, kill_all, training_workers, wait_until
 
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
@@ -146,7 +147,7 @@ def test_a_damaged_checkpoint_ends_the_resume_of_both_workers_with_one_line(
 def test_no_damage_to_a_checkpoint_goes_unnoticed(
     undisturbed: TrainSummary, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    from cnnjobs.training import checkpoints
+    from cnnjobs.training.distributed import checkpoints
 
     whole = Path(undisturbed.output, "checkpoints", "last.npz").read_bytes()
     (tmp_path / "last.npz").write_bytes(damage(whole))
@@ -173,7 +174,7 @@ def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
     assert message.endswith(" cannot be written: No space left on device.")
     assert str(output) in message
     assert failed.value.exit_code in (1, 2)
-    from cnnjobs.training import checkpoints
+    from cnnjobs.training.distributed import checkpoints
 
     good = checkpoints.restore(str(output / "checkpoints"), _compiled())
     assert 1 <= good.epochs_done < EPOCHS

@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import bundle
 from cnnjobs.config import EvaluateConfig, IndexConfig, TrainConfig
-from cnnjobs.datasets import DecodedSet, decode_rows
+from cnnjobs.config.constants import TRAIN, VALIDATION
+from cnnjobs.data.index import index
 from cnnjobs.errors import InputError, RunExistsError
-from cnnjobs.evaluate import evaluate
-from cnnjobs.images import Preprocessing
-from cnnjobs.index import index
-from cnnjobs.train import TrainSummary, plan, task_of, train
-from cnnjobs.training.model import train_model
-from cnnjobs.words import TRAIN, VALIDATION
+from cnnjobs.evaluation.evaluate import evaluate
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.models import bundle
+from cnnjobs.training.distributed.fit_model import train_model
+from cnnjobs.training.ray_datasets import DecodedSet, decode_rows
+from cnnjobs.training.train import TrainSummary, plan, task_of, train
 
 OWN_MODEL = """
 import keras
@@ -167,7 +167,7 @@ def test_a_model_of_ones_own_trains_with_every_option_at_once(
         workers=2,
     )
 
-    from cnnjobs.training.checkpoints import best_weights
+    from cnnjobs.training.distributed.checkpoints import best_weights
 
     described = bundle.read(summary.bundle)
     assert described.architecture == "own.py:tiny"

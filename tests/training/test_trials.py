@@ -2,9 +2,9 @@
 
 import pytest
 
-from cnnjobs import trials
 from cnnjobs.errors import TrainingError
-from cnnjobs.trials import FAILED, FINISHED, STOPPED, Trial
+from cnnjobs.training import trials
+from cnnjobs.training.trials import FAILED, FINISHED, STOPPED, Trial
 
 
 def trial(number: int, status: str, value: float | None, error: str | None = None) -> Trial:

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import bundle, runs
 from cnnjobs.config import TuneConfig
 from cnnjobs.errors import InputError, TrainingError
-from cnnjobs.tune import TuneSummary, plan, tune
+from cnnjobs.models import bundle
+from cnnjobs.storage import run_dir
+from cnnjobs.training.tune import TuneSummary, plan, tune
 
 SPACE = "learning_rate: {choice: [1.0e-3, 1.0e-12, 1.0e+39]}\nbatch_size: {randint: [6, 8]}\n"
 
@@ -168,7 +169,7 @@ def test_when_all_trials_fail_the_search_fails_with_the_first_one_s_error(
     ):
         tune(_config(stripes, space, tmp_path / "run", trials=1))
 
-    record = runs.read_record(str(tmp_path / "run"))
+    record = run_dir.read_record(str(tmp_path / "run"))
     assert record is not None
     assert record["status"] == "failed"
     assert (tmp_path / "run" / "trials.csv").exists()

@@ -3,7 +3,7 @@
 import struct
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import Picture, check_size, opencv
+from cnnjobs.imaging.formats import Picture, check_size, opencv
 
 #: Length of the header of OS/2 1.x, whose sides have 16 bits.
 _OLD_HEADER = 12

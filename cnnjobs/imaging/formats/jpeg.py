@@ -10,7 +10,15 @@ import numpy as np
 import simplejpeg
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import JPEG, Gray, Picture, check_size, exif_orientation, opencv, upright
+from cnnjobs.imaging.formats import (
+    JPEG,
+    Gray,
+    Picture,
+    check_size,
+    exif_orientation,
+    opencv,
+    upright,
+)
 
 _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import TIFF, Gray
+from cnnjobs.imaging.formats import TIFF, Gray
 
 # an archive's bad files are rows with an error; their lines on stderr would only fill a log
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from isal import igzip_lib, isal_zlib
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import PNG, Picture, check_size, exif_orientation, opencv, upright
+from cnnjobs.imaging.formats import PNG, Picture, check_size, exif_orientation, opencv, upright
 
 #: Chunks that pixels depend on. Others never reach the decoder: texts and color profiles that
 #: inflate to gigabytes, gamma that would change the luma, the frames of an animation.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import Picture, check_size, jpeg, opencv
+from cnnjobs.imaging.formats import Picture, check_size, jpeg, opencv
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANAR = 273, 277, 278, 279, 284

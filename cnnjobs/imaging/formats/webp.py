@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import Picture, check_size, exif_orientation, opencv, upright
+from cnnjobs.imaging.formats import Picture, check_size, exif_orientation, opencv, upright
 
 
 def read(data: bytes, *, max_pixels: int) -> Picture:

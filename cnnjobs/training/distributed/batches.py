@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.training.order import Share
+from cnnjobs.training.distributed.sharding import Share
 
 T = TypeVar("T")
 

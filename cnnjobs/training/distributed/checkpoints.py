@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from cnnjobs import storage
 from cnnjobs.errors import StorageError, TrainingError
-from cnnjobs.training.workers import Workers
+from cnnjobs.storage import filesystem
+from cnnjobs.training.distributed.workers import Workers
 
 LAST, BEST = "last.npz", "best.npz"
 
@@ -87,8 +87,8 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _write(self, epoch: int, *, is_best: bool) -> None:
         if is_best:
-            storage.write_bytes(
-                storage.join(self._folder, BEST), _packed(self.model.get_weights(), {})
+            filesystem.write_bytes(
+                filesystem.join(self._folder, BEST), _packed(self.model.get_weights(), {})
             )
         state = {
             "epochs_done": epoch + 1,
@@ -98,7 +98,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
             "callbacks": [_memory(callback) for callback in self._remembered],
         }
         arrays = [np.asarray(value) for value in _state_values(self.model)]
-        storage.write_bytes(storage.join(self._folder, LAST), _packed(arrays, state))
+        filesystem.write_bytes(filesystem.join(self._folder, LAST), _packed(arrays, state))
 
 
 def restore(folder: str, model: Any) -> Progress:
@@ -108,7 +108,7 @@ def restore(folder: str, model: Any) -> Progress:
         TrainingError: the checkpoint is damaged or of another model.
     """
     try:
-        data = storage.read_bytes(storage.join(folder, LAST))
+        data = filesystem.read_bytes(filesystem.join(folder, LAST))
     except FileNotFoundError:
         return Progress()
     variables = _state_variables(model)
@@ -122,7 +122,7 @@ def restore(folder: str, model: Any) -> Progress:
 
 def best_weights(folder: str) -> list[Any]:
     """The weights of the best epoch so far."""
-    return _unpacked(storage.read_bytes(storage.join(folder, BEST)), folder)[0]
+    return _unpacked(filesystem.read_bytes(filesystem.join(folder, BEST)), folder)[0]
 
 
 def _state_variables(model: Any) -> list[Any]:

@@ -11,15 +11,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cnnjobs import bundle, calibration, exports, metrics, models, runs, storage
+from cnnjobs import metrics, models
 from cnnjobs.config import TrainConfig
 from cnnjobs.errors import TrainingError
-from cnnjobs.models.augment import augmented
-from cnnjobs.training import checkpoints, loop
-from cnnjobs.training.order import num_steps
-from cnnjobs.training.task import LabelledSource, Task
-from cnnjobs.training.weights import row_weights
-from cnnjobs.training.workers import Workers
+from cnnjobs.metrics import calibration
+from cnnjobs.models import bundle, openvino_export
+from cnnjobs.models.augmentation import augmented
+from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.training.distributed import checkpoints, loop
+from cnnjobs.training.distributed.sample_weights import row_weights
+from cnnjobs.training.distributed.sharding import num_steps
+from cnnjobs.training.distributed.task import LabelledSource, Task
+from cnnjobs.training.distributed.workers import Workers
 
 
 def train_model(
@@ -58,7 +61,7 @@ def train_model(
         loss="binary_crossentropy" if task.positive else "sparse_categorical_crossentropy",
         jit_compile=config.jit,
     )
-    folder = storage.join(task.run_uri, "checkpoints")
+    folder = filesystem.join(task.run_uri, "checkpoints")
     start = _restored(folder, model, workers)
     remembered = _remembered(config)
     keeper = checkpoints.Checkpointer(
@@ -141,14 +144,16 @@ def _tensorboard(task: Task, *, writes: bool) -> Iterator[list[Any]]:
     if not writes:
         yield []
         return
-    target = storage.join(task.run_uri, "tensorboard")
+    target = filesystem.join(task.run_uri, "tensorboard")
     with tempfile.TemporaryDirectory() as folder:
-        local = folder if storage.is_s3(target) else target
+        local = folder if filesystem.is_s3(target) else target
         yield [keras.callbacks.TensorBoard(local, write_graph=False)]
         if local != target:
-            for file in storage.list_files(local):
-                name = storage.relative(file.path, local)
-                storage.write_bytes(storage.join(target, name), storage.read_bytes(file.path))
+            for file in filesystem.list_files(local):
+                name = filesystem.relative(file.path, local)
+                filesystem.write_bytes(
+                    filesystem.join(target, name), filesystem.read_bytes(file.path)
+                )
 
 
 def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
@@ -161,7 +166,7 @@ def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
     else:
         decided = {"metrics": {}, "threshold": float(task.config.threshold_rule)}
     written = bundle.write(
-        storage.join(task.run_uri, "bundle"),
+        filesystem.join(task.run_uri, "bundle"),
         bare,
         architecture=task.architecture,
         labels=task.labels,
@@ -169,10 +174,10 @@ def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
         preprocessing=task.preprocessing,
         images=task.rows,
         manifest_fingerprint=task.manifest_fingerprint,
-        versions=runs.package_versions(),
+        versions=run_dir.package_versions(),
         **decided,
     )
-    exports.write(written, bare)
+    openvino_export.write(written, bare)
 
 
 def _decided(model: Any, validation: LabelledSource, task: Task) -> dict[str, Any]:

@@ -15,13 +15,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cnnjobs import memory
+from cnnjobs import progress
 from cnnjobs.errors import TrainingError
-from cnnjobs.training.batches import Source, ahead, batches
-from cnnjobs.training.order import Share, epoch_order, num_steps, shares
-from cnnjobs.training.scores import accuracy, auroc
-from cnnjobs.training.steps import make_test_step, make_train_step
-from cnnjobs.training.workers import Workers
+from cnnjobs.training.distributed.batches import Source, ahead, batches
+from cnnjobs.training.distributed.scores import accuracy, auroc
+from cnnjobs.training.distributed.sharding import Share, epoch_order, num_steps, shares
+from cnnjobs.training.distributed.steps import make_test_step, make_train_step
+from cnnjobs.training.distributed.workers import Workers
 
 STEPS_BETWEEN_READS = 32
 """How often the loss is read back from a GPU, because reading it waits for the device."""
@@ -87,7 +87,7 @@ def fit(
             hooks.on_test_end(test_logs)
             logs |= {f"val_{name}": value for name, value in test_logs.items()}
         logs["learning_rate"] = float(model.optimizer.learning_rate)
-        logs["peak_memory_bytes"] = float(memory.peak_bytes())
+        logs["peak_memory_bytes"] = float(progress.peak_memory_bytes())
         history.append({"epoch": epoch + 1.0, **logs})
         hooks.on_epoch_end(epoch, logs)
         if workers.any(model.stop_training):

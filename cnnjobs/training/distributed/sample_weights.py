@@ -5,7 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cnnjobs.config import TrainConfig
-from cnnjobs.words import TRAIN
+from cnnjobs.config.constants import TRAIN
 
 #: Sources that a warning names.
 _NUM_NAMED = 5

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cnnjobs.training.workers import Workers
+from cnnjobs.training.distributed.workers import Workers
 
 
 def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:

@@ -9,9 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cnnjobs.config import TrainConfig
-from cnnjobs.images import Preprocessing
+from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import Architecture, OwnModel
-from cnnjobs.training.batches import Source
+from cnnjobs.training.distributed.batches import Source
 
 
 class LabelledSource(Source, Protocol):

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from cnnjobs.errors import TrainingError
-from cnnjobs.training import same_host
-from cnnjobs.training.same_host import SharedMemory
+from cnnjobs.training.distributed import shared_memory
+from cnnjobs.training.distributed.shared_memory import SharedMemory
 
 
 class Workers:
@@ -44,8 +44,8 @@ class Workers:
             return list(tensors)
         if memory is None:
             return list(self._strategy.run(_all_reduce, args=(list(tensors),)))
-        large = [tensor for tensor in tensors if same_host.is_large(tensor)]
-        rest = [tensor for tensor in tensors if not same_host.is_large(tensor)]
+        large = [tensor for tensor in tensors if shared_memory.is_large(tensor)]
+        rest = [tensor for tensor in tensors if not shared_memory.is_large(tensor)]
         written = tf.numpy_function(memory.put, large, tf.float32)
         *rest, written = self.sum([*rest, tf.ensure_shape(written, [])])
         # now all workers have written
@@ -53,7 +53,7 @@ class Workers:
         left, summed = iter(rest), iter(totals)
         return [
             tf.ensure_shape(next(summed), tensor.shape)
-            if same_host.is_large(tensor)
+            if shared_memory.is_large(tensor)
             else next(left)
             for tensor in tensors
         ]
@@ -64,19 +64,21 @@ class Workers:
         It is of use to a few workers on one host without GPUs. To be called by all of them,
         outside any tf.function.
         """
-        shapes = [tuple(variable.shape) for variable in variables if same_host.is_large(variable)]
+        shapes = [
+            tuple(variable.shape) for variable in variables if shared_memory.is_large(variable)
+        ]
         hosts = {address.rpartition(":")[0] for address in addresses_in_tf_config()}
         if (
             not shapes
-            or not 1 < self.num_workers <= same_host.MAX_WORKERS
+            or not 1 < self.num_workers <= shared_memory.MAX_WORKERS
             or len(hosts) > 1
             or tf.config.list_logical_devices("GPU")
         ):
             return None
-        shape = (2, self.num_workers, same_host.num_elements(shapes))
-        name = same_host.create(shape) if self.rank == 0 else ""
+        shape = (2, self.num_workers, shared_memory.num_elements(shapes))
+        name = shared_memory.create(shape) if self.rank == 0 else ""
         name = json.loads(self.text_from_first(json.dumps(name)))
-        places = same_host.opened(name, shape)
+        places = shared_memory.opened(name, shape)
         # in containers of one address each may have a /dev/shm of its own
         all_see_it = not self.any(places is None)
         if self.rank == 0 and name:

@@ -5,10 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
+from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import JPEG, jpeg
-from cnnjobs.synthetic import phantom
-from tests.image_files import exif
+from cnnjobs.imaging.formats import JPEG, jpeg
+from tests.support.image_files import exif
 
 MANY = 10**9
 PIXELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)

@@ -5,8 +5,8 @@ import struct
 import pytest
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import bmp, tiff, webp
-from tests.corpus import CHEST, files
+from cnnjobs.imaging.formats import bmp, tiff, webp
+from tests.support.corpus import CHEST, files
 
 MANY = 10**8
 FILES = files()

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import PNG, opencv, png
-from tests.image_files import PALETTE, RGB, chunk, png_header
-from tests.image_files import png as png_file
+from cnnjobs.imaging.formats import PNG, opencv, png
+from tests.support.image_files import PALETTE, RGB, chunk, png_header
+from tests.support.image_files import png as png_file
 
 MANY = 10**9
 PIXELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)

@@ -2,9 +2,9 @@ import struct
 
 import pytest
 
-from cnnjobs import formats
 from cnnjobs.errors import ImageError
-from tests.image_files import exif
+from cnnjobs.imaging import formats
+from tests.support.image_files import exif
 
 
 def test_as_many_pixels_as_allowed_are_allowed():

@@ -1,6 +1,6 @@
 """Bad and odd files, each named for what is wrong or odd with it, and what must become of it.
 
-    python -m tests.corpus FOLDER
+    python -m tests.support.corpus FOLDER
 
 writes them to a new folder. All but the few that say otherwise show the same drawn chest.
 """
@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.corpus import bombs, dicoms, jpegs, no_images, others, pngs
-from tests.corpus.base import ABSENT, CHEST, HEIGHT, SOUND, WARNING, WIDTH, Odd
+from tests.support.corpus import bombs, dicoms, jpegs, no_images, others, pngs
+from tests.support.corpus.base import ABSENT, CHEST, HEIGHT, SOUND, WARNING, WIDTH, Odd
 
 __all__ = ["ABSENT", "CHEST", "HEIGHT", "SOUND", "WARNING", "WIDTH", "Odd", "Outcome"]
 

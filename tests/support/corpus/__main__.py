@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-from tests import corpus
+from tests.support import corpus
 
 corpus.write(Path(sys.argv[1]))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cnnjobs.synthetic import phantom
+from cnnjobs.data.synthetic import phantom
 
 SOUND, WARNING, ABSENT = "sound", "warning", "absent"
 

@@ -4,10 +4,10 @@ import struct
 
 import cv2
 
-from tests import image_files
-from tests.corpus.base import BOMB, CHEST, COLOR, Odd, by_pillow, encoded
-from tests.corpus.others import tiled
-from tests.image_files import png_header, tiff
+from tests.support import image_files
+from tests.support.corpus.base import BOMB, CHEST, COLOR, Odd, by_pillow, encoded
+from tests.support.corpus.others import tiled
+from tests.support.image_files import png_header, tiff
 
 
 def bombs():

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from pydicom.data import get_testdata_file
 
-from tests import image_files
-from tests.corpus.base import CHEST, COLOR, HEIGHT, WARNING, Odd, encoded, flipped
+from tests.support import image_files
+from tests.support.corpus.base import CHEST, COLOR, HEIGHT, WARNING, Odd, encoded, flipped
 
 
 def dicoms():

@@ -10,8 +10,17 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.encaps import get_frame
 
-from tests.corpus.base import CHEST, COLOR, WARNING, Odd, by_pillow, encoded, flipped, segment
-from tests.image_files import exif
+from tests.support.corpus.base import (
+    CHEST,
+    COLOR,
+    WARNING,
+    Odd,
+    by_pillow,
+    encoded,
+    flipped,
+    segment,
+)
+from tests.support.image_files import exif
 
 
 def jpegs():

@@ -7,9 +7,9 @@ import zipfile
 
 import numpy as np
 
-from tests import image_files
-from tests.corpus.base import CHEST, Odd, by_pillow, encoded
-from tests.image_files import tiff
+from tests.support import image_files
+from tests.support.corpus.base import CHEST, Odd, by_pillow, encoded
+from tests.support.image_files import tiff
 
 
 def no_images():

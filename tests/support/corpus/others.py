@@ -6,8 +6,18 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tests.corpus.base import CHEST, COLOR, HEIGHT, WARNING, WIDTH, Odd, by_pillow, encoded, flipped
-from tests.image_files import tiff
+from tests.support.corpus.base import (
+    CHEST,
+    COLOR,
+    HEIGHT,
+    WARNING,
+    WIDTH,
+    Odd,
+    by_pillow,
+    encoded,
+    flipped,
+)
+from tests.support.image_files import tiff
 
 
 def tiffs():

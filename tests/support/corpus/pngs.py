@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tests import image_files
-from tests.corpus.base import CHEST, COLOR, HEIGHT, WARNING, WIDTH, Odd, by_pillow, flipped
-from tests.image_files import GRAY_ALPHA, PALETTE, RGB, RGBA, chunk, exif, png_header
+from tests.support import image_files
+from tests.support.corpus.base import CHEST, COLOR, HEIGHT, WARNING, WIDTH, Odd, by_pillow, flipped
+from tests.support.image_files import GRAY_ALPHA, PALETTE, RGB, RGBA, chunk, exif, png_header
 
 
 def pngs():

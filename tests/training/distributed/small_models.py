@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from cnnjobs.training.batches import InMemory
-from cnnjobs.training.order import epoch_order
+from cnnjobs.training.distributed.batches import InMemory
+from cnnjobs.training.distributed.sharding import epoch_order
 
 NUM_ROWS = 37
 GLOBAL_BATCH_SIZE = 8

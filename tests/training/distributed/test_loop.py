@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from cnnjobs.errors import TrainingError
-from cnnjobs.training.batches import ahead
-from cnnjobs.training.loop import fit
-from cnnjobs.training.order import epoch_order
-from cnnjobs.training.scores import accuracy, auroc
-from tests.training.small import (
+from cnnjobs.training.distributed.batches import ahead
+from cnnjobs.training.distributed.loop import fit
+from cnnjobs.training.distributed.scores import accuracy, auroc
+from cnnjobs.training.distributed.sharding import epoch_order
+from tests.training.distributed.small_models import (
     GLOBAL_BATCH_SIZE,
     SEED,
     conv_model,

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.paths import ROOT
+
 EPOCHS = 24
 
 
 def test_the_peak_does_not_grow_with_the_epochs(tmp_path: Path) -> None:
     # a peak is that of a process, so this has one to itself
     code = f"from {__name__} import peaks; peaks({str(tmp_path)!r})"
-    root = Path(__file__).parents[2]
+    root = ROOT
     subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
     peak_bytes = json.loads((tmp_path / "peaks.json").read_text())
     checkpoint_bytes = (tmp_path / "last.npz").stat().st_size
@@ -24,10 +26,10 @@ def test_the_peak_does_not_grow_with_the_epochs(tmp_path: Path) -> None:
 
 def peaks(folder: str) -> None:
     """Train with a checkpoint of 13 MB after each epoch; write the peak after each."""
-    from cnnjobs.training.checkpoints import Checkpointer, Progress
-    from cnnjobs.training.loop import fit
-    from cnnjobs.training.workers import Workers
-    from tests.training.small import conv_model, rows
+    from cnnjobs.training.distributed.checkpoints import Checkpointer, Progress
+    from cnnjobs.training.distributed.loop import fit
+    from cnnjobs.training.distributed.workers import Workers
+    from tests.training.distributed.small_models import conv_model, rows
 
     workers = Workers()
     model = conv_model("adam", width=10_000)

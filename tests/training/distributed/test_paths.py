@@ -14,12 +14,14 @@ import ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from cnnjobs import fitting, manifest, progress
+from cnnjobs import progress
 from cnnjobs.config import IndexConfig, TrainConfig
-from cnnjobs.images import Preprocessing
-from cnnjobs.index import index
-from cnnjobs.tf_config import TfConfig
-from cnnjobs.training.task import Task
+from cnnjobs.data import manifest
+from cnnjobs.data.index import index
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.training import ray_trainer
+from cnnjobs.training.distributed.task import Task
+from cnnjobs.training.ray_tf_config import TfConfig
 
 SIZE = 10
 NUM_IMAGES = SIZE * SIZE
@@ -58,7 +60,7 @@ def moved(
 ) -> dict[str, list[float]]:
     """How often each pixel's weight was moved in an epoch, from memory and streamed."""
     folder = tmp_path_factory.mktemp("paths")
-    blocks = fitting.decoded_once(task, progress.silent)
+    blocks = ray_trainer.decoded_once(task, progress.silent)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     DataParallelTrainer(
         train_loop_per_worker,
@@ -89,12 +91,12 @@ def test_three_workers_train_on_every_path_of_the_split_once(
 
 
 def train_loop_per_worker(config: dict[str, Any]) -> None:
-    from cnnjobs import fitting
-    from cnnjobs.training.workers import join
+    from cnnjobs.training import ray_trainer
+    from cnnjobs.training.distributed.workers import join
 
     workers = join()
     moved = {
-        way: pixels_moved(fitting.open_sets(config["task"], blocks)[0], workers)
+        way: pixels_moved(ray_trainer.open_sets(config["task"], blocks)[0], workers)
         for way, blocks in (("memory", config["blocks"]), ("stream", None))
     }
     if workers.rank == 0:
@@ -105,7 +107,7 @@ def pixels_moved(images: Any, workers: Any) -> list[float]:
     """Train an epoch in which a row moves the weight of its pixel by 1 / rows of its batch."""
     import keras
 
-    from cnnjobs.training.loop import fit
+    from cnnjobs.training.distributed.loop import fit
 
     model = keras.Sequential(
         [

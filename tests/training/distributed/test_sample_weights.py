@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs.config import TrainConfig
-from cnnjobs.training.weights import balance_warnings, row_weights
+from cnnjobs.training.distributed.sample_weights import balance_warnings, row_weights
 
 # 6 and 1 of the two classes at one hospital, 1 and 2 at the other
 TARGETS = np.array([1, 1, 1, 1, 1, 1, 0, 1, 0, 0])

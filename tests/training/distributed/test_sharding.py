@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnjobs.training.order import Share, epoch_order, num_steps, shares
+from cnnjobs.training.distributed.sharding import Share, epoch_order, num_steps, shares
 
 
 def shares_of_all(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnjobs.training.same_host import SharedMemory, create, num_elements, opened
+from cnnjobs.training.distributed.shared_memory import SharedMemory, create, num_elements, opened
 
 if sys.platform != "linux":
     pytest.skip("memory is shared on Linux", allow_module_level=True)

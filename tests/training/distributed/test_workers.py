@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 import ray
 
-from cnnjobs.training.batches import InMemory
-from tests.training import small
-from tests.training.small import (
+from cnnjobs.training.distributed.batches import InMemory
+from tests.training.distributed import small_models
+from tests.training.distributed.small_models import (
     GLOBAL_BATCH_SIZE,
     NUM_ROWS,
     SEED,
@@ -35,7 +35,7 @@ def run(
     model: Any, workers: Any, *, train: InMemory | None = None, seed: int = SEED, **fit_args: Any
 ) -> Outcome:
     from cnnjobs.errors import TrainingError
-    from cnnjobs.training.loop import fit
+    from cnnjobs.training.distributed.loop import fit
 
     settings = {"epochs": 2, "global_batch_size": GLOBAL_BATCH_SIZE} | fit_args
     try:
@@ -124,7 +124,7 @@ def counting(workers: Any) -> Outcome:
     )
     model = keras.Model(inputs, scores)
     model.compile(keras.optimizers.SGD(1.0), lambda labels, scores: scores[:, 0])
-    from cnnjobs.training.loop import fit
+    from cnnjobs.training.distributed.loop import fit
 
     train = InMemory(one_hot, np.arange(NUM_ROWS) % 2)
     settings: dict[str, Any] = {"epochs": 1, "global_batch_size": GLOBAL_BATCH_SIZE, "seed": SEED}
@@ -189,7 +189,7 @@ def run_all(workers: Any) -> dict[str, Outcome]:
 def train_loop_per_worker(config: dict[str, str]) -> None:
     import tensorflow as tf
 
-    from cnnjobs.training.workers import join
+    from cnnjobs.training.distributed.workers import join
 
     # as in a training: the idle threads of three processes would take the cores of the busy ones
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -201,7 +201,7 @@ def train_loop_per_worker(config: dict[str, str]) -> None:
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Outcome]:
     """What one process gets."""
-    from cnnjobs.training.workers import Workers
+    from cnnjobs.training.distributed.workers import Workers
 
     return run_all(Workers())
 
@@ -214,11 +214,11 @@ def workers(
     from ray.train import RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    from cnnjobs.tf_config import TfConfig
+    from cnnjobs.training.ray_tf_config import TfConfig
 
     num_workers = request.param
     folder = tmp_path_factory.mktemp("workers")
-    modules = [sys.modules[__name__], small]
+    modules = [sys.modules[__name__], small_models]
     for module in modules:
         ray.cloudpickle.register_pickle_by_value(module)
     DataParallelTrainer(
@@ -253,7 +253,7 @@ def numbers(outcome: Outcome) -> list[dict[str, float]]:
 
 
 def test_one_worker_is_one_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cnnjobs.training.workers import Workers, join
+    from cnnjobs.training.distributed.workers import Workers, join
 
     cluster = {"cluster": {"worker": ["127.0.0.1:2222"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
@@ -286,7 +286,7 @@ def test_all_workers_end_with_the_same_bits(workers: Workers, scenario: str) -> 
 
 
 def test_every_row_moves_the_model_once_an_epoch(workers: Workers) -> None:
-    from cnnjobs.training.order import epoch_order
+    from cnnjobs.training.distributed.sharding import epoch_order
 
     order = epoch_order(NUM_ROWS, seed=SEED, epoch=0)
     num_in_batch = np.empty(NUM_ROWS)

@@ -1,0 +1,1 @@
+"""Ray: connect, allocate, submit, check."""

@@ -1,0 +1,1 @@
+"""From folders and S3 prefixes to a manifest."""

@@ -1,0 +1,1 @@
+"""An archive scored to Parquet: one row per image, resumable."""

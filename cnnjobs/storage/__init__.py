@@ -1,0 +1,1 @@
+"""Local disk and S3 under one kind of name."""
