@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.metrics import Bootstrap, Interval
-from cnnjobs.metrics import resampled as weighted
+from cnnjobs.metrics import Bootstrap, Interval, weighted
 from cnnjobs.metrics.bootstrap import Statistic, interval, resampled
-from cnnjobs.metrics.resampled import Floats
+from cnnjobs.metrics.weighted import Floats
 
 SHORTCUT, NONE_FOUND, UNDECIDED = "shortcut", "none found", "undecided"
 

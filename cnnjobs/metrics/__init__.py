@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.metrics import resampled as weighted
+from cnnjobs.metrics import weighted
 from cnnjobs.metrics.bootstrap import Bootstrap, Interval, Statistic, interval, resampled
-from cnnjobs.metrics.resampled import Floats
+from cnnjobs.metrics.weighted import Floats
 
 __all__ = ["Bootstrap", "Difference", "Interval", "Metrics", "binary", "differences", "multiclass"]
 

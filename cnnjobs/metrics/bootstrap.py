@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnjobs.metrics.resampled import Floats
+from cnnjobs.metrics.weighted import Floats
 
 #: Fewer say too little of how images differ: an interval of them would be too narrow.
 MIN_IMAGES = 10

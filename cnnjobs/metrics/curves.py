@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.metrics import resampled as weighted
+from cnnjobs.metrics import weighted
 from cnnjobs.metrics.bootstrap import Bootstrap, Statistic, resampled
-from cnnjobs.metrics.resampled import Floats, Scores
+from cnnjobs.metrics.weighted import Floats, Scores
 
 #: Where bands are made: of 1 - specificity, and of sensitivity (at 0 no precision is defined).
 _RATES, _RECALLS = np.linspace(0, 1, 101), np.linspace(0.01, 1, 100)

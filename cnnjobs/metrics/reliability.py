@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs.metrics.bootstrap import Interval
-from cnnjobs.metrics.resampled import NUM_BINS, Scores, bin_of
+from cnnjobs.metrics.weighted import NUM_BINS, Scores, bin_of
 
 #: The 97.5 % quantile of the normal distribution.
 _Z = 1.959964
