@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs.cluster import session
+from cnnjobs.cluster import session, spilling
 from cnnjobs.config import (
     DemoConfig,
     EvaluateConfig,
@@ -57,7 +57,7 @@ def demo(
     """
     output = filesystem.normalize(config.output)
     run_dir.check_free(output, overwrite=config.overwrite)
-    run = run_dir.start(output, "demo", as_dict(config))
+    run = run_dir.start(output, "demo", as_dict(config), spilled_bytes=spilling.reported)
     archive, manifest = run.path("archive"), run.path("manifest.parquet")
     with run.failing_recorded():
         tell(f"1/5 drawing {config.num_images} synthetic X-rays (drawings, no patients)")

@@ -10,6 +10,7 @@ from cnnjobs.config import IndexConfig
 from cnnjobs.data import manifest, synthetic
 from cnnjobs.data.index import index
 from tests.support.bundles import write_bundle
+from tests.support.disks import disk  # noqa: F401 - a fixture
 from tests.support.fault_proxy import faults  # noqa: F401 - fixtures
 from tests.support.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
 
@@ -18,13 +19,14 @@ from tests.support.s3_server import s3, s3_environment, s3_server  # noqa: F401 
 os.environ["RAY_AUTH_MODE"] = "disabled"
 
 
-#: Folders whose files take long; what starts last would keep one of two processes waiting.
-_FIRST = ("training", "faults", "integration")
+#: Folders with files that take long, the slowest first: a slow file that starts last would keep
+#: one of two processes waiting.
+_SLOW = ("distributed", "training", "inference", "cluster", "evaluation")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long."""
-    ranks = {folder: rank for rank, folder in enumerate(_FIRST)}
+    """Start with the files that take long."""
+    ranks = {folder: rank for rank, folder in enumerate(_SLOW)}
     items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
 
 

@@ -91,7 +91,9 @@ def warn_of_spilling() -> None:
     # imported here: it takes 30 ms, and most commands do without
     from cnnjobs.cluster import spilling
 
-    told = ", ".join(f"{n / 1e6:.0f} MB on {name}" for name, n in (spilling.told() or {}).items())
+    told = ", ".join(
+        f"{n / 1e6:.0f} MB on {name}" for name, n in (spilling.reported() or {}).items()
+    )
     if told:
         typer.echo(
             f"warning: Ray's memory for objects was full and it wrote to disk, {told}; "

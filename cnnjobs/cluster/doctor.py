@@ -62,12 +62,13 @@ print("DOCTOR" + json.dumps({
 #: What the job runs that lists a place on S3; this project's code goes along.
 _LIST = """
 import json, sys
-from cnnjobs import errors, s3, storage
+from cnnjobs import errors
+from cnnjobs.storage import filesystem, s3
 uri, place = json.loads(sys.argv[1])
 told = {"there": False, "error": None}
 try:
     s3.use(**place)
-    told["there"] = storage.exists(uri)
+    told["there"] = filesystem.exists(uri)
 except errors.CnnjobsError as error:
     told["error"] = str(error)
 print("DOCTOR" + json.dumps(told))

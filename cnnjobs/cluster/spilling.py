@@ -25,7 +25,7 @@ _of_the_job: dict[str, int] | None = None
 
 @contextlib.contextmanager
 def watched(nodes: Callable[[], Sequence[Mapping[str, Any]]], *, is_new: bool) -> Iterator[None]:
-    """Note what is spilled while the block runs, for `told`.
+    """Note what is spilled while the block runs, for `reported`.
 
     Args:
         nodes: `ray.nodes`.
@@ -45,7 +45,7 @@ def watched(nodes: Callable[[], Sequence[Mapping[str, Any]]], *, is_new: bool) -
         )
 
 
-def told() -> Mapping[str, int] | None:
+def reported() -> Mapping[str, int] | None:
     """Bytes that were spilled on each machine in this process's job, {} if none.
 
     None before its end, and where no node answers.

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from cnnjobs.cluster import spilling
 from cnnjobs.config import AuditConfig, EvaluateConfig, as_dict
 from cnnjobs.evaluation import audit_plots, evaluate, shortcut_audit
 from cnnjobs.evaluation.evaluate import EvaluatePlan
@@ -49,7 +50,7 @@ def audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     if planned.output is None:
         return _audited(planned, config, progress)[0]
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
-    run = run_dir.start(planned.output, "audit", as_dict(config))
+    run = run_dir.start(planned.output, "audit", as_dict(config), spilled_bytes=spilling.reported)
     with run.failing_recorded(**facts):
         summary, images = _audited(planned, config, progress)
         example = images.pixels[:1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs import metrics
+from cnnjobs.cluster import spilling
 from cnnjobs.config import EvaluateConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
@@ -154,7 +155,9 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     if planned.output is None:
         return _concluded(planned, _tested(planned, "evaluate", progress), progress, plots=[])
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
-    run = run_dir.start(planned.output, "evaluate", as_dict(config))
+    run = run_dir.start(
+        planned.output, "evaluate", as_dict(config), spilled_bytes=spilling.reported
+    )
     with run.failing_recorded(**facts):
         tested = _tested(planned, run.run_id, progress)
         part = "part-00000.parquet"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cnnjobs.cluster import spilling
 from cnnjobs.cluster.resources import Wanted
 from cnnjobs.config import PredictConfig
 from cnnjobs.data import manifest, sources
@@ -168,14 +169,19 @@ def _classes(bundle: Bundle) -> str:
 
 def _resuming(planned: PredictPlan) -> PredictPlan:
     """The plan with the run to go on with, if there is one."""
-    run = run_dir.find_same(planned.output, "predict", {**planned.fingerprints, **planned.settings})
+    run = run_dir.find_same(
+        planned.output,
+        "predict",
+        {**planned.fingerprints, **planned.settings},
+        spilled_bytes=spilling.reported,
+    )
     return dataclasses.replace(planned, run=run)
 
 
 def _updating(planned: PredictPlan) -> PredictPlan:
     """The plan with the run to update, if there is one, and the images of both."""
     same = {"model": model_name(planned.bundles), **planned.settings}
-    run = run_dir.find_same(planned.output, "predict", same)
+    run = run_dir.find_same(planned.output, "predict", same, spilled_bytes=spilling.reported)
     if run is None:
         return planned
     before = manifest.read(run.path("manifest.parquet"))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import schema
-from cnnjobs.cluster import session
+from cnnjobs.cluster import session, spilling
 from cnnjobs.config import PredictConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, TooManyBadImages
@@ -71,13 +71,16 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
         InputError: the bundle, the data or the output cannot be used.
         CnnjobsError: the parts do not hold every image once.
     """
+    spilling.forget()
     planned = plan(config, progress)
     run, update = planned.run, planned.update
     if run is not None and run_dir.is_finished(run.uri) and (update is None or update.is_empty):
         return _nothing_to_do(planned, run)
     if run is None:
         session.check(config.address)
-        run = run_dir.start(planned.output, "predict", as_dict(config))
+        run = run_dir.start(
+            planned.output, "predict", as_dict(config), spilled_bytes=spilling.reported
+        )
     run_dir.reopen(run.uri)
     if update is not None:
         # before the record and the manifest say so: what is stopped in between has rows to

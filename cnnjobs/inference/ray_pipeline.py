@@ -145,7 +145,7 @@ def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterato
     # imported here: it takes half a second, which commands that do not score need not wait
     import ray.data
 
-    from cnnjobs.training import ray_datasets
+    from cnnjobs.cluster.ray_data import quiet_and_ordered
 
     places = session.scorer_places(wanted, memory=_SCORER_BYTES)
     size = rows_per_block(rows.num_rows, scoring, places.number)
@@ -155,7 +155,7 @@ def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterato
         {_ROWS: _packed(rows.slice(start, end - start))}
         for start, end in itertools.pairwise(starts)
     ]
-    with ray_datasets.quiet_and_ordered(), warnings.catch_warnings():
+    with quiet_and_ordered(), warnings.catch_warnings():
         # `max_restarts` has no name of its own in `map_batches` yet
         warnings.filterwarnings("ignore", "`ray_remote_args` is", RayDeprecationWarning)
         data: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items))

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,24 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from cnnjobs import __version__, schema
-from cnnjobs.cluster import spilling
 from cnnjobs.errors import RunExistsError
 from cnnjobs.storage import filesystem
 
 RECORD, SUCCESS = "run.json", "_SUCCESS"
+
+SpilledBytes = Callable[[], Mapping[str, int] | None]
 
 _PACKAGES = ("ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One job's output directory, while the job writes to it."""
+    """One job's output directory, while the job writes to it.
+
+    Attributes:
+        spilled_bytes: what Ray has put on disk for this job, on each machine; None where unknown.
+    """
 
     uri: str
     run_id: str
     command: str
     config: Mapping[str, Any]
     started: datetime
+    spilled_bytes: SpilledBytes = lambda: None
 
     def path(self, *names: str) -> str:
         """The name of something in the run directory."""
@@ -55,7 +61,7 @@ class Run:
             "config": dict(self.config),
             "code_version": code_version(),
             "versions": package_versions(),
-            "spilled_bytes": spilling.told(),
+            "spilled_bytes": self.spilled_bytes() if status != "running" else None,
             **facts,
         }
         text = json.dumps(record, indent=2, default=_plain)
@@ -65,7 +71,6 @@ class Run:
     @contextlib.contextmanager
     def failing_recorded(self, **facts: Any) -> Iterator[None]:
         """Write a `run.json` that says so if the block does not come to its end."""
-        spilling.forget()
         self.record("running", **facts)
         with contextlib.ExitStack() as stack:
             stack.push(lambda kind, *_: self._record_end(kind, facts))
@@ -103,14 +108,27 @@ def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
     filesystem.check_writable(uri)
 
 
-def start(uri: str, command: str, config: Mapping[str, Any]) -> Run:
+def start(
+    uri: str,
+    command: str,
+    config: Mapping[str, Any],
+    *,
+    spilled_bytes: SpilledBytes = lambda: None,
+) -> Run:
     """Begin a run in a directory that `check_free` has passed; an older run in it goes."""
     if filesystem.exists(filesystem.join(uri, RECORD)):
         reopen(uri)
         filesystem.delete(uri)
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    return Run(uri=uri, run_id=run_id, command=command, config=config, started=now)
+    return Run(
+        uri=uri,
+        run_id=run_id,
+        command=command,
+        config=config,
+        started=now,
+        spilled_bytes=spilled_bytes,
+    )
 
 
 def reopen(uri: str) -> None:
@@ -119,13 +137,20 @@ def reopen(uri: str) -> None:
         filesystem.delete(filesystem.join(uri, SUCCESS))
 
 
-def find_same(uri: str, command: str, same: Mapping[str, Any]) -> Run | None:
+def find_same(
+    uri: str,
+    command: str,
+    same: Mapping[str, Any],
+    *,
+    spilled_bytes: SpilledBytes = lambda: None,
+) -> Run | None:
     """The run that a directory holds, to go on with it (or see it done); None if there is none.
 
     Args:
         uri: the directory.
         command: that the run must be of.
         same: facts and settings that must not have changed since.
+        spilled_bytes: see `Run`.
 
     Raises:
         RunExistsError: it is another run; the differences are named.
@@ -152,6 +177,7 @@ def find_same(uri: str, command: str, same: Mapping[str, Any]) -> Run | None:
         command=record["command"],
         config=record["config"],
         started=datetime.fromisoformat(record["started"]),
+        spilled_bytes=spilled_bytes,
     )
 
 
@@ -188,7 +214,7 @@ def package_versions() -> dict[str, str]:
 
 def code_version() -> str:
     """The package's version, with the commit where it runs from a Git checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     if not (package.parent / ".git").exists():
         return __version__
     described = subprocess.run(

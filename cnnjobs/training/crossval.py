@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cnnjobs import models
-from cnnjobs.cluster import session
+from cnnjobs.cluster import session, spilling
 from cnnjobs.config import CrossvalConfig, as_dict
 from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
 from cnnjobs.data import manifest, sources
@@ -164,6 +164,7 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
         InputError: see `plan`; or the decoded images do not fit in the object store.
         TrainingError: a training failed, or none of its test images could be scored.
     """
+    spilling.forget()
     planned = plan(config, progress)
     facts = {
         "manifest": planned.manifest.fingerprint,
@@ -173,7 +174,9 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
     run = _resumed(planned, facts)
     if run is None:
         session.check(config.address)
-        run = run_dir.start(planned.output, "crossval", as_dict(config))
+        run = run_dir.start(
+            planned.output, "crossval", as_dict(config), spilled_bytes=spilling.reported
+        )
     run_dir.reopen(run.uri)
     with run.failing_recorded(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
@@ -241,7 +244,9 @@ def _resumed(planned: CrossvalPlan, facts: Mapping[str, Any]) -> Run | None:
     settings = {
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
-    return run_dir.find_same(planned.output, "crossval", {**settings, **facts})
+    return run_dir.find_same(
+        planned.output, "crossval", {**settings, **facts}, spilled_bytes=spilling.reported
+    )
 
 
 def _tested(

@@ -1,8 +1,6 @@
 """Ray Data in: manifest rows to blocks of uint8 pixels, read and decoded once."""
 
-import contextlib
 import functools
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +10,7 @@ import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
 
+from cnnjobs.cluster.ray_data import quiet_and_ordered
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging import preprocessing as images
 from cnnjobs.imaging import reading
@@ -61,22 +60,6 @@ def decoded(
             batch_format="pyarrow",
             num_cpus=1,
         )
-
-
-@contextlib.contextmanager
-def quiet_and_ordered() -> Iterator[None]:
-    """Let datasets made in the block keep the order of rows; they print nothing.
-
-    What goes wrong in them is raised. Those that whoever calls us makes beside them keep the
-    settings that they have.
-    """
-    # it would log what it raises, with its stack, before it is known whether that is an error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    with ray.data.DataContext.current(context):
-        yield
 
 
 class DecodedSet:

@@ -4,10 +4,11 @@ import dataclasses
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.util.queue import Queue
 
 from cnnjobs import models
 from cnnjobs.errors import TrainingError
@@ -20,14 +21,37 @@ from cnnjobs.training.trials import mode
 _REDUCTION = 3
 
 
+def run_trials(
+    settings: Mapping[str, Any],
+    trials: Sequence[Mapping[str, Any]],
+    resources: Mapping[str, float],
+    on_epoch: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Run every trial to its end; returns the number, last report and error of each.
+
+    Args:
+        settings: what all trials share.
+        trials: the settings drawn for each.
+        resources: what each trial takes of the cluster.
+        on_epoch: called with a line on every epoch that a trial has finished.
+    """
+    notes = Queue(actor_options={"num_cpus": 0})
+    try:
+        job = _run_tuner.remote({**settings, "told": notes}, trials, resources)
+        while not ray.wait([job], timeout=0.5)[0]:
+            for note in ray_trainer.news(notes):
+                on_epoch(note)
+        ended: list[dict[str, Any]] = ray.get(job)
+        return ended
+    finally:
+        notes.shutdown()
+
+
 @ray.remote(num_cpus=0, max_retries=0)
-def run_tuner(
+def _run_tuner(
     settings: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], resources: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Run Ray Tune's trials to their end; returns number, last report and error of each.
-
-    A task of its own, as `fitting.run_trainer` is: what Ray Tune imports and prints stays here.
-    """
+    """Run Ray Tune in a task of its own: what it imports and prints stays out of the driver."""
     from ray import tune as ray_tune
     from ray.tune.schedulers import ASHAScheduler
 

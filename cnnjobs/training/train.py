@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import models
-from cnnjobs.cluster import session
+from cnnjobs.cluster import session, spilling
 from cnnjobs.config import TrainConfig, as_dict
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import manifest, plots, sources
@@ -165,7 +165,9 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         return TrainSummary(**{**record["summary"], "already_finished": True})
     if run is None:
         session.check(config.address)
-        run = run_dir.start(planned.output, "train", as_dict(config))
+        run = run_dir.start(
+            planned.output, "train", as_dict(config), spilled_bytes=spilling.reported
+        )
     began = time.monotonic()
     with run.failing_recorded(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
@@ -270,7 +272,9 @@ def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
     settings = {
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
-    return run_dir.find_same(planned.output, "train", {**facts, **settings})
+    return run_dir.find_same(
+        planned.output, "train", {**facts, **settings}, spilled_bytes=spilling.reported
+    )
 
 
 def _track(uri: str, run: Run, summary: TrainSummary, facts: Mapping[str, str]) -> None:

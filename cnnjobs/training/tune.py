@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-from ray.util.queue import Queue
-
 from cnnjobs import models
-from cnnjobs.cluster import session
+from cnnjobs.cluster import session, spilling
 from cnnjobs.config import TuneConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import ConfigError, InputError
@@ -100,7 +97,7 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     planned = plan(config, progress)
     facts = {"manifest": planned.base.manifest.fingerprint}
     session.check(config.address)
-    run = run_dir.start(planned.output, "tune", as_dict(config))
+    run = run_dir.start(planned.output, "tune", as_dict(config), spilled_bytes=spilling.reported)
     began = time.monotonic()
     with run.failing_recorded(**facts):
         manifest.write(planned.base.manifest, run.path("manifest.parquet"))
@@ -159,7 +156,6 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
     if gpus is None:
         gpus = 1 if session.num_gpus() >= config.parallel else 0
     cpus = session.cores_each(config.parallel, num_gpus=gpus)
-    told = Queue(actor_options={"num_cpus": 0})
     settings = {
         "task": task,
         "config": config,
@@ -169,20 +165,17 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         },
         "blocks": ray_trainer.decoded_once(task, progress),
         "threads": max(1, round(cpus)),
-        "told": told,
     }
-    resources = {"cpu": cpus, "gpu": gpus}
     progress("tune", 0, None, "starting TensorFlow")
-    job = ray_tuner.run_tuner.remote(settings, planned.settings, resources)
-    try:
-        num_epochs = 0
-        while not ray.wait([job], timeout=0.5)[0]:
-            for note in ray_trainer.news(told):
-                num_epochs += 1
-                progress("tune", num_epochs, config.trials * config.epochs, note)
-        ended = ray.get(job)
-    finally:
-        told.shutdown()
+    num_epochs = 0
+
+    def on_epoch(note: str) -> None:
+        nonlocal num_epochs
+        num_epochs += 1
+        progress("tune", num_epochs, config.trials * config.epochs, note)
+
+    resources = {"cpu": cpus, "gpu": gpus}
+    ended = ray_tuner.run_trials(settings, planned.settings, resources, on_epoch)
     trials = [_trial(planned, **item) for item in sorted(ended, key=lambda item: item["number"])]
     return trials, max((item["last"].get("num_failed", 0) for item in ended), default=0)
 

@@ -123,7 +123,7 @@ def test_the_memory_of_a_command_is_that_of_all_it_starts() -> None:
 
 def test_the_command_line_does_not_import_tensorflow_to_measure_it() -> None:
     code = (
-        "import sys, cnnjobs.bench.predict; "
+        "import sys, benchmarks.predict; "
         "assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

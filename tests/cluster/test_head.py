@@ -21,11 +21,11 @@ from tests.support.paths import ROOT
 #: Puts more on a Ray than its store holds, and waits until its metrics say so.
 _SPILL = """
 import sys, time
-from cnnjobs import started
-started.before_ray(sys.argv[1])
+from cnnjobs.cluster import node_registry
+node_registry.before_ray(sys.argv[1])
 import ray
-from cnnjobs import cluster, spilling
-with cluster.connected(sys.argv[1]):
+from cnnjobs.cluster import session, spilling
+with session.connected(sys.argv[1]):
     objects = [ray.put(bytes(50_000_000)) for _ in range(6)]
     while not any(spilling.totals(spilling.targets(ray.nodes())).values()):
         time.sleep(0.1)

@@ -20,13 +20,14 @@ from tests.support.paths import ROOT
 _JOBS = """
 import sys, time
 import ray
-from cnnjobs import cluster, runs, spilling
-from cnnjobs.cli.running import warn_of_spilling
+from cnnjobs.cluster import session, spilling
+from cnnjobs.storage import run_dir
+from cnnjobs.cli.runner import warn_of_spilling
 
 def job(folder, num_objects):
-    run = runs.start(folder, "predict", {})
+    run = run_dir.start(folder, "predict", {}, spilled_bytes=spilling.reported)
     with run.failing_recorded():
-        with cluster.connected():
+        with session.connected():
             objects = [ray.put(bytes(20_000_000)) for _ in range(num_objects)]
             until = time.monotonic() + 60
             while objects and not any(spilling.totals(spilling.targets(ray.nodes())).values()):
@@ -35,7 +36,7 @@ def job(folder, num_objects):
         run.finish()
     warn_of_spilling()
 
-with cluster.connected("local"):
+with session.connected("local"):
     job(sys.argv[1], 6)
     job(sys.argv[2], 0)
 """
@@ -110,17 +111,17 @@ def node(server: ThreadingHTTPServer) -> dict[str, Any]:
 
 def test_what_a_cluster_has_spilled_before_a_job_is_not_the_jobs(node: dict[str, Any]) -> None:
     with spilling.watched(lambda: [node], is_new=False):
-        assert spilling.told() is None
-    assert spilling.told() == {"127.0.0.1": 3_000_000}
+        assert spilling.reported() is None
+    assert spilling.reported() == {"127.0.0.1": 3_000_000}
     spilling.forget()
-    assert spilling.told() is None
+    assert spilling.reported() is None
 
 
 def test_a_node_that_comes_during_a_job_is_asked_at_its_end(node: dict[str, Any]) -> None:
     nodes: list[dict[str, Any]] = []
     with spilling.watched(lambda: nodes, is_new=False):
         nodes.append(node)
-    assert spilling.told() == {"127.0.0.1": 3_000_000}
+    assert spilling.reported() == {"127.0.0.1": 3_000_000}
 
 
 def test_a_node_that_is_silent_before_a_job_is_not_counted_after_it(
@@ -129,7 +130,7 @@ def test_a_node_that_is_silent_before_a_job_is_not_counted_after_it(
     server.is_silent = True
     with spilling.watched(lambda: [node], is_new=False):
         server.is_silent = False
-    assert spilling.told() is None
+    assert spilling.reported() is None
 
 
 def test_nothing_is_said_of_nodes_that_do_not_answer_or_are_gone(node: dict[str, Any]) -> None:
@@ -138,4 +139,4 @@ def test_nothing_is_said_of_nodes_that_do_not_answer_or_are_gone(node: dict[str,
         silent = {**node, "MetricsExportPort": taken.getsockname()[1]}
         with spilling.watched(lambda: [silent, {**node, "Alive": False}], is_new=True):
             pass
-    assert spilling.told() is None
+    assert spilling.reported() is None

@@ -229,7 +229,7 @@ def test_a_stopped_driver_writes_what_is_scored_and_says_how_to_go_on(
 _BROKEN_OFF = """
 import sys
 from cnnjobs.config import PredictConfig
-from cnnjobs.predict import predict
+from cnnjobs.inference.predict import predict
 
 def strike(step, done, total, note=""):
     if done:

@@ -77,8 +77,8 @@ def test_openvino_scores_without_tensorflow_in_the_process(covid: Bundle) -> Non
     code = f"""
 import sys
 import numpy as np
-from cnnjobs import bundle
-from cnnjobs.scorer import open_engine
+from cnnjobs.models import bundle
+from cnnjobs.inference.predictor import open_engine
 engine = open_engine(bundle.read({covid.uri!r}), "openvino", batch_size=2, threads=1)
 engine.scores(np.zeros((2, 256, 256, 1), np.uint8))
 print([name for name in ("tensorflow", "keras", "ray") if name in sys.modules])
@@ -173,7 +173,7 @@ def test_an_export_knows_its_first_dimension_free(covid: Bundle) -> None:
 def test_an_export_reports_to_nobody(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from tests.bundles import write_bundle
+from tests.support.bundles import write_bundle
 write_bundle(Path({str(tmp_path / "bundle")!r}), "digits")
 """
     environment = {**os.environ, "HOME": str(tmp_path / "home")}

@@ -18,11 +18,11 @@ CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 #: Connects to Ray as a job does, and prints its cores.
 _CONNECT = """
 import sys
-from cnnjobs import started
-started.before_ray(sys.argv[1])
-from cnnjobs import cluster
-with cluster.connected(sys.argv[1]):
-    print(cluster.num_cpus())
+from cnnjobs.cluster import node_registry
+node_registry.before_ray(sys.argv[1])
+from cnnjobs.cluster import session
+with session.connected(sys.argv[1]):
+    print(session.num_cpus())
 """
 
 _OTHERS = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

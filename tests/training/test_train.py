@@ -97,7 +97,9 @@ def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(
 
 def test_what_starts_the_workers_does_not_import_tensorflow() -> None:
     # it would take seconds in each of Ray's processes, one after the other
-    code = "import sys, cnnjobs.train; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    code = (
+        "import sys, cnnjobs.training.train; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
