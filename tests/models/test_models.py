@@ -89,10 +89,10 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedPr
     home = tmp_path_factory.mktemp("home")
     (home / "keras.json").write_text('{"backend": "torch"}')
     program = (
-        "import os, sys; from cnnjobs import models\n"
-        "with models._without_startup_lines():\n"
+        "import os, sys; from cnnjobs.models import keras_backend\n"
+        "with keras_backend._without_startup_lines():\n"
         "    os.write(2, b'kept\\n')\n"
-        "keras = models.import_keras()\n"
+        "keras = keras_backend.import_keras()\n"
         "keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
         "print(keras.backend.backend())"
     )
@@ -550,7 +550,7 @@ def _forward(images, weights):
 
 
 def test_tensorflow_still_logs_while_it_starts():
-    # when this fails, tensorflow#100442 is mended and `models._without_startup_lines` can go
+    # when this fails, tensorflow#100442 is mended and `keras_backend._without_startup_lines` can go
     ended = subprocess.run(
         [sys.executable, "-c", "import tensorflow"],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},

@@ -1,0 +1,54 @@
+"""The one place that imports Keras: on the TensorFlow backend, without start-up chatter."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+#: What TensorFlow logs before its log is set up.
+_STARTUP_LINE = re.compile(rb"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:")
+
+
+def import_keras() -> Any:
+    """The `keras` module on the TensorFlow backend, whatever a user's keras.json says."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    # processes may share a GPU: each takes what it needs, not all that there is
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    quiet_tensorflow()
+    with nullcontext() if "tensorflow" in sys.modules else _without_startup_lines():
+        import keras
+        import tensorflow as tf
+
+        # looks for GPUs now, and tells of it here instead of later
+        tf.config.list_physical_devices()
+    return keras
+
+
+def quiet_tensorflow() -> None:
+    """Leave out TensorFlow's start-up lines about CPU features and missing GPUs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+@contextmanager
+def _without_startup_lines() -> Iterator[None]:
+    """Keep what TensorFlow logs while it starts off standard error, and nothing else.
+
+    No setting silences these lines (tensorflow#100442); `tests/test_models.py` tells when this
+    can go.
+    """
+    with tempfile.TemporaryFile() as kept:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            kept.seek(0)
+            others = [line for line in kept if not _STARTUP_LINE.match(line)]
+            os.write(2, b"".join(others))
