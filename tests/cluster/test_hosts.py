@@ -11,7 +11,8 @@ import pyarrow.dataset
 import pytest
 
 from tests.support import archives
-from tests.support.hosts import RAY, ROOT, Host, hosts, ray_on, why_not
+from tests.support.hosts import RAY, Host, hosts, ray_on, why_not
+from tests.support.paths import ROOT
 from tests.support.processes import scorers, wait_until
 
 NUM_IMAGES, NUM_BROKEN = 720, 9

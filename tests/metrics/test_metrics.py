@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics as skm
 
 from cnnjobs import metrics
-from cnnjobs.metrics import Bootstrap, resampled
+from cnnjobs.metrics import Bootstrap, weighted
 
 # covid is looked for; predicted from 0.5 on: the first three and the fifth
 LABELS = ["covid", "covid", "normal", "covid", "normal", "covid", "normal", "normal"]
@@ -278,13 +278,13 @@ def test_weights_are_scikit_learns_sample_weights():
     rng = np.random.default_rng(6)
     actual, scores = rng.integers(0, 2, 60), rng.integers(0, 9, 60) / 8
     weights = rng.integers(0, 4, (5, 60)).astype(float)
-    matrix = resampled.confusion(actual, (scores >= 0.5).astype(int), weights, 2)
-    ranked = resampled.by_score(scores, actual == 1, weights)
+    matrix = weighted.confusion(actual, (scores >= 0.5).astype(int), weights, 2)
+    ranked = weighted.by_score(scores, actual == 1, weights)
     found = {
-        **resampled.two_class(matrix, None),
-        "auroc": resampled.auroc(*ranked),
-        "auprc": resampled.auprc(*ranked),
-        "brier": resampled.mean((scores - actual) ** 2, weights),
+        **weighted.two_class(matrix, None),
+        "auroc": weighted.auroc(*ranked),
+        "auprc": weighted.auprc(*ranked),
+        "brier": weighted.mean((scores - actual) ** 2, weights),
     }
     for row, weight in enumerate(weights):
         wanted = {
@@ -313,9 +313,9 @@ def test_a_calibration_bin_has_its_lower_edge_and_the_last_one_both():
     for place in range(16):
         confidence = np.array([place / 15, place / 15 + 1e-9]).clip(0, 1)
         # one right in two images of one bin: the gap is what they miss one half by
-        gap = resampled.ece(confidence, np.array([True, False]), np.ones((1, 2)))
+        gap = weighted.ece(confidence, np.array([True, False]), np.ones((1, 2)))
         assert gap[0] == pytest.approx(abs(place / 15 - 0.5), abs=1e-8)
-    assert resampled.ece(np.array([1.0]), np.array([False]), one)[0] == 1
+    assert weighted.ece(np.array([1.0]), np.array([False]), one)[0] == 1
 
 
 def test_intervals_hold_the_value_and_are_the_same_for_the_same_seed():

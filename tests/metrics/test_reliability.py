@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from cnnjobs.metrics import reliability, resampled
+from cnnjobs.metrics import reliability, weighted
 
 
 def test_bins_are_those_worked_out_by_hand() -> None:
@@ -20,11 +20,11 @@ def test_bins_are_scikit_learns_and_their_gaps_the_calibration_error() -> None:
     confidence = rng.random(300)
     right = rng.random(300) < confidence**2
     bins = reliability.bins(confidence, right)
-    shares, means = calibration_curve(right, confidence, n_bins=resampled.NUM_BINS)
+    shares, means = calibration_curve(right, confidence, n_bins=weighted.NUM_BINS)
     assert [each.share for each in bins] == pytest.approx(shares)
     assert [each.confidence for each in bins] == pytest.approx(means)
     gaps = sum(each.num_images * abs(each.share - each.confidence) for each in bins) / 300
-    assert gaps == pytest.approx(resampled.ece(confidence, right, np.ones((1, 300)))[0])
+    assert gaps == pytest.approx(weighted.ece(confidence, right, np.ones((1, 300)))[0])
 
 
 # Newcombe 1998, Statistics in Medicine 17, table I, method 3
