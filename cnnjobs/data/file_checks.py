@@ -36,7 +36,7 @@ def look_inside_all(
     """Hashes, size and readability of each file, in order, read by many threads."""
     settle()
     remote = any(filesystem.is_s3(path) for path in paths)
-    checks = []
+    checks: list[dict[str, Any]] = []
     for check in read_many(paths, look, remote=remote):
         if len(checks) % _FILES_PER_REPORT == 0:
             progress("index", len(checks), len(paths))
