@@ -79,7 +79,7 @@ class Decoder:
             policy: which damaged or unusual files to accept.
             threads: number of decoder threads.
         """
-        reading.settle()
+        reading.prepare_process()
         self._preprocessings = preprocessings
         self._policy = policy
         self._readers = ThreadPoolExecutor(_NUM_READERS, "read")

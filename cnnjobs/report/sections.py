@@ -174,7 +174,7 @@ def _data_of(fingerprint: str, images: Manifest) -> tuple[list[Table], list[str]
     if len(sources) > 1:
         tables.append(Table(caption="The same by source.", **by_source))
     unreadable = len(rows) - rows["error"].null_count
-    warnings = dataset_summary.told_by_source(_counted(rows, "source", "label"))
+    warnings = dataset_summary.source_warnings(_counted(rows, "source", "label"))
     if len(sources) == 1:
         warnings.append(
             f"All images are indexed as one source, {sources[0]}: where each class was collected "

@@ -171,7 +171,7 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
 
     Without Ray: what one task does to one block. Reads from S3 overlap.
     """
-    reading.settle()
+    reading.prepare_process()
     paths = rows["path"].to_pylist()
     remote = any(filesystem.is_s3(path) for path in paths)
     with ThreadPoolExecutor(16 if remote else 1) as pool:

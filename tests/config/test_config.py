@@ -8,8 +8,6 @@ import yaml
 
 from cnnjobs.config import (
     AuditConfig,
-    BenchPredictConfig,
-    BenchTrainConfig,
     ClusterStartConfig,
     CompareConfig,
     Config,
@@ -52,8 +50,6 @@ NEEDED = {
     ClusterStartConfig: {"head": True},
     DoctorConfig: {},
     DemoConfig: {},
-    BenchPredictConfig: {},
-    BenchTrainConfig: {},
 }
 SPLITS = "train, validation, test, all"
 MAX_ERRORS = "max_errors must be a number of images (25) or a share of them (0.5%), got"

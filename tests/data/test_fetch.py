@@ -17,8 +17,8 @@ import pytest
 from cnnjobs.config import FetchConfig
 from cnnjobs.data import covid, manifest, mnist
 from cnnjobs.data.fetch import fetch, plan
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.data.sources import index_sources
-from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import InputError, RunExistsError, StorageError
 from cnnjobs.imaging import preprocessing
 from cnnjobs.imaging.preprocessing import Preprocessing

@@ -10,7 +10,7 @@ from cnnjobs.cli.tables import index_text
 from cnnjobs.config import IndexConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.index import index, plan
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ConfigError, InputError, RunExistsError, StorageError
 from cnnjobs.storage import filesystem
 

@@ -12,7 +12,7 @@ import pytest
 
 from cnnjobs.config import constants
 from cnnjobs.data import file_checks, manifest, sources
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import InputError, ManifestError, StorageError
 from cnnjobs.storage import filesystem
 from tests.support import image_files
@@ -595,7 +595,7 @@ def test_a_groups_file_may_lie_on_s3(three, s3):
 
 
 def test_an_object_that_is_gone_is_missing(s3):
-    assert file_checks.look_inside(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
+    assert file_checks.check_file(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
 
 
 def test_what_editors_and_archivers_leave_is_neither_image_nor_class(tree, tmp_path):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs.config import TrainConfig
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ConfigError
 from cnnjobs.imaging import preprocessing as images
 from cnnjobs.imaging import reading
