@@ -90,7 +90,7 @@ def source_warnings(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
         return []
     return [
         f"source {source} has only {next(iter(labels))}: a model can learn to recognize the source "
-        "(ours scanner, size, markers) instead of the class, and ours score on these data would "
+        "(its scanner, size, markers) instead of the class, and its score on these data would "
         "not show it."
         for source, labels in by_source.items()
         if len(labels) == 1

@@ -133,7 +133,7 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         (
             "index {tmp}/empty -o {tmp}/out",
             "{tmp}/empty holds no images (.png, .jpg, .jpeg, .jpe, .bmp, .tif, .tiff, .webp, "
-            ".dcm, .dicom); 0 other files were seen.",
+            ".dcm, .dicom); it has 0 other files.",
         ),
         (
             "train {tmp}/notes.txt -o {tmp}/out",
@@ -169,7 +169,7 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         ),
         (
             "train {archive} -o {tmp}/one",
-            "{tmp}/one is not empty and holds no run; choose another directory.",
+            "{tmp}/one is not empty and is not a run; choose another directory.",
         ),
         (
             "train {archive} -o {tmp}/notes.txt/run",
@@ -181,7 +181,7 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         ),
         (
             "index {archive} -o {tmp}/notes.parquet",
-            "{tmp}/notes.parquet exists already; choose another name or add --overwrite.",
+            "{tmp}/notes.parquet already exists; choose another name or add --overwrite.",
         ),
         (
             "predict {tmp}/absent {archive} -o {tmp}/out",

@@ -101,12 +101,12 @@ def test_a_token_that_is_there_is_used_unless_the_user_says_no(
     [
         (
             {},
-            "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join one), "
+            "cluster start needs --head (for a new cluster) or --address HEAD:PORT (to join one), "
             "got neither.",
         ),
         (
             {"head": True, "address": "a:1"},
-            "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join one), "
+            "cluster start needs --head (for a new cluster) or --address HEAD:PORT (to join one), "
             "got both.",
         ),
         ({"address": "head"}, "address must be HOST:PORT of a head, got head."),

@@ -226,7 +226,9 @@ def test_a_run_of_other_images_is_not_resumed(
         bundle=str(untrained), data=str(archive), output=scored.output, resume=True
     )
 
-    with pytest.raises(RunExistsError, match=r"holds another run \(manifest was \w+, is \w+\);"):
+    with pytest.raises(
+        RunExistsError, match=r"contains a different run \(manifest was \w+, is \w+\);"
+    ):
         predict(config)
 
 
@@ -254,8 +256,8 @@ def test_an_output_with_a_run_is_refused_and_kept(
         predict(PredictConfig(bundle=str(untrained), data=str(hundred), output=scored.output))
 
     assert str(refused.value) == (
-        f"{scored.output} already holds a run; add --resume to go on, --overwrite to replace it, "
-        "or choose another directory."
+        f"{scored.output} already contains a run; add --resume to continue it, --overwrite to replace "
+        "it, or choose another directory."
     )
     assert Path(scored.output, "run.json").read_bytes() == before
 

@@ -81,8 +81,8 @@ def test_other_settings_are_refused_and_named(
         predict(_config(untrained, scored, **{way: True}, **setting))
 
     assert str(refused.value) == (
-        f"{scored / 'run'} holds another run ({difference}); resume with the same, or choose "
-        "another directory."
+        f"{scored / 'run'} contains a different run ({difference}); resume with the same settings, "
+        "or choose another directory."
     )
 
 

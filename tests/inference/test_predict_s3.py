@@ -105,4 +105,4 @@ def test_one_object_that_never_comes_is_one_row_with_an_error(
     assert summary["failed"]["permission"] == 1
     errors = {row["path"]: row["error"] for row in rows(f"{tmp_path}/run", f"{s3}/xrays")}
     assert len(errors) == NUM_IMAGES + NUM_BROKEN
-    assert errors[f"normal/{denied}"] == "permission: the file may not be read"
+    assert errors[f"normal/{denied}"] == "permission: reading the file is not permitted"

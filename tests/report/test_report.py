@@ -331,7 +331,7 @@ def test_a_page_that_is_there_is_replaced_only_if_asked(given: Path, tmp_path: P
     page.write_text("mine")
     with pytest.raises(InputError) as refused:
         plan(_config(given, page))
-    assert str(refused.value) == (f"{page} exists already; choose another name or add --overwrite.")
+    assert str(refused.value) == (f"{page} already exists; choose another name or add --overwrite.")
     plan(dataclasses.replace(_config(given, page), overwrite=True))
     assert page.read_text() == "mine"
 

@@ -144,7 +144,9 @@ def test_another_run_is_not_resumed(crossed: CrossvalSummary, stripes: str) -> N
         crossval(_config(stripes, Path(crossed.output), resume=True, seed=1))
 
     message = str(refused.value)
-    assert message.startswith(f"{crossed.output} holds another run (seed was 0, is 1; cut was ")
+    assert message.startswith(
+        f"{crossed.output} contains a different run (seed was 0, is 1; cut was "
+    )
 
 
 def test_a_failed_fold_fails_the_job_in_one_line(

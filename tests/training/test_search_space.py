@@ -55,7 +55,7 @@ def test_every_trial_draws_settings_of_its_own(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("", "is empty; write lines such as `learning_rate: {loguniform: [1e-5, 1e-2]}`."),
-        ("- a\n", "must hold `setting: value` lines, got list."),
+        ("- a\n", "must contain `setting: value` lines, got list."),
         ("learning_rat: {choice: [1]}", "unknown key 'learning_rat'; did you mean learning_rate?"),
         (
             "learning_rate: 0.1",

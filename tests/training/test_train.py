@@ -187,8 +187,8 @@ def test_a_run_is_not_written_over_unless_asked(trained: Path, archive: Path) ->
         train(TrainConfig(data=str(archive), output=str(trained), epochs=1))
 
     assert str(refused.value) == (
-        f"{trained} already holds a run; add --resume to go on, --overwrite to replace it, "
-        "or choose another directory."
+        f"{trained} already contains a run; add --resume to continue it, --overwrite to replace "
+        "it, or choose another directory."
     )
     assert (trained / "run.json").read_bytes() == before
 

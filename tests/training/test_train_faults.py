@@ -108,8 +108,8 @@ def test_a_resume_with_other_settings_is_refused_and_names_them(
         train(_config(data, Path(undisturbed.output), batch_size=16, seed=1, resume=True))
 
     assert str(refused.value) == (
-        f"{undisturbed.output} holds another run (batch_size was 8, is 16; seed was 0, is 1); "
-        "resume with the same, or choose another directory."
+        f"{undisturbed.output} contains a different run (batch_size was 8, is 16; seed was 0, is "
+        "1); resume with the same settings, or choose another directory."
     )
 
 
