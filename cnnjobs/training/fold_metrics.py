@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config.constants import TRAIN, VALIDATION
-from cnnjobs.data import plots
 from cnnjobs.errors import TrainingError
 from cnnjobs.evaluation import prediction_metrics
 from cnnjobs.metrics import Bootstrap, Interval
 from cnnjobs.metrics.cross_validation import Estimate, estimate
 from cnnjobs.models.bundle import Bundle
+from cnnjobs.training import plots
 from cnnjobs.training.folds import Fold
 
 #: Metrics that are drawn, where there are such.
@@ -123,4 +123,4 @@ def drawn(
     }
     if not ends and not by_source:
         return None
-    return plots.fold_points(values, ends, by_source)
+    return plots.fold_metrics(values, ends, by_source)

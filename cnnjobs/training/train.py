@@ -15,7 +15,7 @@ from cnnjobs import models
 from cnnjobs.cluster import session, spilling
 from cnnjobs.config import TrainConfig, as_dict
 from cnnjobs.config.constants import TRAIN, VALIDATION
-from cnnjobs.data import manifest, plots, sources
+from cnnjobs.data import manifest, sources
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
@@ -23,7 +23,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir, s3
 from cnnjobs.storage.run_dir import Run
-from cnnjobs.training import mlflow, ray_trainer
+from cnnjobs.training import mlflow, plots, ray_trainer
 from cnnjobs.training.distributed.sample_weights import balance_warnings
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task, preprocessing
