@@ -86,7 +86,7 @@ def mcc(matrix: Floats) -> Floats:
     return np.where(spread_actual > 0, np.nan_to_num(correlation), np.nan)
 
 
-def by_score(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+def by_score(scores: Scores, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
     """Positives and negatives at each score that occurs, upwards, both (R, scores)."""
     order = np.argsort(scores, kind="stable")
     ascending, is_positive = scores[order], positive[order]

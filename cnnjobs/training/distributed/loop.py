@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from cnnjobs import progress
 from cnnjobs.errors import TrainingError
+from cnnjobs.metrics import weighted
 from cnnjobs.training.distributed.batches import Source, ahead, batches
-from cnnjobs.training.distributed.scores import accuracy, auroc
 from cnnjobs.training.distributed.sharding import Share, epoch_order, num_steps, shares
 from cnnjobs.training.distributed.steps import make_test_step, make_train_step
 from cnnjobs.training.distributed.workers import Workers
@@ -184,9 +184,12 @@ class _Passes:
         self._model.reset_metrics()
         compiled = self._model.compute_metrics(x=None, y=columns, y_pred=scores)
         metrics = {name: float(value) for name, value in compiled.items() if name != "loss"}
-        metrics["accuracy"] = accuracy(labels, scores)
+        predicted = scores[:, 0] > 0.5 if scores.shape[1] == 1 else scores.argmax(axis=1)
+        once = np.ones((1, len(labels)))
+        metrics["accuracy"] = weighted.mean((predicted == labels).astype(float), once).item()
         if scores.shape[1] <= 2:
-            metrics["auroc"] = auroc(labels, scores[:, -1])
+            ranked = weighted.by_score(scores[:, -1], labels == 1, once)
+            metrics["auroc"] = weighted.auroc(*ranked).item()
         return metrics
 
 

@@ -14,7 +14,6 @@ import pytest
 from cnnjobs.errors import TrainingError
 from cnnjobs.training.distributed.batches import ahead
 from cnnjobs.training.distributed.loop import fit
-from cnnjobs.training.distributed.scores import accuracy, auroc
 from cnnjobs.training.distributed.sharding import epoch_order
 from tests.training.distributed.small_models import (
     GLOBAL_BATCH_SIZE,
@@ -237,24 +236,34 @@ def test_ahead_makes_two_items_before_they_are_asked_for() -> None:
     assert list(feed) == list(range(1, 9))
 
 
-def test_auroc_counts_pairs() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 2, 50)
-    scores = generator.integers(0, 9, 50).astype(np.float32)
-    pairs = [
-        (0.5 if high == low else float(high > low))
-        for high in scores[labels == 1]
-        for low in scores[labels == 0]
-    ]
-    assert auroc(labels, scores) == pytest.approx(np.mean(pairs))
+def test_auroc_and_accuracy_of_a_record_are_those_of_all_scores() -> None:
+    train, validation = rows(37), rows(11)
+    model = conv_model(keras.optimizers.SGD(0.0))
+    (record,) = fit(model, train, validation, **RUN | {"epochs": 1})
+    for prefix, data in (("", train), ("val_", validation)):
+        scores = model.predict(data.all_images, verbose=0)[:, 0]
+        pairs = [
+            (0.5 if high == low else float(high > low))
+            for high in scores[data.all_labels == 1]
+            for low in scores[data.all_labels == 0]
+        ]
+        assert record[f"{prefix}auroc"] == pytest.approx(np.mean(pairs), abs=1e-12)
+        assert record[f"{prefix}accuracy"] == np.mean((scores > 0.5) == data.all_labels)
 
 
-def test_auroc_of_one_class_is_not_a_number() -> None:
-    assert math.isnan(auroc(np.ones(3, np.int64), np.zeros(3, np.float32)))
+def test_auroc_of_a_single_class_is_not_a_number() -> None:
+    validation = rows(11)
+    validation.all_labels[:] = 1
+    (record,) = fit(conv_model("adam"), rows(37), validation, **RUN | {"epochs": 1})
+    assert math.isnan(record["val_auroc"])
+    assert not math.isnan(record["auroc"])
 
 
-def test_accuracy_takes_one_score_or_one_a_class() -> None:
-    labels = np.array([0, 1, 1])
-    assert accuracy(labels, np.array([[0.1], [0.9], [0.5]], np.float32)) == pytest.approx(2 / 3)
-    three = np.array([[0.6, 0.4, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    assert accuracy(labels, three) == pytest.approx(2 / 3)
+def test_a_score_of_one_half_predicts_the_negative_class() -> None:
+    model = conv_model(keras.optimizers.SGD(0.0))
+    # every logit is 0, every score 0.5
+    model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
+    train = rows(37)
+    (record,) = fit(model, train, **RUN | {"epochs": 1})
+    assert record["accuracy"] == np.mean(train.all_labels == 0)
+    assert record["auroc"] == 0.5
