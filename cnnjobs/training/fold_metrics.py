@@ -103,7 +103,7 @@ def estimates(results: Sequence[FoldResult], *, folds: int) -> dict[str, Estimat
     }
 
 
-def drawn(
+def plot(
     folds: Sequence[FoldResult], means: Mapping[str, Estimate], sources: Sequence[FoldResult]
 ) -> bytes | None:
     """PNG of a point a fold, the means with their intervals, and AUROC by source left out.

@@ -147,12 +147,12 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         (
             "train {archive}/normal -o {tmp}/out",
             "training needs at least two classes, {archive}/normal has none; put the images of "
-            "each class in a folder of its own.",
+            "each class in a separate folder.",
         ),
         (
             "train {tmp}/one -o {tmp}/out",
-            "training needs at least two classes, {tmp}/one has one: normal; put the images of "
-            "each class in a folder of its own.",
+            "training needs at least two classes, {tmp}/one has only one: normal; put the images of "
+            "each class in a separate folder.",
         ),
         (
             "train {archive} -o {tmp}/out --model covd",

@@ -15,7 +15,8 @@ from cnnjobs.errors import InputError, RunExistsError, TrainingError
 from cnnjobs.evaluation.evaluate import evaluate
 from cnnjobs.models import bundle
 from cnnjobs.storage import filesystem
-from cnnjobs.training.crossval import CrossvalSummary, crossval, plan
+from cnnjobs.training.crossval import CrossvalSummary, crossval
+from cnnjobs.training.crossval_plan import plan
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +175,6 @@ def test_images_without_labels_are_one_line(tmp_path: Path) -> None:
         plan(_config(str(tmp_path), tmp_path / "run"))
 
     assert str(refused.value) == (
-        f"{tmp_path} has no images with a label that can be read; put the images of each class "
-        "in a folder of its own."
+        f"{tmp_path} has no readable images with a label; put the images of each class in a "
+        "separate folder."
     )

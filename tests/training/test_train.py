@@ -15,7 +15,8 @@ from cnnjobs.data.index import index
 from cnnjobs.errors import InputError, RunExistsError, TrainingError
 from cnnjobs.models import bundle
 from cnnjobs.storage import run_dir
-from cnnjobs.training.train import plan, train
+from cnnjobs.training.train import train
+from cnnjobs.training.train_plan import plan
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_two_classes_of_which_none_is_normal_need_a_positive_one(
         plan(TrainConfig(data=str(renamed), output=str(tmp_path / "run")))
 
     assert str(refused.value) == (
-        "which class is looked for, covid or flu? Name it with --positive."
+        "which class is positive, covid or flu? Name it with --positive."
     )
 
 
@@ -142,7 +143,7 @@ def test_one_class_alone_cannot_be_trained_on(archive: Path, tmp_path: Path) -> 
     one.mkdir()
     (one / "normal").symlink_to(archive / "normal")
 
-    with pytest.raises(InputError, match=r"needs at least two classes, .* has one: normal;"):
+    with pytest.raises(InputError, match=r"needs at least two classes, .* has only one: normal;"):
         plan(TrainConfig(data=str(one), output=str(tmp_path / "run")))
 
 

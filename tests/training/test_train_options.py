@@ -17,7 +17,8 @@ from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle
 from cnnjobs.training.distributed.fit_model import train_model
 from cnnjobs.training.ray_datasets import DecodedSet, decode_rows
-from cnnjobs.training.train import TrainSummary, plan, task_of, train
+from cnnjobs.training.train import TrainSummary, train
+from cnnjobs.training.train_plan import plan, task_of
 
 OWN_MODEL = """
 import keras

@@ -192,7 +192,7 @@ def test_an_auroc_of_three_classes_cannot_be_monitored(
         plan(_config(data, space, tmp_path / "run", monitor="val_auroc"))
 
     assert str(refused.value) == (
-        f"val_auroc is of two classes, {data} has 3; monitor val_accuracy or val_loss."
+        f"val_auroc is for two classes, {data} has 3; monitor val_accuracy or val_loss."
     )
 
 
