@@ -151,8 +151,8 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         ),
         (
             "train {tmp}/one -o {tmp}/out",
-            "training needs at least two classes, {tmp}/one has only one: normal; put the images of "
-            "each class in a separate folder.",
+            "training needs at least two classes, {tmp}/one has only one: normal; put the images "
+            "of each class in a separate folder.",
         ),
         (
             "train {archive} -o {tmp}/out --model covd",
@@ -310,7 +310,7 @@ def test_a_recipe_s_settings_and_what_it_cannot_help_are_in_the_dry_run(capsys, 
         )
     )
     assert shown["plan"]["warnings"] == [
-        f"balance source changes nothing: all images are of source {archive.name}."
+        f"balance source changes nothing: all images are from source {archive.name}."
     ]
 
 

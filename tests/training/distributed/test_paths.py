@@ -1,4 +1,4 @@
-"""From files to gradients over three Ray Train workers: each path of the split once an epoch."""
+"""From files to gradients on three Ray Train workers: every path of the split once per epoch."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ BATCH_SIZE = 8
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """Images of one white pixel each, at the place that is their number."""
+    """Images with a single white pixel, at the position given by their number."""
     folder = tmp_path_factory.mktemp("points")
     for number in range(NUM_IMAGES):
         image = np.zeros(NUM_IMAGES, np.uint8)
@@ -59,7 +59,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def moved(
     ray_session: None, task: Task, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[float]]:
-    """How often each pixel's weight was moved in an epoch, from memory and streamed."""
+    """How often the weight of each pixel was moved in an epoch, from memory and streamed."""
     folder = tmp_path_factory.mktemp("paths")
     inputs = ray_process.ProcessInputs(
         blocks=ray_process.decode_once(task, progress.silent),
@@ -71,7 +71,7 @@ def moved(
         train_loop_per_worker,
         train_loop_config={"task": task, "inputs": inputs, "folder": str(folder)},
         backend_config=TfConfig(),
-        # a core must be left for the tasks that decode what is streamed
+        # the tasks that decode streamed images need a core
         scaling_config=ScalingConfig(num_workers=3, resources_per_worker={"CPU": 0.3}),
         run_config=RunConfig(storage_path=str(folder)),
     ).fit()
@@ -89,7 +89,7 @@ def test_three_workers_train_on_every_path_of_the_split_once(
     paths = {int(Path(row["path"]).stem): row["path"] for row in rows}
     seen = Counter({paths[number]: times for number, times in enumerate(moved[way]) if times})
 
-    # neither the workers nor the batch divide them
+    # divisible neither by the workers nor by the batch size
     assert len(split) % 3
     assert len(split) % BATCH_SIZE
     assert seen == pytest.approx(Counter(split))
@@ -113,7 +113,7 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
 
 
 def pixels_moved(images: Any, workers: Any) -> list[float]:
-    """Train an epoch in which a row moves the weight of its pixel by 1 / rows of its batch."""
+    """Train an epoch in which each row moves the weight of its pixel by 1 / (rows of its batch)."""
     import keras
 
     from cnnjobs.training.distributed.loop import fit
