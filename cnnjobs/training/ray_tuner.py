@@ -12,7 +12,7 @@ import ray
 
 from cnnjobs.config import TuneConfig
 from cnnjobs.errors import TrainingError
-from cnnjobs.models import OwnModel
+from cnnjobs.models import UserModel
 from cnnjobs.storage import filesystem
 from cnnjobs.training import ray_process
 from cnnjobs.training.distributed.task import Task
@@ -35,7 +35,7 @@ class Search:
 
     config: TuneConfig
     task: Task
-    models: Mapping[str, tuple[str | OwnModel, str]]
+    models: Mapping[str, tuple[str | UserModel, str]]
 
     def task_of(self, number: int, drawn: Mapping[str, Any]) -> Task:
         """What one trial trains, and the directory it writes to."""

@@ -185,12 +185,12 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         ),
         (
             "predict {tmp}/absent {archive} -o {tmp}/out",
-            "{tmp}/absent is not a whole bundle: bundle.json is missing; give the run of a "
+            "{tmp}/absent is not a complete bundle: bundle.json is missing; use the run of a "
             "training.",
         ),
         (
             "evaluate {tmp}/empty {archive}",
-            "{tmp}/empty is not a whole bundle: bundle.json is missing; give the run of a "
+            "{tmp}/empty is not a complete bundle: bundle.json is missing; use the run of a "
             "training.",
         ),
         (

@@ -112,7 +112,7 @@ def test_the_text_lists_the_folds_their_means_and_the_sources(crossed: CrossvalS
     assert "\nrepeat 1, fold 2 " in text
     assert "\nauroc " in text
     assert "\neast: all images are striped: no AUROC, AUPRC or MCC\n" in text
-    assert "\neast: no intervals of 4 images: at least 10 are needed\n" in text
+    assert "\neast: no intervals for 4 images: at least 10 are needed\n" in text
     assert "\nnot left out: north, the other sources have no images of normal\n" in text
     assert "\nfolds of all sources: auroc " in text
 

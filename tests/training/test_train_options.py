@@ -198,7 +198,7 @@ def test_a_user_s_model_without_probabilities_fails_with_one_line(
 ) -> None:
     (tmp_path / "own.py").write_text(OWN_MODEL.replace("1 if num_labels == 2 else num_labels", "7"))
 
-    with pytest.raises(InputError, match=r"^own.py:tiny must give \(N, 1\) for 2 labels, got"):
+    with pytest.raises(InputError, match=r"^own.py:tiny must return \(N, 1\) for 2 labels, got"):
         run(digits, tmp_path / "run", model=f"{tmp_path / 'own.py'}:tiny")
 
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cnnjobs.config import TrainConfig
 from cnnjobs.imaging.preprocessing import Preprocessing
-from cnnjobs.models import Architecture, OwnModel
+from cnnjobs.models import Architecture, UserModel
 from cnnjobs.training.distributed.batches import Source
 
 
@@ -43,7 +43,7 @@ class Task:
     """
 
     config: TrainConfig
-    model: str | OwnModel
+    model: str | UserModel
     architecture: str
     labels: Sequence[str]
     positive: str | None
