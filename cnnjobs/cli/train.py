@@ -58,8 +58,9 @@ def train(
     cnnjobs train manifest.parquet --model covid -o runs/first
     """
     from cnnjobs.training import train as stage
+    from cnnjobs.training import train_plan
 
-    return Stage(stage.train, lambda given: stage.plan(given).facts, tables.train_text)
+    return Stage(stage.train, lambda given: train_plan.plan(given).facts, tables.train_text)
 
 
 @job(app, TuneConfig)
@@ -145,5 +146,6 @@ def crossval(
     cnnjobs crossval manifest.parquet --leave-out source -o runs/crossval
     """
     from cnnjobs.training import crossval as stage
+    from cnnjobs.training import crossval_plan
 
-    return Stage(stage.crossval, lambda given: stage.plan(given).facts, crossval_text)
+    return Stage(stage.crossval, lambda given: crossval_plan.plan(given).facts, crossval_text)

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config.constants import SPLITS
-from cnnjobs.data import dataset_summary, plots
+from cnnjobs.data import dataset_summary
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.report import formatting
 from cnnjobs.report.blocks import Detail, Figure, Section, Table, data_uri, shown
 from cnnjobs.report.inputs import Given
 from cnnjobs.storage import filesystem
+from cnnjobs.training.plots import learning_curves
 
 if TYPE_CHECKING:
     import keras
@@ -276,7 +277,7 @@ def _curves(run: Given) -> list[Figure]:
     ends = f"; on validation at the end {told}" if told else ""
     return [
         Figure(
-            uri=data_uri("image/png", plots.learning_curves(history)),
+            uri=data_uri("image/png", learning_curves(history)),
             alt=f"Learning curves over {len(history)} epochs{ends}.",
             caption="Learning curves",
             is_wide=True,

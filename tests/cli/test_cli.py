@@ -147,12 +147,12 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         (
             "train {archive}/normal -o {tmp}/out",
             "training needs at least two classes, {archive}/normal has none; put the images of "
-            "each class in a folder of its own.",
+            "each class in a separate folder.",
         ),
         (
             "train {tmp}/one -o {tmp}/out",
-            "training needs at least two classes, {tmp}/one has one: normal; put the images of "
-            "each class in a folder of its own.",
+            "training needs at least two classes, {tmp}/one has only one: normal; put the images "
+            "of each class in a separate folder.",
         ),
         (
             "train {archive} -o {tmp}/out --model covd",
@@ -185,12 +185,12 @@ def test_what_neither_the_command_line_nor_the_config_gives_is_named(capsys, wor
         ),
         (
             "predict {tmp}/absent {archive} -o {tmp}/out",
-            "{tmp}/absent is not a whole bundle: bundle.json is missing; give the run of a "
+            "{tmp}/absent is not a complete bundle: bundle.json is missing; use the run of a "
             "training.",
         ),
         (
             "evaluate {tmp}/empty {archive}",
-            "{tmp}/empty is not a whole bundle: bundle.json is missing; give the run of a "
+            "{tmp}/empty is not a complete bundle: bundle.json is missing; use the run of a "
             "training.",
         ),
         (
@@ -310,7 +310,7 @@ def test_a_recipe_s_settings_and_what_it_cannot_help_are_in_the_dry_run(capsys, 
         )
     )
     assert shown["plan"]["warnings"] == [
-        f"balance source changes nothing: all images are of source {archive.name}."
+        f"balance source changes nothing: all images are from source {archive.name}."
     ]
 
 
