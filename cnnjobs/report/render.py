@@ -46,7 +46,7 @@ class Page:
 def render(page: Page) -> str:
     """The page as HTML; every text in it is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cnnjobs", "page"),
+        loader=jinja2.PackageLoader(__package__, "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
