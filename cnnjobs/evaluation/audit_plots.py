@@ -1,19 +1,15 @@
 """Pictures of what a model looks at, as PNG bytes: the audit's, and Grad-CAM's."""
 
-import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.data import plots
+from cnnjobs.data.plots import grid
 from cnnjobs.evaluation import grad_cam, occlusion
 from cnnjobs.evaluation.grad_cam import Heat
 from cnnjobs.evaluation.shortcut_verdict import AuditRow
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from cnnjobs.imaging.plots import new_figure, to_png
 
 
 def aurocs(rows: Sequence[AuditRow], line: str) -> bytes:
@@ -23,9 +19,7 @@ def aurocs(rows: Sequence[AuditRow], line: str) -> bytes:
         rows: of the audit, drawn downwards.
         line: to stand above.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 1.6 + 0.4 * len(rows)), layout="constrained")
+    figure = new_figure(8, 1.6 + 0.4 * len(rows))
     axes = figure.subplots()
     known = [(row, row.auroc) for row in rows if row.auroc is not None]
     for place, (row, value) in enumerate(known):
@@ -41,14 +35,14 @@ def aurocs(rows: Sequence[AuditRow], line: str) -> bytes:
     axes.set_xlabel("AUROC with its 95 % interval")
     axes.grid(axis="x", alpha=0.3)
     axes.set_title(line, fontsize=9, wrap=True)
-    return _png(figure)
+    return to_png(figure)
 
 
 def changed(image: NDArray[np.uint8], *, border: float, seed: int) -> bytes:
     """One image, (1, height, width, 1), as it is and under every change of the audit."""
     ways = occlusion.ways(*image.shape[1:3], border=border, seed=seed)
     titled = [(name, change(image)[0, :, :, 0]) for name, change in ways.items()]
-    return plots.grid([("unchanged", image[0, :, :, 0]), *titled], columns=3)
+    return grid([("unchanged", image[0, :, :, 0]), *titled], columns=3)
 
 
 def explained(gray: NDArray[np.uint8], heat: Heat, title: str, towards: str) -> bytes:
@@ -61,9 +55,8 @@ def explained(gray: NDArray[np.uint8], heat: Heat, title: str, towards: str) -> 
         towards: the class that the heat speaks for.
     """
     from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 1.2 + 5 * gray.shape[0] / gray.shape[1]), layout="constrained")
+    figure = new_figure(6.4, 1.2 + 5 * gray.shape[0] / gray.shape[1])
     axes = figure.subplots()
     axes.imshow(grad_cam.overlay(gray, heat))
     axes.set_axis_off()
@@ -71,10 +64,4 @@ def explained(gray: NDArray[np.uint8], heat: Heat, title: str, towards: str) -> 
     figure.colorbar(
         ScalarMappable(cmap="inferno"), ax=axes, shrink=0.8, label=f"speaks for {towards}"
     )
-    return _png(figure)
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return to_png(figure)

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs.data import plots
-from cnnjobs.evaluation import plots as figures
-from cnnjobs.evaluation import prediction_metrics
+from cnnjobs.data.plots import grid
+from cnnjobs.evaluation import plots, prediction_metrics
 from cnnjobs.evaluation.prediction_metrics import Scores
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
@@ -42,7 +41,7 @@ def pictures(
         beside: rows of other sets by their data, for the ROC curve.
         policy: with which the images were read.
     """
-    yield "confusion.png", figures.confusion(measured.confusion)
+    yield "confusion.png", plots.confusion(measured.confusion)
     if bundle.positive is not None:
         yield from _of_two(scored, bundle, measured, prevalence, bootstrap, beside or {})
     else:
@@ -68,7 +67,7 @@ def _of_two(
     names = {name: actual == (name == bundle.positive) for name in bundle.labels}
     yield (
         "probabilities.png",
-        figures.probabilities(
+        plots.probabilities(
             {name: probabilities[those] for name, those in names.items() if those.any()},
             threshold=bundle.threshold,
             positive=bundle.positive,
@@ -79,7 +78,7 @@ def _of_two(
     values = {name: float(value) for name, value in measured.values.items() if value is not None}
     yield (
         "roc.png",
-        figures.roc(
+        plots.roc(
             curves.roc(probabilities, actual, bootstrap),
             title=_with_interval("AUROC", measured, "auroc"),
             threshold=(1 - values["specificity"], values["sensitivity"]),
@@ -88,7 +87,7 @@ def _of_two(
     )
     yield (
         "precision_recall.png",
-        figures.precision_recall(
+        plots.precision_recall(
             curves.precision_recall(probabilities, actual, bootstrap),
             title=_with_interval("Average precision", measured, "auprc"),
             threshold=(values["sensitivity"], values["ppv"]) if "ppv" in values else None,
@@ -98,7 +97,7 @@ def _of_two(
     given = _calibrated_and_not(probabilities[:, np.newaxis], bundle)
     yield (
         "reliability.png",
-        figures.reliability(
+        plots.reliability(
             {name: reliability.bins(its[:, 0], actual) for name, its in given.items()},
             title=_calibration_title(measured),
             confidence=f"probability of {bundle.positive}",
@@ -107,7 +106,7 @@ def _of_two(
     )
     yield (
         "decision_curve.png",
-        figures.decision_curve(
+        plots.decision_curve(
             curves.decision(probabilities, actual, prevalence=prevalence, bootstrap=bootstrap),
             prevalence=float(actual.mean()) if prevalence is None else prevalence,
             threshold=bundle.threshold,
@@ -133,7 +132,7 @@ def _reliability_of_many(scored: pa.Table, bundle: Bundle, measured: Metrics) ->
     probabilities = prediction_metrics.scores(scored, bundle)
     place = {label: column for column, label in enumerate(bundle.labels)}
     actual = np.array([place[label] for label in scored["label"].to_pylist()])
-    return figures.reliability(
+    return plots.reliability(
         {
             name: reliability.bins(its.max(axis=1), its.argmax(axis=1) == actual)
             for name, its in _calibrated_and_not(probabilities, bundle).items()
@@ -180,7 +179,7 @@ def _grid(
         title = f"True: {row['label']}, Predicted: {row['prediction']}"
         shown.append((f"{title}\nprobability {row['probability']:.3f}", decoded.pixels[:, :, 0]))
     if shown:
-        yield name, plots.grid(shown, columns=_COLUMNS)
+        yield name, grid(shown, columns=_COLUMNS)
 
 
 def _is_positive(scored: pa.Table, bundle: Bundle) -> NDArray[np.bool_]:

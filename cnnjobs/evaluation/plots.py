@@ -1,6 +1,5 @@
 """Pictures of an evaluation, as PNG bytes: how right a model is, over all its thresholds."""
 
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.imaging.plots import new_figure, to_png
 from cnnjobs.metrics.curves import Curve, DecisionCurve
 from cnnjobs.metrics.reliability import Bin
 
@@ -33,7 +33,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
     counts = np.array([[matrix[actual][called] for called in names] for actual in names])
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure = _figure(2.2 + max(3, 0.68 * len(names)), 1.4 + max(3, 0.68 * len(names)))
+    figure = new_figure(2.2 + max(3, 0.68 * len(names)), 1.4 + max(3, 0.68 * len(names)))
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the actual class")
@@ -45,7 +45,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
     axes.set_ylabel("actual (images)")
     axes.set_title(f"{counts.trace():,} of {counts.sum():,} images right", fontsize=10)
     if len(names) > _CLASSES_WITH_NUMBERS:
-        return _png(figure)
+        return to_png(figure)
     for (row, column), count in np.ndenumerate(counts):
         if is_crowded and not count:
             continue
@@ -58,7 +58,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
             fontsize=7 if is_crowded else 11,
             color="white" if shares[row, column] > 0.6 else "black",
         )
-    return _png(figure)
+    return to_png(figure)
 
 
 def roc(
@@ -79,7 +79,7 @@ def roc(
         axes.plot(other.x, other.y, color=color, lw=1.5, label=name)
     axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=8, label="at the threshold")
     axes.legend(loc="lower right", fontsize=9)
-    return _png(figure)
+    return to_png(figure)
 
 
 def precision_recall(
@@ -99,7 +99,7 @@ def precision_recall(
     if threshold is not None:
         axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=8, label="at the threshold")
     axes.legend(loc="lower left", fontsize=9)
-    return _png(figure)
+    return to_png(figure)
 
 
 def reliability(
@@ -113,7 +113,7 @@ def reliability(
         confidence: what the probability is of.
         share: what the share is of.
     """
-    figure = _figure(5.2, 6.4)
+    figure = new_figure(5.2, 6.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     above.plot([0, 1], [0, 1], "--", color=_REFERENCE, lw=1, label="perfect")
     for place, (name, bins) in enumerate(series.items()):
@@ -134,7 +134,7 @@ def reliability(
     below.set_ylabel("images")
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    return _png(figure)
+    return to_png(figure)
 
 
 def probabilities(
@@ -147,7 +147,7 @@ def probabilities(
         threshold: from which on an image is predicted positive.
         positive: name of that class.
     """
-    figure = _figure(6.4, 0.6 + 1.9 * len(by_class))
+    figure = new_figure(6.4, 0.6 + 1.9 * len(by_class))
     panels = figure.subplots(len(by_class), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for place, (axes, (name, values)) in enumerate(zip(panels, by_class.items(), strict=True)):
         counts, edges = np.histogram(values, bins=20, range=(0, 1))
@@ -161,7 +161,7 @@ def probabilities(
         axes.grid(alpha=0.3)
     panels[-1].set_xlabel(f"probability of {positive} (dashed: the threshold, {threshold:.3g})")
     panels[-1].set_xlim(-0.02, 1.02)
-    return _png(figure)
+    return to_png(figure)
 
 
 def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float) -> bytes:
@@ -172,7 +172,7 @@ def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float)
         prevalence: share of positives that it holds for.
         threshold: of the model.
     """
-    figure = _figure(6.4, 4.4)
+    figure = new_figure(6.4, 4.4)
     axes = figure.subplots()
     axes.axhline(0, color="black", lw=1, label="treat none")
     axes.plot(curve.model.x, curve.treat_all, "--", color=_REFERENCE, lw=1.5, label="treat all")
@@ -186,7 +186,7 @@ def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float)
     axes.set_title(f"Decision curve, {prevalence:.3g} of the images positive", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _draw(axes: "Axes", curve: Curve, name: str, *, steps: bool = False) -> None:
@@ -224,7 +224,7 @@ def _totals(names: Sequence[str], totals: NDArray[np.int64]) -> list[tuple[str, 
 
 def _square(across: str, up: str, title: str) -> tuple["Figure", "Axes"]:
     """Axes of two shares."""
-    figure = _figure(5.2, 5.2)
+    figure = new_figure(5.2, 5.2)
     axes = figure.subplots()
     axes.set_aspect("equal")
     axes.set_xlim(-0.02, 1.02)
@@ -234,15 +234,3 @@ def _square(across: str, up: str, title: str) -> tuple["Figure", "Axes"]:
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     return figure, axes
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
