@@ -1,4 +1,4 @@
-"""What doctor says of heads that are not well; of a real one that is: integration/test_head.py."""
+"""What doctor says of heads that are not well; of a real one that is: cluster/test_head.py."""
 
 import importlib.metadata
 import json
