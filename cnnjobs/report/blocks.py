@@ -96,3 +96,8 @@ def shown(value: Any) -> str:
             return ", ".join(shown(item) for item in value) or "-"
         case _:
             return str(value)
+
+
+def shown_values(values: Mapping[str, Any]) -> dict[str, str]:
+    """Each value as a person reads it."""
+    return {name: shown(value) for name, value in values.items()}

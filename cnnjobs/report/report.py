@@ -16,9 +16,20 @@ from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.report import cross_validation, gallery, inputs, render, results, sections, thumbnails
+from cnnjobs.report import (
+    cross_validation,
+    gallery,
+    inputs,
+    limits,
+    render,
+    results,
+    sections,
+    thumbnails,
+)
+from cnnjobs.report.data_section import data_section
 from cnnjobs.report.gallery import Judged
 from cnnjobs.report.inputs import Given
+from cnnjobs.report.model_section import model_section
 from cnnjobs.report.render import Page
 from cnnjobs.storage import filesystem, run_dir, s3
 
@@ -162,14 +173,14 @@ def _page(
     spell: Spell | None,
 ) -> Page:
     told, bundle = planned.runs, planned.bundle
-    found = results.audited(told, inputs.kept_audit(bundle))
+    found = limits.audited(told, inputs.kept_audit(bundle))
     before = [
-        sections.data(planned.manifests),
-        sections.model(bundle, network),
+        data_section(planned.manifests),
+        model_section(bundle, network),
         sections.training(told),
         results.evaluation(told),
         cross_validation.crossvalidation(told),
-        results.audit(found, told),
+        limits.audit(found, told),
         sections.scoring(told),
     ]
     commands = [spell(run.command, run.config) for run in told] if spell is not None else []
@@ -188,7 +199,7 @@ def _page(
         tiles=results.tiles(told),
         before=[section for section in before if section is not None],
         after=[
-            results.limits(told, bundle, planned.manifests, found),
+            limits.limits(told, bundle, planned.manifests, found),
             sections.repeating(told, commands),
         ],
         gallery=_gallery(shown, bundle) if judged is not None else None,
@@ -216,10 +227,10 @@ def _shown(planned: ReportPlan, progress: Progress) -> tuple[list[dict[str, Any]
     read = thumbnails.read(
         shown, inputs.policy(planned.runs), num_pixels=inputs.num_pixels(planned.runs)
     )
-    for number, (entry, picture) in enumerate(zip(shown, read, strict=True)):
+    for number, (entry, thumbnail) in enumerate(zip(shown, read, strict=True)):
         del entry["is_large"]
-        entry |= {"thumbnail": picture.thumbnail, "large": picture.large}
-        entry["unread"] = picture.error if entry["error"] is None else None
+        entry |= {"thumbnail": thumbnail.small, "large": thumbnail.large}
+        entry["unread"] = thumbnail.error if entry["error"] is None else None
         if number % _REPORTED == 0:
             progress("images", number, len(shown))
     progress("images", len(shown), len(shown))

@@ -26,17 +26,17 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Thumbnail:
     """One image as `data:` URIs, or the reason why there are none."""
 
-    thumbnail: str | None = None
+    small: str | None = None
     large: str | None = None
     error: str | None = None
 
 
 def read(
     rows: Sequence[Mapping[str, Any]], policy: Policy, *, num_pixels: int | None
-) -> Iterator[Picture]:
+) -> Iterator[Thumbnail]:
     """A picture a row, in order, decoded on every core.
 
     Args:
@@ -49,7 +49,7 @@ def read(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(rows), _AT_ONCE):
             part = rows[start : start + _AT_ONCE]
-            yield from pool.map(lambda row: _picture(row, policy, limit), part)
+            yield from pool.map(lambda row: _thumbnail(row, policy, limit), part)
 
 
 def encoded(pixels: NDArray[np.uint8], quality: int = _QUALITY) -> str:
@@ -65,9 +65,9 @@ def fitted(height: int, width: int, side: int) -> tuple[int, int]:
     return max(1, round(height * share)), max(1, round(width * share))
 
 
-def _picture(row: Mapping[str, Any], policy: Policy, max_pixels: int) -> Picture:
+def _thumbnail(row: Mapping[str, Any], policy: Policy, max_pixels: int) -> Thumbnail:
     if row["error"] is not None:
-        return Picture(error=row["error"])
+        return Thumbnail(error=row["error"])
     side = LARGE_SIDE if row["is_large"] else THUMBNAIL_SIDE
     height, width = fitted(row["height"], row["width"], side)
     wanted = Preprocessing(height=height, width=width, max_pixels=max_pixels, scaled_jpeg=True)
@@ -76,8 +76,8 @@ def _picture(row: Mapping[str, Any], policy: Policy, max_pixels: int) -> Picture
     except ImageError as error:
         read = error
     if isinstance(read, ImageError):
-        return Picture(error=str(read))
+        return Thumbnail(error=str(read))
     pixels = read.pixels[:, :, 0]
     height, width = fitted(height, width, THUMBNAIL_SIDE)
     small = np.ascontiguousarray(preprocessing.resize(pixels, height=height, width=width), np.uint8)
-    return Picture(thumbnail=encoded(small), large=encoded(pixels) if row["is_large"] else None)
+    return Thumbnail(small=encoded(small), large=encoded(pixels) if row["is_large"] else None)
