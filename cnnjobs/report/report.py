@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cnnjobs.config import ReportConfig
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.errors import BundleError, ImageError, InputError, RunExistsError
-from cnnjobs.evaluation import grad_cam
-from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.errors import BundleError, RunExistsError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
 from cnnjobs.report import (
     cross_validation,
     gallery,
+    heat_maps,
     inputs,
     limits,
     render,
@@ -144,8 +141,9 @@ def report(
     progress("read", 0, None)
     network = _network(planned.bundle)
     shown, judged = _shown(planned, progress)
-    if network is not None and judged is not None:
-        _draw_heat(planned, shown, judged, network)
+    if planned.bundle is not None and network is not None and judged is not None:
+        policy = inputs.policy(planned.runs)
+        heat_maps.add(shown, judged, planned.bundle, network, policy)
     page = _page(planned, network, shown, judged, spell)
     data = render.render(page).encode()
     filesystem.write_bytes(planned.output, data)
@@ -235,44 +233,6 @@ def _shown(planned: ReportPlan, progress: Progress) -> tuple[list[dict[str, Any]
             progress("images", number, len(shown))
     progress("images", len(shown), len(shown))
     return shown, judged
-
-
-def _draw_heat(
-    planned: ReportPlan,
-    shown: Sequence[dict[str, Any]],
-    judged: Judged,
-    network: "keras.Model",
-) -> None:
-    """Add the heat map of the most wrong and the most certain to what is shown of them."""
-    bundle = planned.bundle
-    assert bundle is not None
-    try:
-        watched = grad_cam.watched(network)
-    except InputError:
-        # a model without convolutions looks nowhere
-        return
-    by_path = {image["path"]: image for image in shown}
-    places = np.flatnonzero([path in by_path for path in judged.rows["path"].to_pylist()])
-    for path in gallery.to_explain(judged, places):
-        image = by_path[path]
-        if image["unread"] is not None:
-            continue
-        try:
-            data = reading.read_image(path)
-        except ImageError:
-            # it was there a moment ago
-            continue
-        decoded = reading.decoded(data, bundle.preprocessing, inputs.policy(planned.runs))
-        if isinstance(decoded, ImageError):
-            continue
-        towards = list(bundle.labels).index(image["prediction"])
-        if bundle.positive is not None:
-            towards = int(image["prediction"] == bundle.positive)
-        heat = grad_cam.heat_of(watched, decoded.pixels, towards=towards)
-        drawn = grad_cam.overlay(decoded.pixels[:, :, 0], heat)
-        height, width = thumbnails.fitted(image["height"], image["width"], thumbnails.LARGE_SIDE)
-        resized = preprocessing.resize(drawn, height=height, width=width)
-        image["heat"] = thumbnails.encoded(np.asarray(resized, np.uint8))
 
 
 def _network(bundle: Bundle | None) -> "keras.Model | None":
