@@ -11,7 +11,7 @@ from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.report import gallery, thumbnails
-from cnnjobs.report.gallery import Judged
+from cnnjobs.report.gallery import JudgedRows
 
 if TYPE_CHECKING:
     import keras
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 def add(
     shown: Sequence[dict[str, Any]],
-    judged: Judged,
+    judged: JudgedRows,
     bundle: Bundle,
     network: "keras.Model",
     policy: Policy,
 ) -> None:
     """Set `heat` on the most wrong and the most certain of the gallery's images.
 
-    Without convolutions in the model, no image gets one.
+    A model without convolutions adds none.
     """
     try:
-        watched = grad_cam.watched(network)
+        prepared = grad_cam.prepare(network)
     except InputError:
         return
     by_path = {image["path"]: image for image in shown}
-    places = np.flatnonzero([path in by_path for path in judged.rows["path"].to_pylist()])
-    for path in gallery.to_explain(judged, places):
+    indices = np.flatnonzero([path in by_path for path in judged.rows["path"].to_pylist()])
+    for path in gallery.to_explain(judged, indices):
         image = by_path[path]
         if image["unread"] is not None:
             continue
@@ -46,11 +46,11 @@ def add(
         decoded = reading.decoded(data, bundle.preprocessing, policy)
         if isinstance(decoded, ImageError):
             continue
-        towards = list(bundle.labels).index(image["prediction"])
+        target = list(bundle.labels).index(image["prediction"])
         if bundle.positive is not None:
-            towards = int(image["prediction"] == bundle.positive)
-        heat = grad_cam.heat_of(watched, decoded.pixels, towards=towards)
-        drawn = grad_cam.overlay(decoded.pixels[:, :, 0], heat)
+            target = int(image["prediction"] == bundle.positive)
+        heat = grad_cam.heat(prepared, decoded.pixels, target=target)
+        overlay = grad_cam.overlay(decoded.pixels[:, :, 0], heat)
         height, width = thumbnails.fitted(image["height"], image["width"], thumbnails.LARGE_SIDE)
-        resized = preprocessing.resize(drawn, height=height, width=width)
-        image["heat"] = thumbnails.encoded(np.asarray(resized, np.uint8))
+        resized = preprocessing.resize(overlay, height=height, width=width)
+        image["heat"] = thumbnails.to_webp_uri(np.asarray(resized, np.uint8))

@@ -120,7 +120,7 @@ def test_a_fold_s_bundle_is_not_tested_on_what_made_it(
     crossed: CrossvalSummary, stripes: str
 ) -> None:
     # the manifest's own test split is not the fold's
-    with pytest.raises(InputError, match=r"of these \d+ images made the model"):
+    with pytest.raises(InputError, match=r"of these \d+ images were used to train"):
         evaluate(EvaluateConfig(bundle=crossed.folds[0].bundle, data=stripes, split="all"))
 
 
