@@ -1,92 +1,93 @@
-"""From runs to the sections that say what the figures are not evidence for: audit and limits."""
+"""From runs to the sections on what the metrics do not show: audit and limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.data.manifest import Manifest
+from cnnjobs.models import model_card
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.report.blocks import Section, Table
-from cnnjobs.report.formatting import ends, interval, number
-from cnnjobs.report.inputs import Given
-from cnnjobs.report.sections import figures_of
+from cnnjobs.report.formatting import bounds, interval, number
+from cnnjobs.report.inputs import InputRun
+from cnnjobs.report.sections import plots_of
 
-#: Fewer test images than this make every figure a guess.
+#: With fewer test images, no metric is precise.
 _FEW_IMAGES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audited:
-    """What an audit found, wherever it stands; `verdict` is None where there was none."""
+class AuditResult:
+    """The result of an audit; `verdict` is None if there was none."""
 
     verdict: str | None
     line: str
     rows: Sequence[Mapping[str, Any]] = ()
 
 
-def audited(given: Sequence[Given], kept: Mapping[str, Any] | None) -> Audited:
-    """The audit of these runs, or the one that the bundle keeps, or that there is none."""
-    found = [
-        *(run.summary for run in given if run.command == "audit"),
-        *(run.summary.get("audit") for run in given if run.command == "evaluate"),
-        kept,
+def find_audit(runs: Sequence[InputRun], bundle: Bundle | None) -> AuditResult:
+    """The audit in these runs, or else the one kept in the bundle."""
+    audits = [
+        *(run.summary for run in runs if run.command == "audit"),
+        *(run.summary.get("audit") for run in runs if run.command == "evaluate"),
+        model_card.carried(bundle, model_card.AUDIT) if bundle is not None else None,
     ]
-    for audit in found:
+    for audit in audits:
         if audit and audit.get("verdict"):
-            return Audited(
+            return AuditResult(
                 verdict=audit["verdict"],
                 line=audit.get("line") or f"Verdict of the audit: {audit['verdict']}.",
                 rows=audit.get("rows") or (),
             )
-    return Audited(
+    return AuditResult(
         verdict=None,
-        line="Nobody has looked whether the model sees the lungs or only tells where an image "
-        "comes from: run cnnjobs audit.",
+        line="The model may rely on where images come from rather than on the lungs; "
+        "run cnnjobs audit.",
     )
 
 
-def audit(found: Audited, given: Sequence[Given]) -> Section | None:
-    """The verdict, and the score of what is left when parts of the images are taken away."""
-    told = [run for run in given if run.command == "audit"]
-    if found.verdict is None and not told:
+def audit_section(audit: AuditResult, runs: Sequence[InputRun]) -> Section | None:
+    """The verdict, and the score that remains when parts of the images are removed."""
+    runs = [run for run in runs if run.command == "audit"]
+    if audit.verdict is None and not runs:
         return None
     tables = []
-    if found.rows:
+    if audit.rows:
         tables.append(
             Table(
-                caption="What the model scores when parts of every image are taken away.",
-                header=["images", "AUROC", "95 % interval", "share of the score"],
+                caption="The model's score when parts of every image are removed.",
+                header=["images", "AUROC", "95% interval", "share of the score"],
                 rows=[
                     [
                         row["name"],
                         number(row["auroc"]),
-                        interval(ends(row)),
+                        interval(bounds(row)),
                         number(row.get("share")),
                     ]
-                    for row in found.rows
+                    for row in audit.rows
                 ],
             )
         )
     return Section(
         name="audit",
         title="Audit",
-        text=[found.line],
+        text=[audit.line],
         tables=tables,
-        figures=[figure for run in told for figure in figures_of(run, {})],
+        figures=[figure for run in runs for figure in plots_of(run, {})],
     )
 
 
-def limits(
-    given: Sequence[Given],
+def limits_section(
+    runs: Sequence[InputRun],
     bundle: Bundle | None,
     manifests: Mapping[str, Manifest],
-    found: Audited,
+    audit: AuditResult,
 ) -> Section:
-    """What the model is not for, and what was not tested."""
-    ended = [run for run in given if run.command == "evaluate" and run.summary]
+    """What the model must not be used for, and what was not tested."""
+    evaluations = [run for run in runs if run.command == "evaluate" and run.summary]
     points = [
-        "Not a medical device, and no evidence about any patient: for research, teaching and the "
-        "test of software. A person must judge every image that matters.",
+        "Not a medical device, and no basis for decisions about patients: for research, teaching "
+        "and software testing. Every image that matters must be read by a person.",
     ]
     sources = {
         source
@@ -95,26 +96,26 @@ def limits(
     }
     if sources:
         points.append(
-            f"Made and tested on images of {', '.join(sorted(sources))}. Other scanners, hospitals "
-            "and patients may give other figures, mostly worse ones."
+            f"Trained and tested on images from {', '.join(sorted(sources))}. Expect different, "
+            "usually worse, results with other scanners, hospitals and patients."
         )
-    if not ended:
-        points.append("Not evaluated: how often the model is right is not told here.")
-    if found.verdict is None:
+    if not evaluations:
+        points.append("Not evaluated: this report does not show how often the model is right.")
+    if audit.verdict is None:
         points.append("Not audited for shortcuts.")
-    at_home = bundle is not None and all(
-        run.record.get("manifest") == bundle.manifest_fingerprint for run in ended
+    is_same_collection = bundle is not None and all(
+        run.record.get("manifest") == bundle.manifest_fingerprint for run in evaluations
     )
-    if ended and at_home:
-        points.append("Not tested on images of another collection than it was trained on.")
-    few = [run.summary for run in ended if run.summary["num_images"] < _FEW_IMAGES]
+    if evaluations and is_same_collection:
+        points.append("Not tested on images from a collection other than the training's.")
     points += [
-        f"Tested on {told['num_images']} images of {told['num_groups']} groups only: believe the "
-        "intervals, not the figures."
-        for told in few
+        f"Tested on only {run.summary['num_images']} images from {run.summary['num_groups']} "
+        "groups: rely on the intervals, not the point estimates."
+        for run in evaluations
+        if run.summary["num_images"] < _FEW_IMAGES
     ]
     points.append(
-        "Not tested apart by age, sex, view, device or how ill the patients are: these are not "
-        "known here."
+        "Not broken down by age, sex, view, device or severity of disease, which are not recorded "
+        "here."
     )
     return Section(name="limits", title="Limits", points=points)
