@@ -6,7 +6,6 @@ right with only the border visible was not read from the lungs (`shortcut_verdic
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from cnnjobs.evaluation.occlusion import Images
 from cnnjobs.evaluation.shortcut_verdict import Audit
 from cnnjobs.evaluation.trivial_baseline import Features
 from cnnjobs.imaging import reading
+from cnnjobs.imaging.decoder import read_many
 from cnnjobs.inference.predictor import open_engine
 from cnnjobs.metrics import Bootstrap, calibration
 from cnnjobs.models import openvino_export
@@ -202,5 +202,4 @@ def _read_all(
             return decoded
         return decoded.pixels, trivial_baseline.features(data, decoded)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(read_one, paths)
+    return read_many(paths, read_one)

@@ -1,8 +1,6 @@
 """Images small enough for a page, read the way jobs read them."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.report.blocks import data_uri
@@ -22,8 +21,6 @@ SMALL_SIDE, LARGE_SIDE = 128, 512
 #: WebP quality, 0 to 100: half the bytes of 90, and a third fewer than JPEG at 60, on the demo's
 #: X-rays.
 _QUALITY = 80
-
-_IMAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +43,7 @@ def read(
         max_pixels: larger images are not decoded; None for the decoder's default.
     """
     limit = max_pixels or Preprocessing.max_pixels
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(rows), _IMAGES_AT_ONCE):
-            part = rows[start : start + _IMAGES_AT_ONCE]
-            yield from pool.map(lambda row: _thumbnail(row, policy, limit), part)
+    return read_many(rows, lambda row: _thumbnail(row, policy, limit))
 
 
 def to_webp_uri(pixels: NDArray[np.uint8]) -> str:
