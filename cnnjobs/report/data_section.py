@@ -54,7 +54,7 @@ def _describe(fingerprint: str, images: Manifest) -> tuple[list[Table], list[str
             "different site, nothing here would show that the model recognizes the site."
         )
     if num_unreadable:
-        warnings.append(f"{num_unreadable:,} images could not be read when they were indexed.")
+        warnings.append(f"Images that could not be read when indexed: {num_unreadable:,}.")
     return tables, [warning[0].upper() + warning[1:] for warning in warnings]
 
 

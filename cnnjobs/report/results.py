@@ -73,10 +73,10 @@ def _test_set(run: InputRun) -> str:
 
 def _warnings(summary: Mapping[str, Any]) -> list[str]:
     warnings = [
-        f"{summary[name]:,} images {what}." if summary.get(name) else None
-        for name, what in (
-            ("num_failed", "could not be read and are left out"),
-            ("num_unlabelled", "have no label and are left out"),
+        f"Images left out because they {why}: {summary[name]:,}." if summary.get(name) else None
+        for name, why in (
+            ("num_failed", "could not be read"),
+            ("num_unlabelled", "have no label"),
         )
     ]
     sentences = [summary.get(name) for name in ("warning", "undefined", "no_intervals")]

@@ -63,7 +63,7 @@ def test_the_page_has_a_section_for_each_run_its_data_and_its_model(
     assert "Parameters 109,313" in text
     assert re.search(r"\(Conv2D\) 254 x 254 x 32, 320 parameters", text)
     assert "Source north holds normal only" in text
-    assert "1 images could not be read and are left out." in text
+    assert "Images left out because they could not be read: 1." in text
 
 
 def test_the_page_says_how_to_repeat_it(written: tuple[ReportSummary, str], runs: Path) -> None:
