@@ -1,4 +1,4 @@
-"""The tour, end to end through the command line."""
+"""The demo, end to end through the command line."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from cnnjobs.cli import main
 def test_the_demo_leaves_every_result_where_it_says(
     ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "tour"
+    output = tmp_path / "demo"
 
     with pytest.raises(SystemExit) as ended:
         main(["demo", "-o", str(output), "--num-images", "30", "--epochs", "1", "--json"])
@@ -37,7 +37,7 @@ def test_the_demo_leaves_every_result_where_it_says(
     assert set(rows["label"].to_pylist()) == {"normal", "opacity"}
 
 
-def test_the_demo_does_not_write_over_a_folder_of_the_user(
+def test_the_demo_does_not_overwrite_a_folder_without_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")

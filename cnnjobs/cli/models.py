@@ -39,7 +39,7 @@ def demo(
             if progress is not silent:
                 typer.echo(line, err=True)
 
-        return tour.demo(given, progress, tell=tell)
+        return tour.demo(given, progress, announce=tell)
 
     return Stage(run, tour.plan, demo_text.demo_text)
 

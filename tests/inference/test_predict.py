@@ -256,8 +256,8 @@ def test_an_output_with_a_run_is_refused_and_kept(
         predict(PredictConfig(bundle=str(untrained), data=str(hundred), output=scored.output))
 
     assert str(refused.value) == (
-        f"{scored.output} already contains a run; add --resume to continue it, --overwrite to replace "
-        "it, or choose another directory."
+        f"{scored.output} already contains a run; add --resume to continue it, --overwrite to "
+        "replace it, or choose another directory."
     )
     assert Path(scored.output, "run.json").read_bytes() == before
 
