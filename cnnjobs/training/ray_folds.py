@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.util.queue import Queue
 
 from cnnjobs import models
-from cnnjobs.cluster import session
+from cnnjobs.cluster import resources
 from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging.preprocessing import Decoded
@@ -59,12 +59,12 @@ def run(
         TrainingError: one failed; which, and why, in one line.
     """
     config = trainings[0].task.config
-    gpus = session.num_gpus() if config.gpus_per_worker != 0 else 0
-    at_once = min(parallel or gpus or session.num_cpus(), len(trainings))
+    gpus = resources.num_gpus() if config.gpus_per_worker != 0 else 0
+    at_once = min(parallel or gpus or resources.num_cpus(), len(trainings))
     gpus_each = config.gpus_per_worker
     if gpus_each is None:
         gpus_each = 1 if gpus >= at_once else 0
-    cpus = session.cores_each(at_once, num_gpus=gpus_each)
+    cpus = resources.cores_each(resources.live_machines(), at_once, num_gpus=gpus_each)
     told = Queue(actor_options={"num_cpus": 0})
     given = {"blocks": blocks, "threads": max(1, int(cpus)), "told": told, "run_id": run_id}
     start = train_and_test.options(

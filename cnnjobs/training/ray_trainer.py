@@ -15,7 +15,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.queue import Empty, Queue
 
 from cnnjobs import models
-from cnnjobs.cluster import session
+from cnnjobs.cluster import resources
 from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.errors import CnnjobsError, TrainingError
@@ -56,7 +56,9 @@ def fit(task: Task, progress: Progress) -> Fitted:
     blocks = decoded_once(task, progress) if fits_in_store(task) else None
     gpus = _gpus_per_worker(task.config)
     # a streamed set is decoded by tasks, which need a core beside the workers
-    cpus = session.cores_each(task.config.workers, num_gpus=gpus, spare=blocks is None)
+    cpus = resources.cores_each(
+        resources.live_machines(), task.config.workers, num_gpus=gpus, spare=blocks is None
+    )
     scaling = ray.train.ScalingConfig(
         num_workers=task.config.workers,
         use_gpu=gpus > 0,
@@ -146,7 +148,8 @@ def fits_in_store(task: Task) -> bool:
         return task.config.cache == "memory"
     size = task.rows.num_rows * task.preprocessing.height * task.preprocessing.width
     # every machine that trains holds the whole set
-    return size <= _SHARE_OF_STORE * session.smallest_store_bytes()
+    store = resources.smallest_object_store(resources.live_machines())
+    return size <= _SHARE_OF_STORE * store
 
 
 def decoded_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]"]:
@@ -157,7 +160,7 @@ def decoded_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table
         task.rows,
         task.preprocessing,
         batch_size=task.config.batch_size,
-        num_cpus=session.num_cpus(),
+        num_cpus=resources.num_cpus(),
     ).materialize()
     progress("decode", total, total)
     return list(dataset.to_arrow_refs())
@@ -193,7 +196,7 @@ def news(told: Queue) -> list[str]:
 def _gpus_per_worker(config: TrainConfig) -> int:
     if config.gpus_per_worker is not None:
         return config.gpus_per_worker
-    return 1 if session.num_gpus() >= config.workers else 0
+    return 1 if resources.num_gpus() >= config.workers else 0
 
 
 def _num_steps(task: Task, images: LabelledSource) -> int:

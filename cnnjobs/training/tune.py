@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs import models
-from cnnjobs.cluster import session, spilling
+from cnnjobs.cluster import resources, session, spilling
 from cnnjobs.config import TuneConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import ConfigError, InputError
@@ -154,8 +154,8 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         )
     gpus = config.gpus_per_worker
     if gpus is None:
-        gpus = 1 if session.num_gpus() >= config.parallel else 0
-    cpus = session.cores_each(config.parallel, num_gpus=gpus)
+        gpus = 1 if resources.num_gpus() >= config.parallel else 0
+    cpus = resources.cores_each(resources.live_machines(), config.parallel, num_gpus=gpus)
     settings = {
         "task": task,
         "config": config,
@@ -174,8 +174,8 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         num_epochs += 1
         progress("tune", num_epochs, config.trials * config.epochs, note)
 
-    resources = {"cpu": cpus, "gpu": gpus}
-    ended = ray_tuner.run_trials(settings, planned.settings, resources, on_epoch)
+    per_trial = {"cpu": cpus, "gpu": gpus}
+    ended = ray_tuner.run_trials(settings, planned.settings, per_trial, on_epoch)
     trials = [_trial(planned, **item) for item in sorted(ended, key=lambda item: item["number"])]
     return trials, max((item["last"].get("num_failed", 0) for item in ended), default=0)
 
