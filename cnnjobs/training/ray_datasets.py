@@ -10,24 +10,15 @@ import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
 
-from cnnjobs.cluster.ray_data import quiet_and_ordered
+from cnnjobs.cluster.ray_data import quiet_and_ordered, rows_per_block
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging import preprocessing as images
-from cnnjobs.imaging import reading
+from cnnjobs.imaging import reading, tensors
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.storage import filesystem
 
 #: Columns that decoding adds to (or, for `width` to `error`, replaces in) the manifest's.
 PIXELS = "pixels"
-
-#: Batches a block holds at most: 128 images of 256 x 256 are 8 MB.
-_BATCHES_PER_BLOCK = 4
-
-#: Small images stand in blocks of up to so many bytes and rows: Ray takes about 25 ms a block,
-#: which at 128 digits was half the time (3,600 to 4,000 images/s on 2 cores; 6,400 to 6,800
-#: at 512).
-_SMALL_BLOCK_BYTES = 4 << 20
-_SMALL_BLOCK_ROWS = 512
 
 
 def decoded(
@@ -45,10 +36,12 @@ def decoded(
         batch_size: images.
         num_cpus: of the cluster; small sets are cut so that each gets some blocks.
     """
-    batches = -(-rows.num_rows // batch_size)
-    small = _SMALL_BLOCK_BYTES // (preprocessing.height * preprocessing.width)
-    largest = max(_BATCHES_PER_BLOCK, min(_SMALL_BLOCK_ROWS, small) // batch_size)
-    per_block = batch_size * max(1, min(largest, batches // (4 * num_cpus)))
+    per_block = rows_per_block(
+        rows.num_rows,
+        batch_size=batch_size,
+        image_bytes=preprocessing.height * preprocessing.width,
+        min_blocks=4 * num_cpus,
+    )
     blocks = [
         rows.slice(start, per_block).combine_chunks()
         for start in range(0, rows.num_rows, per_block)
@@ -189,18 +182,14 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
             "width": pa.array(widths, pa.int32()),
             "height": pa.array(heights, pa.int32()),
             "error": pa.array(errors, pa.string()),
-            PIXELS: pa.FixedShapeTensorArray.from_numpy_ndarray(pixels),
+            PIXELS: tensors.to_column(pixels),
         }
     )
 
 
 def pixels_of(block: pa.Table) -> NDArray[np.uint8]:
     """The pixels of a decoded block, (N, height, width, 1) uint8, not copied."""
-    column = block[PIXELS].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
-    array: NDArray[np.uint8] = column.to_numpy_ndarray()
-    return array
+    return tensors.to_numpy(block[PIXELS])
 
 
 def _decode_one(path: str, preprocessing: Preprocessing) -> images.Decoded | ImageError:
