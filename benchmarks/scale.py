@@ -138,14 +138,14 @@ def planned(folder: Path, number: int) -> float:
     return time.perf_counter() - start
 
 
-class Unread(ray_pipeline.BlockScorer):
+class Unread(ray_pipeline.BlockPredictor):
     """A scorer that reads nothing: what is left of a job is Ray's work, and the driver's."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
         self._how = scoring
-        self._scorer = self._refuse
+        self._predictor = self._refuse
 
-    def _refuse(self, rows: pa.Table, decoded: object) -> pa.Table:
+    def _refuse(self, rows: pa.Table) -> pa.Table:
         errors = [ImageError("unreadable", "not tried")] * rows.num_rows
         zeros = np.zeros((rows.num_rows, 1), np.float32)
         table = prediction_rows(rows, errors, [zeros], self._how)
@@ -157,7 +157,7 @@ class Unread(ray_pipeline.BlockScorer):
 def passed(folder: Path, number: int) -> float:
     """A job's rows to its scorers and back, on a Ray of its own."""
     # by the name under which Ray's workers can import it
-    ray_pipeline.BlockScorer = importlib.import_module("benchmarks.scale").Unread
+    ray_pipeline.BlockPredictor = importlib.import_module("benchmarks.scale").Unread
     how = Scoring(
         bundles=[bundle.read(str(folder / "bundle"))], engine="openvino", batch_size=32, run_id=""
     )

@@ -47,7 +47,7 @@ def tested(
     """
     progress("evaluate", 0, None, "starting")
     with session.connected(config.address):
-        how = ray_pipeline.with_engine(
+        how = ray_pipeline.choose_engine(
             Scoring(
                 bundles=[bundle],
                 engine=config.engine,

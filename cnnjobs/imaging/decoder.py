@@ -15,7 +15,6 @@ import pyarrow as pa
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
-from cnnjobs.storage import s3
 
 #: Files read at once: a request to S3 takes some 30 ms, in which a core decodes some images.
 _NUM_READERS = 32
@@ -30,13 +29,6 @@ class Image(NamedTuple):
     decoded: Sequence[Decoded] | ImageError
     read_seconds: float
     decode_seconds: float
-
-
-class Images(NamedTuple):
-    """Decoded images of some rows, in their order, and the requests that were tried again."""
-
-    images: Sequence[Image]
-    retries: int
 
 
 class Decoder:
@@ -66,13 +58,6 @@ class Decoder:
             self._readers.submit(self._read, path, size)
             for path, size in zip(paths, sizes, strict=True)
         ]
-
-    def images(self, rows: pa.Table) -> Images:
-        """The images of the rows, when all are there."""
-        before = s3.num_retries()
-        images = [each.result().result() for each in self.begin(rows)]
-        # of this process, whichever call they were for
-        return Images(images, s3.num_retries() - before)
 
     def _read(self, path: str, size: int) -> "Future[Image]":
         """Read one file, as soon as there is room, and hand it on to be decoded."""
