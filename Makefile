@@ -1,18 +1,19 @@
 # Everything runs from here. PYTHON=python3.12 chooses another Python (3.11 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
-# test files run in two processes, each with a Ray of its own, the longest first;
-# TESTERS=0 for one, to debug
+# two processes, each with its own Ray; the slowest files start first. TESTERS=0 runs one, to debug
 TESTERS ?= 2
 
-.PHONY: help demo test check lint docs clean
+.PHONY: help demo test check lint docs docs-site wheel clean
 
 help:
-	@echo "make demo    see it all work on synthetic drawings (no data, no network)"
-	@echo "make test    the tests"
-	@echo "make check   lint, layers, types, reference pages and tests: what CI runs"
-	@echo "make docs    write docs/reference.md anew from the commands' --help"
-	@echo "make clean   remove the environment and all caches"
+	@echo "make demo       see everything work on synthetic drawings (no data, no network)"
+	@echo "make test       run the tests"
+	@echo "make check      lint, layers, types, documentation and tests: what CI runs"
+	@echo "make docs       regenerate the pages generated from the code"
+	@echo "make docs-site  build the documentation site into build/site"
+	@echo "make wheel      build the sdist, and the wheel from it, into dist/"
+	@echo "make clean      remove the environment, builds and caches"
 
 demo: .venv/run
 	$(BIN)/cnnjobs demo --overwrite
@@ -20,7 +21,7 @@ demo: .venv/run
 test: .venv/dev
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-check: lint
+check: lint docs-site
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
@@ -33,10 +34,16 @@ lint: .venv/dev
 docs: .venv/dev
 	$(BIN)/python docs/reference.py
 
-clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache cnnjobs-demo
+docs-site: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# the files say what is installed in .venv: all that runs, and beside it all that checks
+wheel: .venv/dev
+	$(BIN)/python -m build --outdir dist
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache cnnjobs-demo
+
+# these files mark what is installed in .venv: what runs, and additionally what checks
 .venv/run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "$(PYTHON) is $$($(PYTHON) --version); cnnjobs needs Python 3.11 to 3.13:" \

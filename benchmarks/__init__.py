@@ -1,1 +1,1 @@
-"""`cnnjobs bench`: speed on this machine, one benchmark a file."""
+"""Speed, memory and quality measured on this machine: `python -m benchmarks --help`."""

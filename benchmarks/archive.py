@@ -1,4 +1,4 @@
-"""What `cnnjobs bench predict` scores, and with what: an archive and a bundle."""
+"""The archive and the bundle that `python -m benchmarks predict` works on."""
 
 import itertools
 from collections.abc import Mapping
@@ -8,24 +8,24 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.config import PredictBenchmark
 from cnnjobs import models, schema
-from cnnjobs.config import BenchPredictConfig
 from cnnjobs.data import synthetic
 from cnnjobs.errors import InputError
 from cnnjobs.storage import filesystem
 
-#: Drawings that are encoded once; the archive repeats them under other names.
+#: Distinct drawings; the archive repeats them under other names.
 _DRAWINGS = 32
 
-#: What all the compared programs can decode.
+#: File types that all compared programs can decode.
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def write_archive(config: BenchPredictConfig, folder: Path) -> int:
-    """Fill a folder with `config.rows` files; returns how many bytes they are.
+def write_archive(config: PredictBenchmark, folder: Path) -> int:
+    """Fill a folder with `config.rows` files; return their size in bytes.
 
-    Drawings in equal parts PNG and JPEG, of `config.side` squared pixels each; or links to the
-    first files of `config.data`.
+    Half are PNG drawings and half JPEG, of `config.side` squared pixels; or links to the first
+    files of `config.data`.
 
     Raises:
         InputError: the folder `config.data` cannot be listed, or holds nothing to score.
@@ -42,16 +42,16 @@ def write_archive(config: BenchPredictConfig, folder: Path) -> int:
 
 
 def files(folder: str) -> list[str]:
-    """The archive's files, in the order of `cnnjobs predict`."""
+    """The files of the archive, in the order in which `cnnjobs predict` scores them."""
     return sorted(str(file) for file in Path(folder).iterdir())
 
 
 def write_bundle(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A bundle of the model with random weights, and its export; for a process of its own."""
+    """Write a bundle with random weights and its export; imports Keras."""
     from cnnjobs.imaging.preprocessing import Preprocessing
     from cnnjobs.models import bundle, openvino_export
 
-    config = BenchPredictConfig(**settings["config"])
+    config = PredictBenchmark(**settings["config"])
     architecture = models.find(config.model)
     models.import_keras().utils.set_random_seed(config.seed)
     model = models.build(config.model, architecture.num_labels)
@@ -73,8 +73,8 @@ def write_bundle(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"refused": openvino_export.write(written, model).refused}
 
 
-def _drawing(config: BenchPredictConfig, number: int) -> tuple[str, bytes]:
-    """One file's suffix and content; no two have the same shape."""
+def _drawing(config: PredictBenchmark, number: int) -> tuple[str, bytes]:
+    """Suffix and content of one file; no two have the same shape."""
     random = np.random.default_rng([config.seed, number])
     stretch = random.uniform(0.9, 1.1)
     image = synthetic.phantom(

@@ -1,12 +1,9 @@
-"""Images a second by kind of file, what scaled decoding does to pixels, and damage noticed.
+"""Decoding: images per second by file type, error of scaled decoding, damage detected.
 
-    python -m benchmarks decode [FOLDER]
-
-Drawings of `cnnjobs.data.synthetic`, and with FOLDER the PNG files below it (X-rays, say), as
-JPEGs of quality 90, for a model of 256 x 256 pixels. Takes about a minute.
+Measured on drawings of `cnnjobs.data.synthetic` and on the PNG files of a folder, encoded as JPEG
+at quality 90, for a model of 256 x 256 pixels. Takes about a minute.
 """
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +15,9 @@ from numpy.typing import NDArray
 
 from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import preprocessing as images
+from cnnjobs.imaging.preprocessing import Preprocessing, decode
 
-FULL = images.Preprocessing(height=256, width=256)
+FULL = Preprocessing(height=256, width=256)
 SCALED = dataclasses.replace(FULL, scaled_jpeg=True)
 QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
@@ -29,26 +26,26 @@ SECONDS = 3
 
 
 def drawings(num_images: int, *, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
-    """Chest phantoms, half of them with an opacity."""
+    """Chest phantoms; every second one has an opacity."""
     for seed in range(num_images):
         rng = np.random.default_rng(seed)
         yield phantom(rng, height=height, width=width, opacity=seed % 2 == 1)
 
 
 def difference(gray: NDArray[np.uint8]) -> tuple[float, int]:
-    """Mean and largest difference in gray levels between a scaled and a full decode."""
+    """Mean and largest difference in gray levels between scaled and full decoding."""
     data = cv2.imencode(".jpg", gray, QUALITY)[1].tobytes()
-    full, scaled = (images.decode(data, how).pixels.astype(int) for how in (FULL, SCALED))
+    full, scaled = (decode(data, how).pixels.astype(int) for how in (FULL, SCALED))
     apart = np.abs(full - scaled)
     return float(apart.mean()), int(apart.max())
 
 
-def images_per_second(data: bytes, preprocessing: images.Preprocessing) -> float:
-    """How often one file is decoded in a second."""
-    images.decode(data, preprocessing)
+def images_per_second(data: bytes, preprocessing: Preprocessing) -> float:
+    """How often a file is decoded per second."""
+    decode(data, preprocessing)
     count, start = 0, time.perf_counter()
     while time.perf_counter() < start + SECONDS:
-        images.decode(data, preprocessing)
+        decode(data, preprocessing)
         count += 1
     return count / (time.perf_counter() - start)
 
@@ -69,62 +66,61 @@ def _print_differences(name: str, pictures: Iterator[NDArray[np.uint8]]) -> None
     print(f"{name:<44}{np.mean(means):>8.2f}{max(means):>8.2f}{max(largest):>8}")
 
 
-def share_noticed(data: bytes, damage: Callable[[bytes, int], bytes]) -> float:
-    """The share of 200 damages, spread over a JPEG's scans, that end as an error."""
+def share_detected(data: bytes, damage: Callable[[bytes, int], bytes]) -> float:
+    """Share of 200 damages spread over the scans of a JPEG that raise an error."""
     start = data.index(b"\xff\xda") + 12
-    noticed = 0
-    for place in np.linspace(start, len(data) - 60, 200).astype(int):
+    detected = 0
+    for offset in np.linspace(start, len(data) - 60, 200).astype(int):
         try:
-            images.decode(damage(data, int(place)), FULL)
+            decode(damage(data, int(offset)), FULL)
         except ImageError:
-            noticed += 1
-    return noticed / 200
+            detected += 1
+    return detected / 200
 
 
 def _bytes_changed(number: int) -> Callable[[bytes, int], bytes]:
     rng = np.random.default_rng(0)
-    return lambda data, place: data[:place] + rng.bytes(number) + data[place + number :]
+    return lambda data, at: data[:at] + rng.bytes(number) + data[at + number :]
 
 
-#: Names of damages, and what they make of a file at a place.
+#: Kinds of damage, and the function that applies each at an offset.
 DAMAGES: dict[str, Callable[[bytes, int], bytes]] = {
-    "one bit": lambda data, place: data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :],
+    "one bit": lambda data, at: data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :],
     "4 bytes": _bytes_changed(4),
     "50 bytes": _bytes_changed(50),
-    "50 lost": lambda data, place: data[:place] + data[place + 50 :],
-    "cut": lambda data, place: data[:place],
+    "50 lost": lambda data, at: data[:at] + data[at + 50 :],
+    "cut": lambda data, at: data[:at],
 }
 
 
 def _print_damages() -> None:
-    print(f"\n{'share of damages noticed':<26}" + "".join(f"{name:>10}" for name in DAMAGES))
+    print(f"\n{'share of damage detected':<26}" + "".join(f"{name:>10}" for name in DAMAGES))
     (gray,) = drawings(1, height=512, width=512)
     options = {
         "baseline": [],
         "restart markers": [cv2.IMWRITE_JPEG_RST_INTERVAL, 64],
         "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
     }
-    for name, its_options in options.items():
-        data = cv2.imencode(".jpg", gray, [*QUALITY, *its_options])[1].tobytes()
-        shares = (share_noticed(data, damage) for damage in DAMAGES.values())
+    for name, encoding in options.items():
+        data = cv2.imencode(".jpg", gray, [*QUALITY, *encoding])[1].tobytes()
+        shares = (share_detected(data, damage) for damage in DAMAGES.values())
         print(f"{name:<26}" + "".join(f"{share:>10.2f}" for share in shares))
 
 
 def _files(folder: Path, factor: int) -> Iterator[NDArray[np.uint8]]:
     for path in sorted(folder.rglob("*.png")):
-        gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        gray = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
         size = gray.shape[1] * factor, gray.shape[0] * factor
-        yield cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC) if factor > 1 else gray
+        if factor > 1:
+            gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        yield gray
 
 
-def main() -> None:
-    """Print the three tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER")
-    folder = parser.parse_args().folder
+def print_all(folder: Path | None) -> None:
+    """Print the three tables; the second also covers the PNG files of `folder`."""
     cv2.setNumThreads(1)
     _print_speed()
-    print(f"\n{'scaled against full decode, gray levels':<44}{'mean':>8}{'of one':>8}{'most':>8}")
+    print(f"\n{'scaled vs full decoding, gray levels':<44}{'mean':>8}{'worst':>8}{'max':>8}")
     for height, width in ((1024, 1024), (1100, 1300), (2048, 2048), (2300, 1900), (3100, 2500)):
         name = f"20 drawings of {width} x {height}"
         _print_differences(name, drawings(20, height=height, width=width))
@@ -133,7 +129,3 @@ def main() -> None:
             enlarged = f", enlarged {factor} times" if factor > 1 else ""
             _print_differences(f"the files in {folder.name}{enlarged}", _files(folder, factor))
     _print_damages()
-
-
-if __name__ == "__main__":
-    main()

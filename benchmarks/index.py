@@ -1,12 +1,9 @@
-"""What indexing costs: 100,000 local files, 1,000,000 keys on S3, and each step behind.
+"""The cost of indexing: local files, keys on S3, and each step after listing them.
 
-Run it as `python -m benchmarks index`, on a machine that does nothing else; it takes some
-minutes. `--rows N` makes all of it smaller. Each line is measured in a process of its own, so
-that the peak memory is the line's alone. The S3 server is a stub that answers ListObjectsV2 with
-as many keys as asked for, through boto3 and HTTP as a real one would.
+Each line is measured in its own process, so its peak memory is its own. The S3 server only answers
+ListObjectsV2, with as many keys as requested, over HTTP to boto3 as a real one would.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import os
@@ -35,11 +32,8 @@ from cnnjobs.storage import s3
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 
-def main() -> None:
-    """Print one line for each step."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+def print_steps(rows: int) -> None:
+    """Print seconds and peak memory of each step, for `rows` keys on S3."""
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {rows} rows")
     print(f"{'step':52} {'seconds':>8} {'peak MB':>8}")
     with tempfile.TemporaryDirectory() as folder:
@@ -136,9 +130,10 @@ def write_files(folder: Path, number: int) -> None:
         path = folder / ("normal", "opacity")[row % 2] / f"{row // 1000:04d}" / f"{row:07d}.png"
         if row % 1000 < 2:
             path.parent.mkdir(parents=True, exist_ok=True)
-        # few bits: small files
+        # few gray levels: small files
         pixels = cv2.resize(rng.integers(0, 256, (8, 8), np.uint8), (64, 64))
-        path.write_bytes(cv2.imencode(".png", pixels & 0xF0)[1].tobytes())
+        coarse = np.bitwise_and(np.asarray(pixels, np.uint8), 0xF0)
+        path.write_bytes(cv2.imencode(".png", coarse)[1].tobytes())
 
 
 def _table(number: int) -> pa.Table:
@@ -221,7 +216,3 @@ class _Stub(BaseHTTPRequestHandler):
             return keys
         token = f"<NextContinuationToken>{last}</NextContinuationToken>"
         return f"<IsTruncated>true</IsTruncated>{token}{keys}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,7 @@
-"""How often the 95 % intervals of `cnnjobs evaluate` hold the true value, by simulation.
+"""Coverage of the 95 % intervals of `cnnjobs evaluate`, by simulation.
 
-    python -m benchmarks intervals
-
-Draws test sets of patients with known labels and scores, some patients with several images that
-are alike, and counts the intervals that hold what 400,000 patients have.
+Draws test sets of patients with known labels and scores, some with several correlated images, and
+counts the intervals that contain the value of 400,000 patients.
 """
 
 import numpy as np
@@ -15,27 +13,27 @@ SHOWN = ("accuracy", "sensitivity", "ppv", "mcc", "auroc", "auprc", "brier", "ec
 REPEATS, RESAMPLES = 400, 500
 
 
-def main() -> None:
-    """Print a row a metric: the coverage at each number of patients, by group and by image."""
+def print_coverage() -> None:
+    """Print one row per metric: coverage by number of patients, resampled by group or by image."""
     truth = _measured(400_000, seed=0, resamples=0).values
     kinds = [(number, by) for number in (40, 200) for by in ("group", "image")]
     covered = {kind: np.zeros(len(SHOWN)) for kind in kinds}
     for repeat in range(REPEATS):
         for number, by in kinds:
             found = _measured(number, seed=repeat + 1, resamples=RESAMPLES, by=by).intervals
-            for place, name in enumerate(SHOWN):
+            for row, name in enumerate(SHOWN):
                 ends = found[name]
                 assert ends is not None
-                covered[number, by][place] += ends[0] <= (truth[name] or 0) <= ends[1]
+                covered[number, by][row] += ends[0] <= (truth[name] or 0) <= ends[1]
     print(f"{'patients':<12}" + "".join(f"{number:>12}" for number, _ in kinds))
     print(f"{'drawn by':<12}" + "".join(f"{by:>12}" for _, by in kinds))
-    for place, name in enumerate(SHOWN):
-        shares = [covered[kind][place] / REPEATS for kind in kinds]
+    for row, name in enumerate(SHOWN):
+        shares = [covered[kind][row] / REPEATS for kind in kinds]
         print(f"{name:<12}" + "".join(f"{share:>12.3f}" for share in shares))
 
 
 def _measured(number: int, *, seed: int, resamples: int, by: str = "group") -> Metrics:
-    """Metrics of so many patients with 1 to 5 images each, whose scores go together."""
+    """Metrics of `number` patients with 1 to 5 correlated images each."""
     rng = np.random.default_rng(seed)
     images = rng.integers(1, 6, number)
     positive = rng.random(number) < 0.4
@@ -50,7 +48,3 @@ def _measured(number: int, *, seed: int, resamples: int, by: str = "group") -> M
         threshold=0.5,
         bootstrap=Bootstrap(groups=groups.astype(str).tolist(), resamples=resamples, seed=seed),
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Processes of their own for what is timed: start-up and peak memory are those of a process."""
+"""Runs each measurement in its own process, so start-up time and peak memory are its own."""
 
 import importlib
 import json
@@ -10,24 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.tree import TreeMemory
+from benchmarks.memory import TreeMemory
 from cnnjobs.errors import CnnjobsError
 
-#: The command line, whichever way the package was installed.
-CNNJOBS = (sys.executable, "-c", "from cnnjobs.cli import main; main()")
+#: The command line, however the package was installed.
+CNNJOBS = (sys.executable, "-m", "cnnjobs")
 
 Part = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A process that came to its end.
+    """A process that has ended.
 
     Attributes:
-        output: what it printed.
-        began: when it was started, as `time.time()`.
-        seconds: from its start to its end.
-        peak_memory_bytes: of it and all its children at one moment; see `TreeMemory`.
+        output: its standard output.
+        began: its start, as `time.time()`.
+        seconds: how long it ran.
+        peak_memory_bytes: of it and all its children together; see `TreeMemory`.
     """
 
     output: str
@@ -37,45 +37,45 @@ class Ended:
 
 
 def in_process(part: Part, **settings: Any) -> dict[str, Any]:
-    """What `part(settings)` returns in a fresh process.
+    """Call `part(settings)` in a fresh process and return its result.
 
     Args:
-        part: a function of a module; takes and returns what JSON can hold.
-        settings: what it gets, beside `began`: when the process was started.
+        part: a module-level function; takes and returns what JSON can hold.
+        settings: passed on, with `began`, the time when the process was started.
 
     Raises:
-        CnnjobsError: the process ended with an error.
+        CnnjobsError: the process failed.
     """
-    return told(run(part_words(part, **settings), name=part.__name__))
+    return result_of(run(part_command(part, **settings), name=part.__name__))
 
 
-def part_words(part: Part, **settings: Any) -> list[str]:
-    """The command that runs a part, started now."""
-    given = json.dumps({**settings, "began": time.time()})
-    return [sys.executable, "-m", "benchmarks.processes", part.__module__, part.__name__, given]
+def part_command(part: Part, **settings: Any) -> list[str]:
+    """The command that runs a part, if it is started now."""
+    encoded = json.dumps({**settings, "began": time.time()})
+    return [sys.executable, "-m", "benchmarks.processes", part.__module__, part.__name__, encoded]
 
 
-def told(ended: Ended) -> dict[str, Any]:
-    """What the part returned that ran in a process; what libraries print comes before."""
+def result_of(ended: Ended) -> dict[str, Any]:
+    """What the part returned: the last line of its output, after anything libraries print."""
     returned: dict[str, Any] = json.loads(ended.output.splitlines()[-1])
     return returned
 
 
-def run(words: Sequence[str], *, name: str, memory: bool = False) -> Ended:
-    """Run a command to its end.
+def run(command: Sequence[str], *, name: str, memory: bool = False) -> Ended:
+    """Run a command and wait for it.
 
     Args:
-        words: the command.
-        name: what to call it in an error.
-        memory: watch how much memory it takes, with all its children.
+        command: program and arguments.
+        name: what an error message calls it.
+        memory: whether to measure its memory and that of its children.
 
     Raises:
-        CnnjobsError: it ended with an error.
+        CnnjobsError: it failed.
     """
     began, clock = time.time(), time.monotonic()
-    # files, not pipes: a process that outlives the command would hold a pipe open
+    # files, not pipes: a grandchild that outlives the command would hold a pipe open
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(words, stdout=output, stderr=errors)
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
         with TreeMemory(process.pid, on=memory) as watched:
             process.wait()
         seconds = time.monotonic() - clock
@@ -86,8 +86,8 @@ def run(words: Sequence[str], *, name: str, memory: bool = False) -> Ended:
     return Ended(output=printed, began=began, seconds=seconds, peak_memory_bytes=watched.peak_bytes)
 
 
-def answer(module: str, function: str, settings: str) -> None:
-    """The other end of `in_process`: call the part and print what it returns."""
+def main(module: str, function: str, settings: str) -> None:
+    """The other side of `in_process`: call the part and print its result."""
     part = getattr(importlib.import_module(module), function)
     sys.stdout.write("\n" + json.dumps(part(json.loads(settings))) + "\n")
 
@@ -95,3 +95,7 @@ def answer(module: str, function: str, settings: str) -> None:
 def _text(file: Any) -> str:
     file.seek(0)
     return bytes(file.read()).decode(errors="replace")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

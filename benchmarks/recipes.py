@@ -1,14 +1,11 @@
-"""How well models travel that were trained by each recipe.
+"""How well models trained by each recipe transfer to a hospital they have not seen.
 
-    python -m benchmarks recipes [--xrays DIR/chest-xray] [--seeds 0 1 2] [--only NAME ...]
-
-On drawings of four hospitals: trained on three, tested on other images of these and on the
-fourth, each hospital in turn. On real X-rays of two collections, one for each class, nothing can
-be left out: there the AUROC with all but a border painted over, and at 16 x 16 pixels, tells how
-much of it needs no lung. Prints a table in Markdown: means, and standard deviations over seeds.
+On drawings of four hospitals: train on three, test on held-out images of these and on the fourth,
+each hospital in turn. The real X-rays come from two collections, one per class, so none can be left
+out: there, the AUROC with everything but the border painted over, and at 16 x 16 pixels, shows how
+much of the score does not need the lungs.
 """
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,12 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.hospitals import HOSPITALS, draw
 from cnnjobs import models
 from cnnjobs.config import TrainConfig
 from cnnjobs.data import sources
-from cnnjobs.imaging import preprocessing as images
+from cnnjobs.errors import InputError
+from cnnjobs.imaging.preprocessing import decode, resize
 from cnnjobs.training.distributed.task import preprocessing
-from tests.support.hospitals import HOSPITALS, draw
 
 DRAWN = TrainConfig(data="unused", output="unused", epochs=10, batch_size=16)
 REAL = replace(DRAWN, epochs=6)
@@ -50,34 +48,42 @@ BORDER = REAL_SIDE // 8
 
 
 class Labelled(NamedTuple):
-    """Files, whether each shows the positive class, and where each is from."""
+    """Files, whether each shows the positive class, and the hospital each comes from."""
 
     files: Sequence[bytes]
     targets: NDArray[np.int64]
     sources: NDArray[np.str_]
 
 
-def main() -> None:
-    """Measure all recipes and print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--xrays", type=Path, help="with covid/, normal/ and groups.csv")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
-    given = parser.parse_args()
+def print_table(xrays: Path | None, seeds: Sequence[int], only: Sequence[str] | None) -> None:
+    """Measure the recipes and print a table in Markdown: means and standard deviations.
+
+    Args:
+        xrays: folder with covid/, normal/ and groups.csv; None measures drawings only.
+        seeds: to repeat everything with.
+        only: names of recipes; None measures all.
+
+    Raises:
+        InputError: an unknown recipe.
+    """
+    names = list(only or RECIPES)
+    for name in names:
+        if name not in RECIPES:
+            raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {name}.")
     models.import_keras()
     began = time.monotonic()
     columns = ["seen hospitals", "fourth hospital"]
-    measured = [drawn_scores(seed, given.only) for seed in given.seeds]
-    if given.xrays is not None:
+    measured = [drawn_scores(seed, names) for seed in seeds]
+    if xrays is not None:
         columns += ["X-rays", "border only", "16 x 16"]
-        real = [real_scores(given.xrays, seed, given.only) for seed in given.seeds]
+        real = [real_scores(xrays, seed, names) for seed in seeds]
         measured = [
-            {name: [*ours[name], *theirs[name]] for name in given.only}
+            {name: [*ours[name], *theirs[name]] for name in names}
             for ours, theirs in zip(measured, real, strict=True)
         ]
     print(f"| recipe | {' | '.join(columns)} |")
     print("| --- |" + " --- |" * len(columns))
-    for name in given.only:
+    for name in names:
         scores = np.array([each[name] for each in measured])
         means, spreads = scores.mean(axis=0), scores.std(axis=0, ddof=min(1, len(scores) - 1))
         cells = (f"{mean:.2f} ± {sd:.2f}" for mean, sd in zip(means, spreads, strict=True))
@@ -86,7 +92,7 @@ def main() -> None:
 
 
 def drawn_scores(seed: int, names: Sequence[str]) -> dict[str, list[float]]:
-    """AUROC of each recipe on hospitals it has seen and on one it has not, means over four."""
+    """AUROC of each recipe on seen hospitals and on an unseen one: means over four."""
     drawn = draw(IMAGES_PER_HOSPITAL, seed=seed)
     archive = Labelled(
         [file.data for file in drawn],
@@ -113,7 +119,7 @@ def drawn_scores(seed: int, names: Sequence[str]) -> dict[str, list[float]]:
 
 
 def real_scores(folder: Path, seed: int, names: Sequence[str]) -> dict[str, list[float]]:
-    """AUROC of each recipe on images as they are, without their middle, and at 16 x 16."""
+    """AUROC of each recipe on whole images, on their borders only, and at 16 x 16 pixels."""
     indexed = sources.index_sources(
         [str(folder)],
         groups=str(folder / "groups.csv"),
@@ -141,13 +147,13 @@ def decoded(archive: Labelled, config: TrainConfig, side: int) -> NDArray[np.uin
     """All images as the recipe wants them, (N, side, side, 1)."""
     architecture = replace(models.find(config.model), height=side, width=side)
     wanted = preprocessing(config, architecture)
-    return np.stack([images.decode(file, wanted).pixels for file in archive.files])
+    return np.stack([decode(file, wanted).pixels for file in archive.files])
 
 
 def trained(
     config: TrainConfig, pixels: NDArray[np.uint8], archive: Labelled, rows: NDArray[np.bool_]
 ) -> Any:
-    """The sheet's architecture for images of this size, trained on some rows by the recipe."""
+    """The lab sheet's architecture for images of this size, trained on some rows by the recipe."""
     import keras
 
     from cnnjobs.models import cnn
@@ -158,7 +164,8 @@ def trained(
 
     keras.utils.set_random_seed(config.seed)
     build = cnn.covid_gap if config.model == "covid-gap" else cnn.covid
-    inner = build(*pixels.shape[1:3], 2)
+    height, width = pixels.shape[1:3]
+    inner = build(height, width, 2)
     model = inner if config.augment == "off" else augmented(inner, config.augment)
     model.compile(keras.optimizers.Adam(config.learning_rate), "binary_crossentropy")
     targets = archive.targets[rows]
@@ -176,26 +183,23 @@ def trained(
 def auroc(
     model: Any, pixels: NDArray[np.uint8], archive: Labelled, rows: NDArray[np.bool_]
 ) -> float:
-    """Of the model on some rows."""
-    from cnnjobs.training.distributed import scores
+    """AUROC of the model on some rows."""
+    from sklearn.metrics import roc_auc_score
 
-    found = np.asarray(model(pixels[rows]))
-    return scores.auroc(archive.targets[rows], found[:, 0])
+    scores = np.asarray(model(pixels[rows]))
+    return float(roc_auc_score(archive.targets[rows], scores[:, 0]))
 
 
 def border_only(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Copies that are black but for a border."""
+    """Copies that are black except for a border."""
     masked = pixels.copy()
     masked[:, BORDER:-BORDER, BORDER:-BORDER] = 0
     return masked
 
 
 def coarse(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Copies of the details that 16 x 16 pixels have."""
+    """Copies reduced to 16 x 16 pixels and enlarged again."""
     side = pixels.shape[1]
-    small = [images.resize(each[:, :, 0], height=16, width=16) for each in pixels]
-    return np.stack([images.resize(each, height=side, width=side) for each in small])[..., None]
-
-
-if __name__ == "__main__":
-    main()
+    small = [resize(image[:, :, 0], height=16, width=16) for image in pixels]
+    enlarged = [resize(image, height=side, width=side) for image in small]
+    return np.asarray(np.stack(enlarged)[..., np.newaxis], np.uint8)

@@ -1,19 +1,15 @@
-"""What scoring millions of images takes: the driver's share measured, the rest reckoned.
+"""The cost of scoring millions of images: the driver's part measured, the rest estimated.
 
-    python -m benchmarks.scale              # measures the driver at 1,000,000 rows: minutes
-    python -m benchmarks.scale --model      # prints the table of docs/scaling.md at once
-
-Each measured line has a process of its own, so that the peak memory is the line's alone. The
-table takes its rates and prices from the flags: `--model --help` shows them.
+Each measured step runs in its own process, so its peak memory is its own.
 """
 
-import argparse
 import importlib
 import multiprocessing
 import os
 import platform
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,64 +36,56 @@ ROWS_PER_FILE = PredictConfig.rows_per_file
 KEYS_PER_LIST = 1000
 
 
-def main() -> None:
-    """Print what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows to measure with")
-    parser.add_argument("--model", action="store_true", help="reckon, and measure nothing")
-    # docs/benchmarks.md, "Scoring": 102.1 images/s on two cores
-    parser.add_argument("--images-per-core", type=float, default=51.0, help="a second")
-    parser.add_argument("--cores", type=int, default=128, help="of all workers")
-    parser.add_argument("--core-hour", type=float, default=0.045, help="USD, on demand")
-    parser.add_argument("--spot", type=float, default=0.4, help="share of that price on spot")
-    parser.add_argument("--get", type=float, default=0.0004, help="USD for 1,000 GET")
-    parser.add_argument("--put", type=float, default=0.005, help="USD for 1,000 PUT or LIST")
-    parser.add_argument("--manifest-bytes", type=float, default=47.0, help="a row, in Parquet")
-    parser.add_argument("--row-bytes", type=float, default=68.0, help="a row, handed to Ray")
-    # planning and what is handed over, beside the 250 MB of the program itself
-    parser.add_argument("--driver-bytes", type=float, default=520.0, help="a row, at the peak")
-    given = parser.parse_args()
-    if given.model:
-        print_model(given)
-    else:
-        print_measured(given.rows)
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Speeds, sizes and prices that an estimate is based on; see `python -m benchmarks scale`."""
+
+    images_per_core: float
+    cores: int
+    core_hour: float
+    spot: float
+    get: float
+    put: float
+    manifest_bytes: float
+    row_bytes: float
+    driver_bytes: float
 
 
-def print_model(given: argparse.Namespace) -> None:
-    """A column for each number of images, as Markdown."""
-    columns = [reckoned(images, given) for images in (1_000_000, 10_000_000, 100_000_000)]
+def print_estimate(rates: Rates) -> None:
+    """Print a Markdown table with one column per number of images."""
+    columns = [estimated(images, rates) for images in (1_000_000, 10_000_000, 100_000_000)]
     print("| images | " + " | ".join(column.pop("images") for column in columns) + " |")
     print("| --- |" + " ---: |" * len(columns))
     for name in columns[0]:
         print(f"| {name} | " + " | ".join(column[name] for column in columns) + " |")
 
 
-def reckoned(images: int, given: argparse.Namespace) -> dict[str, str]:
-    """What so many images take, with the rates and prices given."""
-    core_hours = images / given.images_per_core / 3600
+def estimated(images: int, rates: Rates) -> dict[str, str]:
+    """Time, cost and size of scoring that many images, each as text."""
+    core_hours = images / rates.images_per_core / 3600
     lists, puts = images / KEYS_PER_LIST, images / ROWS_PER_FILE
-    requests = images / 1000 * given.get + (lists + puts) / 1000 * given.put
+    requests = images / 1000 * rates.get + (lists + puts) / 1000 * rates.put
     return {
         "images": f"{images // 1_000_000} million",
         "core hours": f"{core_hours:,.0f}",
-        f"hours on {given.cores} cores": f"{core_hours / given.cores:,.2f}",
-        "machines, on demand": f"{core_hours * given.core_hour:,.2f} USD",
-        "machines, spot": f"{core_hours * given.core_hour * given.spot:,.2f} USD",
+        f"hours on {rates.cores} cores": f"{core_hours / rates.cores:,.2f}",
+        "machines, on demand": f"{core_hours * rates.core_hour:,.2f} USD",
+        "machines, spot": f"{core_hours * rates.core_hour * rates.spot:,.2f} USD",
         "S3: LIST, GET, PUT": f"{lists:,.0f}, {images:,.0f}, {puts:,.0f}",
         "S3 requests": f"{requests:,.2f} USD",
-        "manifest": _size(images * given.manifest_bytes),
-        "handed to Ray": _size(images * given.row_bytes),
-        "driver's memory at its peak": _size(250e6 + images * given.driver_bytes),
+        "manifest": _size(images * rates.manifest_bytes),
+        "handed to Ray": _size(images * rates.row_bytes),
+        "driver's memory at its peak": _size(250e6 + images * rates.driver_bytes),
     }
 
 
 def print_measured(rows: int) -> None:
-    """A line for each step of the driver's, at a tenth of the rows and at all of them."""
+    """Print one line per step of the driver, at a tenth of the rows and at all of them."""
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs")
     print(f"{'step':52} {'seconds':>8} {'peak MB':>8}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # elsewhere: a process starts with the peak of the one that started it
+        # in another process: a new process inherits the peak memory of its parent
         writing = multiprocessing.get_context("spawn").Process(
             target=write_bundle, args=(folder / "bundle", "covid-gap")
         )
@@ -108,14 +96,14 @@ def print_measured(rows: int) -> None:
             measure(f"plan {number} rows", planned, folder, number)
             measure(f"pass {number} rows through Ray Data", passed, folder, number)
             measure(f"write {number} predictions", write_predictions, folder, number)
-            measure(f"look what of {number} rows is done", looked, folder, number)
+            measure(f"find what of {number} rows is done", looked, folder, number)
             size = _manifest(folder, number).stat().st_size
             run = _run(folder, number)
             parts = sum(file.stat().st_size for file in run.rglob("part-*"))
             handed = manifest.read(str(_manifest(folder, number))).table
             handed = handed.select(["path", "label", "size_bytes"])
             print(
-                f"bytes a row: manifest {size / number:.0f}, predictions {parts / number:.0f}, "
+                f"bytes per row: manifest {size / number:.0f}, predictions {parts / number:.0f}, "
                 f"handed to Ray {handed.nbytes / number:.0f}"
             )
 
@@ -127,7 +115,7 @@ def write_manifest(folder: Path, number: int) -> float:
 
 
 def planned(folder: Path, number: int) -> float:
-    """All that `predict` decides before Ray starts."""
+    """Everything `predict` decides before Ray starts."""
     config = PredictConfig(
         bundle=str(folder / "bundle"),
         data=str(_manifest(folder, number)),
@@ -139,25 +127,27 @@ def planned(folder: Path, number: int) -> float:
 
 
 class Unread(ray_pipeline.BlockPredictor):
-    """A scorer that reads nothing: what is left of a job is Ray's work, and the driver's."""
+    """A scorer that reads nothing, which leaves the work of Ray and the driver."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
-        self._how = scoring
-        self._predictor = self._refuse
+        self._scoring = scoring
+        # takes the place of the reader and the engine
+        setattr(self, "_predictor", self._refuse)  # noqa: B010
 
     def _refuse(self, rows: pa.Table) -> pa.Table:
         errors = [ImageError("unreadable", "not tried")] * rows.num_rows
         zeros = np.zeros((rows.num_rows, 1), np.float32)
-        table = prediction_rows(rows, errors, [zeros], self._how)
+        table = prediction_rows(rows, errors, [zeros], self._scoring)
         for field in schema.MEASURES:
             table = table.append_column(field, pa.repeat(0, rows.num_rows).cast(field.type))
         return table
 
 
 def passed(folder: Path, number: int) -> float:
-    """A job's rows to its scorers and back, on a Ray of its own."""
-    # by the name under which Ray's workers can import it
-    ray_pipeline.BlockPredictor = importlib.import_module("benchmarks.scale").Unread
+    """Send the rows of a job to its scorers and back, on a local Ray."""
+    # under the name that Ray's workers import it by
+    importable = importlib.import_module("benchmarks.scale").Unread
+    setattr(ray_pipeline, "BlockPredictor", importable)  # noqa: B010
     how = Scoring(
         bundles=[bundle.read(str(folder / "bundle"))], engine="openvino", batch_size=32, run_id=""
     )
@@ -243,7 +233,3 @@ def _run(folder: Path, number: int) -> Path:
 
 def _size(number: float) -> str:
     return f"{number / 1e6:,.0f} MB" if number < 1e9 else f"{number / 1e9:,.1f} GB"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
-"""What every benchmark tells: medians of its repeats, and the machine they were taken on."""
+"""What every comparison reports: medians of its repeats, and the machine."""
 
+import dataclasses
 import os
 import platform
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Generic, TypeVar
 
-from cnnjobs.config import Config, as_dict
+from benchmarks.config import PredictBenchmark, TrainBenchmark
 from cnnjobs.storage import run_dir
 
 Measured = TypeVar("Measured")
@@ -17,7 +18,7 @@ Measured = TypeVar("Measured")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSummary(Generic[Measured]):
-    """What was measured, with what, on what."""
+    """Measurements, with the settings, versions and machine they were taken with."""
 
     config: Mapping[str, Any]
     machine: str
@@ -28,11 +29,11 @@ class BenchSummary(Generic[Measured]):
 
 
 def summarized(
-    config: Config, measured: Sequence[Measured], *, began: float
+    config: TrainBenchmark | PredictBenchmark, measured: Sequence[Measured], *, began: float
 ) -> BenchSummary[Measured]:
     """The summary of a benchmark that began at `time.monotonic()` `began`."""
     return BenchSummary(
-        config=as_dict(config),
+        config=dataclasses.asdict(config),
         machine=_machine(),
         num_cpus=os.cpu_count() or 1,
         versions=run_dir.package_versions(),
@@ -42,7 +43,7 @@ def summarized(
 
 
 def median_of(repeats: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    """The median of a number, or of all numbers in lists; None where no repeat has it."""
+    """The median over repeats of a number or of all numbers in lists; None if no repeat has it."""
     values: list[float] = []
     for repeat in repeats:
         value = repeat.get(key, [])
@@ -51,7 +52,7 @@ def median_of(repeats: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 
 def _machine() -> str:
-    """The processor's name."""
+    """Name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the benchmarks measured, as text for people."""
+"""Measurements as tables of text."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def train_text(summary: "BenchSummary[train.Measured]") -> str:
-    """One line for each way to train, beside what it is compared with."""
+    """One line per way to train."""
     header = [
         "trained by", "epoch s", "images/s", "ratio", "to", "waiting", "start-up s",
         "peak MB, first to last epoch",
@@ -33,7 +33,7 @@ def train_text(summary: "BenchSummary[train.Measured]") -> str:
 
 
 def predict_text(summary: "BenchSummary[predict.Measured]") -> str:
-    """One line for each way to score."""
+    """One line per way to score."""
     header = [
         "scored by", "steady images/s", "ratio", "whole s", "images/s", "ratio",
         "first batch s", "peak MB",
@@ -61,18 +61,18 @@ def _megabytes(number: float) -> str:
 def _text(
     summary: "BenchSummary[Any]", header: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> str:
-    """The settings, the machine and what was measured."""
+    """Settings, machine and measurements."""
     versions = ", ".join(
         f"{name} {summary.versions[name]}" for name in ("tensorflow", "keras", "ray")
     )
-    given = ", ".join(
+    settings = ", ".join(
         f"{name} {value}"
         for name, value in summary.config.items()
         if not isinstance(value, list | tuple)
     )
     return "\n".join(
         [
-            f"{given}; medians, in {summary.seconds:.0f} s",
+            f"{settings}; medians, in {summary.seconds:.0f} s",
             f"{summary.machine}, {summary.num_cpus} CPUs; {versions}",
             table(header, rows),
         ]

@@ -1,5 +1,6 @@
-"""`cnnjobs bench train`: this project's training beside plain Keras on the same machine."""
+"""`python -m benchmarks train`: this project's training compared with plain Keras."""
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,34 +13,35 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.config import TrainBenchmark
 from benchmarks.processes import in_process
 from benchmarks.summary import BenchSummary, median_of, summarized
 from cnnjobs import models
-from cnnjobs.config import BenchTrainConfig, IndexConfig, TrainConfig, as_dict
+from cnnjobs.config import IndexConfig, TrainConfig
 from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 
-#: The names of what is measured.
+#: The ways to train that are measured.
 FIT, LOOP, RAY_1, RAY_2 = "model.fit", "loop", "train --workers 1", "train --workers 2"
 
-#: What each is compared with.
+#: The way each is compared with.
 _COMPARED_WITH = {FIT: FIT, LOOP: FIT, RAY_1: FIT, RAY_2: RAY_1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Medians of one way to train; an epoch is never a process's first, which compiles.
+    """Medians of one way to train, without the first epoch of a process, which compiles.
 
     Attributes:
         name: of the way.
-        epoch_seconds: of one epoch's steps.
-        images_per_second: in them.
-        compared_with: the way whose epoch is 1 in `ratio`.
-        ratio: this way's epoch to that one's.
-        wait_share: of the epoch, spent waiting for images; None for plain Keras.
+        epoch_seconds: the steps of one epoch.
+        images_per_second: during those steps.
+        compared_with: the reference for `ratio`.
+        ratio: epoch time relative to the reference.
+        wait_share: share of the epoch spent waiting for images; None for plain Keras.
         startup_seconds: from the command to the end of its first step.
-        peak_memory_bytes: of the process that trains, after each epoch of the first repeat.
+        peak_memory_bytes: of the training process, after each epoch of the first repeat.
     """
 
     name: str
@@ -52,65 +54,55 @@ class Measured:
     peak_memory_bytes: Sequence[float]
 
 
-def plan(config: BenchTrainConfig) -> dict[str, Any]:
-    """What `--dry-run` tells."""
-    architecture = _architecture(config.model)
-    return {
-        "ways": list(_COMPARED_WITH),
-        "images": f"{config.rows} of {architecture.height} x {architecture.width}, random",
-        "epochs of each way": (config.epochs + 1) * config.repeats,
-    }
+def bench_train(config: TrainBenchmark, progress: Progress = silent) -> BenchSummary[Measured]:
+    """Time plain `model.fit`, our loop, and whole trainings with one worker and with two.
 
-
-def bench_train(config: BenchTrainConfig, progress: Progress = silent) -> BenchSummary[Measured]:
-    """Time plain `model.fit`, our loop, and whole trainings on one and on two workers.
-
-    Within a repeat the ways take turns, epoch by epoch for `model.fit` and the loop, so that
-    what else the machine does strikes all alike.
+    The ways alternate, `model.fit` and the loop epoch by epoch, so other load on the machine
+    affects all of them equally.
 
     Raises:
         InputError: an unknown model.
-        CnnjobsError: a process ended with an error.
+        CnnjobsError: a process failed.
     """
     _architecture(config.model)
     began = time.monotonic()
-    told: dict[str, list[dict[str, Any]]] = {name: [] for name in _COMPARED_WITH}
+    repeats: dict[str, list[dict[str, Any]]] = {name: [] for name in _COMPARED_WITH}
     total = config.repeats * 4
-    given = as_dict(config)
+    settings = dataclasses.asdict(config)
     with tempfile.TemporaryDirectory() as folder:
         data = _write_archive(config, Path(folder))
         for repeat in range(config.repeats):
             done = 4 * repeat
-            progress("bench", done, total, f"{FIT} and {LOOP} in turns")
-            both = in_process(loops, config=given)
-            started = in_process(first_step, config=given)
-            told[FIT].append({**both[FIT], **started})
-            told[LOOP].append(both[LOOP])
+            progress("bench", done, total, f"{FIT} and {LOOP}, alternating")
+            both = in_process(loops, config=settings)
+            started = in_process(first_step, config=settings)
+            repeats[FIT].append({**both[FIT], **started})
+            repeats[LOOP].append(both[LOOP])
             for workers, name in ((1, RAY_1), (2, RAY_2)):
                 progress("bench", done + 1 + workers, total, name)
                 output = str(Path(folder) / f"run-{repeat}-{workers}")
-                told[name].append(
+                repeats[name].append(
                     in_process(
-                        whole_training, config=given, data=data, output=output, workers=workers
+                        whole_training, config=settings, data=data, output=output, workers=workers
                     )
                 )
     progress("bench", total, total)
-    return summarized(config, _compared(config, told), began=began)
+    return summarized(config, _compared(config, repeats), began=began)
 
 
 def _architecture(name: str) -> Architecture:
     known = models.find(name)
     if not known.is_described:
-        raise InputError(f"the benchmark takes a model that `cnnjobs models` lists, got {name}.")
+        raise InputError(f"model must be one that `cnnjobs models` lists, got {name}.")
     return known
 
 
 def _compared(
-    config: BenchTrainConfig, told: Mapping[str, Sequence[Mapping[str, Any]]]
+    config: TrainBenchmark, repeats: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> list[Measured]:
     seconds = {
-        name: median(value for repeat in repeats for value in repeat["epoch_seconds"])
-        for name, repeats in told.items()
+        name: median(value for run in runs for value in run["epoch_seconds"])
+        for name, runs in repeats.items()
     }
     return [
         Measured(
@@ -119,17 +111,17 @@ def _compared(
             images_per_second=round(config.rows / seconds[name], 2),
             compared_with=_COMPARED_WITH[name],
             ratio=round(seconds[name] / seconds[_COMPARED_WITH[name]], 4),
-            wait_share=median_of(repeats, "wait_share"),
-            startup_seconds=median_of(repeats, "startup_seconds"),
-            peak_memory_bytes=repeats[0]["peak_memory_bytes"],
+            wait_share=median_of(runs, "wait_share"),
+            startup_seconds=median_of(runs, "startup_seconds"),
+            peak_memory_bytes=runs[0]["peak_memory_bytes"],
         )
-        for name, repeats in told.items()
+        for name, runs in repeats.items()
     ]
 
 
 def loops(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Epochs of plain `model.fit` and of our loop in turns, in one process."""
-    config = BenchTrainConfig(**settings["config"])
+    """Alternate epochs of plain `model.fit` and of our loop in one process."""
+    config = TrainBenchmark(**settings["config"])
     images, labels = arrays(config)
     keras = models.import_keras()
     from cnnjobs.training.distributed import loop
@@ -156,7 +148,7 @@ def loops(settings: Mapping[str, Any]) -> dict[str, Any]:
         seed=config.seed,
         callbacks=[timer(LOOP), keras.callbacks.LambdaCallback(on_epoch_end=fit_once)],
     )
-    # one process has one peak: of both
+    # one process has one peak, shared by both
     peaks = [epoch["peak_memory_bytes"] for epoch in history]
     waits = [epoch["wait_share"] for epoch in history[1:]]
     return {
@@ -170,8 +162,8 @@ def loops(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How long plain Keras takes from its command to the end of its first step."""
-    config = BenchTrainConfig(**settings["config"])
+    """Time plain Keras from its start to the end of its first step."""
+    config = TrainBenchmark(**settings["config"])
     images, labels = arrays(config)
     keras = models.import_keras()
     ended: list[float] = []
@@ -190,13 +182,13 @@ def first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def whole_training(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole training through Ray Train, on a Ray of its own."""
+    """Run a whole training through Ray Train, on a local Ray."""
     from cnnjobs.training.train import train
 
-    config = BenchTrainConfig(**settings["config"])
+    config = TrainBenchmark(**settings["config"])
     stepped: list[float] = []
 
-    def tell(step: str, done: int, total: int | None, note: str = "") -> None:
+    def on_progress(step: str, done: int, total: int | None, note: str = "") -> None:
         if step == "train" and done > 0 and not stepped:
             stepped.append(time.time())
 
@@ -212,7 +204,7 @@ def whole_training(settings: Mapping[str, Any]) -> dict[str, Any]:
             seed=config.seed,
             address="local",
         ),
-        tell,
+        on_progress,
     )
     return {
         "epoch_seconds": [epoch["seconds"] for epoch in summary.history[1:]],
@@ -222,18 +214,18 @@ def whole_training(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def arrays(config: BenchTrainConfig) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def arrays(config: TrainBenchmark) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Random images (rows, height, width, 1) uint8, and their classes (rows,) int64."""
     architecture = _architecture(config.model)
     random = np.random.default_rng(config.seed)
     shape = (config.rows, architecture.height, architecture.width, 1)
     images = random.integers(0, 256, shape, dtype=np.uint8)
-    # every class is there, also where rows are few
+    # every class occurs, even in few rows
     return images, np.arange(config.rows) % architecture.num_labels
 
 
-def _write_archive(config: BenchTrainConfig, folder: Path) -> str:
-    """The same images as files, all for training; returns the manifest."""
+def _write_archive(config: TrainBenchmark, folder: Path) -> str:
+    """Write the same images as files, all for training; return the manifest."""
     from cnnjobs.data.index import index
 
     images, labels = arrays(config)
@@ -254,7 +246,7 @@ def _write_archive(config: BenchTrainConfig, folder: Path) -> str:
     return manifest
 
 
-def _compiled(config: BenchTrainConfig) -> Any:
+def _compiled(config: TrainBenchmark) -> Any:
     keras = models.import_keras()
     num_labels = _architecture(config.model).num_labels
     keras.utils.set_random_seed(config.seed)

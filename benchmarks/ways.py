@@ -1,10 +1,10 @@
-"""The ways to score that `cnnjobs bench predict` compares, each for a process of its own.
+"""The ways to score that `python -m benchmarks predict` compares; each runs in its own process.
 
-A part takes the archive (`folder`), the bundle's URI (`bundle`), `batch_size` and where to
-write, scores every file, and returns
+Each takes the archive (`folder`), the URI of the bundle (`bundle`), `batch_size` and an output
+folder, scores every file, and returns
 
 seconds_to_first           from the start of its process to the first scored batch
-steady_images_per_second   when its start-up is over
+steady_images_per_second   after start-up
 """
 
 import time
@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from benchmarks.archive import files
 from cnnjobs.models import bundle as bundles
 
-#: Decode threads a core of the ceiling, and batches that it decodes ahead of the engine.
+#: For the ceiling: decode threads per core, and batches decoded ahead of the engine.
 _THREADS_PER_CPU, _BATCHES_AHEAD = 1, 3
 
 
 class _Batches:
-    """When each batch was scored."""
+    """Records when each batch was scored."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._began = float(settings["began"])
@@ -35,11 +35,11 @@ class _Batches:
     def scored(self, rows: int) -> None:
         self.ends.append((time.time(), rows))
 
-    def told(self) -> dict[str, float]:
-        """The rate is that after the first batch, in which libraries compile and open things.
+    def rates(self) -> dict[str, float]:
+        """Rates after the first batch, during which libraries compile and load.
 
-        Flatters a way that has decoded further batches by then; not the ceiling and
-        `cnnjobs predict`, whose rates count all images and all time from their first.
+        This favors a way that has decoded further batches by then. The ceiling and
+        `cnnjobs predict` count all images and all time since their first.
         """
         (first, before), *rest = self.ends
         seconds = (rest[-1][0] if rest else time.time()) - first
@@ -51,7 +51,7 @@ class _Batches:
 
 
 def notebook(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The lab sheet's loop: read, resize, stack, predict, one after the other."""
+    """The loop of the lab sheet: read, resize, stack, predict, one after another."""
     model = bundles.load_model(bundles.read(settings["bundle"]))
     _, height, width, _ = model.input_shape
     paths, size = files(settings["folder"]), settings["batch_size"]
@@ -65,11 +65,11 @@ def notebook(settings: Mapping[str, Any]) -> dict[str, Any]:
         scores.append(model.predict(np.stack(batch)[..., np.newaxis], verbose=0))
         batches.scored(len(batch))
     _write(settings, paths, np.concatenate(scores))
-    return batches.told()
+    return batches.rates()
 
 
 def tf_data(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain tf.data pipeline that decodes in parallel and ahead of the model."""
+    """A plain tf.data pipeline that decodes in parallel, ahead of the model."""
     model = bundles.load_model(bundles.read(settings["bundle"]))
     import keras
     import tensorflow as tf
@@ -89,15 +89,15 @@ def tf_data(settings: Mapping[str, Any]) -> dict[str, Any]:
     )
     batches = _Batches(settings)
     counts = iter([*[size] * (len(paths) // size), len(paths) % size])
-    told = keras.callbacks.LambdaCallback()
-    told.on_predict_batch_end = lambda batch, logs=None: batches.scored(next(counts))
-    scores = model.predict(data, verbose=0, callbacks=[told])
+    callback = keras.callbacks.LambdaCallback()
+    callback.on_predict_batch_end = lambda batch, logs=None: batches.scored(next(counts))
+    scores = model.predict(data, verbose=0, callbacks=[callback])
     _write(settings, paths, scores)
-    return batches.told()
+    return batches.rates()
 
 
 class KerasActor:
-    """The textbook's callable class: loads the model once and predicts batches."""
+    """The callable class of the guides: loads the model once and predicts batches."""
 
     def __init__(self, bundle: str) -> None:
         self._model = bundles.load_model(bundles.read(bundle))
@@ -109,7 +109,7 @@ class KerasActor:
 
 
 def ray_textbook(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Ray Data as its guides show it: a stage to read, one to decode, one to predict."""
+    """Ray Data as its guides show it: one stage each to read, decode and predict."""
     import os
 
     import ray
@@ -127,7 +127,7 @@ def ray_textbook(settings: Mapping[str, Any]) -> dict[str, Any]:
             images.append(cv2.resize(image, (width, height))[..., np.newaxis])
         return {"path": batch["path"], "image": np.stack(images)}
 
-    # an actor that held the only core would wait for the readers for ever (ray#44687)
+    # an actor holding the only core would wait for the readers forever (ray#44687)
     ray.init(
         address="local",
         num_cpus=max(2, os.cpu_count() or 1),
@@ -155,15 +155,15 @@ def ray_textbook(settings: Mapping[str, Any]) -> dict[str, Any]:
         (float(end), int(rows))
         for end, rows in zip(*np.unique(ends, return_counts=True), strict=True)
     ]
-    return batches.told()
+    return batches.rates()
 
 
 def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """This project's decoder and engine in one process without Ray: what there is to reach."""
+    """This project's decoder and engine in one process without Ray: the upper limit."""
     import os
 
-    from cnnjobs.imaging import preprocessing as images
     from cnnjobs.imaging import reading
+    from cnnjobs.imaging.preprocessing import decode
     from cnnjobs.models import openvino_export
     from cnnjobs.models.engines import OpenVinoEngine
 
@@ -178,7 +178,7 @@ def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
     batches, began = _Batches(settings), time.time()
 
     def pixels(path: str) -> Any:
-        return images.decode(Path(path).read_bytes(), preprocessing).pixels
+        return decode(Path(path).read_bytes(), preprocessing).pixels
 
     with ThreadPoolExecutor(cpus * settings.get("threads_per_cpu", _THREADS_PER_CPU)) as pool:
         ahead = size * settings.get("batches_ahead", _BATCHES_AHEAD)
@@ -189,11 +189,11 @@ def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
             batches.scored(len(batch))
     rate = len(paths) / (time.time() - began)
     _write(settings, paths, np.concatenate(scores))
-    return {**batches.told(), "steady_images_per_second": rate}
+    return {**batches.rates(), "steady_images_per_second": rate}
 
 
 def _ahead(futures: "Iterator[Future[Any]]", number: int) -> Iterator[Any]:
-    """The results in order; so many are under way at once."""
+    """The results in order, with `number` in flight at once."""
     waiting: list[Future[Any]] = []
     for future in futures:
         waiting.append(future)
@@ -204,7 +204,7 @@ def _ahead(futures: "Iterator[Future[Any]]", number: int) -> Iterator[Any]:
 
 
 def _write(settings: Mapping[str, Any], paths: list[str], scores: Any) -> None:
-    """One row a file, as `write_parquet` of the Ray ways."""
+    """Write one row per file, like `write_parquet` in the Ray way."""
     folder = Path(settings["output"])
     folder.mkdir(parents=True)
     table = pa.table({"path": paths, "score": np.asarray(scores).tolist()})

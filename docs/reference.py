@@ -55,7 +55,7 @@ def page() -> str:
 
 
 def commands() -> list[str]:
-    """Names of all commands, in the order of `--help`; `bench train` for one of a group."""
+    """Names of all commands, in the order of `--help`; `jobs list` for one of a group."""
     group = typer.main.get_command(app)
     return [
         f"{name} {inner}" if inner else name

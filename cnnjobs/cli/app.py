@@ -14,9 +14,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-bench = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-app.add_typer(bench, name="bench")
-
 cluster = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(cluster, name="cluster")
 
@@ -45,11 +42,6 @@ def cnnjobs(
 
     Start with `cnnjobs demo`. Not a medical device.
     """
-
-
-@bench.callback()
-def _bench() -> None:
-    """Measure speed on this machine."""
 
 
 @cluster.callback()

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from cnnjobs.config.cluster import ClusterStartConfig, DoctorConfig, SubmitConfig
 from cnnjobs.config.data import FetchConfig, IndexConfig, InspectConfig
-from cnnjobs.config.demo import SCORING_WAYS, BenchPredictConfig, BenchTrainConfig, DemoConfig
+from cnnjobs.config.demo import DemoConfig
 from cnnjobs.config.inference import (
     ENGINES,
     AuditConfig,
@@ -21,11 +21,8 @@ from cnnjobs.config.training import CrossvalConfig, TrainConfig, TuneConfig
 
 __all__ = [
     "ENGINES",
-    "SCORING_WAYS",
     "AnyConfig",
     "AuditConfig",
-    "BenchPredictConfig",
-    "BenchTrainConfig",
     "ClusterStartConfig",
     "CompareConfig",
     "Config",
@@ -63,8 +60,6 @@ Config = (
     | ExplainConfig
     | ReportConfig
     | DemoConfig
-    | BenchTrainConfig
-    | BenchPredictConfig
     | ClusterStartConfig
     | SubmitConfig
     | DoctorConfig

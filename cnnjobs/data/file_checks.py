@@ -1,9 +1,7 @@
 """What is seen of a file only when it is opened: its hashes, its size, whether it can be read."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +10,7 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import dicom, formats, preprocessing
+from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.reading import read_image, settle
 from cnnjobs.progress import Progress
 from cnnjobs.storage import filesystem
@@ -27,11 +26,8 @@ COLUMNS = pa.schema(
 #: As many as `formats.is_dicom` looks at.
 _DICOM_HEADER_BYTES = 132
 
-#: Files on S3 that are read at once.
-_NUM_READERS = 32
-
-#: Files looked into between two reports of progress.
-_FILES_AT_ONCE = 256
+#: Files checked between two reports of progress.
+_FILES_PER_REPORT = 256
 
 
 def look_inside_all(
@@ -39,15 +35,14 @@ def look_inside_all(
 ) -> pa.Table:
     """Hashes, size and readability of each file, in order, read by many threads."""
     settle()
-    tables = [COLUMNS.empty_table()]
     remote = any(filesystem.is_s3(path) for path in paths)
-    with ThreadPoolExecutor(_NUM_READERS if remote else os.cpu_count()) as pool:
-        for start in range(0, len(paths), _FILES_AT_ONCE):
-            progress("index", start, len(paths))
-            looks = list(pool.map(look, paths[start : start + _FILES_AT_ONCE]))
-            tables.append(pa.Table.from_pylist(looks, schema=COLUMNS))
+    checks: list[dict[str, Any]] = []
+    for check in read_many(paths, look, remote=remote):
+        if len(checks) % _FILES_PER_REPORT == 0:
+            progress("index", len(checks), len(paths))
+        checks.append(check)
     progress("index", len(paths), len(paths))
-    return pa.concat_tables(tables).combine_chunks()
+    return pa.Table.from_pylist(checks, schema=COLUMNS)
 
 
 def look_inside(path: str, *, any_modality: bool = False, key: bytes = b"") -> dict[str, Any]:
@@ -77,8 +72,8 @@ def look_inside(path: str, *, any_modality: bool = False, key: bytes = b"") -> d
 def are_dicom(paths: pa.ChunkedArray, wanted: pa.ChunkedArray) -> pa.Array:
     """Which files, of those wanted, begin as DICOM does; what cannot be read does not."""
     asked = paths.filter(wanted).to_pylist()
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        found = {path for path, yes in zip(asked, pool.map(_is_dicom, asked), strict=True) if yes}
+    answers = read_many(asked, _is_dicom, remote=True)
+    found = {path for path, yes in zip(asked, answers, strict=True) if yes}
     return pc.is_in(paths, value_set=pa.array(sorted(found), pa.string()))
 
 

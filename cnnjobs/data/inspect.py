@@ -13,6 +13,7 @@ from cnnjobs.data import dataset_summary, plots, sources
 from cnnjobs.data.dataset_summary import ClassSummary, Copy
 from cnnjobs.errors import ImageError, InputError
 from cnnjobs.imaging import statistics
+from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.statistics import Levels, Look
 from cnnjobs.progress import Progress, silent
@@ -22,6 +23,9 @@ NO_LABEL = "no label"
 
 #: Images of each class in the sample grid, and the most classes in it.
 _SAMPLES, _CLASSES_SHOWN = 4, 10
+
+#: Files read between two reports of progress.
+_FILES_PER_REPORT = 256
 
 _PNGS = ("classes.png", "samples.png", "sizes.png", "intensities.png")
 
@@ -119,9 +123,11 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
     for row in rows:
         row["label"] = row["label"] or NO_LABEL
     looks: list[Look] = []
-    for look in statistics.look_at([row["path"] for row in rows]):
+    paths = [row["path"] for row in rows]
+    remote = any(filesystem.is_s3(path) for path in paths)
+    for look in read_many(paths, statistics.look, remote=remote):
         looks.append(look)
-        if len(looks) % statistics.FILES_AT_ONCE == 0 or len(looks) == len(rows):
+        if len(looks) % _FILES_PER_REPORT == 0 or len(looks) == len(rows):
             progress("inspect", len(looks), len(rows))
     by_class: dict[str, list[Look]] = defaultdict(list)
     for row, look in zip(rows, looks, strict=True):

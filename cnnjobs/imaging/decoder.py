@@ -1,14 +1,15 @@
-"""What one process does with rows before they are scored: read and decode. Nothing of Ray.
+"""Reading and decoding many images in threads of one process. Nothing here imports Ray.
 
-Two stages at once, each with threads of its own: reading waits for disks and networks, decoding
-for the processor.
+`read_many` applies one function to many files. `Decoder` separates the two stages, because reading
+waits for disks and networks and decoding for the processor.
 """
 
+import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -16,15 +17,41 @@ from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
 
-#: Files read at once: a request to S3 takes some 30 ms, in which a core decodes some images.
+#: Files read at once: a request to S3 takes about 30 ms, in which a core decodes several images.
 _NUM_READERS = 32
 
-#: Bytes of files that wait to be decoded: what bounds memory where files are large.
+#: Files that `read_many` gives to its threads at once, which bounds the results that wait.
+_FILES_AT_ONCE = 256
+
+#: Bytes of files waiting to be decoded, which bounds memory when files are large.
 _BYTES_AHEAD = 256 << 20
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def read_many(
+    items: Sequence[Item],
+    function: Callable[[Item], Result],
+    *,
+    remote: bool = False,
+    threads: int | None = None,
+) -> Iterator[Result]:
+    """Apply a function that reads a file to many items, in threads; yield the results in order.
+
+    Args:
+        items: paths, or rows that hold one.
+        function: called in a thread; what it raises is raised here.
+        remote: whether the files are on S3, where threads mostly wait.
+        threads: how many; by default 32 for remote files, otherwise one per core.
+    """
+    with ThreadPoolExecutor(threads or (_NUM_READERS if remote else os.cpu_count())) as pool:
+        for start in range(0, len(items), _FILES_AT_ONCE):
+            yield from pool.map(function, items[start : start + _FILES_AT_ONCE])
 
 
 class Image(NamedTuple):
-    """One image on its way: its pixels for each preprocessing, or its error, and what it took."""
+    """One image: its pixels for each preprocessing or its error, and the seconds it took."""
 
     decoded: Sequence[Decoded] | ImageError
     read_seconds: float
@@ -32,7 +59,7 @@ class Image(NamedTuple):
 
 
 class Decoder:
-    """Turns rows of a manifest into pixels; may be asked from several threads."""
+    """Turns rows of a manifest into pixels; thread-safe."""
 
     def __init__(
         self, preprocessings: Sequence[Preprocessing], policy: reading.Policy, *, threads: int
@@ -40,9 +67,9 @@ class Decoder:
         """Start the threads.
 
         Args:
-            preprocessings: what to make of each image.
-            policy: what to take for an image.
-            threads: that decode.
+            preprocessings: each image is decoded once for each of these.
+            policy: which damaged or unusual files to accept.
+            threads: number of decoder threads.
         """
         reading.settle()
         self._preprocessings = preprocessings
@@ -52,7 +79,7 @@ class Decoder:
         self._ahead = _Bytes(_BYTES_AHEAD)
 
     def begin(self, rows: pa.Table) -> "list[Future[Future[Image]]]":
-        """Begin with rows (path, size_bytes): each image will be there in their order."""
+        """Start on rows (path, size_bytes); returns a future for each image, in order."""
         paths, sizes = (rows[name].to_pylist() for name in ("path", "size_bytes"))
         return [
             self._readers.submit(self._read, path, size)
@@ -60,7 +87,7 @@ class Decoder:
         ]
 
     def _read(self, path: str, size: int) -> "Future[Image]":
-        """Read one file, as soon as there is room, and hand it on to be decoded."""
+        """Read one file once there is room, and pass it on to be decoded."""
         self._ahead.take(size)
         began = time.perf_counter()
         try:
@@ -90,7 +117,7 @@ class Decoder:
 
 
 class _Bytes:
-    """So many bytes are there to be taken; who wants more than there are waits."""
+    """A budget of bytes: `take` waits until enough are free."""
 
     def __init__(self, total: int) -> None:
         self._total = self._free = total
@@ -98,7 +125,7 @@ class _Bytes:
 
     def take(self, number: int) -> None:
         with self._changed:
-            # a file larger than all waits until it is alone
+            # a file larger than the whole budget waits until nothing else holds any
             self._changed.wait_for(lambda: self._free >= min(number, self._total))
             self._free -= min(number, self._total)
 

@@ -1,9 +1,6 @@
 """A first look at images: gray levels of one, and of a class of them."""
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +14,6 @@ from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import read_image
 
 MAX_PIXELS = Preprocessing.max_pixels
-
-#: Files that are looked at between two reports of progress.
-FILES_AT_ONCE = 256
 
 _GRAY_LEVELS = 256
 
@@ -90,13 +84,6 @@ def look(path: str) -> Look:
         levels=levels(shown),
         histogram=(counts / shown.size).astype(np.float32),
     )
-
-
-def look_at(paths: Sequence[str]) -> Iterator[Look]:
-    """Look at many files, in order, on every core."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), FILES_AT_ONCE):
-            yield from pool.map(look, paths[start : start + FILES_AT_ONCE])
 
 
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:

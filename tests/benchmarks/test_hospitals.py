@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import recipes
+from benchmarks.hospitals import HOSPITALS, draw
 from cnnjobs.config.recipes import RECIPES
-from tests.support.hospitals import HOSPITALS, draw
 
 
 def test_every_hospital_has_its_prevalence_and_a_seed_its_bytes():

@@ -1,28 +1,27 @@
-"""The benchmark command measures every way to train; how fast each is, is not asserted."""
+"""The training benchmark measures every way; speeds are not asserted."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
 from benchmarks import text
+from benchmarks.config import TrainBenchmark
 from benchmarks.summary import BenchSummary
 from benchmarks.train import Measured, bench_train
-from cnnjobs.config import BenchTrainConfig
+from tests.support.paths import ROOT
 
-CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
-#: Starts four processes with TensorFlow, two of them with a Ray.
+#: Starts four processes with TensorFlow, two of them with Ray.
 pytestmark = pytest.mark.timeout(900)
 WAYS = ["model.fit", "loop", "train --workers 1", "train --workers 2"]
 
 
 @pytest.fixture(scope="module")
 def summary() -> BenchSummary[Measured]:
-    return bench_train(BenchTrainConfig(model="digits", rows=40, epochs=1, repeats=1))
+    return bench_train(TrainBenchmark(model="digits", rows=40, epochs=1, repeats=1))
 
 
-def test_every_way_to_train_is_measured_beside_another(summary: BenchSummary[Measured]) -> None:
+def test_every_way_to_train_is_compared_with_another(summary: BenchSummary[Measured]) -> None:
     fit, loop, one, two = summary.measured
 
     assert [way.name for way in summary.measured] == WAYS
@@ -32,7 +31,7 @@ def test_every_way_to_train_is_measured_beside_another(summary: BenchSummary[Mea
     assert fit.wait_share is None
     assert all(0 <= (way.wait_share or 0) <= 1 for way in (loop, one, two))
     assert [way.startup_seconds is None for way in summary.measured] == [False, True, False, False]
-    # of both epochs, the first one too
+    # of both epochs, including the first
     assert all(len(way.peak_memory_bytes) == 2 for way in summary.measured)
 
 
@@ -45,19 +44,14 @@ def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> 
         assert line.startswith(way)
 
 
-def test_a_dry_run_tells_the_ways_and_times_nothing() -> None:
-    done = subprocess.run(
-        [*CNNJOBS, "bench", "train", "--model", "digits", "--rows", "40", "--dry-run", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+@pytest.mark.parametrize(
+    "name", ["predict", "train", "index", "decode", "scale", "intervals", "recipes"]
+)
+def test_every_benchmark_explains_itself(name: str) -> None:
+    command = [sys.executable, "-m", "benchmarks", name, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
 
-    assert json.loads(done.stdout)["plan"] == {
-        "ways": WAYS,
-        "images": "40 of 28 x 28, random",
-        "epochs of each way": 9,
-    }
+    assert f"python -m benchmarks {name}" in done.stdout
 
 
 def test_the_command_line_does_not_import_tensorflow_to_measure_it() -> None:

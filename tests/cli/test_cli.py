@@ -411,7 +411,7 @@ def test_every_stage_has_a_job_of_at_most_20_lines():
     assert not set(files) & sys.stdlib_module_names
     for file in files.values():
         assert len(file.read_text().splitlines()) <= 20
-    groups = {"bench", "cluster", "jobs"}
+    groups = {"cluster", "jobs"}
     assert set(COMMANDS) == {
         *JOBS,
         *groups,

@@ -1,4 +1,4 @@
-"""docs/guarantees.md promises nothing without a test that is there."""
+"""docs/guarantees.md guarantees nothing without a test."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-PROMISES = PAGE.partition("## Not promised")[0]
+PROMISES = PAGE.partition("## Not guaranteed")[0]
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PROMISES)
 
 

@@ -23,7 +23,7 @@ from tests.support.paths import ROOT
 REFERENCE = ROOT / "docs" / "reference.md"
 
 GROUP = typer.main.get_command(app)
-#: By name; `bench train` for one of a group.
+#: By name; `jobs list` for one of a group.
 COMMANDS = {
     f"{name} {inner}".strip(): known
     for name, command in GROUP.commands.items()

@@ -1,4 +1,4 @@
-"""The page of a report, as text; tests/test_report_page.py opens it in a browser."""
+"""The page of a report, as text; tests/report/test_report_page.py opens it in a browser."""
 
 import dataclasses
 import html

@@ -1,4 +1,4 @@
-"""Sums through shared memory; tests/training/test_workers.py has them in real workers."""
+"""Sums through shared memory; test_workers.py runs them in real workers."""
 
 import sys
 from pathlib import Path

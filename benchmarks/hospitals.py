@@ -1,9 +1,9 @@
-"""Drawn chests of four hospitals, which differ in all that says nothing of the lungs.
+"""Drawn chest X-rays of four hospitals that differ in everything except the lungs.
 
-Each has its own prevalence, borders, text, contrast, sharpness, size and file format, so that a
-model can tell the hospital and from it, among several, the class. A note is on most images of the
-ill at two of them and on most of the healthy at another. The sign of the disease, patches in the
-lungs, is drawn alike everywhere.
+Each hospital has its own prevalence, borders, text, contrast, sharpness, size and file format, so a
+model can recognize the hospital and guess the class from it. Two hospitals put a note on most
+images of ill patients, a third on most images of healthy ones. The sign of disease, patches in the
+lungs, is drawn the same way everywhere.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cnnjobs.data.synthetic import phantom
 
 FAINTNESS = (0.55, 0.85)
-"""Weights of the chest without patches in the image of one with them, from and to."""
+"""Range of the weight that the healthy chest has in the image of an ill one."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -26,17 +26,17 @@ class Hospital:
     """What a hospital does to its images.
 
     Attributes:
-        prevalence: share of the ill.
-        sides: (height, width), give or take a tenth.
-        border: share of each side that is painted over, at most.
-        gray: of the border.
-        text: at the top left, or the top right.
-        on_the_right: whether it is at the top right.
-        note_if_ill: share of the ill with the note at the bottom.
-        note_if_well: share of the others.
-        gamma: of its film.
+        prevalence: share of ill patients.
+        sides: (height, width) in pixels, within a tenth.
+        border: largest share of each side that is painted over.
+        gray: gray level of the border.
+        text: printed at the top.
+        on_the_right: whether the text is on the right.
+        note_if_ill: share of ill patients with a note at the bottom.
+        note_if_well: share of healthy patients with that note.
+        gamma: gamma of the film.
         blur: standard deviation in pixels.
-        suffix: of its files.
+        suffix: suffix of the files.
     """
 
     prevalence: float
@@ -81,11 +81,11 @@ class Drawn(NamedTuple):
 
 
 def draw(num_images: int, *, seed: int) -> list[Drawn]:
-    """So many files of each hospital; the same arguments give the same bytes."""
+    """`num_images` files of each hospital; the same arguments give the same bytes."""
     files = []
-    for place, (name, hospital) in enumerate(HOSPITALS.items()):
+    for index, (name, hospital) in enumerate(HOSPITALS.items()):
         for number in range(num_images):
-            rng = np.random.default_rng([seed, place, number])
+            rng = np.random.default_rng([seed, index, number])
             is_ill = bool(number < round(hospital.prevalence * num_images))
             files.append(Drawn(name, is_ill, _file(rng, hospital, is_ill=is_ill)))
     return files
@@ -108,7 +108,7 @@ def _file(rng: np.random.Generator, hospital: Hospital, *, is_ill: bool) -> byte
 
 
 def _chest(rng: np.random.Generator, height: int, width: int, *, is_ill: bool) -> Pixels:
-    """A chest; of the ill faint, a mean of the same one with and without its patches."""
+    """A chest; an ill one is a weighted mean of itself with and without patches."""
     seed, faintness = rng.integers(2**32), rng.uniform(*FAINTNESS)
     well = phantom(np.random.default_rng(seed), height=height, width=width, opacity=False)
     if not is_ill:
@@ -117,5 +117,5 @@ def _chest(rng: np.random.Generator, height: int, width: int, *, is_ill: bool) -
     return np.asarray(cv2.addWeighted(well, faintness, ill, 1 - faintness, 0), np.uint8)
 
 
-def _write(gray: Pixels, text: str, place: tuple[int, int]) -> None:
-    cv2.putText(gray, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)
+def _write(gray: Pixels, text: str, origin: tuple[int, int]) -> None:
+    cv2.putText(gray, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1)

@@ -1,4 +1,4 @@
-"""The memory of a process and of all that it started, at one moment."""
+"""Peak memory of a process together with all processes it started."""
 
 import os
 import threading
@@ -9,21 +9,20 @@ from types import TracebackType
 _PROC = Path("/proc")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-#: The first looks come sooner, because a short way is over in less.
-_FIRST_WAIT_SECONDS, _SECONDS_BETWEEN_LOOKS = 0.1, 0.5
+#: The first samples come sooner, because a short process may end within a second.
+_FIRST_WAIT_SECONDS, _SECONDS_BETWEEN_SAMPLES = 0.1, 0.5
 
-#: To add up the pages of ten processes takes the kernel a while, which would slow down the ways
-#: with many: that is done where their resident sizes, which cost nothing to read, have grown by
-#: such a share since it was done, and after so many seconds.
+#: Adding up the pages of ten processes costs the kernel enough time to slow them down. They are
+#: added up only when the resident size, which is cheap to read, has grown by this factor, or after
+#: this many seconds.
 _GROWN, _SECONDS_BETWEEN_SUMS = 1.01, 10.0
 
 
 class TreeMemory:
-    """Watches a tree of processes from a thread while the `with` lasts.
+    """Samples the memory of a process tree from a thread while the `with` block runs.
 
-    Adds up their proportional set sizes (PSS): a page that several processes share counts
-    once, where resident sizes (RSS) would count Ray's object store in each. Linux only; None
-    elsewhere.
+    Adds up proportional set sizes (PSS): a page shared by several processes counts once, whereas
+    resident sizes (RSS) would count Ray's object store in each. Linux only; None elsewhere.
     """
 
     def __init__(self, root: int, *, on: bool = True) -> None:
@@ -31,7 +30,7 @@ class TreeMemory:
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._on = on and (_PROC / "self" / "smaps_rollup").exists()
-        #: The most that was seen.
+        #: The largest sum sampled.
         self.peak_bytes: int | None = 0 if self._on else None
 
     def __enter__(self) -> "TreeMemory":
@@ -49,21 +48,21 @@ class TreeMemory:
     def _watch(self) -> None:
         wait, resident_then, next_sum = _FIRST_WAIT_SECONDS, 0, 0.0
         while not self._ended.wait(wait):
-            wait = min(2 * wait, _SECONDS_BETWEEN_LOOKS)
+            wait = min(2 * wait, _SECONDS_BETWEEN_SAMPLES)
             self._known = _with_children(self._known)
             resident = sum(map(_resident_bytes, self._known))
             if resident < _GROWN * resident_then and time.monotonic() < next_sum:
                 continue
             resident_then = max(resident, resident_then)
             next_sum = time.monotonic() + _SECONDS_BETWEEN_SUMS
-            seen = sum(map(_proportional_bytes, self._known))
-            self.peak_bytes = max(self.peak_bytes or 0, seen)
+            total = sum(map(_proportional_bytes, self._known))
+            self.peak_bytes = max(self.peak_bytes or 0, total)
 
 
 def _with_children(known: set[int]) -> set[int]:
-    """Those of the processes that still run, and all that they started.
+    """The processes that still run, and everything they started.
 
-    A process whose parent has ended belongs to the tree still, if it was seen before.
+    A process seen before stays in the tree when its parent ends.
     """
     parents = _parents()
     tree = known & set(parents)
@@ -73,7 +72,7 @@ def _with_children(known: set[int]) -> set[int]:
 
 
 def _parents() -> dict[int, int]:
-    """The parent of every process of this machine."""
+    """The parent of every process on this machine."""
     parents = {}
     for folder in _PROC.iterdir():
         if not folder.name.isdigit():
@@ -82,13 +81,13 @@ def _parents() -> dict[int, int]:
             status = (folder / "stat").read_text(errors="replace")
         except OSError:
             continue
-        # the name, in brackets, may hold anything
+        # the process name, in parentheses, may contain anything
         parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
     return parents
 
 
 def _resident_bytes(process: int) -> int:
-    """0 for one that has just ended."""
+    """0 if the process has just ended."""
     try:
         pages = (_PROC / str(process) / "statm").read_text().split()[1]
     except OSError:
@@ -97,7 +96,7 @@ def _resident_bytes(process: int) -> int:
 
 
 def _proportional_bytes(process: int) -> int:
-    """0 for one that has just ended."""
+    """0 if the process has just ended."""
     try:
         lines = (_PROC / str(process) / "smaps_rollup").read_text().splitlines()
     except OSError:
