@@ -69,7 +69,7 @@ def start(config: ClusterStartConfig, progress: Progress = silent) -> StartSumma
             start_new_session=True,
         )
     node = _node(config, process.pid, log)
-    # before it is up, so that `stop` also ends a node that never comes up
+    # before it is up: `stop` must also end a node that never comes up
     node_registry.record(node)
     _wait_until_up(node, process)
     return StartSummary(

@@ -1,4 +1,4 @@
-"""How many processes run on given machines, and with what; one test asks a real Ray."""
+"""How many processes run on various machines, and with what; one test asks a real Ray."""
 
 import pytest
 
