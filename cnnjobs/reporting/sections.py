@@ -11,9 +11,9 @@ from cnnjobs.config.constants import SPLITS
 from cnnjobs.data import dataset_summary, plots
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.report import formatting
-from cnnjobs.report.blocks import Detail, Figure, Section, Table, data_uri, shown
-from cnnjobs.report.inputs import Given
+from cnnjobs.reporting import formatting
+from cnnjobs.reporting.blocks import Detail, Figure, Section, Table, data_uri, shown
+from cnnjobs.reporting.inputs import Given
 from cnnjobs.storage import filesystem
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from cnnjobs.errors import ImageError
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import Policy
-from cnnjobs.report.blocks import data_uri
+from cnnjobs.reporting.blocks import data_uri
 
 #: Pixels of the longer side, in the gallery and in the dialog.
 THUMBNAIL_SIDE, LARGE_SIDE = 128, 512

@@ -16,10 +16,10 @@ from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.report import cross_validation, gallery, inputs, render, results, sections, thumbnails
-from cnnjobs.report.gallery import Judged
-from cnnjobs.report.inputs import Given
-from cnnjobs.report.render import Page
+from cnnjobs.reporting import cross_validation, gallery, inputs, render, results, sections, thumbnails
+from cnnjobs.reporting.gallery import Judged
+from cnnjobs.reporting.inputs import Given
+from cnnjobs.reporting.render import Page
 from cnnjobs.storage import filesystem, run_dir, s3
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnjobs.report.blocks import Section, Table, shown
-from cnnjobs.report.formatting import KEY, ends, interval, named, number
-from cnnjobs.report.inputs import Given
-from cnnjobs.report.sections import figures_of
+from cnnjobs.reporting.blocks import Section, Table, shown
+from cnnjobs.reporting.formatting import KEY, ends, interval, named, number
+from cnnjobs.reporting.inputs import Given
+from cnnjobs.reporting.sections import figures_of
 
 
 def crossvalidation(given: Sequence[Given]) -> Section | None:

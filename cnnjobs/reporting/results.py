@@ -6,10 +6,10 @@ from typing import Any
 
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.report.blocks import Section, Table, Tile, shown
-from cnnjobs.report.formatting import KEY, ends, interval, named, number
-from cnnjobs.report.inputs import Given
-from cnnjobs.report.sections import figures_of
+from cnnjobs.reporting.blocks import Section, Table, Tile, shown
+from cnnjobs.reporting.formatting import KEY, ends, interval, named, number
+from cnnjobs.reporting.inputs import Given
+from cnnjobs.reporting.sections import figures_of
 
 #: Fewer test images than this make every figure a guess.
 _FEW_IMAGES = 200
