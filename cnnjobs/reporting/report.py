@@ -16,7 +16,15 @@ from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.reporting import cross_validation, gallery, inputs, render, results, sections, thumbnails
+from cnnjobs.reporting import (
+    cross_validation,
+    gallery,
+    inputs,
+    render,
+    results,
+    sections,
+    thumbnails,
+)
 from cnnjobs.reporting.gallery import Judged
 from cnnjobs.reporting.inputs import Given
 from cnnjobs.reporting.render import Page
