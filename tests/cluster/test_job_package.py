@@ -113,7 +113,7 @@ def test_a_missing_file_and_a_key_are_not_sent(tmp_path: Path) -> None:
 
 def test_the_package_is_sent_without_jobs_tests_and_benchmarks() -> None:
     files = job_package.package_files()
-    assert {"cnnjobs/__main__.py", "cnnjobs/report/page.html"} <= set(files)
+    assert {"cnnjobs/__main__.py", "cnnjobs/reporting/page.html"} <= set(files)
     assert {name.split("/")[0] for name in files} == {"cnnjobs"}
     assert not any("__pycache__" in name for name in files)
     assert job_package.checked_size(files) < 5 << 20
