@@ -47,7 +47,7 @@ def report(
 
     cnnjobs report runs/first evaluated scored -o report.html
     """
-    from cnnjobs.report import report as stage
+    from cnnjobs.reporting import report as stage
 
     def run(given: ReportConfig, progress: Progress) -> stage.ReportSummary:
         return stage.report(given, progress, spell=command_line)

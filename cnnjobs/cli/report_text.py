@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cnnjobs.report.report import ReportSummary
+    from cnnjobs.reporting.report import ReportSummary
 
 
 def describe(summary: "ReportSummary") -> str:

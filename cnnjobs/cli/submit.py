@@ -70,14 +70,15 @@ def submit(
     cnnjobs submit predict s3://b/run s3://b/images -o s3://b/scored
     """
     from cnnjobs.cluster import jobs as stage
+    from cnnjobs.cluster import submission as sending
 
     def prepared(config: SubmitConfig) -> Any:
         parsed, words = _parsed(config)
-        return stage.prepare(config, parsed, words)
+        return sending.prepare(config, parsed, words)
 
     def run(config: SubmitConfig, progress: Progress) -> Any:
         submission = prepared(config)
-        name = stage.send(submission, config.command)
+        name = sending.send(submission, config.command)
         if not config.wait:
             return stage.described(submission.client, name)
         typer.echo(f"job {name} at {submission.client.get_address()}", err=True)
@@ -179,10 +180,10 @@ def _parsed(config: SubmitConfig) -> tuple[Config, Callable[[Config], list[str]]
 
     The command's own parser reads the words, so that it also tells what is wrong with them.
     """
-    from cnnjobs.cluster.jobs import verbs
+    from cnnjobs.cluster.submission import COMMANDS
 
-    if config.command not in verbs():
-        raise ConfigError(f"command must be one of {', '.join(verbs())}, got {config.command}.")
+    if config.command not in COMMANDS:
+        raise ConfigError(f"command must be one of {', '.join(COMMANDS)}, got {config.command}.")
     group: Any = typer.main.get_command(app)
     command = group.commands[config.command]
     with command.make_context(f"cnnjobs {config.command}", list(config.arguments)) as context:

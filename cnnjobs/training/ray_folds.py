@@ -10,7 +10,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
-from cnnjobs.cluster import session
+from cnnjobs.cluster import resources
 from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging.preprocessing import Decoded
@@ -58,14 +58,14 @@ def run(
         TrainingError: a training failed; names it and says why, in one line.
     """
     config = trainings[0].task.config
-    num_gpus = session.num_gpus() if config.gpus_per_worker != 0 else 0
-    at_once = min(parallel or num_gpus or session.num_cpus(), len(trainings))
-    resources = ray_process.resources_each(at_once, config.gpus_per_worker)
+    num_gpus = resources.num_gpus() if config.gpus_per_worker != 0 else 0
+    at_once = min(parallel or num_gpus or resources.num_cpus(), len(trainings))
+    per_training = ray_process.resources_each(at_once, config.gpus_per_worker)
     reports = ray_process.new_queue()
-    inputs = ProcessInputs(blocks=blocks, threads=resources.threads, reports=reports)
+    inputs = ProcessInputs(blocks=blocks, threads=per_training.threads, reports=reports)
     start = train_and_test.options(
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
+        num_cpus=per_training.cpus,
+        num_gpus=per_training.gpus,
         max_retries=config.max_failures,
     )
     running = {

@@ -9,7 +9,7 @@ import ray
 from ray.util.queue import Empty, Queue
 
 from cnnjobs import models
-from cnnjobs.cluster import session
+from cnnjobs.cluster import resources
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.progress import Progress
 from cnnjobs.training import ray_datasets
@@ -84,8 +84,10 @@ def resources_each(
         spare: whether to leave a core to the tasks that decode a streamed set.
     """
     if gpus is None:
-        gpus = 1 if session.num_gpus() >= num_processes else 0
-    cpus = session.cores_each(num_processes, num_gpus=gpus, spare=spare)
+        gpus = 1 if resources.num_gpus() >= num_processes else 0
+    cpus = resources.cores_each(
+        resources.live_machines(), num_processes, num_gpus=gpus, spare=spare
+    )
     return ProcessResources(cpus=cpus, gpus=gpus)
 
 
@@ -95,7 +97,7 @@ def fits_in_store(task: Task) -> bool:
         return task.config.cache == "memory"
     size = task.rows.num_rows * task.preprocessing.height * task.preprocessing.width
     # every machine that trains holds the whole set
-    return size <= _SHARE_OF_STORE * session.smallest_store_bytes()
+    return size <= _SHARE_OF_STORE * resources.smallest_object_store(resources.live_machines())
 
 
 def decode_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]"]:
@@ -106,7 +108,7 @@ def decode_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]
         task.rows,
         task.preprocessing,
         batch_size=task.config.batch_size,
-        num_cpus=session.num_cpus(),
+        num_cpus=resources.num_cpus(),
     ).materialize()
     progress("decode", total, total)
     return list(dataset.to_arrow_refs())

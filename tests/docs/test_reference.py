@@ -119,6 +119,7 @@ def test_every_command_named_in_a_sentence_is_there_with_its_options(subtests):
         "cnnjobs train data more -o run",
         "cnnjobs predict run data -o scored --split tset",
         "python -m jobs.nothing data -o run",
+        "python -m cnnjobs nothing data -o run",
         "cnnjobs submit train data -o run --epoch 3",
     ],
 )
@@ -141,6 +142,7 @@ def test_a_wrong_line_in_a_page_would_be_found(line):
         ),
         ("uv run cnnjobs demo > log.txt", ["demo"]),
         ("ray job submit -- \\\n  python -m jobs.train d -o r", ["train", "d", "-o", "r"]),
+        ("ray job submit -- \\\n  python -m cnnjobs train d -o r", ["train", "d", "-o", "r"]),
         (
             "cnnjobs index x --group-regex '(p[0-9]+)_'",
             ["index", "x", "--group-regex", "(p[0-9]+)_"],

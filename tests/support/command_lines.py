@@ -18,7 +18,9 @@ USAGE_ERROR = typer.BadParameter.__base__
 
 #: What may stand before a command on its line: a prompt, variables, a runner, a folder.
 _BEFORE = r"(?:\$ )?(?:\w+=\S* )*(?:time |uv run |\.venv/bin/|/opt/cnnjobs/bin/)*"
-_COMMAND = re.compile(rf"^\s*(?:(?:.* -- )?{_BEFORE}cnnjobs|.*\bpython3? -m jobs\.(\w+)) (.*)$")
+_COMMAND = re.compile(
+    rf"^\s*(?:(?:.* -- )?{_BEFORE}(?:python3? -m )?cnnjobs|.*\bpython3? -m jobs\.(\w+)) (.*)$"
+)
 
 #: A block of code in a page.
 FENCED = re.compile(r"^( *)```[^\n]*\n(.*?)^\1```\s*$", re.DOTALL | re.MULTILINE)

@@ -7,10 +7,10 @@ from typing import Any
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.models import model_card
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.report.blocks import Section, Table
-from cnnjobs.report.formatting import bounds, interval, number
-from cnnjobs.report.inputs import InputRun
-from cnnjobs.report.sections import plots_of
+from cnnjobs.reporting.blocks import Section, Table
+from cnnjobs.reporting.formatting import bounds, interval, number
+from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.sections import plots_of
 
 #: With fewer test images, no metric is precise.
 _FEW_IMAGES = 200

@@ -12,13 +12,22 @@ from cnnjobs.errors import BundleError, RunExistsError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.report import gallery, heat_maps, inputs, limits, render, results, sections, thumbnails
-from cnnjobs.report.cross_validation import cross_validation
-from cnnjobs.report.data_section import data_section
-from cnnjobs.report.gallery import JudgedRows
-from cnnjobs.report.inputs import InputRun
-from cnnjobs.report.model_section import model_section
-from cnnjobs.report.render import Page
+from cnnjobs.reporting import (
+    gallery,
+    heat_maps,
+    inputs,
+    limits,
+    render,
+    results,
+    sections,
+    thumbnails,
+)
+from cnnjobs.reporting.cross_validation import cross_validation
+from cnnjobs.reporting.data_section import data_section
+from cnnjobs.reporting.gallery import JudgedRows
+from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.model_section import model_section
+from cnnjobs.reporting.render import Page
 from cnnjobs.storage import filesystem, run_dir, s3
 
 if TYPE_CHECKING:

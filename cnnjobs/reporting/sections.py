@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from cnnjobs.report import formatting
-from cnnjobs.report.blocks import Detail, Figure, Section, Table, data_uri, to_text, to_texts
-from cnnjobs.report.inputs import InputRun
+from cnnjobs.reporting import formatting
+from cnnjobs.reporting.blocks import Detail, Figure, Section, Table, data_uri, to_text, to_texts
+from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.storage import filesystem
 from cnnjobs.training.plots import learning_curves
 

@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from cnnjobs.cli.command_line import command_line
 from cnnjobs.config import ReportConfig
 from cnnjobs.models import bundle as bundles
-from cnnjobs.report.report import report
+from cnnjobs.reporting.report import report
 from tests.support import report_runs
 from tests.support.bundles import write_bundle
 from tests.support.report_runs import EVIL, SCORES

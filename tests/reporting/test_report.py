@@ -1,4 +1,4 @@
-"""The page of a report, as text; tests/report/test_report_page.py opens it in a browser."""
+"""The page of a report, as text; tests/reporting/test_report_page.py opens it in a browser."""
 
 import dataclasses
 import html
@@ -18,8 +18,8 @@ from cnnjobs.config import ReportConfig
 from cnnjobs.errors import InputError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.report import gallery
-from cnnjobs.report.report import ReportSummary, plan, report
+from cnnjobs.reporting import gallery
+from cnnjobs.reporting.report import ReportSummary, plan, report
 from cnnjobs.storage import filesystem, run_dir
 from tests.support import report_runs
 from tests.support.bundles import write_bundle

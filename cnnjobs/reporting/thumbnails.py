@@ -13,7 +13,7 @@ from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import Policy
-from cnnjobs.report.blocks import data_uri
+from cnnjobs.reporting.blocks import data_uri
 
 #: Pixels of the longer side, in the gallery and in the dialog.
 SMALL_SIDE, LARGE_SIDE = 128, 512

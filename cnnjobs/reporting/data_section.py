@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from cnnjobs.config.constants import SPLITS
 from cnnjobs.data import dataset_summary
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.report.blocks import Detail, Section, Table, to_text, to_texts
+from cnnjobs.reporting.blocks import Detail, Section, Table, to_text, to_texts
 
 
 def data_section(manifests: Mapping[str, Manifest]) -> Section | None:

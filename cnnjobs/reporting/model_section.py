@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.report.blocks import Detail, Section, to_text, to_texts
+from cnnjobs.reporting.blocks import Detail, Section, to_text, to_texts
 
 if TYPE_CHECKING:
     import keras

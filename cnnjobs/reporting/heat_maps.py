@@ -10,8 +10,8 @@ from cnnjobs.evaluation import grad_cam
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.report import gallery, thumbnails
-from cnnjobs.report.gallery import JudgedRows
+from cnnjobs.reporting import gallery, thumbnails
+from cnnjobs.reporting.gallery import JudgedRows
 
 if TYPE_CHECKING:
     import keras

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnjobs.report.blocks import Section, Table, Tile, to_text
-from cnnjobs.report.formatting import (
+from cnnjobs.reporting.blocks import Section, Table, Tile, to_text
+from cnnjobs.reporting.formatting import (
     BINARY_KEY_METRICS,
     MULTICLASS_KEY_METRICS,
     display_name,
     interval,
     number,
 )
-from cnnjobs.report.inputs import InputRun
-from cnnjobs.report.sections import plots_of
+from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.sections import plots_of
 
 #: Metrics that a model of more than two classes has for each of them.
 _CLASS_METRICS = ("precision", "recall", "f1")

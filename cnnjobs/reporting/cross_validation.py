@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnjobs.report.blocks import Section, Table, to_text
-from cnnjobs.report.formatting import (
+from cnnjobs.reporting.blocks import Section, Table, to_text
+from cnnjobs.reporting.formatting import (
     BINARY_KEY_METRICS,
     MULTICLASS_KEY_METRICS,
     bounds,
@@ -12,8 +12,8 @@ from cnnjobs.report.formatting import (
     interval,
     number,
 )
-from cnnjobs.report.inputs import InputRun
-from cnnjobs.report.sections import plots_of
+from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.sections import plots_of
 
 
 def cross_validation(runs: Sequence[InputRun]) -> Section | None:

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from cnnjobs.report.blocks import Section, Tile
+from cnnjobs.reporting.blocks import Section, Tile
 
 
 @dataclass(frozen=True, kw_only=True)
