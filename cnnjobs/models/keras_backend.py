@@ -37,7 +37,7 @@ def quiet_tensorflow() -> None:
 def _without_startup_lines() -> Iterator[None]:
     """Drop the lines that TensorFlow writes to standard error while it starts, and no others.
 
-    No setting silences these lines (tensorflow#100442); a test in `tests/models/test_models.py`
+    No setting silences these lines (tensorflow#100442); a test in `tests/models/test_keras_backend.py`
     fails once this is no longer needed.
     """
     with tempfile.TemporaryFile() as kept:

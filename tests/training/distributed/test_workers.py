@@ -225,11 +225,8 @@ def workers(
         train_loop_per_worker,
         backend_config=TfConfig(),
         train_loop_config={"folder": str(folder)},
-        scaling_config=ScalingConfig(
-            # three must fit on two cores
-            num_workers=num_workers,
-            resources_per_worker={"CPU": 0.5},
-        ),
+        # three must fit on two cores
+        scaling_config=ScalingConfig(num_workers=num_workers, resources_per_worker={"CPU": 0.5}),
         run_config=RunConfig(storage_path=str(folder)),
     ).fit()
     for module in modules:
