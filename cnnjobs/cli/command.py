@@ -1,4 +1,4 @@
-"""A command that is a job: its own options, those of all jobs, and the same way of running."""
+"""Commands that run a job: their own options, the shared ones, and one way to run them."""
 
 import functools
 import inspect
@@ -8,73 +8,79 @@ from typing import Any
 import typer
 
 from cnnjobs.cli.app import app
+from cnnjobs.cli.help_page import Command
 from cnnjobs.cli.options import OF_EVERY_JOB, OF_STORAGE, OF_TRAINING
-from cnnjobs.cli.runner import Stage, run, settings
+from cnnjobs.cli.runner import Job, run, settings
 from cnnjobs.cluster import node_registry
 from cnnjobs.config import Config, S3Settings, names
 
-#: What stands before the options of a training.
+#: Parameters listed before the shared options of training.
 _FIRST = ("data", "output")
 
-#: The config of each command that is a job and stands in no group.
-KINDS: dict[str, type[Config]] = {}
+#: The config of each command that runs a job, by the command's words: `cluster start`.
+CONFIGS: dict[str, type[Config]] = {}
 
 
 def job(
-    group: typer.Typer, kind: type[Config], name: str | None = None, **more: Any
+    group: typer.Typer, config_type: type[Config], name: str, **typer_options: Any
 ) -> Callable[..., Any]:
-    """Make a command of a function whose parameters are the job's own options.
+    """Register a function, whose parameters are the job's own options, as the command `name`.
 
-    Those of all jobs that train are added behind data and output, those of all jobs behind
-    the last; what is given becomes a config of `kind`, and the stage that the function returns
-    is run with it. `more` is for Typer.
+    The command also has the options shared by all jobs, all jobs on user data, or all trainings,
+    as its config says. It makes the config and runs the Job that the function returns.
     """
 
-    def register(function: Callable[..., Stage]) -> Callable[..., Stage]:
+    def register(function: Callable[..., Job]) -> Callable[..., Job]:
         own = inspect.signature(function).parameters
-        shared = OF_EVERY_JOB | (OF_STORAGE if issubclass(kind, S3Settings) else {})
+        storage = OF_STORAGE if issubclass(config_type, S3Settings) else {}
         parameters = [
             _parameter("context", typer.Context),
-            *_with_training(own.values(), kind),
-            *(_parameter(name, *it) for name, it in shared.items() if name in OF_STORAGE),
-            *(_parameter(name, *it) for name, it in shared.items() if name not in OF_STORAGE),
+            *_with_training(own.values(), config_type),
+            *(_parameter(name, *option) for name, option in {**storage, **OF_EVERY_JOB}.items()),
         ]
 
         @functools.wraps(function)
-        def command(context: typer.Context, **given: Any) -> None:
-            config = settings(context, kind, given["config"])
+        def command(context: typer.Context, **values: Any) -> None:
+            config = settings(context, config_type, values["config"])
             node_registry.before_ray(getattr(config, "address", None))
             run(
                 config,
-                function(**{name: given[name] for name in own}),
-                dry_run=given["dry_run"],
-                as_json=given["as_json"],
-                quiet=given["quiet"],
+                function(**{name: values[name] for name in own}),
+                dry_run=values["dry_run"],
+                as_json=values["as_json"],
+                quiet=values["quiet"],
             )
 
-        # Typer reads the options off these two
+        # Typer reads the options from these two
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
-        group.command(name, **more)(command)
-        if group is app:
-            KINDS[name or function.__name__] = kind
+        group.command(name, cls=Command, **typer_options)(command)
+        CONFIGS[name if group is app else f"{_name(group)} {name}"] = config_type
         return function
 
     return register
 
 
-def _with_training(own: Iterable[inspect.Parameter], kind: type[Config]) -> list[inspect.Parameter]:
-    """A job's own options, and of one that trains those of every training behind the first."""
-    if not set(OF_TRAINING) <= set(names(kind)):
+def _name(group: typer.Typer) -> str:
+    return next(each.name for each in app.registered_groups if each.typer_instance is group) or ""
+
+
+def _with_training(
+    own: Iterable[inspect.Parameter], config_type: type[Config]
+) -> list[inspect.Parameter]:
+    """A job's own options; if it trains, also those of every training, after the first."""
+    if not set(OF_TRAINING) <= set(names(config_type)):
         return list(own)
     training = [
-        _parameter(name, option, getattr(kind, name)) for name, option in OF_TRAINING.items()
+        _parameter(name, option, getattr(config_type, name)) for name, option in OF_TRAINING.items()
     ]
     first = [each for each in own if each.name in _FIRST]
     return [*first, *training, *(each for each in own if each.name not in _FIRST)]
 
 
-def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+def _parameter(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
     return inspect.Parameter(
-        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
     )

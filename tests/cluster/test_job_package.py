@@ -4,18 +4,13 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-import typer
 
-from cnnjobs.cli import app
-from cnnjobs.cli.command import KINDS
-from cnnjobs.cli.runner import settings
-from cnnjobs.cli.submit import words_of
+from cnnjobs.cli.command import CONFIGS
 from cnnjobs.cluster import job_package, jobs
 from cnnjobs.cluster.jobs import JobFailed, JobSummary
-from cnnjobs.config import IndexConfig, PredictConfig, TrainConfig, TuneConfig
+from cnnjobs.config import IndexConfig, PredictConfig, TuneConfig
 from cnnjobs.errors import InputError
 
-COMMANDS = typer.main.get_command(app).commands
 #: Settings of text that name no file; a new one belongs here, or with those of `shipping`.
 WORDS = {
     *("address", "augment", "balance", "cache", "class_weight", "damaged", "engine"),
@@ -29,29 +24,10 @@ def test_every_setting_of_text_is_known_to_be_a_path_or_none() -> None:
     texts = {
         field.name
         for verb in jobs.verbs()
-        for field in dataclasses.fields(KINDS[verb])
+        for field in dataclasses.fields(CONFIGS[verb])
         if "str" in str(field.type)
     }
     assert texts - WORDS - {*job_package.PLACES, *job_package.SENT, *job_package.SECRETS} == set()
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        PredictConfig(bundle="a b", data="-d", output="s3://o", bundles=("x", "y"), csv=True),
-        IndexConfig(sources=("a", "b c"), output="m.parquet", labels=False, seed=7, test=0.25),
-        TrainConfig(data="d", output="o", positive="--odd 'class'", learning_rate=1e-05),
-    ],
-)
-def test_the_command_line_of_a_job_gives_its_settings_back(
-    config: PredictConfig | IndexConfig | TrainConfig,
-) -> None:
-    verb = type(config).__name__.removesuffix("Config").lower()
-    words = words_of(COMMANDS[verb], config, ["as_json", "dry_run"])
-    with COMMANDS[verb].make_context(verb, list(words)) as context:
-        assert settings(context, type(config), None) == config
-        assert (context.params["as_json"], context.params["dry_run"]) == (True, True)
-        assert not context.params["quiet"]
 
 
 def test_a_path_that_the_cluster_does_not_see_is_refused(tmp_path: Path) -> None:

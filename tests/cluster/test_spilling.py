@@ -64,8 +64,8 @@ def test_a_job_tells_what_ray_has_put_on_disk_in_it_and_not_what_in_another(tmp_
     assert 40_000_000 <= num_bytes <= 120_000_000
     assert second["spilled_bytes"] == {}
     assert done.stderr.splitlines() == [
-        "warning: Ray's memory for objects was full and it wrote to disk, "
-        f"{num_bytes / 1e6:.0f} MB on {machine}; docs/clusters.md (Memory) says what helps."
+        "warning: Ray's object memory was full and spilled to disk, "
+        f"{num_bytes / 1e6:.0f} MB on {machine}; see Memory in docs/clusters.md."
     ]
 
 

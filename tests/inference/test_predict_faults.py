@@ -215,7 +215,7 @@ def test_a_stopped_driver_writes_what_is_scored_and_says_how_to_go_on(
         os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
         _, complaint = driver.communicate(timeout=60)
 
-    assert (driver.returncode, complaint) == (code, "stopped; --resume goes on\n")
+    assert (driver.returncode, complaint) == (code, "stopped; continue with --resume\n")
     assert _record(output)["status"] == "stopped"
     assert [path.name for path in (output / "predictions").iterdir()] == ["part-00000.parquet"]
     num_kept = _rows(output, in_parts=True).num_rows
@@ -277,7 +277,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing_of_it_behind(
         os.killpg(driver.pid, signal.SIGINT)
         _, complaint = driver.communicate(timeout=60)
 
-    assert (driver.returncode, complaint) == (130, "stopped; --resume goes on\n")
+    assert (driver.returncode, complaint) == (130, "stopped; continue with --resume\n")
     wait_until(lambda: not with_variable("OF_THIS_TEST", str(tmp_path)))
 
 
