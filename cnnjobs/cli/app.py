@@ -34,8 +34,7 @@ def _print_version(requested: bool) -> None:
 @app.callback()
 def cnnjobs(
     version: Annotated[
-        bool,
-        Option("--version", is_eager=True, callback=_print_version, help="Print the version."),
+        bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Train a CNN on chest X-rays and score archives of them, on a laptop or a Ray cluster.

@@ -1,13 +1,10 @@
 """`cnnjobs audit`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Option
+from typing import TYPE_CHECKING
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import METRICS, OUTPUT
-from cnnjobs.cli.options import BatchSize, BundlePath, Data, Engine, Overwrite, Seed, Split
+from cnnjobs.cli.help_page import MetricOption, OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import table
 from cnnjobs.config import AuditConfig
@@ -16,41 +13,26 @@ if TYPE_CHECKING:
     from cnnjobs.evaluation.audit import AuditSummary
 
 
-@job(app, AuditConfig, "audit")
-def audit(
-    bundle: BundlePath = None,
-    data: Data = None,
-    output: Annotated[
-        str | None,
-        Option(
+@job(
+    app,
+    "audit",
+    AuditConfig,
+    options={
+        "output": OutputOption(
             "--output",
             "-o",
             metavar="DIR",
-            rich_help_panel=OUTPUT,
             help="Run directory for the table and plots. Default: print only.",
         ),
-    ] = AuditConfig.output,
-    split: Split = AuditConfig.split,
-    border: Annotated[
-        float,
-        Option(
+        "border": MetricOption(
             metavar="SHARE",
-            rich_help_panel=METRICS,
             help="Width of the border that stays visible when the lungs are painted over, as a "
             "share of each side.",
         ),
-    ] = AuditConfig.border,
-    resamples: Annotated[
-        int,
-        Option(
-            rich_help_panel=METRICS, help="Bootstrap resamples for the 95 % intervals, 100 or more."
-        ),
-    ] = AuditConfig.resamples,
-    seed: Seed = AuditConfig.seed,
-    engine: Engine = AuditConfig.engine,
-    batch_size: BatchSize = AuditConfig.batch_size,
-    overwrite: Overwrite = AuditConfig.overwrite,
-) -> Job:
+        "resamples": MetricOption(help="Bootstrap resamples for the 95 % intervals, 100 or more."),
+    },
+)
+def audit() -> Job:
     """Measure how much of the AUROC survives without the lungs.
 
     Scores the test split again with the center, borders or corners painted over, at 16x16

@@ -8,7 +8,7 @@ from typer import Option
 
 from cnnjobs.cli.app import cluster
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import CLUSTER, Command
+from cnnjobs.cli.help_page import ClusterOption, Command
 from cnnjobs.cli.options import Debug, Json
 from cnnjobs.cli.runner import Job, json_text
 from cnnjobs.config import ClusterStartConfig
@@ -18,62 +18,36 @@ if TYPE_CHECKING:
     from cnnjobs.cluster.node_registry import Node
 
 
-@job(cluster, ClusterStartConfig, "start")
-def start(
-    head: Annotated[
-        bool, Option("--head", rich_help_panel=CLUSTER, help="Start the head of a new cluster.")
-    ] = ClusterStartConfig.head,
-    address: Annotated[
-        str | None,
-        Option(
-            metavar="HEAD:PORT",
-            rich_help_panel=CLUSTER,
-            help="Join the cluster of this head as a worker.",
+@job(
+    cluster,
+    "start",
+    ClusterStartConfig,
+    options={
+        "head": ClusterOption("--head", help="Start the head of a new cluster."),
+        "address": ClusterOption(
+            metavar="HEAD:PORT", help="Join the cluster of this head as a worker."
         ),
-    ] = ClusterStartConfig.address,
-    host: Annotated[
-        str | None,
-        Option(
-            rich_help_panel=CLUSTER,
+        "host": ClusterOption(
             help="Address of this machine to listen on. Default: for a head 127.0.0.1, for a "
-            "worker the one its head can reach.",
+            "worker the one its head can reach."
         ),
-    ] = ClusterStartConfig.host,
-    port: Annotated[
-        int, Option(rich_help_panel=CLUSTER, help="Port of a head for jobs and workers.")
-    ] = ClusterStartConfig.port,
-    dashboard_port: Annotated[
-        int,
-        Option(
-            rich_help_panel=CLUSTER,
-            help="Port of a head for `cnnjobs submit` and the dashboard.",
+        "port": ClusterOption(help="Port of a head for jobs and workers."),
+        "dashboard_port": ClusterOption(
+            help="Port of a head for `cnnjobs submit` and the dashboard."
         ),
-    ] = ClusterStartConfig.dashboard_port,
-    num_cpus: Annotated[
-        int | None,
-        Option(rich_help_panel=CLUSTER, help="Cores for jobs; 0: none. Default: all."),
-    ] = ClusterStartConfig.num_cpus,
-    num_gpus: Annotated[
-        int | None, Option(rich_help_panel=CLUSTER, help="GPUs for jobs. Default: all.")
-    ] = ClusterStartConfig.num_gpus,
-    object_store_gib: Annotated[
-        float | None,
-        Option(
+        "num_cpus": ClusterOption(help="Cores for jobs; 0: none. Default: all."),
+        "num_gpus": ClusterOption(help="GPUs for jobs. Default: all."),
+        "object_store_gib": ClusterOption(
             metavar="GIB",
-            rich_help_panel=CLUSTER,
             help="Memory for Ray's objects. Default: 30 % of the machine's, but no more than "
             "/dev/shm holds, beyond which Ray would use the disk.",
         ),
-    ] = ClusterStartConfig.object_store_gib,
-    temp_dir: Annotated[
-        str | None,
-        Option(
-            metavar="DIR",
-            rich_help_panel=CLUSTER,
-            help="Folder for a head's logs and sockets. Default: Ray's, /tmp/ray.",
+        "temp_dir": ClusterOption(
+            metavar="DIR", help="Folder for a head's logs and sockets. Default: Ray's, /tmp/ray."
         ),
-    ] = ClusterStartConfig.temp_dir,
-) -> Job:
+    },
+)
+def start() -> Job:
     """Start a Ray node that requires a token.
 
     It runs until `cnnjobs cluster stop`. The token is in ~/.ray/auth_token, which only you can

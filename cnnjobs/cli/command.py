@@ -1,81 +1,85 @@
-"""Commands that run a job: their own options, the shared ones, and one way to run them."""
+"""Commands that run a job: options from the settings of its config, and one way to run it."""
 
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.help_page import Command
-from cnnjobs.cli.options import OF_EVERY_JOB, OF_STORAGE, OF_TRAINING
+from cnnjobs.cli.options import FLAGS, OF_TRAINING, SHARED
 from cnnjobs.cli.runner import Job, run, settings
 from cnnjobs.cluster import node_registry
-from cnnjobs.config import Config, S3Settings, names
-
-#: Parameters listed before the shared options of training.
-_FIRST = ("data", "output")
+from cnnjobs.config import Config, names
 
 #: The config of each command that runs a job, by the command's words: `cluster start`.
 CONFIGS: dict[str, type[Config]] = {}
 
 
 def job(
-    group: typer.Typer, config_type: type[Config], name: str, **typer_options: Any
-) -> Callable[..., Any]:
-    """Register a function, whose parameters are the job's own options, as the command `name`.
+    group: typer.Typer,
+    name: str,
+    config_type: type[Config],
+    *,
+    options: Mapping[str, Any] | None = None,
+    **typer_options: Any,
+) -> Callable[[Callable[[], Job]], Callable[[], Job]]:
+    """Register the command `name`, whose function imports its job and has its help as docstring.
 
-    The command also has the options shared by all jobs, all jobs on user data, or all trainings,
-    as its config says. It makes the config and runs the Job that the function returns.
+    Every setting of the config is an argument or option: the command's own, if `options` has
+    it, else the shared one. Settings with neither are set only by --config.
     """
 
-    def register(function: Callable[..., Job]) -> Callable[..., Job]:
-        own = inspect.signature(function).parameters
-        storage = OF_STORAGE if issubclass(config_type, S3Settings) else {}
+    def register(load: Callable[[], Job]) -> Callable[[], Job]:
         parameters = [
             _parameter("context", typer.Context),
-            *_with_training(own.values(), config_type),
-            *(_parameter(name, *option) for name, option in {**storage, **OF_EVERY_JOB}.items()),
+            *_of_settings(config_type, options or {}),
+            *(
+                _parameter(flag, annotation, None if flag == "config" else False)
+                for flag, annotation in FLAGS.items()
+            ),
         ]
 
-        @functools.wraps(function)
+        @functools.wraps(load)
         def command(context: typer.Context, **values: Any) -> None:
             config = settings(context, config_type, values["config"])
             node_registry.before_ray(getattr(config, "address", None))
-            run(
-                config,
-                function(**{name: values[name] for name in own}),
-                dry_run=values["dry_run"],
-                as_json=values["as_json"],
-                quiet=values["quiet"],
-            )
+            flags = {flag: values[flag] for flag in ("dry_run", "as_json", "quiet")}
+            run(config, load(), **flags)
 
         # Typer reads the options from these two
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
         group.command(name, cls=Command, **typer_options)(command)
         CONFIGS[name if group is app else f"{_name(group)} {name}"] = config_type
-        return function
+        return load
 
     return register
 
 
-def _name(group: typer.Typer) -> str:
-    return next(each.name for each in app.registered_groups if each.typer_instance is group) or ""
+def _of_settings(config_type: type[Config], own: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
+    fields = {field.name: field for field in dataclasses.fields(config_type)}
+    of_training = OF_TRAINING if "recipe" in fields else {}
+    options = {**SHARED, **of_training, **own}
+    for name in names(config_type):
+        if name not in options:
+            continue
+        value_type, default = fields[name].type, fields[name].default
+        if value_type == tuple[str, ...]:
+            value_type, default = list[str] | None, None
+        elif default is dataclasses.MISSING:
+            # not required by Typer: --config may set it
+            value_type, default = operator.or_(value_type, None), None
+        annotation = operator.getitem(Annotated, (value_type, options[name]))
+        yield _parameter(name, annotation, default)
 
 
-def _with_training(
-    own: Iterable[inspect.Parameter], config_type: type[Config]
-) -> list[inspect.Parameter]:
-    """A job's own options; if it trains, also those of every training, after the first."""
-    if not set(OF_TRAINING) <= set(names(config_type)):
-        return list(own)
-    training = [
-        _parameter(name, option, getattr(config_type, name)) for name, option in OF_TRAINING.items()
-    ]
-    first = [each for each in own if each.name in _FIRST]
-    return [*first, *training, *(each for each in own if each.name not in _FIRST)]
+def _name(group: typer.Typer) -> str | None:
+    return next(each.name for each in app.registered_groups if each.typer_instance is group)
 
 
 def _parameter(

@@ -1,13 +1,12 @@
 """`cnnjobs compare`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Argument, Option
+from typer import Argument
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import METRICS, OUTPUT
-from cnnjobs.cli.options import Resamples, Seed
+from cnnjobs.cli.help_page import MetricOption, OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import counts, interval, table
 from cnnjobs.config import CompareConfig
@@ -16,36 +15,21 @@ if TYPE_CHECKING:
     from cnnjobs.evaluation.compare import CompareSummary, Comparison
 
 
-@job(app, CompareConfig, "compare")
-def compare(
-    runs: Annotated[
-        list[str] | None,
-        Argument(
-            metavar="RUN",
-            help="Runs of evaluate, or of predict on labelled images; two or more.",
+@job(
+    app,
+    "compare",
+    CompareConfig,
+    options={
+        "runs": Argument(
+            metavar="RUN", help="Runs of evaluate, or of predict on labelled images; two or more."
         ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="FILE.json",
-            rich_help_panel=OUTPUT,
-            help="File for the result. Default: print only.",
+        "output": OutputOption(
+            "--output", "-o", metavar="FILE.json", help="File for the result. Default: print only."
         ),
-    ] = CompareConfig.output,
-    shared: Annotated[
-        bool,
-        Option(
-            "--shared",
-            rich_help_panel=METRICS,
-            help="Compare only on the images that all runs have.",
-        ),
-    ] = CompareConfig.shared,
-    resamples: Resamples = CompareConfig.resamples,
-    seed: Seed = CompareConfig.seed,
-) -> Job:
+        "shared": MetricOption("--shared", help="Compare only on the images that all runs have."),
+    },
+)
+def compare() -> Job:
     """Compare models on the same images.
 
     Compares every RUN with the first: AUROC by DeLong's test, all metrics by a paired bootstrap

@@ -1,26 +1,11 @@
 """`cnnjobs crossval`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Option
+from typing import TYPE_CHECKING
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import CLUSTER, FOLDS
-from cnnjobs.cli.options import (
-    Address,
-    Calibrate,
-    Data,
-    Keep,
-    MaxFailures,
-    Monitor,
-    Output,
-    Overwrite,
-    Resume,
-    Seed,
-    ThresholdRule,
-)
+from cnnjobs.cli.help_page import ClusterOption, FoldOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import counts, interval, table
 from cnnjobs.config import CrossvalConfig
@@ -34,58 +19,29 @@ if TYPE_CHECKING:
 _SHOWN = ("auroc", "sensitivity", "specificity", "accuracy", "macro_f1")
 
 
-@job(app, CrossvalConfig, "crossval")
-def crossval(
-    data: Data = None,
-    output: Output = None,
-    folds: Annotated[
-        int,
-        Option(
-            rich_help_panel=FOLDS,
-            help="Parts of the data set; each is tested once. 0 with --leave-out: no folds.",
+@job(
+    app,
+    "crossval",
+    CrossvalConfig,
+    options={
+        "folds": FoldOption(
+            help="Parts of the data set; each is tested once. 0 with --leave-out: no folds."
         ),
-    ] = CrossvalConfig.folds,
-    repeats: Annotated[
-        int,
-        Option(
-            rich_help_panel=FOLDS,
-            help="Repetitions of everything, each with other folds and initial weights.",
+        "repeats": FoldOption(
+            help="Repetitions of everything, each with other folds and initial weights."
         ),
-    ] = CrossvalConfig.repeats,
-    leave_out: Annotated[
-        str | None,
-        Option(
-            metavar="source",
-            rich_help_panel=FOLDS,
-            help="Also train without each source, and test on it.",
+        "leave_out": FoldOption(
+            metavar="source", help="Also train without each source, and test on it."
         ),
-    ] = CrossvalConfig.leave_out,
-    validation: Annotated[
-        float,
-        Option(
-            metavar="SHARE",
-            rich_help_panel=FOLDS,
-            help="Share of the images outside the test for validation.",
+        "validation": FoldOption(
+            metavar="SHARE", help="Share of the images outside the test for validation."
         ),
-    ] = CrossvalConfig.validation,
-    parallel: Annotated[
-        int | None,
-        Option(
-            rich_help_panel=CLUSTER,
-            help="Trainings at a time; they share the CPUs. Default: one per GPU, else one per "
-            "CPU.",
+        "parallel": ClusterOption(
+            help="Trainings at a time; they share the CPUs. Default: one per GPU, else one per CPU."
         ),
-    ] = CrossvalConfig.parallel,
-    monitor: Monitor = CrossvalConfig.monitor,
-    keep: Keep = CrossvalConfig.keep,
-    threshold_rule: ThresholdRule = CrossvalConfig.threshold_rule,
-    calibrate: Calibrate = CrossvalConfig.calibrate,
-    max_failures: MaxFailures = CrossvalConfig.max_failures,
-    seed: Seed = CrossvalConfig.seed,
-    address: Address = CrossvalConfig.address,
-    resume: Resume = CrossvalConfig.resume,
-    overwrite: Overwrite = CrossvalConfig.overwrite,
-) -> Job:
+    },
+)
+def crossval() -> Job:
     """Train and test on folds; report mean and spread.
 
     Every labelled image is tested by a model that has not seen it, its group or its copies; the

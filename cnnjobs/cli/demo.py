@@ -1,6 +1,6 @@
 """`cnnjobs demo`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from typer import Option
@@ -9,7 +9,6 @@ from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
 from cnnjobs.cli.evaluate import evaluate_text
 from cnnjobs.cli.index import index_text
-from cnnjobs.cli.options import Overwrite, Seed
 from cnnjobs.cli.predict import predict_text
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import cell
@@ -21,16 +20,17 @@ if TYPE_CHECKING:
     from cnnjobs.demo import DemoSummary
 
 
-@job(app, DemoConfig, "demo")
-def demo(
-    output: Annotated[
-        str, Option("--output", "-o", metavar="DIR", help="Directory to write.")
-    ] = DemoConfig.output,
-    num_images: Annotated[int, Option(help="Synthetic images to draw.")] = DemoConfig.num_images,
-    epochs: Annotated[int, Option(help="Passes over the training images.")] = DemoConfig.epochs,
-    seed: Seed = DemoConfig.seed,
-    overwrite: Overwrite = DemoConfig.overwrite,
-) -> Job:
+@job(
+    app,
+    "demo",
+    DemoConfig,
+    options={
+        "output": Option("--output", "-o", metavar="DIR", help="Directory to write."),
+        "num_images": Option(help="Synthetic images to draw."),
+        "epochs": Option(help="Passes over the training images."),
+    },
+)
+def demo() -> Job:
     """Try everything on synthetic drawings.
 
     Draws an archive, indexes it, trains a model, evaluates it and scores every image.

@@ -1,6 +1,6 @@
 """`cnnjobs doctor`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from typer import Argument, Option
@@ -14,25 +14,24 @@ if TYPE_CHECKING:
     from cnnjobs.cluster.doctor import DoctorSummary
 
 
-@job(app, DoctorConfig, "doctor")
-def doctor(
-    address: Annotated[
-        str | None,
-        Argument(
+@job(
+    app,
+    "doctor",
+    DoctorConfig,
+    options={
+        "address": Argument(
             metavar="URL",
             help="Head of the cluster, http://HEAD:8265. Default: as for `cnnjobs submit`.",
         ),
-    ] = DoctorConfig.address,
-    s3_uri: Annotated[
-        str | None,
-        Option(
+        "s3_uri": Option(
             "--s3",
             metavar="URI",
             help="Also check that this prefix can be listed with the keys here and with the "
             "cluster's.",
         ),
-    ] = DoctorConfig.s3_uri,
-) -> Job:
+    },
+)
+def doctor() -> Job:
     """Check that a cluster can run jobs, and say what to fix.
 
     Checks that it responds, has the same versions as this machine, requires a token and runs a

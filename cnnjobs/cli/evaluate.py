@@ -1,23 +1,10 @@
 """`cnnjobs evaluate`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Option
+from typing import TYPE_CHECKING
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import METRICS, OUTPUT, SCORING
-from cnnjobs.cli.options import (
-    Address,
-    BatchSize,
-    BundlePath,
-    Data,
-    Engine,
-    Overwrite,
-    Resamples,
-    Seed,
-    Split,
-)
+from cnnjobs.cli.help_page import MetricOption, OutputOption, ScoringOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import cell, counts, interval, table
 from cnnjobs.config import EvaluateConfig
@@ -32,55 +19,35 @@ _OF_A_CLASS = ("precision", "recall", "f1")
 _OF_AN_IMAGE = ("label", "prediction", "probability")
 
 
-@job(app, EvaluateConfig, "evaluate")
-def evaluate(
-    bundle: BundlePath = None,
-    data: Data = None,
-    output: Annotated[
-        str | None,
-        Option(
+@job(
+    app,
+    "evaluate",
+    EvaluateConfig,
+    options={
+        "output": OutputOption(
             "--output",
             "-o",
             metavar="DIR",
-            rich_help_panel=OUTPUT,
             help="Run directory for the metrics and predictions. Default: print only.",
         ),
-    ] = EvaluateConfig.output,
-    split: Split = EvaluateConfig.split,
-    beside: Annotated[
-        list[str] | None,
-        Option(
+        "beside": ScoringOption(
             "--beside",
             metavar="DATA",
-            rich_help_panel=SCORING,
             help="Other data to compare with, such as another hospital's: all its images are "
             "scored, and the drop of each metric is reported. Repeatable.",
         ),
-    ] = None,
-    prevalence: Annotated[
-        float | None,
-        Option(
+        "prevalence": MetricOption(
             metavar="SHARE",
-            rich_help_panel=METRICS,
             help="Share of positive cases where the model will be used; PPV and NPV are also "
             "reported for it.",
         ),
-    ] = EvaluateConfig.prevalence,
-    resamples: Resamples = EvaluateConfig.resamples,
-    seed: Seed = EvaluateConfig.seed,
-    audit: Annotated[
-        bool,
-        Option(
+        "audit": MetricOption(
             "--audit/--no-audit",
-            rich_help_panel=METRICS,
             help="Finish with a shortcut audit: how much of the AUROC survives without the lungs.",
         ),
-    ] = EvaluateConfig.audit,
-    engine: Engine = EvaluateConfig.engine,
-    batch_size: BatchSize = EvaluateConfig.batch_size,
-    address: Address = EvaluateConfig.address,
-    overwrite: Overwrite = EvaluateConfig.overwrite,
-) -> Job:
+    },
+)
+def evaluate() -> Job:
     """Compare predictions with known labels.
 
     AUROC, sensitivity, specificity, PPV, NPV, MCC, calibration and more on the test split, each

@@ -1,12 +1,11 @@
 """`cnnjobs explain`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from typer import Option
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.options import BundlePath, Images
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import table
 from cnnjobs.config import ExplainConfig
@@ -15,15 +14,17 @@ if TYPE_CHECKING:
     from cnnjobs.evaluation.explain import ExplainSummary
 
 
-@job(app, ExplainConfig, "explain")
-def explain(
-    bundle: BundlePath = None,
-    images: Images = None,
-    output: Annotated[
-        str | None,
-        Option("--output", "-o", metavar="DIR", help="Folder for the heat maps, one per image."),
-    ] = None,
-) -> Job:
+@job(
+    app,
+    "explain",
+    ExplainConfig,
+    options={
+        "output": Option(
+            "--output", "-o", metavar="DIR", help="Folder for the heat maps, one per image."
+        )
+    },
+)
+def explain() -> Job:
     """Draw where the model looks (Grad-CAM).
 
     Draws each image with a heat map of the evidence for the predicted class, as

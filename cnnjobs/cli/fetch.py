@@ -1,12 +1,11 @@
 """`cnnjobs fetch`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.options import Overwrite, Seed
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import class_counts
 from cnnjobs.config import FetchConfig
@@ -15,43 +14,32 @@ if TYPE_CHECKING:
     from cnnjobs.data.fetch import FetchSummary
 
 
-@job(app, FetchConfig, "fetch")
-def fetch(
-    dataset: Annotated[
-        str | None, Argument(metavar="mnist|covid", help="Public data set to fetch.")
-    ] = None,
-    output: Annotated[
-        str | None,
-        Option(
+@job(
+    app,
+    "fetch",
+    FetchConfig,
+    options={
+        "dataset": Argument(metavar="mnist|covid", help="Public data set to fetch."),
+        "output": Option(
             "--output", "-o", metavar="DIR", help="Directory to write: images and their manifest."
         ),
-    ] = None,
-    source: Annotated[
-        str | None,
-        Option(
+        "source": Option(
             "--from",
             metavar="PATH",
             help="Use local files instead of downloading. mnist: mnist.npz, or a folder with the "
             "four idx files (plain or .gz). covid: the zip file, or its unpacked folder.",
         ),
-    ] = FetchConfig.source,
-    validation: Annotated[
-        float | None,
-        Option(
+        "validation": Option(
             metavar="SHARE",
             help="Share for validation. Default: 0.0833 of mnist's training images, 0.15 of covid.",
         ),
-    ] = FetchConfig.validation,
-    limit: Annotated[
-        int | None,
-        Option(
+        "limit": Option(
             metavar="IMAGES",
             help="mnist: take only this many training and this many test images, for quick runs.",
         ),
-    ] = FetchConfig.limit,
-    seed: Seed = FetchConfig.seed,
-    overwrite: Overwrite = FetchConfig.overwrite,
-) -> Job:
+    },
+)
+def fetch() -> Job:
     """Get the data sets of the lab sheet, with a manifest.
 
     mnist: 70,000 handwritten digits; the 10,000 official test images are the test split.

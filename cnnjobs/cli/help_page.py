@@ -1,18 +1,39 @@
 """Help pages in plain text; the options of a long one are grouped under headings."""
 
+import functools
 from typing import Any
 
+from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
-#: Headings in the order of the page: the `rich_help_panel` of an option, GENERAL if it has none.
+_GENERAL = "General"
+
+
+def _under(heading: str) -> Any:
+    """Typer's `Option`, for an option listed under this heading."""
+    return functools.partial(Option, rich_help_panel=heading)
+
+
+OutputOption = _under("Output")
+LabelOption = _under("Labels, groups and sources")
+SplitOption = _under("Split")
+SearchOption = _under("Search")
+FoldOption = _under("Folds")
+ModelOption = _under("Model")
+ImageOption = _under("Images")
+TrainingOption = _under("Training")
+SelectionOption = _under("Model selection and threshold")
+ScoringOption = _under("Scoring")
+MetricOption = _under("Metrics")
+ClusterOption = _under("Workers and hardware")
+S3Option = _under("S3")
+
+#: In the order of a page; options of Typer's own `Option` are under the last.
 HEADINGS = (
-    OUTPUT, LABELS, SPLIT, SEARCH, FOLDS, MODEL, IMAGES, TRAINING, SELECTION, SCORING, METRICS,
-    CLUSTER, S3, GENERAL,
-) = (
-    "Output", "Labels, groups and sources", "Split", "Search", "Folds", "Model", "Images",
-    "Training", "Model selection and threshold", "Scoring", "Metrics", "Workers and hardware",
-    "S3", "General",
-)  # fmt: skip
+    *("Output", "Labels, groups and sources", "Split", "Search", "Folds", "Model", "Images"),
+    *("Training", "Model selection and threshold", "Scoring", "Metrics", "Workers and hardware"),
+    *("S3", _GENERAL),
+)
 
 #: A page of at most so many options is one list.
 _SHORT = 12
@@ -47,7 +68,7 @@ def _write_parameters(command: Any, context: Any, formatter: Any) -> None:
             formatter.write_dl([each.get_help_record(context) for each in arguments])
     sections: dict[str, list[tuple[str, str]]] = {}
     for option in options:
-        heading = getattr(option, "rich_help_panel", None) or GENERAL
+        heading = getattr(option, "rich_help_panel", None) or _GENERAL
         sections.setdefault(heading if len(options) > _SHORT else "Options", []).append(
             option.get_help_record(context)
         )

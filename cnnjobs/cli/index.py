@@ -1,13 +1,12 @@
 """`cnnjobs index`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Argument, Option
+from typer import Argument
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import IMAGES, LABELS, OUTPUT, SPLIT
-from cnnjobs.cli.options import AnyModality, Overwrite, Seed
+from cnnjobs.cli.help_page import ImageOption, LabelOption, OutputOption, SplitOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import class_counts, examples, largest_first, source_counts
 from cnnjobs.config import IndexConfig
@@ -16,81 +15,43 @@ if TYPE_CHECKING:
     from cnnjobs.data.index import IndexSummary
 
 
-@job(app, IndexConfig, "index")
-def index(
-    sources: Annotated[
-        list[str] | None,
-        Argument(metavar="SRC", help="Folders or s3:// prefixes, with one subfolder per class."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            rich_help_panel=OUTPUT,
-            help="Manifest to write (.parquet).",
+@job(
+    app,
+    "index",
+    IndexConfig,
+    options={
+        "sources": Argument(
+            metavar="SRC", help="Folders or s3:// prefixes, with one subfolder per class."
         ),
-    ] = None,
-    labels: Annotated[
-        bool, Option(rich_help_panel=LABELS, help="Label images by the folder directly below SRC.")
-    ] = IndexConfig.labels,
-    groups: Annotated[
-        str | None,
-        Option(
+        "output": OutputOption(
+            "--output", "-o", metavar="FILE", help="Manifest to write (.parquet)."
+        ),
+        "labels": LabelOption(help="Label images by the folder directly below SRC."),
+        "groups": LabelOption(
             metavar="FILE",
-            rich_help_panel=LABELS,
             help="CSV with the columns path (relative to SRC) and group (the patient).",
         ),
-    ] = IndexConfig.groups,
-    group_regex: Annotated[
-        str | None,
-        Option(
+        "group_regex": LabelOption(
             metavar="REGEX",
-            rich_help_panel=LABELS,
             help="Regular expression whose (group) captures the patient from the file name.",
         ),
-    ] = IndexConfig.group_regex,
-    group_key: Annotated[
-        str | None,
-        Option(
+        "group_key": LabelOption(
             metavar="FILE",
-            rich_help_panel=LABELS,
             help="Secret key: DICOM images are grouped by a keyed hash of the patient.",
         ),
-    ] = IndexConfig.group_key,
-    source_regex: Annotated[
-        str | None,
-        Option(
+        "source_regex": LabelOption(
             metavar="REGEX",
-            rich_help_panel=LABELS,
             help="Regular expression whose (group) captures the source from the path inside SRC.",
         ),
-    ] = IndexConfig.source_regex,
-    any_modality: AnyModality = IndexConfig.any_modality,
-    split: Annotated[
-        bool,
-        Option(
-            rich_help_panel=SPLIT, help="Split labelled images into train, validation and test."
+        "split": SplitOption(help="Split labelled images into train, validation and test."),
+        "validation": SplitOption(metavar="SHARE", help="Share of images for validation."),
+        "test": SplitOption(metavar="SHARE", help="Share of images for the test."),
+        "content": ImageOption(
+            help="Read every file to find copies and unreadable images, or only list the files."
         ),
-    ] = IndexConfig.split,
-    validation: Annotated[
-        float,
-        Option(metavar="SHARE", rich_help_panel=SPLIT, help="Share of images for validation."),
-    ] = IndexConfig.validation,
-    test: Annotated[
-        float, Option(metavar="SHARE", rich_help_panel=SPLIT, help="Share of images for the test.")
-    ] = IndexConfig.test,
-    content: Annotated[
-        bool,
-        Option(
-            rich_help_panel=IMAGES,
-            help="Read every file to find copies and unreadable images, or only list the files.",
-        ),
-    ] = IndexConfig.content,
-    seed: Seed = IndexConfig.seed,
-    overwrite: Overwrite = IndexConfig.overwrite,
-) -> Job:
+    },
+)
+def index() -> Job:
     """List, label, group and split images once.
 
     All images of a group (a patient) go to the same split. Without --groups or --group-regex,

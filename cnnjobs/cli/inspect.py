@@ -1,14 +1,13 @@
 """`cnnjobs inspect`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Argument, Option
+from typer import Argument
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import OUTPUT
-from cnnjobs.cli.options import Seed
+from cnnjobs.cli.help_page import OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import class_counts, counts, examples, source_counts, table
 from cnnjobs.config import InspectConfig
@@ -18,26 +17,23 @@ if TYPE_CHECKING:
     from cnnjobs.data.inspect import DataSummary, ImageSummary
 
 
-@job(app, InspectConfig, "inspect")
-def inspect(
-    data: Annotated[
-        str | None,
-        Argument(
+@job(
+    app,
+    "inspect",
+    InspectConfig,
+    options={
+        "data": Argument(
             metavar="IMAGE|DATA",
             help="One image, or a manifest.parquet, a folder or s3://bucket/prefix.",
         ),
-    ] = None,
-    plot: Annotated[
-        str | None,
-        Option(
+        "plot": OutputOption(
             metavar="FILE|DIR",
-            rich_help_panel=OUTPUT,
             help="IMAGE: draw it with a color bar and its 256-bin histogram (.png). DATA: write "
             "classes.png, samples.png, sizes.png and intensities.png.",
         ),
-    ] = InspectConfig.plot,
-    seed: Seed = InspectConfig.seed,
-) -> Job:
+    },
+)
+def inspect() -> Job:
     """Describe an image, or a data set before training on it.
 
     IMAGE: size, gray levels, bit depth, format, and the EXIF and DICOM attributes that matter

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from cnnjobs.cli.app import jobs
 from cnnjobs.cli.help_page import Command
-from cnnjobs.cli.options import Debug, Head, Json
+from cnnjobs.cli.options import HEAD, Debug, Json
 from cnnjobs.cli.runner import json_text
 from cnnjobs.cli.tables import table
 from cnnjobs.cluster import node_registry
@@ -17,6 +17,7 @@ from cnnjobs.cluster import node_registry
 if TYPE_CHECKING:
     from cnnjobs.cluster.jobs import JobSummary
 
+Head = Annotated[str | None, HEAD]
 Name = Annotated[str, Argument(metavar="JOB", help="Name of the job, as `submit` printed it.")]
 
 
@@ -44,8 +45,7 @@ def status(name: Name, address: Head = None, as_json: Json = False, debug: Debug
 def logs(
     name: Name,
     follow: Annotated[
-        bool,
-        Option("--follow", "-f", help="Continue until the job ends, and exit with its code."),
+        bool, Option("--follow", "-f", help="Continue until the job ends, and exit with its code.")
     ] = False,
     address: Head = None,
     debug: Debug = False,

@@ -29,12 +29,7 @@ def models(as_json: Json = False, debug: Debug = False) -> None:
 def models_text(architectures: Iterable["Architecture"]) -> str:
     """The architectures in a table, then the layers of each; at most 80 columns wide."""
     rows = [
-        [
-            known.name,
-            f"{known.height}x{known.width}x1",
-            known.num_parameters,
-            known.num_labels,
-        ]
+        [known.name, f"{known.height}x{known.width}x1", known.num_parameters, known.num_labels]
         for known in architectures
     ]
     layers = [[known.name, known.summary] for known in architectures]

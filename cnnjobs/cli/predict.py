@@ -1,26 +1,11 @@
 """`cnnjobs predict`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Option
+from typing import TYPE_CHECKING
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import CLUSTER, IMAGES, OUTPUT, SCORING
-from cnnjobs.cli.options import (
-    Address,
-    AnyModality,
-    BatchSize,
-    BundlePath,
-    Damaged,
-    Data,
-    Engine,
-    Output,
-    Overwrite,
-    Resume,
-    Split,
-)
+from cnnjobs.cli.help_page import ClusterOption, ImageOption, OutputOption, ScoringOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import largest_first
 from cnnjobs.config import PredictConfig
@@ -29,111 +14,59 @@ if TYPE_CHECKING:
     from cnnjobs.inference.predict import PredictSummary
 
 
-@job(app, PredictConfig, "predict")
-def predict(
-    bundle: BundlePath = None,
-    data: Data = None,
-    output: Output = None,
-    bundles: Annotated[
-        list[str] | None,
-        Option(
+@job(
+    app,
+    "predict",
+    PredictConfig,
+    options={
+        "bundles": ScoringOption(
             "--bundle",
             metavar="BUNDLE",
-            rich_help_panel=SCORING,
             help="Another model; its scores are averaged with BUNDLE's. Repeatable.",
         ),
-    ] = None,
-    split: Split = PredictConfig.split,
-    engine: Engine = PredictConfig.engine,
-    batch_size: BatchSize = PredictConfig.batch_size,
-    damaged: Damaged = PredictConfig.damaged,
-    any_modality: AnyModality = PredictConfig.any_modality,
-    max_pixels: Annotated[
-        int | None,
-        Option(
-            rich_help_panel=IMAGES,
-            help="Refuse images with more pixels. Default: the bundle's limit.",
+        "max_pixels": ImageOption(
+            help="Refuse images with more pixels. Default: the bundle's limit."
         ),
-    ] = PredictConfig.max_pixels,
-    rows_per_file: Annotated[
-        int,
-        Option(
-            rich_help_panel=OUTPUT,
-            help="Rows per Parquet part; a run that stops loses at most the last part.",
+        "rows_per_file": OutputOption(
+            help="Rows per Parquet part; a run that stops loses at most the last part."
         ),
-    ] = PredictConfig.rows_per_file,
-    partition_by: Annotated[
-        str | None,
-        Option(
+        "partition_by": OutputOption(
             metavar="label|prefix",
-            rich_help_panel=OUTPUT,
             help="Write the parts of each label, or of each prefix (first folder of the data), to "
             "a folder of their own. Default: all parts in one folder.",
         ),
-    ] = PredictConfig.partition_by,
-    csv: Annotated[
-        bool, Option("--csv", rich_help_panel=OUTPUT, help="Also write predictions.csv.")
-    ] = PredictConfig.csv,
-    require_evaluated: Annotated[
-        bool,
-        Option(
+        "csv": OutputOption("--csv", help="Also write predictions.csv."),
+        "require_evaluated": ScoringOption(
             "--require-evaluated",
-            rich_help_panel=SCORING,
             help="Refuse a bundle that was never evaluated, or whose audit found a shortcut.",
         ),
-    ] = PredictConfig.require_evaluated,
-    max_errors: Annotated[
-        str | None,
-        Option(
+        "max_errors": ImageOption(
             metavar="N|P%",
-            rich_help_panel=IMAGES,
             help="Bad images allowed, as a number or a share. With more, the job stops after the "
             "current part with exit code 3. Default: any number.",
         ),
-    ] = PredictConfig.max_errors,
-    price_per_hour: Annotated[
-        float | None,
-        Option(
+        "price_per_hour": ClusterOption(
             metavar="PRICE",
-            rich_help_panel=CLUSTER,
             help="Price of all machines together; --dry-run then estimates the cost.",
         ),
-    ] = PredictConfig.price_per_hour,
-    actors: Annotated[
-        int | None,
-        Option(
-            rich_help_panel=CLUSTER,
+        "actors": ClusterOption(
             help="Scoring processes on all machines; an autoscaler is asked for those that do "
-            "not fit. Default: one per GPU, else one per machine.",
+            "not fit. Default: one per GPU, else one per machine."
         ),
-    ] = PredictConfig.actors,
-    cpus_per_actor: Annotated[
-        int | None,
-        Option(
-            rich_help_panel=CLUSTER,
-            help="Cores per scoring process. Default: its share of the machine.",
+        "cpus_per_actor": ClusterOption(
+            help="Cores per scoring process. Default: its share of the machine."
         ),
-    ] = PredictConfig.cpus_per_actor,
-    gpus_per_actor: Annotated[
-        float | None,
-        Option(
-            rich_help_panel=CLUSTER,
+        "gpus_per_actor": ClusterOption(
             help="Share of a GPU per scoring process, such as 0.25 for four per GPU. Default: 1 if "
-            "there are GPUs.",
+            "there are GPUs."
         ),
-    ] = PredictConfig.gpus_per_actor,
-    address: Address = PredictConfig.address,
-    resume: Resume = PredictConfig.resume,
-    update: Annotated[
-        bool,
-        Option(
+        "update": OutputOption(
             "--update",
-            rich_help_panel=OUTPUT,
             help="Score only images that are new or have changed since the run finished.",
         ),
-    ] = PredictConfig.update,
-    overwrite: Overwrite = PredictConfig.overwrite,
-) -> Job:
+    },
+)
+def predict() -> Job:
     """Score every image to Parquet, one row per image.
 
     A bad image is a row with its error. Rows have the order of the data. With --dry-run, a
@@ -153,7 +86,7 @@ def predict_text(summary: "PredictSummary") -> str:
         return f"nothing to do: the run in {summary.output} is finished, {summary.skipped} rows."
     parts = [
         f"{summary.indexed} images: {summary.scored} scored, "
-        f"{sum(summary.failed.values())} failed, {summary.skipped} scored before",
+        f"{sum(summary.failed.values())} failed, {summary.skipped} scored before"
     ]
     if summary.ignored:
         parts.append(f"ignored, no image suffix: {largest_first(summary.ignored)}")

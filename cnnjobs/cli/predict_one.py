@@ -1,13 +1,10 @@
 """`cnnjobs predict-one`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Option
+from typing import TYPE_CHECKING
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import OUTPUT
-from cnnjobs.cli.options import AnyModality, BundlePath, Damaged, Engine, Images
+from cnnjobs.cli.help_page import OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import table
 from cnnjobs.config import PredictOneConfig
@@ -16,22 +13,15 @@ if TYPE_CHECKING:
     from cnnjobs.inference.predict_one import PredictOneSummary
 
 
-@job(app, PredictOneConfig, "predict-one")
-def predict_one(
-    bundle: BundlePath = None,
-    images: Images = None,
-    engine: Engine = PredictOneConfig.engine,
-    damaged: Damaged = PredictOneConfig.damaged,
-    any_modality: AnyModality = PredictOneConfig.any_modality,
-    plot: Annotated[
-        str | None,
-        Option(
-            metavar="FILE.png",
-            rich_help_panel=OUTPUT,
-            help="Draw the images with their predictions.",
-        ),
-    ] = PredictOneConfig.plot,
-) -> Job:
+@job(
+    app,
+    "predict-one",
+    PredictOneConfig,
+    options={
+        "plot": OutputOption(metavar="FILE.png", help="Draw the images with their predictions.")
+    },
+)
+def predict_one() -> Job:
     """Score single images, without Ray.
 
     cnnjobs predict-one runs/first patient.png

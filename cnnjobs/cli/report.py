@@ -1,14 +1,13 @@
 """`cnnjobs report`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Argument, Option
+from typer import Argument
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
 from cnnjobs.cli.command_line import command_line
-from cnnjobs.cli.help_page import OUTPUT
-from cnnjobs.cli.options import Overwrite, Seed
+from cnnjobs.cli.help_page import OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.config import ReportConfig
 from cnnjobs.progress import Progress
@@ -17,40 +16,24 @@ if TYPE_CHECKING:
     from cnnjobs.report.report import ReportSummary
 
 
-@job(app, ReportConfig, "report")
-def report(
-    runs: Annotated[
-        list[str] | None,
-        Argument(
+@job(
+    app,
+    "report",
+    ReportConfig,
+    options={
+        "runs": Argument(
             metavar="RUN",
             help="Run directories of one model: train, tune, evaluate, audit, predict, crossval.",
         ),
-    ] = None,
-    output: Annotated[
-        str,
-        Option(
-            "--output", "-o", metavar="FILE", rich_help_panel=OUTPUT, help="Page to write (.html)."
-        ),
-    ] = ReportConfig.output,
-    title: Annotated[
-        str | None,
-        Option(
-            metavar="TEXT",
-            rich_help_panel=OUTPUT,
-            help="Title of the page. Default: the model's name.",
-        ),
-    ] = ReportConfig.title,
-    max_images: Annotated[
-        int,
-        Option(
-            rich_help_panel=OUTPUT,
+        "output": OutputOption("--output", "-o", metavar="FILE", help="Page to write (.html)."),
+        "title": OutputOption(metavar="TEXT", help="Title of the page. Default: the model's name."),
+        "max_images": OutputOption(
             help="Images in the gallery: wrong, failed and uncertain ones first, then a random "
-            "sample.",
+            "sample."
         ),
-    ] = ReportConfig.max_images,
-    seed: Seed = ReportConfig.seed,
-    overwrite: Overwrite = ReportConfig.overwrite,
-) -> Job:
+    },
+)
+def report() -> Job:
     """Summarize runs on one HTML page.
 
     Data, model, training, evaluation, audit, the scored images, limits, and the commands that

@@ -1,6 +1,6 @@
 """`cnnjobs submit`."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer import Argument, Option
@@ -9,7 +9,7 @@ from cnnjobs.cli.app import app
 from cnnjobs.cli.command import CONFIGS, job
 from cnnjobs.cli.command_line import words
 from cnnjobs.cli.jobs import follow_job, job_text
-from cnnjobs.cli.options import OF_EVERY_JOB, Head
+from cnnjobs.cli.options import FLAGS, HEAD
 from cnnjobs.cli.runner import Job, settings
 from cnnjobs.config import Config, SubmitConfig, as_dict
 from cnnjobs.errors import ConfigError
@@ -18,35 +18,27 @@ from cnnjobs.progress import Progress
 
 @job(
     app,
-    SubmitConfig,
     "submit",
-    # everything after the command belongs to the command
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)
-def submit(
-    command: Annotated[
-        str | None,
-        Argument(metavar="COMMAND", help="Command to run: predict, train, evaluate, tune, ..."),
-    ] = None,
-    arguments: Annotated[
-        list[str] | None, Argument(metavar="ARGS", help="Arguments and options of the command.")
-    ] = None,
-    address: Head = SubmitConfig.address,
-    wait: Annotated[
-        bool, Option(help="Print the job's output until it ends, and exit with its code.")
-    ] = SubmitConfig.wait,
-    pip: Annotated[
-        bool,
-        Option(
+    SubmitConfig,
+    options={
+        "command": Argument(
+            metavar="COMMAND", help="Command to run: predict, train, evaluate, tune, ..."
+        ),
+        "arguments": Argument(metavar="ARGS", help="Arguments and options of the command."),
+        "address": HEAD,
+        "wait": Option(help="Print the job's output until it ends, and exit with its code."),
+        "pip": Option(
             help="Install what the project needs for this job, in the versions of this "
             "environment; for a cluster that has only Ray."
         ),
-    ] = SubmitConfig.pip,
-    shared_path: Annotated[
-        list[str] | None,
-        Option(metavar="DIR", help="Folder that all machines of the cluster have. Repeatable."),
-    ] = None,
-) -> Job:
+        "shared_path": Option(
+            metavar="DIR", help="Folder that all machines of the cluster have. Repeatable."
+        ),
+    },
+    # everything after the command belongs to it
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def submit() -> Job:
     """Run a command as a job of a Ray cluster.
 
     The command is checked here first; local paths that the cluster cannot see are refused. The
@@ -108,5 +100,5 @@ def _parsed(config: SubmitConfig) -> tuple[Config, dict[str, bool]]:
             "--address belongs before the command: cnnjobs submit --address http://HEAD:8265 "
             f"{config.command} ..."
         )
-    flags = {name: context.params[name] for name in OF_EVERY_JOB if name != "config"}
+    flags = {name: context.params[name] for name in FLAGS if name != "config"}
     return parsed, flags

@@ -1,25 +1,10 @@
 """`cnnjobs train`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Option
+from typing import TYPE_CHECKING
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import CLUSTER, OUTPUT
-from cnnjobs.cli.options import (
-    Address,
-    Calibrate,
-    Data,
-    Keep,
-    MaxFailures,
-    Monitor,
-    Output,
-    Overwrite,
-    Resume,
-    Seed,
-    ThresholdRule,
-)
+from cnnjobs.cli.help_page import ClusterOption, OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import table
 from cnnjobs.config import TrainConfig
@@ -28,44 +13,25 @@ if TYPE_CHECKING:
     from cnnjobs.training.train import TrainSummary
 
 
-@job(app, TrainConfig, "train")
-def train(
-    data: Data = None,
-    output: Output = None,
-    monitor: Monitor = TrainConfig.monitor,
-    keep: Keep = TrainConfig.keep,
-    threshold_rule: ThresholdRule = TrainConfig.threshold_rule,
-    calibrate: Calibrate = TrainConfig.calibrate,
-    workers: Annotated[
-        int,
-        Option(
-            rich_help_panel=CLUSTER,
-            help="Processes that train together; the result does not depend on it.",
+@job(
+    app,
+    "train",
+    TrainConfig,
+    options={
+        "workers": ClusterOption(
+            help="Processes that train together; the result does not depend on it."
         ),
-    ] = TrainConfig.workers,
-    cache: Annotated[
-        str,
-        Option(
+        "cache": ClusterOption(
             metavar="auto|memory|stream",
-            rich_help_panel=CLUSTER,
             help="Decode images once and keep them in memory, stream them through every epoch, or "
             "choose by size (auto).",
         ),
-    ] = TrainConfig.cache,
-    max_failures: MaxFailures = TrainConfig.max_failures,
-    mlflow: Annotated[
-        str | None,
-        Option(
-            metavar="URI",
-            rich_help_panel=OUTPUT,
-            help="Log the run to this MLflow store (needs the extra `mlflow`).",
+        "mlflow": OutputOption(
+            metavar="URI", help="Log the run to this MLflow store (needs the extra `mlflow`)."
         ),
-    ] = TrainConfig.mlflow,
-    seed: Seed = TrainConfig.seed,
-    address: Address = TrainConfig.address,
-    resume: Resume = TrainConfig.resume,
-    overwrite: Overwrite = TrainConfig.overwrite,
-) -> Job:
+    },
+)
+def train() -> Job:
     """Train a model and write its bundle.
 
     Trains on the train split, monitors the validation split, and never touches the test split.

@@ -1,13 +1,10 @@
 """`cnnjobs tune`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-from typer import Option
+from typing import TYPE_CHECKING, Any
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.help_page import SEARCH, SELECTION
-from cnnjobs.cli.options import Address, Data, Output, Overwrite, Seed
+from cnnjobs.cli.help_page import SearchOption, SelectionOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import cell, table
 from cnnjobs.config import TuneConfig
@@ -16,45 +13,27 @@ if TYPE_CHECKING:
     from cnnjobs.training.tune import TuneSummary
 
 
-@job(app, TuneConfig, "tune")
-def tune(
-    data: Data = None,
-    output: Output = None,
-    space: Annotated[
-        str | None,
-        Option(
-            metavar="FILE",
-            rich_help_panel=SEARCH,
-            help="YAML file that says which values each setting is drawn from.",
+@job(
+    app,
+    "tune",
+    TuneConfig,
+    options={
+        "space": SearchOption(
+            metavar="FILE", help="YAML file that says which values each setting is drawn from."
         ),
-    ] = None,
-    trials: Annotated[
-        int, Option(rich_help_panel=SEARCH, help="Trainings, each with its own settings.")
-    ] = TuneConfig.trials,
-    parallel: Annotated[
-        int, Option(rich_help_panel=SEARCH, help="Trials at a time; they share the CPUs.")
-    ] = TuneConfig.parallel,
-    grace: Annotated[
-        int,
-        Option(
-            metavar="EPOCHS",
-            rich_help_panel=SEARCH,
-            help="Epochs that every trial trains before it may be stopped.",
+        "trials": SearchOption(help="Trainings, each with its own settings."),
+        "parallel": SearchOption(help="Trials at a time; they share the CPUs."),
+        "grace": SearchOption(
+            metavar="EPOCHS", help="Epochs that every trial trains before it may be stopped."
         ),
-    ] = TuneConfig.grace,
-    monitor: Annotated[
-        str | None,
-        Option(
+        "monitor": SelectionOption(
             metavar="val_loss|val_accuracy|val_auroc",
-            rich_help_panel=SELECTION,
             help="Metric that trials are compared by. Default: val_auroc with two classes, else "
             "val_accuracy.",
         ),
-    ] = TuneConfig.monitor,
-    seed: Seed = TuneConfig.seed,
-    address: Address = TuneConfig.address,
-    overwrite: Overwrite = TuneConfig.overwrite,
-) -> Job:
+    },
+)
+def tune() -> Job:
     """Search for good settings and write the best trial's bundle.
 
     Draws settings at random and trains with each; trials that fall behind are stopped (ASHA).
