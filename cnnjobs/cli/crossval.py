@@ -51,9 +51,10 @@ def crossval() -> Job:
 
     cnnjobs crossval manifest.parquet --leave-out source -o runs/crossval
     """
-    from cnnjobs.training import crossval as module
+    from cnnjobs.training.crossval import crossval as run
+    from cnnjobs.training.crossval_plan import plan
 
-    return Job(module.crossval, lambda config: module.plan(config).facts, crossval_text)
+    return Job(run, lambda config: plan(config).facts, crossval_text)
 
 
 def crossval_text(summary: "CrossvalSummary") -> str:

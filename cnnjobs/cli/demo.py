@@ -45,7 +45,7 @@ def demo() -> Job:
             if progress is not silent:
                 typer.echo(line, err=True)
 
-        return module.demo(config, progress, tell=report_step)
+        return module.demo(config, progress, announce=report_step)
 
     return Job(run, module.plan, demo_text)
 

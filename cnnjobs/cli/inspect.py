@@ -59,7 +59,7 @@ def inspect_text(summary: "ImageSummary | DataSummary") -> str:
 def _image_text(summary: "ImageSummary") -> str:
     """Size and gray levels in the words of the lab sheet, then the header."""
     header, levels = summary.header, summary.levels
-    depth = f"{header.bits} bits a sample" if header.bits is not None else "depth not stated"
+    depth = f"{header.bits} bits per sample" if header.bits is not None else "depth not stated"
     parts = [
         f"{summary.path}: {header.format.upper()}, {depth}, {header.color or 'color not stated'}, "
         f"{summary.size_bytes:,} bytes",

@@ -13,7 +13,7 @@ from cnnjobs.config import ReportConfig
 from cnnjobs.progress import Progress
 
 if TYPE_CHECKING:
-    from cnnjobs.report.report import ReportSummary
+    from cnnjobs.reporting.report import ReportSummary
 
 
 @job(
@@ -42,7 +42,7 @@ def report() -> Job:
 
     cnnjobs report runs/first evaluated scored -o report.html
     """
-    from cnnjobs.report import report as module
+    from cnnjobs.reporting import report as module
 
     def run(config: ReportConfig, progress: Progress) -> "ReportSummary":
         return module.report(config, progress, spell=command_line)

@@ -48,35 +48,35 @@ def submit() -> Job:
 
     cnnjobs submit predict s3://b/run s3://b/images -o s3://b/scored
     """
-    from cnnjobs.cluster import jobs as module
+    from cnnjobs.cluster import jobs, submission
 
     def prepare(config: SubmitConfig) -> Any:
         parsed, flags = _parsed(config)
-        return module.prepare(
+        return submission.prepare(
             config, parsed, lambda placed: words(config.command, {**as_dict(placed), **flags})
         )
 
     def run(config: SubmitConfig, progress: Progress) -> Any:
-        submission = prepare(config)
-        name = module.send(submission, config.command)
+        prepared = prepare(config)
+        name = submission.send(prepared, config.command)
         if not config.wait:
-            return module.described(submission.client, name)
-        typer.echo(f"job {name} at {submission.client.get_address()}", err=True)
+            return jobs.described(prepared.client, name)
+        typer.echo(f"job {name} at {prepared.client.get_address()}", err=True)
         if config.pip:
             typer.echo("its packages are installed there first, which takes minutes", err=True)
         # standard output is for the summary, as in every command
-        summary = follow_job(submission.client, name, to_stderr=True)
-        module.judge(summary)
+        summary = follow_job(prepared.client, name, to_stderr=True)
+        jobs.judge(summary)
         return summary
 
     def plan(config: SubmitConfig) -> dict[str, Any]:
-        submission = prepare(config)
+        prepared = prepare(config)
         return {
-            "address": submission.client.get_address(),
-            "entrypoint": submission.entrypoint,
-            "files": len(submission.files),
-            "bytes": submission.num_bytes,
-            "runtime_env": submission.runtime_env,
+            "address": prepared.client.get_address(),
+            "entrypoint": prepared.entrypoint,
+            "files": len(prepared.files),
+            "bytes": prepared.num_bytes,
+            "runtime_env": prepared.runtime_env,
         }
 
     return Job(run, plan, job_text)
@@ -87,10 +87,10 @@ def _parsed(config: SubmitConfig) -> tuple[Config, dict[str, bool]]:
 
     They are parsed by the command's own parser, which reports what is wrong with them.
     """
-    from cnnjobs.cluster.jobs import verbs
+    from cnnjobs.cluster.submission import COMMANDS
 
-    if config.command not in verbs():
-        raise ConfigError(f"command must be one of {', '.join(verbs())}, got {config.command}.")
+    if config.command not in COMMANDS:
+        raise ConfigError(f"command must be one of {', '.join(COMMANDS)}, got {config.command}.")
     group: Any = typer.main.get_command(app)
     command = group.commands[config.command]
     with command.make_context(f"cnnjobs {config.command}", list(config.arguments)) as context:

@@ -39,9 +39,10 @@ def train() -> Job:
 
     cnnjobs train manifest.parquet --model covid -o runs/first
     """
-    from cnnjobs.training import train as module
+    from cnnjobs.training.train import train as run
+    from cnnjobs.training.train_plan import plan
 
-    return Job(module.train, lambda config: module.plan(config).facts, train_text)
+    return Job(run, lambda config: plan(config).facts, train_text)
 
 
 def train_text(summary: "TrainSummary") -> str:

@@ -70,7 +70,7 @@ def test_a_dry_run_shows_the_settings_of_a_recipe_and_warns_of_one_without_effec
         )
     )
     assert shown["plan"]["warnings"] == [
-        f"balance source changes nothing: all images are of source {archive.name}."
+        f"balance source changes nothing: all images are from source {archive.name}."
     ]
 
 

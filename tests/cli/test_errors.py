@@ -60,7 +60,7 @@ def test_settings_missing_from_command_line_and_config_are_named(capsys, words, 
         (
             "index {tmp}/empty -o {tmp}/out",
             "{tmp}/empty holds no images (.png, .jpg, .jpeg, .jpe, .bmp, .tif, .tiff, .webp, "
-            ".dcm, .dicom); 0 other files were seen.",
+            ".dcm, .dicom); it has 0 other files.",
         ),
         (
             "train {tmp}/notes.txt -o {tmp}/out",
@@ -74,12 +74,12 @@ def test_settings_missing_from_command_line_and_config_are_named(capsys, words, 
         (
             "train {archive}/normal -o {tmp}/out",
             "training needs at least two classes, {archive}/normal has none; put the images of "
-            "each class in a folder of its own.",
+            "each class in a separate folder.",
         ),
         (
             "train {tmp}/one -o {tmp}/out",
-            "training needs at least two classes, {tmp}/one has one: normal; put the images of "
-            "each class in a folder of its own.",
+            "training needs at least two classes, {tmp}/one has only one: normal; put the images "
+            "of each class in a separate folder.",
         ),
         (
             "train {archive} -o {tmp}/out --model covd",
@@ -96,7 +96,7 @@ def test_settings_missing_from_command_line_and_config_are_named(capsys, words, 
         ),
         (
             "train {archive} -o {tmp}/one",
-            "{tmp}/one is not empty and holds no run; choose another directory.",
+            "{tmp}/one is not empty and is not a run; choose another directory.",
         ),
         (
             "train {archive} -o {tmp}/notes.txt/run",
@@ -108,16 +108,16 @@ def test_settings_missing_from_command_line_and_config_are_named(capsys, words, 
         ),
         (
             "index {archive} -o {tmp}/notes.parquet",
-            "{tmp}/notes.parquet exists already; choose another name or add --overwrite.",
+            "{tmp}/notes.parquet already exists; choose another name or add --overwrite.",
         ),
         (
             "predict {tmp}/absent {archive} -o {tmp}/out",
-            "{tmp}/absent is not a whole bundle: bundle.json is missing; give the run of a "
+            "{tmp}/absent is not a complete bundle: bundle.json is missing; use the run of a "
             "training.",
         ),
         (
             "evaluate {tmp}/empty {archive}",
-            "{tmp}/empty is not a whole bundle: bundle.json is missing; give the run of a "
+            "{tmp}/empty is not a complete bundle: bundle.json is missing; use the run of a "
             "training.",
         ),
         (

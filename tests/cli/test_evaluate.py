@@ -30,7 +30,7 @@ def test_without_intervals_the_reason_replaces_the_column() -> None:
     summary = _summary(_binary(resamples=200, groups=["a", "b"] * 10))
     lines = evaluate_text(summary).splitlines()
     assert lines[1].split() == ["metric", "value"]
-    assert "no intervals of 2 groups: at least 10 are needed" in lines
+    assert "no intervals for 2 groups: at least 10 are needed" in lines
 
 
 def test_intervals_that_were_not_requested_are_not_mentioned() -> None:
@@ -74,7 +74,7 @@ def test_other_data_is_shown_next_to_the_test_with_the_drop() -> None:
         counts={"normal": 7},
         metrics={**measured.values, "specificity": 0.25, "auroc": None},
         intervals={},
-        no_intervals="no intervals of 7 images: at least 10 are needed",
+        no_intervals="no intervals for 7 images: at least 10 are needed",
         undefined="all images are normal: no AUROC, AUPRC or MCC",
         confusion=measured.confusion,
         drops={"specificity": Difference(value=0.25, interval=(0.1, 0.4))},
@@ -87,7 +87,7 @@ def test_other_data_is_shown_next_to_the_test_with_the_drop() -> None:
     rows = {line.split()[0]: line.split()[1:] for line in lines[title + 2 :]}
     assert rows["specificity"] == ["0.5000", "0.2500", "0.2500", "0.1000", "to", "0.4000"]
     assert rows["auroc"][1:] == ["-", "-", "-"]
-    assert "no intervals of 7 images: at least 10 are needed" in lines
+    assert "no intervals for 7 images: at least 10 are needed" in lines
     assert "undefined: all images are normal: no AUROC, AUPRC or MCC" in lines
 
 

@@ -114,6 +114,7 @@ def test_every_command_and_option_named_in_a_sentence_exists(subtests):
         "cnnjobs predict run data -o scored --split tset",
         "python -m cnnjobs predict run data",
         "python -m jobs.nothing data -o run",
+        "python -m cnnjobs nothing data -o run",
         "cnnjobs submit train data -o run --epoch 3",
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import decode
 from cnnjobs.config import constants
 from cnnjobs.data.duplicates import MAX_DISTANCE
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ConfigError, ImageError
 from cnnjobs.imaging import preprocessing
 from tests.support.image_files import (

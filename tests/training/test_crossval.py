@@ -120,7 +120,7 @@ def test_a_fold_s_bundle_is_not_tested_on_what_made_it(
     crossed: CrossvalSummary, stripes: str
 ) -> None:
     # the manifest's own test split is not the fold's
-    with pytest.raises(InputError, match=r"of these \d+ images made the model"):
+    with pytest.raises(InputError, match=r"of these \d+ images were used to train"):
         evaluate(EvaluateConfig(bundle=crossed.folds[0].bundle, data=stripes, split="all"))
 
 
@@ -144,7 +144,7 @@ def test_another_run_is_not_resumed(crossed: CrossvalSummary, stripes: str) -> N
         crossval(_config(stripes, Path(crossed.output), resume=True, seed=1))
 
     message = str(refused.value)
-    assert message.startswith(f"{crossed.output} holds another run (seed was 0, is 1; cut was ")
+    assert message.startswith(f"{crossed.output} contains a different run (seed was 0, is 1; cut ")
 
 
 def test_a_failed_fold_fails_the_job_in_one_line(
