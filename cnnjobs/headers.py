@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnjobs import dicom, formats
+from cnnjobs.errors import ImageError
 
 #: Samples a pixel by PNG's color type: gray, RGB, palette, gray and alpha, RGBA.
 _PNG_COLORS = {0: "gray", 2: "color", 3: "palette", 4: "gray and alpha", 6: "color and alpha"}
@@ -91,9 +92,10 @@ def _by_pillow(data: bytes, kind: str) -> Header:
     # it warns of sizes that were allowed, and of tags that nothing depends on
     with warnings.catch_warnings(action="ignore"):
         try:
-            picture = Image.open(io.BytesIO(data))
-            tags = {name: picture.getexif().get(tag) for tag, name in _EXIF.items()}
-        except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError):
+            with formats.guarded():
+                picture = Image.open(io.BytesIO(data))
+                tags = {name: picture.getexif().get(tag) for tag, name in _EXIF.items()}
+        except ImageError:
             return Header(format=kind)
     wide = picture.mode.startswith(("I", "F"))
     bits: Any = 1 if picture.mode == "1" else 16 if wide else 8

@@ -74,11 +74,12 @@ def look(path: str) -> Look:
     """Look at one file; what is wrong with it is its `error`."""
     try:
         data = read_image(path)
-        gray = images.read_gray(data, max_pixels=MAX_PIXELS)
+        picture = images.read(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
         return Look(path=path, error=str(error))
+    gray = picture.gray
     bits = images.perceptual_hash(gray)
-    shown = images.to_8_bit(gray, images.significant_bits(gray))
+    shown = images.to_8_bit(gray, picture.bits or images.significant_bits(gray))
     counts = np.bincount(shown.ravel(), minlength=_GRAY_LEVELS)
     return Look(
         path=path,
@@ -102,10 +103,11 @@ def look_at(paths: Sequence[str]) -> Iterator[Look]:
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     """A file's pixels as 8 bits, the longer side at most `side`; None if it cannot be read."""
     try:
-        gray = images.read_gray(read_image(path), max_pixels=MAX_PIXELS)
+        picture = images.read(read_image(path), max_pixels=MAX_PIXELS)
     except ImageError:
         return None
+    gray = picture.gray
     shrunk = side / max(*gray.shape, side)
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)
     small = images.resize(gray, height=height, width=width)
-    return images.to_8_bit(small, images.significant_bits(gray))
+    return images.to_8_bit(small, picture.bits or images.significant_bits(gray))

@@ -1,10 +1,12 @@
 """Which format a file has, what all formats share, and one module a format.
 
-OpenCV decodes more formats than are meant here, allocates what a header asks for, and lets
-damage pass with a line on stderr; so a file is recognized, measured and checked first.
+OpenCV and Pillow decode more formats than are meant here, allocate what a header asks for, and
+let damage pass; so a file is recognized, measured and checked first.
 """
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -66,12 +68,27 @@ class Picture(NamedTuple):
 
     `width` and `height` are the file's (upright); the pixels are fewer where a JPEG was
     decoded scaled. `warning` is None, or what was wrong with a file that was taken all the same.
+    `bits` is the depth of the pixels where the file states it, None where they must show it.
     """
 
     gray: Gray
     width: int
     height: int
     warning: str | None = None
+    bits: int | None = None
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Whatever a decoder raises becomes an ImageError, as decorator or context."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # one odd file must not end a night's work
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        category = "unsupported" if reason.startswith("Unsupported") else "damaged"
+        raise ImageError(category, f"it cannot be decoded ({reason})") from error
 
 
 def recognize(data: bytes) -> str:
