@@ -2,13 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnjobs.errors import ImageError
-from cnnjobs.formats import TIFF, Gray
+from cnnjobs.formats import Gray
 
 # an archive's bad files are rows with an error; their lines on stderr would only fill a log
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -21,14 +22,20 @@ def gray(data: bytes) -> Gray:
     alpha would be dropped.
     """
     image = _decoded(data, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 2:
-        return image
-    luma = cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY)
-    # libtiff lays 8-bit samples on black itself
-    if image.shape[2] == 4 and not (data.startswith(TIFF) and image.dtype == np.uint8):
-        opacity = image[:, :, 3] / np.iinfo(image.dtype).max
-        luma = np.rint(luma * opacity).astype(image.dtype)
-    return cast("Gray", luma)
+    return image if image.ndim == 2 else luma(image, cv2.COLOR_BGR2GRAY)
+
+
+def luma(image: NDArray[Any], order: int = cv2.COLOR_RGB2GRAY) -> Gray:
+    """Luma (ITU-R BT.601) of (height, width, 3 or 4) samples, over black if there is alpha."""
+    gray = cast("Gray", cv2.cvtColor(image[:, :, :3], order))
+    if image.shape[2] < 4:
+        return gray
+    return over_black(gray, image[:, :, 3] / np.iinfo(image.dtype).max)
+
+
+def over_black(gray: Gray, opacity: NDArray[np.float64]) -> Gray:
+    """Gray pixels of an opacity from 0 to 1 as seen on black."""
+    return cast("Gray", np.rint(gray * opacity).astype(gray.dtype))
 
 
 def gray_jpeg(data: bytes) -> Gray:
