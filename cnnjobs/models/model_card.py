@@ -20,7 +20,7 @@ EVALUATION, AUDIT = "evaluation.json", "audit.json"
 _SHORTCUT = "shortcut"
 
 
-def carry(
+def write(
     bundle: Bundle, file: str, *, manifest: str, split: str, facts: Mapping[str, Any]
 ) -> bool:
     """Write a result into the bundle, replacing an older one; returns whether it was written.
@@ -51,8 +51,8 @@ def carry(
     return True
 
 
-def carried(bundle: Bundle, file: str) -> dict[str, Any] | None:
-    """The result that `carry` wrote; None if there is none, or it belongs to another model."""
+def read(bundle: Bundle, file: str) -> dict[str, Any] | None:
+    """The result that `write` wrote; None if there is none, or it belongs to another model."""
     try:
         record = json.loads(filesystem.read_bytes(_uri(bundle, file)))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -64,11 +64,11 @@ def carried(bundle: Bundle, file: str) -> dict[str, Any] | None:
 
 def doubt(bundle: Bundle) -> str | None:
     """A reason not to rely on this model's scores, in one line; None if none is known."""
-    if carried(bundle, EVALUATION) is None:
+    if read(bundle, EVALUATION) is None:
         return (
             f"{bundle.name} has not been evaluated: its accuracy is unknown; run cnnjobs evaluate"
         )
-    audit = carried(bundle, AUDIT)
+    audit = read(bundle, AUDIT)
     if audit is not None and audit.get("verdict") == _SHORTCUT:
         return (
             f"{bundle.name} takes a shortcut: {audit['surviving_share']:.0%} of its score "

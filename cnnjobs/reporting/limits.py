@@ -30,7 +30,7 @@ def find_audit(runs: Sequence[InputRun], bundle: Bundle | None) -> AuditResult:
     audits = [
         *(run.summary for run in runs if run.command == "audit"),
         *(run.summary.get("audit") for run in runs if run.command == "evaluate"),
-        model_card.carried(bundle, model_card.AUDIT) if bundle is not None else None,
+        model_card.read(bundle, model_card.AUDIT) if bundle is not None else None,
     ]
     for audit in audits:
         if audit and audit.get("verdict"):

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +12,13 @@ from numpy.typing import NDArray
 from cnnjobs.cluster.ray_data import quiet_and_ordered, rows_per_block
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging import reading, tensors
+from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
 from cnnjobs.storage import filesystem
+
+#: Files that a task reads from S3 at once; local files are read one at a time, as every core has a
+#: task.
+_REMOTE_READERS = 16
 
 #: The column that decoding adds to the manifest's; it also replaces `width`, `height` and `error`.
 PIXELS = "pixels"
@@ -164,9 +168,9 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
     """
     reading.prepare_process()
     paths = rows["path"].to_pylist()
-    is_remote = any(filesystem.is_s3(path) for path in paths)
-    with ThreadPoolExecutor(16 if is_remote else 1) as pool:
-        results = list(pool.map(lambda path: _decode_one(path, preprocessing), paths))
+    threads = _REMOTE_READERS if any(filesystem.is_s3(path) for path in paths) else 1
+    decode = functools.partial(_decode_one, preprocessing=preprocessing)
+    results = list(read_many(paths, decode, threads=threads))
     shape = (len(paths), preprocessing.height, preprocessing.width, 1)
     pixels = np.zeros(shape, np.uint8)
     for position, result in enumerate(results):

@@ -29,27 +29,27 @@ def bundle(shared: Bundle) -> Bundle:
 def test_a_stored_result_records_which_images_it_is_on(bundle: Bundle) -> None:
     assert _evaluated(bundle, split="test", manifest="none")
 
-    carried = json.loads(Path(bundle.uri, "evaluation.json").read_text())
-    assert carried == model_card.carried(bundle, model_card.EVALUATION)
-    assert carried["own_test_split"]
-    assert (carried["split"], carried["manifest"]) == ("test", "none")
-    assert carried["metrics"] == {"auroc": 0.75}
+    stored = json.loads(Path(bundle.uri, "evaluation.json").read_text())
+    assert stored == model_card.read(bundle, model_card.EVALUATION)
+    assert stored["own_test_split"]
+    assert (stored["split"], stored["manifest"]) == ("test", "none")
+    assert stored["metrics"] == {"auroc": 0.75}
 
 
 def test_a_new_result_replaces_an_older_one(bundle: Bundle) -> None:
     _evaluated(bundle, manifest="one")
     _evaluated(bundle, manifest="other", split="all")
 
-    carried = model_card.carried(bundle, model_card.EVALUATION)
+    stored = model_card.read(bundle, model_card.EVALUATION)
 
-    assert carried is not None
-    assert (carried["manifest"], carried["own_test_split"]) == ("other", False)
+    assert stored is not None
+    assert (stored["manifest"], stored["own_test_split"]) == ("other", False)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_results_on_images_used_in_training_are_not_stored(bundle: Bundle, split: str) -> None:
     assert not _evaluated(bundle, split=split)
-    assert model_card.carried(bundle, model_card.EVALUATION) is None
+    assert model_card.read(bundle, model_card.EVALUATION) is None
 
 
 def test_the_result_of_another_model_in_the_same_folder_does_not_count(bundle: Bundle) -> None:
@@ -57,7 +57,7 @@ def test_the_result_of_another_model_in_the_same_folder_does_not_count(bundle: B
     file = Path(bundle.uri, "evaluation.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"fingerprint": "other"}))
 
-    assert model_card.carried(bundle, model_card.EVALUATION) is None
+    assert model_card.read(bundle, model_card.EVALUATION) is None
 
 
 def test_a_bundle_without_an_evaluation_gives_a_warning_before_ray_starts_or_is_refused(
@@ -93,14 +93,14 @@ def test_an_evaluated_model_without_a_shortcut_passes(bundle: Bundle, tmp_path: 
 
 def _evaluated(bundle: Bundle, *, split: str = "test", manifest: str = "none") -> bool:
     facts = {"metrics": {"auroc": 0.75}}
-    return model_card.carry(
+    return model_card.write(
         bundle, model_card.EVALUATION, manifest=manifest, split=split, facts=facts
     )
 
 
 def _audited(bundle: Bundle, *, verdict: str, share: float) -> None:
     facts = {"verdict": verdict, "surviving_share": share}
-    model_card.carry(bundle, model_card.AUDIT, manifest="none", split="test", facts=facts)
+    model_card.write(bundle, model_card.AUDIT, manifest="none", split="test", facts=facts)
 
 
 def _config(bundle: Bundle, folder: Path, *, require_evaluated: bool = False) -> PredictConfig:

@@ -112,7 +112,7 @@ def test_a_space_that_cannot_be_drawn_from_is_refused_with_file_and_key(
     with pytest.raises(ConfigError) as refused:
         search_space.read(_config(tmp_path, text))
 
-    joint = " " if complaint.startswith(("is empty", "must hold")) else ": "
+    joint = " " if complaint.startswith(("is empty", "must contain")) else ": "
     assert str(refused.value) == f"{tmp_path / 'space.yaml'}{joint}{complaint}"
 
 
