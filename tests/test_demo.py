@@ -47,6 +47,6 @@ def test_the_demo_does_not_overwrite_a_folder_without_a_run(
 
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path} is not empty and holds no run; choose another directory.\n"
+        f"error: {tmp_path} is not empty and is not a run; choose another directory.\n"
     )
     assert (tmp_path / "thesis.txt").exists()

@@ -93,7 +93,7 @@ def _run_audit(
         num_left_out=rows.num_rows - len(images.labels),
         progress=progress,
     )
-    carried = model_card.carry(
+    carried = model_card.write(
         bundle,
         model_card.AUDIT,
         manifest=planned.test.fingerprint,

@@ -210,7 +210,7 @@ def _conclude(
     if summary.audit is not None:
         evidence[model_card.AUDIT] = dataclasses.asdict(summary.audit)
     for file, facts in evidence.items():
-        model_card.carry(
+        model_card.write(
             planned.bundle,
             file,
             manifest=planned.test.fingerprint,

@@ -47,7 +47,7 @@ def score_and_measure(
     """
     progress("evaluate", 0, None, "starting")
     with session.connected(config.address):
-        scoring = ray_pipeline.with_engine(
+        scoring = ray_pipeline.choose_engine(
             Scoring(
                 bundles=[bundle],
                 engine=config.engine,

@@ -113,7 +113,7 @@ def test_the_audit_comes_last_and_the_bundle_stores_both(evaluated: EvaluateSumm
     assert evaluated.audit is not None
     assert evaluated.audit.verdict == "undecided"
     assert evaluate_text(evaluated).endswith(
-        "\naudit: undecided: no intervals of 6 images: at least 10 are needed."
+        "\naudit: undecided: no intervals for 6 images: at least 10 are needed."
     )
     carried = {
         name: json.loads(Path(evaluated.bundle, f"{name}.json").read_text())
@@ -126,7 +126,7 @@ def test_the_audit_comes_last_and_the_bundle_stores_both(evaluated: EvaluateSumm
 def test_fewer_than_ten_images_have_metrics_and_no_intervals(evaluated: EvaluateSummary) -> None:
     assert evaluated.metrics["mcc"] is not None
     assert evaluated.intervals == {}
-    assert evaluated.no_intervals == "no intervals of 6 images: at least 10 are needed"
+    assert evaluated.no_intervals == "no intervals for 6 images: at least 10 are needed"
 
 
 def test_groups_of_the_manifest_are_resampled(untrained: Path, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_groups_of_the_manifest_are_resampled(untrained: Path, tmp_path: Path) -
     )
     few = evaluate(config)
     assert few.num_groups == 3
-    assert few.no_intervals == "no intervals of 3 groups: at least 10 are needed"
+    assert few.no_intervals == "no intervals for 3 groups: at least 10 are needed"
 
     alone = evaluate(
         dataclasses.replace(config, data=_manifest_of(tmp_path / "new"), resamples=100)

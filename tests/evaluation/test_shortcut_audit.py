@@ -12,7 +12,7 @@ import pytest
 from cnnjobs import schema
 from cnnjobs.cli.audit import audit_text
 from cnnjobs.config import AuditConfig
-from cnnjobs.data import synthetic
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import InputError
 from cnnjobs.evaluation import shortcut_audit, trivial_baseline
 from cnnjobs.evaluation.audit import audit
@@ -35,7 +35,7 @@ def clean() -> Drawings:
     """Chests, every second one with an opacity in the lungs."""
     is_positive = np.arange(NUM_TRAIN + NUM_TEST) % 2 == 1
     pixels = [
-        synthetic.phantom(np.random.default_rng([5, number]), height=SIDE, width=SIDE, opacity=sick)
+        phantom(np.random.default_rng([5, number]), height=SIDE, width=SIDE, opacity=sick)
         for number, sick in enumerate(is_positive)
     ]
     return Drawings(np.stack(pixels)[:, :, :, np.newaxis], is_positive)
@@ -154,7 +154,7 @@ def test_the_command_leaves_a_run_and_the_bundle_stores_the_audit(
     text = audit_text(summary)
     assert text.splitlines()[0] == summary.line
     assert "\nborder only " in text
-    assert "left out, unreadable or not drawn: 5 images" in text
+    assert "left out, unreadable or not sampled: 5 images" in text
 
 
 def test_a_large_set_is_sampled(

@@ -1,0 +1,157 @@
+"""From runs to key figures and the section on evaluations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnnjobs.reporting.blocks import Section, Table, Tile, to_text
+from cnnjobs.reporting.formatting import (
+    BINARY_KEY_METRICS,
+    MULTICLASS_KEY_METRICS,
+    display_name,
+    interval,
+    number,
+)
+from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.sections import plots_of
+
+#: Metrics that a model of more than two classes has for each of them.
+_CLASS_METRICS = ("precision", "recall", "f1")
+
+
+def tiles(runs: Sequence[InputRun]) -> list[Tile]:
+    """The key figures of the first evaluation, with their intervals."""
+    run = next((run for run in runs if run.command == "evaluate" and run.summary), None)
+    if run is None:
+        return []
+    summary = run.summary
+    is_binary = summary.get("positive") is not None
+    return [
+        *(
+            Tile(
+                name=display_name(name),
+                value=number(summary["metrics"][name]),
+                note=interval(summary["intervals"].get(name)),
+            )
+            for name in (BINARY_KEY_METRICS if is_binary else MULTICLASS_KEY_METRICS)
+            if summary["metrics"].get(name) is not None
+        ),
+        Tile(
+            name="Test images",
+            value=f"{summary['num_images']:,}",
+            note=f"{summary['num_groups']:,} groups, split {summary['split']}",
+        ),
+    ]
+
+
+def evaluation_section(runs: Sequence[InputRun]) -> Section | None:
+    """Metrics with intervals, the confusion matrix and the plots of each evaluation."""
+    runs = [run for run in runs if run.command == "evaluate"]
+    if not runs:
+        return None
+    finished = [run for run in runs if run.summary]
+    return Section(
+        name="evaluation",
+        title="Evaluation",
+        text=[_test_set(run) for run in finished],
+        warnings=[text for run in finished for text in _warnings(run.summary)],
+        tables=[table for run in finished for table in _tables(run.summary)],
+        figures=[figure for run in finished for figure in plots_of(run, _alts(run.summary))],
+    )
+
+
+def _test_set(run: InputRun) -> str:
+    summary = run.summary
+    text = (
+        f"{summary['num_images']:,} images from {summary['num_groups']:,} groups "
+        f"({to_text(summary['counts'])}), split {summary['split']} of {run.config['data']}"
+    )
+    if summary.get("positive") is None:
+        return f"{text}."
+    threshold = to_text(summary["threshold"])
+    return f"{text}; {summary['positive']} is predicted at a probability of {threshold} or more."
+
+
+def _warnings(summary: Mapping[str, Any]) -> list[str]:
+    warnings = [
+        f"Images left out because they {why}: {summary[name]:,}." if summary.get(name) else None
+        for name, why in (
+            ("num_failed", "could not be read"),
+            ("num_unlabelled", "have no label"),
+        )
+    ]
+    sentences = [summary.get(name) for name in ("warning", "undefined", "no_intervals")]
+    return [text[0].upper() + text[1:] for text in [*warnings, *sentences] if text]
+
+
+def _tables(summary: Mapping[str, Any]) -> list[Table]:
+    labels = list(summary["confusion"])
+    by_class: set[str] = set()
+    if summary.get("positive") is None:
+        by_class = {f"{metric}_{label}" for label in labels for metric in _CLASS_METRICS}
+    tables = [
+        Table(
+            caption=f"Metrics on split {summary['split']}{_resamples(summary)}.",
+            header=["metric", "value", "95% interval"],
+            rows=[
+                [display_name(name), number(value), interval(summary["intervals"].get(name))]
+                for name, value in summary["metrics"].items()
+                if name not in by_class
+            ],
+        ),
+        Table(
+            caption="Confusion matrix: actual classes in rows, predicted classes in columns.",
+            header=["actual \\ predicted", *labels],
+            rows=[
+                [actual, *(to_text(summary["confusion"][actual].get(name, 0)) for name in labels)]
+                for actual in labels
+            ],
+        ),
+    ]
+    if by_class:
+        tables.append(_by_class(summary, labels))
+    return tables
+
+
+def _resamples(summary: Mapping[str, Any]) -> str:
+    if not summary["intervals"]:
+        return ""
+    return f"; 95% intervals from resampling the {summary['num_groups']:,} groups"
+
+
+def _by_class(summary: Mapping[str, Any], labels: Sequence[str]) -> Table:
+    return Table(
+        caption="Each class against all others.",
+        header=["class", "precision", "recall", "F1"],
+        rows=[
+            [
+                label,
+                *(number(summary["metrics"].get(f"{metric}_{label}")) for metric in _CLASS_METRICS),
+            ]
+            for label in labels
+        ],
+    )
+
+
+def _alts(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Alternative texts for the plots of an evaluation, with the numbers they show."""
+
+    def metric(name: str) -> str:
+        value = number(summary["metrics"].get(name))
+        return f"{display_name(name)} {value} ({interval(summary['intervals'].get(name))})"
+
+    confusion = "; ".join(
+        f"{actual} predicted as {to_text(counts)}"
+        for actual, counts in summary["confusion"].items()
+    )
+    return {
+        "roc": f"ROC curve: sensitivity over 1 minus specificity; {metric('auroc')}.",
+        "precision_recall": f"Precision over recall; {metric('auprc')}.",
+        "confusion": f"Confusion matrix: {confusion}.",
+        "reliability": "Reliability diagram: share of positives over the predicted probability; "
+        f"{metric('ece')}.",
+        "probabilities": "Histogram of the probabilities of each class, with the threshold.",
+        "decision_curve": "Decision curve: net benefit over the threshold probability, compared "
+        "with treating all and treating none.",
+        "wrong": "The misclassified images, with label and prediction.",
+        "samples": "Test images with their true and predicted class.",
+    }
