@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnjobs.errors import ImageError
 from cnnjobs.imaging import dicom, formats
 
 #: Samples per pixel by PNG color type: gray, RGB, palette, gray and alpha, RGBA.
@@ -91,9 +92,10 @@ def _by_pillow(data: bytes, kind: str) -> Header:
     # it warns about sizes that are allowed here, and about irrelevant tags
     with warnings.catch_warnings(action="ignore"):
         try:
-            picture = Image.open(io.BytesIO(data))
-            tags = {name: picture.getexif().get(tag) for tag, name in _EXIF.items()}
-        except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError):
+            with formats.guarded():
+                picture = Image.open(io.BytesIO(data))
+                tags = {name: picture.getexif().get(tag) for tag, name in _EXIF.items()}
+        except ImageError:
             return Header(format=kind)
     wide = picture.mode.startswith(("I", "F"))
     bits: Any = 1 if picture.mode == "1" else 16 if wide else 8

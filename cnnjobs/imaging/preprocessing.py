@@ -31,10 +31,11 @@ class Preprocessing:
 
     Color becomes luma (ITU-R BT.601, as in OpenCV and JPEG). EXIF orientation is applied.
     Transparent pixels are blended with black. DICOM is shown through its window or look-up tables.
-    Samples of more than 8 bits are divided by the largest value of their significant bits, the
-    smallest of 8, 10, 12, 14 and 16 that holds the image's maximum, because detectors of 10 to 14
-    bits store unscaled values in 16-bit files. Shrinking averages over areas (INTER_AREA), because
-    bilinear sampling aliases; enlarging is bilinear. The aspect ratio is not kept.
+    Samples of more than 8 bits are divided by the largest value of their significant bits: the 9 to
+    15 bits that a TIFF states, or else the smallest of 8, 10, 12, 14 and 16 that holds the image's
+    maximum, because detectors of 10 to 14 bits store unscaled values in 16-bit files. Shrinking
+    averages over areas (INTER_AREA), because bilinear sampling aliases; enlarging is bilinear. The
+    aspect ratio is not kept.
 
     With `scaled_jpeg`, a JPEG is decoded at the smallest of libjpeg's scales 1/8, 1/4, 1/2 and 1 at
     which both sides are at least twice the requested ones, and shrunk from there.
@@ -93,6 +94,7 @@ class Decoded(NamedTuple):
     warning: str | None = None
 
 
+@formats.guarded()
 def decode(
     data: bytes,
     preprocessing: Preprocessing,
@@ -120,7 +122,7 @@ def decode(
     )
     gray = cropped(picture.gray, preprocessing.crop)
     small = resize(gray, height=preprocessing.height, width=preprocessing.width)
-    pixels = to_8_bit(small, significant_bits(gray))
+    pixels = to_8_bit(small, picture.bits or significant_bits(gray))
     if preprocessing.mask_corners:
         pixels = without_corners(pixels, preprocessing.mask_corners)
     if preprocessing.equalize:
@@ -133,6 +135,7 @@ def decode(
     )
 
 
+@formats.guarded()
 def read(
     data: bytes,
     *,

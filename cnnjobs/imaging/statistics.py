@@ -68,11 +68,12 @@ def measure(path: str) -> Measurements:
     """Measure one file; what is wrong with it is its `error`."""
     try:
         data = read_image(path)
-        gray = preprocessing.read_gray(data, max_pixels=MAX_PIXELS)
+        picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
         return Measurements(path=path, error=str(error))
+    gray = picture.gray
     bits = preprocessing.perceptual_hash(gray)
-    shown = preprocessing.to_8_bit(gray, preprocessing.significant_bits(gray))
+    shown = preprocessing.to_8_bit(gray, picture.bits or preprocessing.significant_bits(gray))
     counts = np.bincount(shown.ravel(), minlength=_GRAY_LEVELS)
     return Measurements(
         path=path,
@@ -89,10 +90,11 @@ def measure(path: str) -> Measurements:
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     """A file's pixels as 8 bits, the longer side at most `side`; None if it cannot be read."""
     try:
-        gray = preprocessing.read_gray(read_image(path), max_pixels=MAX_PIXELS)
+        picture = preprocessing.read(read_image(path), max_pixels=MAX_PIXELS)
     except ImageError:
         return None
+    gray = picture.gray
     shrunk = side / max(*gray.shape, side)
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)
     small = preprocessing.resize(gray, height=height, width=width)
-    return preprocessing.to_8_bit(small, preprocessing.significant_bits(gray))
+    return preprocessing.to_8_bit(small, picture.bits or preprocessing.significant_bits(gray))

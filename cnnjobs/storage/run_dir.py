@@ -7,7 +7,7 @@ import platform
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,9 @@ from cnnjobs.errors import RunExistsError
 from cnnjobs.storage import filesystem
 
 RECORD, SUCCESS = "run.json", "_SUCCESS"
+
+#: Facts that a resumed run takes over from its record.
+_KEPT = ("threads",)
 
 SpilledBytes = Callable[[], Mapping[str, int] | None]
 
@@ -30,6 +33,7 @@ class Run:
 
     Attributes:
         spilled_bytes: returns what Ray has put on disk for this job, by machine; None if unknown.
+        facts: part of every record, next to the settings.
     """
 
     uri: str
@@ -38,6 +42,7 @@ class Run:
     config: Mapping[str, Any]
     started: datetime
     spilled_bytes: SpilledBytes = lambda: None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def path(self, *names: str) -> str:
         """The URI of a file in the run directory."""
@@ -62,24 +67,30 @@ class Run:
             "code_version": code_version(),
             "versions": package_versions(),
             "spilled_bytes": self.spilled_bytes() if status != "running" else None,
+            **self.facts,
             **facts,
         }
         text = json.dumps(record, indent=2, default=_plain)
         filesystem.write_bytes(self.path(RECORD), text.encode())
         return record
 
+    def learn(self, **facts: Any) -> None:
+        """Add facts that become known while the run is under way, and record them."""
+        self.facts.update(facts)
+        self.record("running")
+
     @contextlib.contextmanager
     def failing_recorded(self, **facts: Any) -> Iterator[None]:
         """Record in `run.json` that the run failed or was stopped if the block does not finish."""
-        self.record("running", **facts)
+        self.learn(**facts)
         with contextlib.ExitStack() as stack:
-            stack.push(lambda kind, *_: self._record_end(kind, facts))
+            stack.push(lambda kind, *_: self._record_end(kind))
             yield
 
-    def _record_end(self, kind: type[BaseException] | None, facts: Mapping[str, Any]) -> None:
+    def _record_end(self, kind: type[BaseException] | None) -> None:
         if kind is not None:
             is_asked_for = issubclass(kind, KeyboardInterrupt | SystemExit)
-            self.record("stopped" if is_asked_for else "failed", **facts)
+            self.record("stopped" if is_asked_for else "failed")
 
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Write the final `run.json`, then `_SUCCESS`."""
@@ -179,6 +190,7 @@ def find_same(
         config=record["config"],
         started=datetime.fromisoformat(record["started"]),
         spilled_bytes=spilled_bytes,
+        facts={name: record[name] for name in _KEPT if name in record},
     )
 
 

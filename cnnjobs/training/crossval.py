@@ -88,6 +88,11 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
         missing = [number for number, file in enumerate(files) if not filesystem.exists(file)]
         if missing:
             with session.connected(config.address):
+                if "threads" not in run.facts:
+                    # as many as when all folds are trained, not only those that are missing
+                    trainings = len(planned.folds)
+                    each = ray_folds.resources_of(config, trainings, config.parallel)
+                    run.learn(threads=each.threads)
                 for number, predictions in _tested(planned, missing, run, progress):
                     filesystem.write_table(files[number], predictions)
         summary = _summarized(planned, files, run, began)
@@ -127,6 +132,7 @@ def _tested(
         trainings,
         ray_process.decode_once(all_rows, progress),
         parallel=planned.config.parallel,
+        threads=run.facts["threads"],
         run_id=run.run_id,
         progress=progress,
     )

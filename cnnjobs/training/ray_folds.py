@@ -1,9 +1,11 @@
 """Trainings that run in parallel on Ray, on images decoded once, each followed by its test."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from cnnjobs.cluster import resources
+from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging.preprocessing import Decoded
@@ -22,7 +25,7 @@ from cnnjobs.progress import Progress
 from cnnjobs.storage import filesystem
 from cnnjobs.training import ray_datasets, ray_process
 from cnnjobs.training.distributed.task import Task
-from cnnjobs.training.ray_process import ProcessInputs
+from cnnjobs.training.ray_process import ProcessInputs, ProcessResources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +37,28 @@ class Training:
     splits: Sequence[str | None]
 
 
+def resources_of(
+    config: TrainConfig, number: int, parallel: int | None, *, threads: int = 1
+) -> ProcessResources:
+    """What each of several trainings reserves; Ray runs as many at once as find that.
+
+    Args:
+        config: the settings of each training.
+        number: of trainings.
+        parallel: see `run`.
+        threads: cores that each needs at least.
+    """
+    num_gpus = resources.num_gpus() if config.gpus_per_worker != 0 else 0
+    at_once = min(parallel or num_gpus or max(1, resources.num_cpus() // threads), number)
+    return ray_process.resources_each(at_once, config.gpus_per_worker)
+
+
 def run(
     trainings: Sequence[Training],
     blocks: "Sequence[ray.ObjectRef[pa.Table]]",
     *,
     parallel: int | None,
+    threads: int,
     run_id: str,
     progress: Progress,
 ) -> Iterator[tuple[int, pa.Table]]:
@@ -50,7 +70,9 @@ def run(
     Args:
         trainings: with the same settings, on the same decoded images.
         blocks: `ray_process.decode_once` of all rows, in order.
-        parallel: trainings at the same time; None: as many as there are GPUs, else CPUs.
+        parallel: trainings at the same time; None: as many as there are GPUs, or else as there
+            are cores for their threads.
+        threads: of TensorFlow in each training, however few run at once.
         run_id: for the prediction rows.
         progress: called after every epoch.
 
@@ -58,11 +80,9 @@ def run(
         TrainingError: a training failed; names it and says why, in one line.
     """
     config = trainings[0].task.config
-    num_gpus = resources.num_gpus() if config.gpus_per_worker != 0 else 0
-    at_once = min(parallel or num_gpus or resources.num_cpus(), len(trainings))
-    per_training = ray_process.resources_each(at_once, config.gpus_per_worker)
+    per_training = resources_of(config, len(trainings), parallel, threads=threads)
     reports = ray_process.new_queue()
-    inputs = ProcessInputs(blocks=blocks, threads=per_training.threads, reports=reports)
+    inputs = ProcessInputs(blocks=blocks, threads=threads, reports=reports)
     start = train_and_test.options(
         num_cpus=per_training.cpus,
         num_gpus=per_training.gpus,
@@ -128,18 +148,22 @@ def _tested(tables: Sequence[pa.Table], scoring: Scoring, *, threads: int) -> pa
     engine = predictor.open_engine(
         scoring.bundles[0], scoring.engine, batch_size=scoring.batch_size, threads=threads
     )
-    parts = []
+    parts: list[pa.Table] = []
+    images: list[NDArray[Any]] = []
     for table in tables:
-        is_test = pc.fill_null(pc.equal(table["split"], TEST), False).to_numpy()
-        if not is_test.any():
-            continue
-        pixels = ray_datasets.pixels_of(table)[is_test]
-        rows = table.select(["path", "label", "width", "height", "error"]).filter(pa.array(is_test))
-        decoded = [
-            _decoded(row, image) for row, image in zip(rows.to_pylist(), pixels, strict=True)
-        ]
-        parts.append(predictor.prediction_rows(rows, decoded, [engine.scores(pixels)], scoring))
-    return pa.concat_tables(parts)
+        is_test = pc.fill_null(pc.equal(table["split"], TEST), False)
+        parts.append(table.select(["path", "label", "width", "height", "error"]).filter(is_test))
+        # views: no pixel is copied
+        images += itertools.compress(ray_datasets.pixels_of(table), is_test.to_pylist())
+    # the size of a block depends on the machines; that of a batch must not
+    size = scoring.batch_size
+    scores = [
+        engine.scores(np.stack(images[start : start + size]))
+        for start in range(0, len(images), size)
+    ]
+    rows = pa.concat_tables(parts)
+    decoded = [_decoded(row, image) for row, image in zip(rows.to_pylist(), images, strict=True)]
+    return predictor.prediction_rows(rows, decoded, [np.concatenate(scores)], scoring)
 
 
 def _decoded(row: Mapping[str, Any], pixels: NDArray[Any]) -> list[Decoded] | ImageError:

@@ -28,8 +28,12 @@ class ProcessResources:
 
     @property
     def threads(self) -> int:
-        """Threads that TensorFlow uses for one operation."""
-        return max(1, round(self.cpus))
+        """Threads that TensorFlow uses for one operation.
+
+        The last digits of a result depend on them, because they decide in which order numbers are
+        added. So a run records them, and keeps them when it is resumed.
+        """
+        return max(1, int(self.cpus))
 
 
 @dataclass(frozen=True, kw_only=True)

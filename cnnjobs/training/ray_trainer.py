@@ -19,7 +19,7 @@ from cnnjobs.progress import Progress
 from cnnjobs.training import ray_process
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task
-from cnnjobs.training.ray_process import ProcessInputs
+from cnnjobs.training.ray_process import ProcessInputs, ProcessResources
 from cnnjobs.training.ray_tf_config import TfConfig
 
 #: Seconds between two reports of a step; training waits for each report.
@@ -37,21 +37,31 @@ class Fitted:
     num_failed: int
 
 
-def fit(task: Task, progress: Progress) -> Fitted:
+def resources_of(task: Task) -> ProcessResources:
+    """What each worker reserves on the machines there are now; needs a connected Ray."""
+    config = task.config
+    is_streamed = not ray_process.fits_in_store(task)
+    return ray_process.resources_each(config.workers, config.gpus_per_worker, spare=is_streamed)
+
+
+def fit(task: Task, progress: Progress, *, threads: int) -> Fitted:
     """Train and leave a bundle in `task.run_uri`; needs a connected Ray.
 
     Images that fit are decoded once into the object store, where all workers of a machine share
     them; otherwise they are decoded again in each epoch, ahead of the steps. If a worker dies,
     all workers restart from the last checkpoint, at most `max_failures` times.
 
+    Args:
+        task: what to train.
+        progress: called after every step.
+        threads: of TensorFlow in each worker, however many cores it reserves.
+
     Raises:
         TrainingError: the loss is not a number, or workers failed too often; one line.
     """
     config = task.config
     blocks = ray_process.decode_once(task, progress) if ray_process.fits_in_store(task) else None
-    resources = ray_process.resources_each(
-        config.workers, config.gpus_per_worker, spare=blocks is None
-    )
+    resources = resources_of(task)
     scaling = ray.train.ScalingConfig(
         num_workers=config.workers,
         use_gpu=resources.gpus > 0,
@@ -62,7 +72,7 @@ def fit(task: Task, progress: Progress) -> Fitted:
     results: list[Mapping[str, Any]] = []
     listener = threading.Thread(target=_listen, args=(reports, results, progress))
     listener.start()
-    inputs = ProcessInputs(blocks=blocks, threads=resources.threads, reports=reports)
+    inputs = ProcessInputs(blocks=blocks, threads=threads, reports=reports)
     settings = {"task": task, "inputs": inputs}
     try:
         failure = ray.get(run_trainer.remote(settings, scaling, config.max_failures))

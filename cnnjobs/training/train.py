@@ -16,6 +16,7 @@ from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
 from cnnjobs.training import mlflow, plots, ray_trainer
+from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.train_plan import TrainPlan, plan, task_of
 
 #: Settings that do not change the result: locations, resources, retries.
@@ -72,7 +73,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     with run.failing_recorded(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
         with session.connected(config.address):
-            fitted = ray_trainer.fit(task_of(planned, run.uri), progress)
+            task = task_of(planned, run.uri)
+            fitted = ray_trainer.fit(task, progress, threads=_num_threads(task, run))
         bundle = bundles.read(run.path("bundle"))
         filesystem.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
         filesystem.write_bytes(
@@ -115,6 +117,16 @@ def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
     return run_dir.find_same(
         planned.output, "train", {**facts, **settings}, spilled_bytes=spilling.reported
     )
+
+
+def _num_threads(task: Task, run: Run) -> int:
+    """Threads of each worker: as many as when the run started, whatever machine resumes it."""
+    if run.config["workers"] != task.config.workers:
+        # another number of workers adds gradients in another order anyway
+        return ray_trainer.resources_of(task).threads
+    if "threads" not in run.facts:
+        run.learn(threads=ray_trainer.resources_of(task).threads)
+    return int(run.facts["threads"])
 
 
 def _log_to_mlflow(uri: str, run: Run, summary: TrainSummary, facts: Mapping[str, str]) -> None:

@@ -161,6 +161,7 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
             "trials share; use fewer images, or a cluster with more memory."
         )
     resources = ray_process.resources_each(config.parallel, config.gpus_per_worker)
+    run.learn(threads=resources.threads)
     blocks = ray_process.decode_once(search.task, progress)
     progress("tune", 0, None, "starting TensorFlow")
     num_epochs = 0

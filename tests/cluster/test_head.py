@@ -172,7 +172,7 @@ def test_ctrl_c_leaves_the_job_running_until_it_is_stopped(
     name = following.stderr.readline().split()[1]
     _wait_for(head, name, "RUNNING")
     following.send_signal(signal.SIGINT)
-    assert "the job goes on: cnnjobs jobs logs -f" in following.communicate(timeout=60)[1]
+    assert "which keeps running; cnnjobs jobs logs -f" in following.communicate(timeout=60)[1]
     assert following.returncode == 130
 
     stopped = head.cnnjobs("jobs", "stop", name)

@@ -1,23 +1,18 @@
-"""What is sent with a job, what becomes of its paths, and its command line."""
+"""What is sent with a job, and what becomes of its paths."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
-import typer
 
-from cnnjobs.cli import app
-from cnnjobs.cli.command import KINDS
-from cnnjobs.cli.runner import settings
-from cnnjobs.cli.submit import words_of
+from cnnjobs.cli.command import CONFIGS
 from cnnjobs.cluster import job_package, jobs
 from cnnjobs.cluster.jobs import JobFailed, JobSummary
 from cnnjobs.cluster.submission import COMMANDS
-from cnnjobs.config import IndexConfig, PredictConfig, TrainConfig, TuneConfig
+from cnnjobs.config import IndexConfig, PredictConfig, TuneConfig
 from cnnjobs.errors import InputError
 from tests.support.paths import ROOT
 
-PARSERS = typer.main.get_command(app).commands
 #: Text settings that do not name a file; list a new one here, or with those of `job_package`.
 NOT_FILES = {
     *("address", "augment", "balance", "cache", "class_weight", "damaged", "engine"),
@@ -31,29 +26,10 @@ def test_every_text_setting_is_known_to_name_a_file_or_not() -> None:
     texts = {
         field.name
         for command in COMMANDS
-        for field in dataclasses.fields(KINDS[command])
+        for field in dataclasses.fields(CONFIGS[command])
         if "str" in str(field.type)
     }
     assert texts - NOT_FILES - {*job_package.DATA, *job_package.SENT, *job_package.SECRETS} == set()
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        PredictConfig(bundle="a b", data="-d", output="s3://o", bundles=("x", "y"), csv=True),
-        IndexConfig(sources=("a", "b c"), output="m.parquet", labels=False, seed=7, test=0.25),
-        TrainConfig(data="d", output="o", positive="--odd 'class'", learning_rate=1e-05),
-    ],
-)
-def test_the_command_line_of_a_job_parses_to_the_same_settings(
-    config: PredictConfig | IndexConfig | TrainConfig,
-) -> None:
-    command = type(config).__name__.removesuffix("Config").lower()
-    words = words_of(PARSERS[command], config, ["as_json", "dry_run"])
-    with PARSERS[command].make_context(command, list(words)) as context:
-        assert settings(context, type(config), None) == config
-        assert (context.params["as_json"], context.params["dry_run"]) == (True, True)
-        assert not context.params["quiet"]
 
 
 def test_a_path_that_the_cluster_cannot_see_is_refused(tmp_path: Path) -> None:

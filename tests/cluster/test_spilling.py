@@ -64,8 +64,8 @@ def test_a_job_records_what_ray_spilled_during_it_and_not_during_another(tmp_pat
     assert 40_000_000 <= num_bytes <= 120_000_000
     assert second["spilled_bytes"] == {}
     assert done.stderr.splitlines() == [
-        "warning: Ray's memory for objects was full and it wrote to disk, "
-        f"{num_bytes / 1e6:.0f} MB on {machine}; docs/clusters.md (Memory) says what helps."
+        "warning: Ray's object memory was full and spilled to disk, "
+        f"{num_bytes / 1e6:.0f} MB on {machine}; see Memory in docs/clusters.md."
     ]
 
 

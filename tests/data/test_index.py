@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnjobs import schema
-from cnnjobs.cli.tables import index_text
+from cnnjobs.cli.index import index_text
 from cnnjobs.config import IndexConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.index import index, plan

@@ -173,7 +173,7 @@ def test_the_result_is_written_and_printed(tmp_path: Path) -> None:
     assert lines[1] == f"[1] covid-good in {good}"
     assert any(line.split() == ["metric", "[1]", "[2]"] for line in lines)
     assert any(line.startswith("AUROC by DeLong: -0.") for line in lines)
-    assert any(line.startswith("right in [2] alone ") for line in lines)
+    assert any(line.startswith("images only [2] gets right: ") for line in lines)
 
 
 def _run(

@@ -154,7 +154,7 @@ def test_the_command_leaves_a_run_and_the_bundle_stores_the_audit(
     text = audit_text(summary)
     assert text.splitlines()[0] == summary.line
     assert "\nborder only " in text
-    assert "left out, unreadable or not drawn: 5 images" in text
+    assert "left out, unreadable or not sampled: 5 images" in text
 
 
 def test_a_large_set_is_sampled(

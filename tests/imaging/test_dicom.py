@@ -330,7 +330,7 @@ def test_deflated_files_are_refused_before_they_are_inflated():
         ({"Rows": None}, "damaged: a DICOM file: Rows is missing"),
         ({"BitsStored": 0}, "unsupported: DICOM of 8 bits per sample"),
         ({"BitsAllocated": 1}, "unsupported: DICOM of 1 bits per sample"),
-        ({"Rows": 0}, "damaged: 16 x 0 pixels by its header"),
+        ({"Rows": 0}, "damaged: 16 x 0 pixels according to its header"),
         (
             {"PhotometricInterpretation": "PALETTE COLOR"},
             "unsupported: DICOM of an unsupported photometric interpretation",

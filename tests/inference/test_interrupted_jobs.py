@@ -67,7 +67,7 @@ def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue
         os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
         _, errors = driver.communicate(timeout=60)
 
-    assert (driver.returncode, errors) == (code, "stopped; --resume goes on\n")
+    assert (driver.returncode, errors) == (code, "stopped; continue with --resume\n")
     assert read_record(output)["status"] == "stopped"
     assert [path.name for path in (output / "predictions").iterdir()] == ["part-00000.parquet"]
     num_kept = read_rows(output, in_parts=True).num_rows
@@ -129,7 +129,7 @@ def test_ctrl_c_while_ray_starts_leaves_no_process_behind(
         os.killpg(driver.pid, signal.SIGINT)
         _, errors = driver.communicate(timeout=60)
 
-    assert (driver.returncode, errors) == (130, "stopped; --resume goes on\n")
+    assert (driver.returncode, errors) == (130, "stopped; continue with --resume\n")
     wait_until(lambda: not with_variable("OF_THIS_TEST", str(tmp_path)))
 
 

@@ -45,7 +45,7 @@ def test_each_image_is_one_line_and_a_bad_image_says_why(
     assert lines[0] == bundle.name
     assert [line.split()[0] for line in lines[2:-1]] == files
     assert sum(" - " in line for line in lines[2:-1]) == 1
-    assert lines[-1] == f"drawn: {plot}"
+    assert lines[-1] == f"plot: {plot}"
     assert cv2.imread(str(plot)) is not None
 
 

@@ -75,7 +75,8 @@ def test_a_prevalence_for_three_classes_is_refused(fitted: TrainSummary) -> None
     data = f"{fitted.output}/manifest.parquet"
     with pytest.raises(InputError) as refused:
         plan(EvaluateConfig(bundle=fitted.bundle, data=data, prevalence=0.1))
-    assert str(refused.value) == "prevalence is for two classes, the bundle has 3; leave it out."
+    message = "prevalence needs two classes, the bundle has 3; omit --prevalence."
+    assert str(refused.value) == message
 
 
 def test_predictions_have_a_probability_for_every_class(
