@@ -37,8 +37,8 @@ def quiet_tensorflow() -> None:
 def _without_startup_lines() -> Iterator[None]:
     """Drop the lines that TensorFlow writes to standard error while it starts, and no others.
 
-    No setting silences these lines (tensorflow#100442); a test in `tests/models/test_keras_backend.py`
-    fails once this is no longer needed.
+    No setting silences these lines (tensorflow#100442). `tests/models/test_keras_backend.py` has a
+    test that fails once this is no longer needed.
     """
     with tempfile.TemporaryFile() as kept:
         sys.stderr.flush()
