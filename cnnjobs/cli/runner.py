@@ -1,7 +1,9 @@
 """What all commands share: resolve settings, show progress, print the result, set the exit code."""
 
 import dataclasses
+import io
 import json
+import re
 import signal
 import sys
 import traceback
@@ -18,6 +20,10 @@ from cnnjobs.config import AnyConfig, Config, as_dict
 from cnnjobs.config.files import resolve
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.progress import Progress, silent
+
+#: What Ray prints about its own processes, even with `log_to_driver=False`: that one cannot be
+#: scheduled at the moment, for example. On a busy machine this means nothing.
+_BY_RAY = re.compile(r"(\x1b\[[\d;]*m)?\((raylet|autoscaler)\b")
 
 
 class Job(NamedTuple):
@@ -73,8 +79,8 @@ def settings(context: typer.Context, config_type: type[AnyConfig], file: Path | 
 
 def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Run the job, or with `dry_run` only plan it, and print the result."""
-    # standard output is for the result alone: Ray prints its warnings there
-    aside = redirect_stdout(sys.stderr)
+    # standard output is for the result alone: libraries print warnings there
+    aside = redirect_stdout(_Aside())
     if dry_run:
         with aside:
             plan = job.plan(config)
@@ -85,6 +91,23 @@ def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) 
     typer.echo(json_text(summary) if as_json else job.as_text(summary))
     warn_of_spilling()
     job.check(summary)
+
+
+class _Aside(io.TextIOBase):
+    """Passes output on to standard error, except for what Ray prints about its own processes."""
+
+    _drops_newline = False
+
+    def write(self, text: str) -> int:
+        is_by_ray = _BY_RAY.match(text) is not None
+        # `print` writes the end of the line separately
+        if not is_by_ray and not (self._drops_newline and text == "\n"):
+            sys.stderr.write(text)
+        self._drops_newline = is_by_ray
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def warn_of_spilling() -> None:

@@ -24,7 +24,7 @@ from cnnjobs.training.crossval_plan import CrossvalPlan, plan
 from cnnjobs.training.fold_metrics import FoldResult
 from cnnjobs.training.folds import Fold
 from cnnjobs.training.ray_folds import Training
-from cnnjobs.training.train_plan import task_of
+from cnnjobs.training.train_plan import described, task_of
 
 #: Settings that do not change the result: locations, resources, retries.
 _FREE_SETTINGS = (
@@ -117,7 +117,16 @@ def _tested(
 ) -> Iterable[tuple[int, pa.Table]]:
     """The number of each missing fold and its prediction rows, in the order in which they end."""
     chosen = [planned.folds[number] for number in missing]
-    tasks = [task_of(each.training, run.path("folds", each.fold.folder)) for each in chosen]
+    first = planned.folds[0].training
+    # once for all folds: a user's own model must be built to find its sizes
+    architecture = described(first.architecture, planned.config.model, len(first.labels))
+    tasks = [
+        task_of(
+            dataclasses.replace(each.training, architecture=architecture),
+            run.path("folds", each.fold.folder),
+        )
+        for each in chosen
+    ]
     all_rows = dataclasses.replace(tasks[0], rows=planned.rows)
     if not ray_process.fits_in_store(all_rows):
         raise InputError(

@@ -39,7 +39,11 @@ def test_index_as_json_is_the_summary(capsys, tmp_path, archive):
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_standard_output_holds_only_the_result(capsys, dry_run):
     def noisy(*_):
-        sys.stdout.write("a warning from Ray\n")
+        sys.stdout.write("a warning from a library\n")
+        # with `print`, as Ray does it
+        print("\x1b[33m(raylet)\x1b[0m Warning: a resource request cannot be scheduled right now.")  # noqa: T201
+        print("(raylet, ip=10.0.0.5) a second line\nof the same warning")  # noqa: T201
+        print("another warning")  # noqa: T201
         return {"images": 2}
 
     job = Job(run=noisy, plan=noisy, as_text=str)
@@ -48,4 +52,4 @@ def test_standard_output_holds_only_the_result(capsys, dry_run):
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     assert (document["plan"] if dry_run else document) == {"images": 2}
-    assert printed.err == "a warning from Ray\n"
+    assert printed.err == "a warning from a library\nanother warning\n"

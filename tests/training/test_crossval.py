@@ -1,8 +1,6 @@
 """Cross-validation on a real Ray: one run with two folds and one source left out."""
 
-import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import cv2
@@ -140,93 +138,6 @@ def test_resuming_trains_only_the_missing_fold_and_ends_with_the_same_results(
     assert again.estimates == crossed.estimates
     assert pq.read_table(last).equals(before)
     assert Path(crossed.folds[0].bundle, "bundle.json").stat().st_mtime_ns == kept
-
-
-#: Its bias starts as the number of threads and stays there at a tiny learning rate. Most processors
-#: give the same last digits with any number of threads, so results alone would not show them.
-THREADED = """
-import tensorflow as tf
-from keras import initializers, layers, Sequential, Input
-
-def threaded(num_labels):
-    threads = tf.config.threading.get_intra_op_parallelism_threads()
-    return Sequential([
-        Input((8, 8, 1), dtype="uint8"),
-        layers.Rescaling(1 / 255),
-        layers.Flatten(),
-        layers.Dense(
-            1,
-            kernel_initializer="zeros",
-            bias_initializer=initializers.Constant(threads),
-            activation="sigmoid",
-        ),
-    ])
-"""
-
-
-@pytest.fixture(scope="module")
-def threaded(
-    ray_session: None, stripes: str, tmp_path_factory: pytest.TempPathFactory
-) -> CrossvalConfig:
-    """The settings of a finished run of two folds with a model that reveals its threads."""
-    folder = tmp_path_factory.mktemp("threaded")
-    (folder / "model.py").write_text(THREADED)
-    config = _config(
-        stripes,
-        folder / "run",
-        model=f"{folder}/model.py:threaded",
-        leave_out=None,
-        learning_rate=1e-9,
-        epochs=1,
-    )
-    crossval(config)
-    return config
-
-
-def test_a_fold_trained_alone_uses_the_threads_of_parallel_folds_even_without_a_record(
-    threaded: CrossvalConfig, tmp_path: Path
-) -> None:
-    run = _without_the_second_fold(threaded, tmp_path)
-    record = json.loads((run / "run.json").read_text())
-    assert record["threads"] == _threads(run, 1)
-    # older versions did not record them
-    del record["threads"]
-    (run / "run.json").write_text(json.dumps(record))
-
-    crossval(dataclasses.replace(threaded, output=str(run), resume=True))
-
-    assert _threads(run, 2) == _threads(run, 1)
-
-
-def test_a_fold_resumed_on_another_machine_uses_the_threads_that_the_run_started_with(
-    threaded: CrossvalConfig, tmp_path: Path
-) -> None:
-    run = _without_the_second_fold(threaded, tmp_path)
-    record = json.loads((run / "run.json").read_text())
-    more = record["threads"] + 2
-    (run / "run.json").write_text(json.dumps({**record, "threads": more}))
-
-    crossval(dataclasses.replace(threaded, output=str(run), resume=True, parallel=1))
-
-    assert _threads(run, 2) == more
-    assert json.loads((run / "run.json").read_text())["threads"] == more
-
-
-def _without_the_second_fold(config: CrossvalConfig, folder: Path) -> Path:
-    run = folder / "run"
-    shutil.copytree(config.output, run)
-    shutil.rmtree(run / "folds" / "repeat-1-fold-2")
-    (run / "predictions" / "part-00001.parquet").unlink()
-    return run
-
-
-def _threads(run: Path, fold: int) -> int:
-    """The threads that trained the model of a fold, as its predictions also show."""
-    made = bundle.load_model(bundle.read(str(run / "folds" / f"repeat-1-fold-{fold}")))
-    [threads] = made.layers[-1].bias.numpy()
-    scored = pq.read_table(run / "predictions" / f"part-{fold - 1:05d}.parquet")["probability"]
-    assert scored.to_pylist() == pytest.approx([1 / (1 + np.exp(-threads))] * len(scored))
-    return round(float(threads))
 
 
 def test_another_run_is_not_resumed(crossed: CrossvalSummary, stripes: str) -> None:
