@@ -62,7 +62,7 @@ def test_the_page_has_a_section_for_each_run_its_data_and_its_model(
     assert "class train validation test all normal 2 1 1 4 opacity 1 2 1 4" in text
     assert "Parameters 109,313" in text
     assert re.search(r"\(Conv2D\) 254 x 254 x 32, 320 parameters", text)
-    assert "Source north holds normal only" in text
+    assert "Source north has only normal" in text
     assert "Images left out because they could not be read: 1." in text
 
 
