@@ -1,7 +1,7 @@
 r"""Describe an archive on a cluster before training on it.
 
     ray job submit --working-dir . -- \
-        python -m jobs.inspection s3://bucket/manifest.parquet --plot s3://bucket/look
+        python -m jobs.inspection s3://bucket/manifest.parquet --plot s3://bucket/plots
 
 Takes the options of `cnnjobs inspect`.
 """

@@ -34,20 +34,20 @@ def test_the_words_of_a_config_parse_to_the_same_config(name):
 
 
 @pytest.mark.parametrize("name", ["train", "predict", "index", "cluster start"])
-def test_the_line_of_a_config_parses_to_the_same_config_started_afresh(name):
+def test_the_line_of_a_config_parses_to_the_same_run_from_the_beginning(name):
     @settings(derandomize=True, database=None, deadline=None, max_examples=30)
     @given(configs(name))
     def check(config):
         program, *rest = shlex.split(command_line(name, as_dict(config)))
         assert program == "cnnjobs"
         flags = {field.name for field in dataclasses.fields(config)}
-        afresh = dict.fromkeys(flags & {"resume", "update", "overwrite"}, False)
-        assert parse(rest) == dataclasses.replace(config, **afresh)
+        from_the_beginning = dict.fromkeys(flags & {"resume", "update", "overwrite"}, False)
+        assert parse(rest) == dataclasses.replace(config, **from_the_beginning)
 
     check()
 
 
-def test_a_path_that_begins_with_a_dash_is_told_from_an_option():
+def test_a_path_that_begins_with_a_dash_is_not_taken_for_an_option():
     config = TrainConfig(data="-x.parquet", output="-o", epochs=3)
     line = "cnnjobs train --output=-o --epochs 3 -- -x.parquet"
     assert command_line("train", as_dict(config)) == line
