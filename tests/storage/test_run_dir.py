@@ -197,6 +197,19 @@ def test_a_reopened_run_goes_on_under_its_id_and_from_its_start(tmp_path):
     assert run_dir.is_finished(first.uri)
 
 
+def test_threads_learned_by_a_failed_run_are_kept_when_it_resumes(tmp_path):
+    first = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
+    with pytest.raises(ValueError, match="stopped"), first.failing_recorded(manifest="0123"):
+        first.learn(threads=3)
+        raise ValueError("stopped")
+    assert _record(first)["status"] == "failed"
+    assert (_record(first)["manifest"], _record(first)["threads"]) == ("0123", 3)
+    again = run_dir.find_same(first.uri, "train", CONFIG)
+    assert again.facts == {"threads": 3}
+    again.finish()
+    assert _record(again)["threads"] == 3
+
+
 def test_a_setting_is_compared_with_the_setting_also_where_a_fact_has_its_name(tmp_path):
     run = run_dir.start(str(tmp_path / "run"), "train", {"model": "digits"})
     run.finish(model="digits-0123456789abcdef")
