@@ -17,7 +17,7 @@ import yaml
 from cnnjobs.config import AnyConfig, Config, as_dict
 from cnnjobs.config.files import resolve
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.progress import Progress, silent
+from cnnjobs.progress import Progress, showing
 
 
 class Stage(NamedTuple):
@@ -79,7 +79,7 @@ def run(config: Config, stage: Stage, *, dry_run: bool, as_json: bool, quiet: bo
             plan = stage.plan(config)
         _print_plan(config, plan, as_json=as_json)
         return
-    with _stopped_by_signals(config), aside, showing_progress(off=quiet) as progress:
+    with _stopped_by_signals(config), aside, showing(not quiet) as progress:
         summary = stage.do(config, progress)
     typer.echo(json_text(summary) if as_json else stage.describe(summary))
     warn_of_spilling()
@@ -114,38 +114,6 @@ def _stopped_by_signals(config: Config) -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def showing_progress(*, off: bool) -> Iterator[Progress]:
-    """A progress bar a step on the terminal; nothing where standard error is none.
-
-    Off, it yields `silent` itself.
-    """
-    if off:
-        yield silent
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:>8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def tell(step: str, done: int, total: int | None, note: str = "") -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total, note=note)
-            bars.update(tasks[step], completed=done, total=total, note=note)
-
-        yield tell
 
 
 def json_text(value: Any) -> str:
