@@ -37,7 +37,8 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
     rows = [[name, *(summary.confusion[name][other] for other in labels)] for name in labels]
     parts.append(table(["actual \\ predicted", *labels], rows))
     if summary.most_wrong:
-        wrong = [[row[key] for key in ("path", *_OF_AN_IMAGE)] for row in summary.most_wrong]
+        columns = ("path", *_OF_AN_IMAGE)
+        wrong = [[getattr(row, name) for name in columns] for row in summary.most_wrong]
         parts.append(table(["most wrong", *_OF_AN_IMAGE], wrong))
     for other in summary.beside:
         parts += _beside(summary, other)
