@@ -41,7 +41,8 @@ wheel: .venv/dev
 	$(BIN)/python -m build --outdir dist
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache cnnjobs-demo
+	rm -rf .venv build dist cnnjobs-demo
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # these files mark what is installed in .venv: what runs, and additionally what checks
 .venv/run: pyproject.toml constraints.txt

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.config import PredictBenchmark
 from cnnjobs import models, schema
-from cnnjobs.data import synthetic
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import InputError
 from cnnjobs.storage import filesystem
 
@@ -77,7 +77,7 @@ def _drawing(config: PredictBenchmark, number: int) -> tuple[str, bytes]:
     """Suffix and content of one file; no two have the same shape."""
     random = np.random.default_rng([config.seed, number])
     stretch = random.uniform(0.9, 1.1)
-    image = synthetic.phantom(
+    image = phantom(
         random,
         height=round(config.side * stretch),
         width=round(config.side / stretch),

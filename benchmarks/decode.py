@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging.preprocessing import Preprocessing, decode
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 
 FAINTNESS = (0.55, 0.85)
 """Range of the weight that the healthy chest has in the image of an ill one."""

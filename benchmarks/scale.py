@@ -126,15 +126,15 @@ def planned(folder: Path, number: int) -> float:
     return time.perf_counter() - start
 
 
-class Unread(ray_pipeline.BlockScorer):
+class Unread(ray_pipeline.BlockPredictor):
     """A scorer that reads nothing, which leaves the work of Ray and the driver."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
         self._scoring = scoring
         # takes the place of the reader and the engine
-        setattr(self, "_scorer", self._refuse)  # noqa: B010
+        setattr(self, "_predictor", self._refuse)  # noqa: B010
 
-    def _refuse(self, rows: pa.Table, decoded: object) -> pa.Table:
+    def _refuse(self, rows: pa.Table) -> pa.Table:
         errors = [ImageError("unreadable", "not tried")] * rows.num_rows
         zeros = np.zeros((rows.num_rows, 1), np.float32)
         table = prediction_rows(rows, errors, [zeros], self._scoring)
@@ -147,7 +147,7 @@ def passed(folder: Path, number: int) -> float:
     """Send the rows of a job to its scorers and back, on a local Ray."""
     # under the name that Ray's workers import it by
     importable = importlib.import_module("benchmarks.scale").Unread
-    setattr(ray_pipeline, "BlockScorer", importable)  # noqa: B010
+    setattr(ray_pipeline, "BlockPredictor", importable)  # noqa: B010
     how = Scoring(
         bundles=[bundle.read(str(folder / "bundle"))], engine="openvino", batch_size=32, run_id=""
     )

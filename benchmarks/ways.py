@@ -173,7 +173,7 @@ def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
     engine = OpenVinoEngine(*openvino_export.read(described), batch_size=size, threads=cpus)
     shape = (size, preprocessing.height, preprocessing.width, 1)
     engine.scores(np.zeros(shape, np.uint8))
-    reading.settle()
+    reading.prepare_process()
     paths, scores = files(settings["folder"]), []
     batches, began = _Batches(settings), time.time()
 

@@ -1,4 +1,4 @@
-"""`cnnjobs demo`: the whole way once, on synthetic drawings."""
+"""`cnnjobs demo`: every step from images to predictions, on synthetic drawings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from cnnjobs.training.train import TrainSummary, train
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSummary:
-    """What each step of the tour found, and where it lies."""
+    """The results of each step, and where they were written."""
 
     output: str
     archive: str
@@ -36,7 +36,7 @@ class DemoSummary:
 
 
 def plan(config: DemoConfig) -> dict[str, Any]:
-    """What `--dry-run` tells."""
+    """What `--dry-run` prints."""
     output = filesystem.normalize(config.output)
     run_dir.check_free(output, overwrite=config.overwrite)
     return {
@@ -48,9 +48,14 @@ def plan(config: DemoConfig) -> dict[str, Any]:
 
 
 def demo(
-    config: DemoConfig, progress: Progress = silent, tell: Callable[[str], None] = print
+    config: DemoConfig, progress: Progress = silent, announce: Callable[[str], None] = print
 ) -> DemoSummary:
-    """Draw a synthetic archive, index it, train on it, evaluate and score it.
+    """Draw a synthetic archive, index it, train on it, evaluate the model and score the archive.
+
+    Args:
+        config: the settings.
+        progress: reports the progress of each step.
+        announce: called with a line before each step.
 
     Raises:
         InputError: the output is in use.
@@ -60,14 +65,14 @@ def demo(
     run = run_dir.start(output, "demo", as_dict(config), spilled_bytes=spilling.reported)
     archive, manifest = run.path("archive"), run.path("manifest.parquet")
     with run.failing_recorded():
-        tell(f"1/5 drawing {config.num_images} synthetic X-rays (drawings, no patients)")
+        announce(f"1/5 drawing {config.num_images} synthetic X-rays (no patients)")
         synthetic.write_archive(archive, num_images=config.num_images, seed=config.seed)
-        tell("2/5 indexing them")
+        announce("2/5 indexing them")
         indexed = index(
             IndexConfig(sources=(archive,), output=manifest, seed=config.seed), progress
         )
         with session.connected():
-            tell(f"3/5 training the lab sheet's CNN for {config.epochs} epochs")
+            announce(f"3/5 training the lab sheet's CNN for {config.epochs} epochs")
             trained = train(
                 TrainConfig(
                     data=manifest,
@@ -77,12 +82,12 @@ def demo(
                 ),
                 progress,
             )
-            tell("4/5 evaluating it on the test split")
+            announce("4/5 evaluating it on the test split")
             evaluated = evaluate(
                 EvaluateConfig(bundle=trained.bundle, data=manifest, output=run.path("evaluate")),
                 progress,
             )
-            tell("5/5 scoring every image")
+            announce("5/5 scoring every image")
             predicted = predict(
                 PredictConfig(bundle=trained.bundle, data=archive, output=run.path("predict")),
                 progress,

@@ -1,15 +1,15 @@
-"""Every exception the package raises on purpose.
+"""Every exception that the package raises on purpose.
 
     CnnjobsError                 exit code 1
-    ├── InputError               exit code 2: what was given cannot be used
+    ├── InputError               exit code 2: the input cannot be used
     │   ├── ConfigError          a setting, or a file of settings
     │   ├── ManifestError        a manifest
     │   ├── BundleError          a model bundle
-    │   ├── StorageError         a place that cannot be listed, read or written
-    │   └── RunExistsError       an output that already holds something
-    ├── TrainingError            training broke down (a loss that is not a number, say)
+    │   ├── StorageError         a folder or prefix that cannot be listed, read or written
+    │   └── RunExistsError       an output that already contains something
+    ├── TrainingError            training failed, for example because the loss is not a number
     └── TooManyBadImages         exit code 3: finished, with more bad images than allowed
-    ImageError                   one image, never a job: it becomes the row's `error`
+    ImageError                   one image, never a job: it becomes the `error` of its row
 
 A message is one line: what was given, what is allowed, what to do.
 """
@@ -27,13 +27,13 @@ class CnnjobsError(Exception):
 
 
 class InputError(CnnjobsError):
-    """What the user gave cannot be used."""
+    """The input cannot be used."""
 
     exit_code = 2
 
 
 class ConfigError(InputError):
-    """A setting is unknown, missing or out of its range."""
+    """A setting is unknown, missing or out of range."""
 
 
 class ManifestError(InputError):
@@ -41,7 +41,7 @@ class ManifestError(InputError):
 
 
 class BundleError(InputError):
-    """A model bundle is missing a file, damaged or of another schema version."""
+    """A model bundle lacks a file, is damaged or of another schema version."""
 
 
 class StorageError(InputError):
@@ -49,11 +49,11 @@ class StorageError(InputError):
 
 
 class RunExistsError(InputError):
-    """The output already holds a run, or something that is not a run."""
+    """The output already contains a run, or something that is not a run."""
 
 
 class TrainingError(CnnjobsError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class TooManyBadImages(CnnjobsError):  # noqa: N818 - not a fault, a verdict
@@ -71,9 +71,9 @@ class TooManyBadImages(CnnjobsError):  # noqa: N818 - not a fault, a verdict
 
 
 class ImageError(Exception):
-    """One image cannot be used; `category` is one of `words.ERROR_CATEGORIES`.
+    """One image cannot be used; `category` is one of `constants.ERROR_CATEGORIES`.
 
-    Both parts travel to the prediction table as `category: reason`.
+    Both parts appear in the prediction table as `category: reason`.
     """
 
     def __init__(self, category: str, reason: str) -> None:

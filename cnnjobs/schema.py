@@ -1,4 +1,4 @@
-"""Arrow schemas of the tables, and the versions of all that is written."""
+"""Arrow schemas of the tables, and the versions of everything written."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import pandas
 
 MANIFEST_VERSION = 1
-PREDICTIONS_VERSION = 2
 BUNDLE_VERSION = 1
 RUN_VERSION = 1
 
@@ -33,13 +32,13 @@ MANIFEST = pa.schema(
 )
 
 
-#: What scoring a row took, on its way to the driver; never written.
+#: The cost of scoring a row, reported to the driver and never written.
 MEASURES = pa.schema(
     [
         pa.field("read_seconds", pa.float32()),
         pa.field("decode_seconds", pa.float32()),
         pa.field("score_seconds", pa.float32()),
-        # from when the scorer took its first block until it gave back the row's
+        # from when the scorer received its first block until it returned this row's block
         pa.field("working_seconds", pa.float64()),
         pa.field("retries", pa.int32()),
         pa.field("peak_memory_bytes", pa.int64()),
@@ -48,11 +47,11 @@ MEASURES = pa.schema(
 
 
 def predictions(num_labels: int, *, num_models: int = 1) -> pa.Schema:
-    """Schema of a prediction table for a model of `num_labels` classes.
+    """Schema of a prediction table for a model with `num_labels` classes.
 
-    Two classes have one `probability`, that of the positive class; more have
-    `probabilities`, one a label in the order of the bundle's `labels`. Of an ensemble these
-    are the means, and `by_model` has those of each model in the order they were given.
+    Two classes have one `probability`, that of the positive class. More have `probabilities`, one
+    per label in the order of the bundle's `labels`. For an ensemble these are means, and
+    `by_model` holds those of each model in the order given.
     """
     if num_labels == 2:
         score, kind = "probability", pa.float32()

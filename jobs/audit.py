@@ -1,4 +1,4 @@
-r"""Tell how much of a score survives without the lungs.
+r"""Measure how much of the AUROC survives without the lungs.
 
     ray job submit --working-dir . -- \
         python -m jobs.audit s3://bucket/runs/first s3://bucket/manifest.parquet

@@ -1,4 +1,4 @@
-r"""Train and test on every fold, and without every source, on a cluster.
+r"""Train and test on every fold, and without each source, on a cluster.
 
     ray job submit --working-dir . -- \
         python -m jobs.crossval s3://bucket/manifest.parquet --folds 5 --leave-out source \

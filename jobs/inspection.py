@@ -1,4 +1,4 @@
-r"""Look at an archive on a cluster before training on it.
+r"""Describe an archive on a cluster before training on it.
 
     ray job submit --working-dir . -- \
         python -m jobs.inspection s3://bucket/manifest.parquet --plot s3://bucket/look

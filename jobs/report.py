@@ -1,4 +1,4 @@
-r"""Make one HTML page of what runs on S3 have left, where the images are near.
+r"""Summarize runs on S3 on one HTML page, near the images.
 
     ray job submit --working-dir . -- \
         python -m jobs.report s3://bucket/runs/first s3://bucket/scored -o s3://bucket/report.html

@@ -1,4 +1,4 @@
-r"""Search for settings on a cluster.
+r"""Search for good settings on a cluster.
 
     ray job submit --working-dir . -- \
         python -m jobs.tune s3://bucket/manifest.parquet --space space.yaml --trials 20 \

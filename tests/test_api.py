@@ -73,7 +73,7 @@ def test_no_module_hides_a_public_name() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="^module 'cnnjobs' has no attribute 'learn'$"):
+    with pytest.raises(AttributeError, match=r"^module 'cnnjobs' has no attribute 'learn'$"):
         cnnjobs.learn  # type: ignore[attr-defined]  # noqa: B018
 
 

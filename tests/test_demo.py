@@ -1,4 +1,4 @@
-"""The tour, end to end through the command line."""
+"""The demo, end to end through the command line."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from cnnjobs.cli import main
 def test_the_demo_leaves_every_result_where_it_says(
     ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "tour"
+    output = tmp_path / "demo"
 
     with pytest.raises(SystemExit) as ended:
         main(["demo", "-o", str(output), "--num-images", "30", "--epochs", "1", "--json"])
@@ -37,7 +37,7 @@ def test_the_demo_leaves_every_result_where_it_says(
     assert set(rows["label"].to_pylist()) == {"normal", "opacity"}
 
 
-def test_the_demo_does_not_write_over_a_folder_of_the_user(
+def test_the_demo_does_not_overwrite_a_folder_without_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
@@ -47,6 +47,6 @@ def test_the_demo_does_not_write_over_a_folder_of_the_user(
 
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path} is not empty and holds no run; choose another directory.\n"
+        f"error: {tmp_path} is not empty and is not a run; choose another directory.\n"
     )
     assert (tmp_path / "thesis.txt").exists()

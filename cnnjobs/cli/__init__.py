@@ -1,8 +1,11 @@
 """The command line: parse, call one function, print. Light at import."""
 
 # isort: off
-# in the order of `cnnjobs --help`: each module adds its commands
-from cnnjobs.cli import index, train, predict, explain, report, cluster, submit, models  # noqa: F401
+# in the order of `cnnjobs --help`: importing a module registers its command
+from cnnjobs.cli import index, inspect, fetch  # noqa: F401
+from cnnjobs.cli import train, tune, crossval  # noqa: F401
+from cnnjobs.cli import evaluate, compare, predict, predict_one, audit, explain, report  # noqa: F401
+from cnnjobs.cli import doctor, submit, demo, models, cluster, jobs  # noqa: F401
 from cnnjobs.cli.app import app
 from cnnjobs.cli.runner import main
 # isort: on

@@ -1,28 +1,30 @@
-"""The program itself and its groups of commands."""
+"""The program and its groups of commands."""
 
 from typing import Annotated
 
 import typer
 from typer import Option
 
+from cnnjobs.cli.help_page import Group
+
 app = typer.Typer(
     name="cnnjobs",
+    cls=Group,
     rich_markup_mode=None,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-cluster = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+cluster = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(cluster, name="cluster")
 
-jobs = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+jobs = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from cnnjobs import __version__
 
         typer.echo(__version__)
@@ -32,10 +34,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def cnnjobs(
     version: Annotated[
-        bool,
-        Option(
-            "--version", is_eager=True, callback=_print_version, help="Print the version and stop."
-        ),
+        bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Train a CNN on chest X-rays and score archives of them, on a laptop or a Ray cluster.
@@ -51,4 +50,4 @@ def _cluster() -> None:
 
 @jobs.callback()
 def _jobs() -> None:
-    """List, follow and stop jobs of a cluster."""
+    """List, follow and stop a cluster's jobs."""

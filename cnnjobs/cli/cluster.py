@@ -1,123 +1,144 @@
-"""Commands about clusters: `cluster start`, `cluster stop`, `cluster status`, `doctor`."""
+"""`cnnjobs cluster start`, `cluster stop` and `cluster status`."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
-from cnnjobs.cli import cluster_text
-from cnnjobs.cli.app import app, cluster
+from cnnjobs.cli.app import cluster
 from cnnjobs.cli.command import job
+from cnnjobs.cli.help_page import ClusterOption, Command
 from cnnjobs.cli.options import Debug, Json
-from cnnjobs.cli.runner import Stage, json_text
-from cnnjobs.config import ClusterStartConfig, DoctorConfig
+from cnnjobs.cli.runner import Job, json_text
+from cnnjobs.config import ClusterStartConfig
+
+if TYPE_CHECKING:
+    from cnnjobs.cluster.local_nodes import StartSummary
+    from cnnjobs.cluster.node_registry import Node
 
 
-@job(cluster, ClusterStartConfig, "start")
-def start(
-    head: Annotated[bool, Option("--head", help="Start the head of a new cluster.")] = (
-        ClusterStartConfig.head
-    ),
-    address: Annotated[
-        str | None, Option(metavar="HEAD:PORT", help="Join the cluster of this head as a worker.")
-    ] = ClusterStartConfig.address,
-    host: Annotated[
-        str | None,
-        Option(
-            help="Address of this machine to listen on. Default: 127.0.0.1 for a head, for a "
-            "worker where its head can reach it."
+@job(
+    cluster,
+    "start",
+    ClusterStartConfig,
+    options={
+        "head": ClusterOption("--head", help="Start the head of a new cluster."),
+        "address": ClusterOption(
+            metavar="HEAD:PORT", help="Join the cluster of this head as a worker."
         ),
-    ] = ClusterStartConfig.host,
-    port: Annotated[int, Option(help="Of a head, for jobs and workers.")] = (
-        ClusterStartConfig.port
-    ),
-    dashboard_port: Annotated[
-        int, Option(help="Of a head, for `cnnjobs submit` and the dashboard.")
-    ] = ClusterStartConfig.dashboard_port,
-    num_cpus: Annotated[
-        int | None, Option(help="Cores that jobs may use. Default: all; 0: none.")
-    ] = ClusterStartConfig.num_cpus,
-    num_gpus: Annotated[int | None, Option(help="GPUs that jobs may use. Default: all.")] = (
-        ClusterStartConfig.num_gpus
-    ),
-    object_store_gib: Annotated[
-        float | None,
-        Option(
+        "host": ClusterOption(
+            help="Address of this machine to listen on. Default: for a head 127.0.0.1, for a "
+            "worker the one its head can reach."
+        ),
+        "port": ClusterOption(help="Port of a head for jobs and workers."),
+        "dashboard_port": ClusterOption(
+            help="Port of a head for `cnnjobs submit` and the dashboard."
+        ),
+        "num_cpus": ClusterOption(help="Cores for jobs; 0: none. Default: all."),
+        "num_gpus": ClusterOption(help="GPUs for jobs. Default: all."),
+        "object_store_gib": ClusterOption(
             metavar="GIB",
-            help="Memory for Ray's objects. Default: 30 % of all, and no more than /dev/shm "
-            "holds: past that Ray would use the disk.",
+            help="Memory for Ray's objects. Default: 30 % of the machine's, but no more than "
+            "/dev/shm holds, beyond which Ray would use the disk.",
         ),
-    ] = ClusterStartConfig.object_store_gib,
-    temp_dir: Annotated[
-        str | None, Option(help="Folder of a head's logs and sockets. Default: Ray's, /tmp/ray.")
-    ] = ClusterStartConfig.temp_dir,
-) -> Stage:
-    """Start a Ray node that asks for a token.
+        "temp_dir": ClusterOption(
+            metavar="DIR", help="Folder for a head's logs and sockets. Default: Ray's, /tmp/ray."
+        ),
+    },
+)
+def start() -> Job:
+    """Start a Ray node that requires a token.
 
-    It runs until `cnnjobs cluster stop`. The token is made if there is none, readable for you
-    alone, in ~/.ray/auth_token; a worker needs a copy of its head's. Jobs on this machine find
-    head and token by themselves.
+    It runs until `cnnjobs cluster stop`. The token is in ~/.ray/auth_token, which only you can
+    read; it is created if needed, and a worker needs a copy of its head's. Jobs on this machine
+    find the head and the token by themselves.
 
     cnnjobs cluster start --head
     """
-    from cnnjobs.cluster import local_nodes as stage
+    from cnnjobs.cluster import local_nodes
 
-    return Stage(stage.start, stage.plan, cluster_text.start_text)
+    return Job(local_nodes.start, local_nodes.plan, start_text)
 
 
-@cluster.command()
+@cluster.command(cls=Command)
 def stop(
     address: Annotated[
-        str | None, Option(metavar="HEAD:PORT", help="Only nodes of this cluster.")
+        str | None, Option(metavar="HEAD:PORT", help="Stop only nodes of this cluster.")
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Stop what `cluster start` started here, and no other Ray.
+    """Stop nodes started here by `cluster start`, and no other Ray.
 
-    Jobs that run on it end, too.
+    Jobs that run on them end as well.
     """
-    from cnnjobs.cluster import local_nodes as stage
+    from cnnjobs.cluster import local_nodes
 
-    stopped = stage.stop(address)
-    typer.echo(json_text(stage.facts(stopped)) if as_json else cluster_text.stop_text(stopped))
+    stopped = local_nodes.stop(address)
+    typer.echo(json_text(local_nodes.facts(stopped)) if as_json else stop_text(stopped))
 
 
-@cluster.command()
+@cluster.command(cls=Command)
 def status(as_json: Json = False, debug: Debug = False) -> None:
-    """Tell which nodes run here, and what their clusters have."""
-    from cnnjobs.cluster import local_nodes as stage
+    """Show the nodes on this machine and the resources of their clusters."""
+    from cnnjobs.cluster import local_nodes
 
-    found = stage.status()
-    typer.echo(json_text({"nodes": found}) if as_json else cluster_text.status_text(found))
+    nodes = local_nodes.status()
+    typer.echo(json_text({"nodes": nodes}) if as_json else status_text(nodes))
 
 
-@job(app, DoctorConfig)
-def doctor(
-    address: Annotated[
-        str | None,
-        Argument(metavar="URL", help="Head of the cluster, http://HEAD:8265. Default: as submit."),
-    ] = DoctorConfig.address,
-    s3_uri: Annotated[
-        str | None,
-        Option(
-            "--s3",
-            metavar="URI",
-            help="Whether this place can be listed with the keys here, and with the cluster's.",
-        ),
-    ] = DoctorConfig.s3_uri,
-) -> Stage:
-    """Check that a cluster can run jobs, and say what to fix.
+def start_text(summary: "StartSummary") -> str:
+    """The node, its token, and what to do next."""
+    kind = "worker of" if summary.dashboard is None else "head"
+    parts = [
+        f"{kind} {summary.address} is running (pid {summary.pid})",
+        f"token: {summary.token}",
+        f"object store: {_gib(summary.object_store_bytes)}",
+    ]
+    if summary.dashboard is not None:
+        parts.append(f"submit jobs: cnnjobs submit --address {summary.dashboard} predict ...")
+    if summary.opens is not None:
+        parts.append(f"warning: {summary.opens}")
+    return "\n".join([*parts, "stop: cnnjobs cluster stop"])
 
-    Whether it answers, its versions are those here, it asks for a token, a job runs, and what
-    machines and memory that job sees. The exit code is 1 if something is bad.
 
-    cnnjobs doctor http://head:8265 --s3 s3://bucket/archive
-    """
-    from cnnjobs.cluster import doctor as stage
+def stop_text(nodes: Sequence["Node"]) -> str:
+    """The nodes that were stopped, one per line."""
+    return "\n".join(
+        f"stopped the {'head' if node.is_head else 'worker of'} {node.address}" for node in nodes
+    )
 
-    def judge(summary: stage.DoctorSummary) -> None:
-        if not summary.ok:
-            raise typer.Exit(1)
 
-    return Stage(stage.doctor, stage.plan, cluster_text.doctor_text, judge)
+def status_text(nodes: Sequence[Mapping[str, Any]]) -> str:
+    """The nodes on this machine, one per line; for a head, the resources of its cluster."""
+    if not nodes:
+        return "No node started by `cnnjobs cluster start` is running on this machine."
+    return "\n".join(_node(node) for node in nodes)
+
+
+def _node(node: Mapping[str, Any]) -> str:
+    if node["kind"] == "worker":
+        return f"worker of {node['address']} (pid {node['pid']})"
+    resources = node["cluster"]
+    state = (
+        "does not respond"
+        if resources is None
+        else (
+            f"{resources['nodes']} nodes, {resources['cpus']} CPUs, {resources['gpus']} GPUs, "
+            f"object store {_gib(resources['object_store_bytes'])}"
+            f"{_spilled(resources['spilled_bytes'])}"
+        )
+    )
+    return f"head {node['address']} (pid {node['pid']}), jobs at {node['dashboard']}: {state}"
+
+
+def _spilled(num_bytes: Mapping[str, int]) -> str:
+    if not num_bytes:
+        return ""
+    machines = ", ".join(f"{_gib(number)} on {machine}" for machine, number in num_bytes.items())
+    return f"; spilled to disk: {machines}"
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / (1 << 30):.1f} GiB"

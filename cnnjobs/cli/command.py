@@ -1,80 +1,90 @@
-"""A command that is a job: its own options, those of all jobs, and the same way of running."""
+"""Commands that run a job: options from the settings of its config, and one way to run it."""
 
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from cnnjobs.cli.app import app
-from cnnjobs.cli.options import OF_EVERY_JOB, OF_STORAGE, OF_TRAINING
-from cnnjobs.cli.runner import Stage, run, settings
+from cnnjobs.cli.help_page import Command
+from cnnjobs.cli.options import FLAGS, OF_TRAINING, SHARED
+from cnnjobs.cli.runner import Job, run, settings
 from cnnjobs.cluster import node_registry
-from cnnjobs.config import Config, S3Settings, names
+from cnnjobs.config import Config, names
 
-#: What stands before the options of a training.
-_FIRST = ("data", "output")
-
-#: The config of each command that is a job and stands in no group.
-KINDS: dict[str, type[Config]] = {}
+#: The config of each command that runs a job, by the command's words: `cluster start`.
+CONFIGS: dict[str, type[Config]] = {}
 
 
 def job(
-    group: typer.Typer, kind: type[Config], name: str | None = None, **more: Any
-) -> Callable[..., Any]:
-    """Make a command of a function whose parameters are the job's own options.
+    group: typer.Typer,
+    name: str,
+    config_type: type[Config],
+    *,
+    options: Mapping[str, Any] | None = None,
+    **typer_options: Any,
+) -> Callable[[Callable[[], Job]], Callable[[], Job]]:
+    """Register the command `name`, whose function imports its job and has its help as docstring.
 
-    Those of all jobs that train are added behind data and output, those of all jobs behind
-    the last; what is given becomes a config of `kind`, and the stage that the function returns
-    is run with it. `more` is for Typer.
+    Every setting of the config is an argument or option: the command's own, if `options` has
+    it, else the shared one. Settings with neither are set only by --config.
     """
 
-    def register(function: Callable[..., Stage]) -> Callable[..., Stage]:
-        own = inspect.signature(function).parameters
-        shared = OF_EVERY_JOB | (OF_STORAGE if issubclass(kind, S3Settings) else {})
+    def register(load: Callable[[], Job]) -> Callable[[], Job]:
         parameters = [
             _parameter("context", typer.Context),
-            *_with_training(own.values(), kind),
-            *(_parameter(name, *it) for name, it in shared.items() if name in OF_STORAGE),
-            *(_parameter(name, *it) for name, it in shared.items() if name not in OF_STORAGE),
+            *_of_settings(config_type, options or {}),
+            *(
+                _parameter(flag, annotation, None if flag == "config" else False)
+                for flag, annotation in FLAGS.items()
+            ),
         ]
 
-        @functools.wraps(function)
-        def command(context: typer.Context, **given: Any) -> None:
-            config = settings(context, kind, given["config"])
+        @functools.wraps(load)
+        def command(context: typer.Context, **values: Any) -> None:
+            config = settings(context, config_type, values["config"])
             node_registry.before_ray(getattr(config, "address", None))
-            run(
-                config,
-                function(**{name: given[name] for name in own}),
-                dry_run=given["dry_run"],
-                as_json=given["as_json"],
-                quiet=given["quiet"],
-            )
+            flags = {flag: values[flag] for flag in ("dry_run", "as_json", "quiet")}
+            run(config, load(), **flags)
 
-        # Typer reads the options off these two
+        # Typer reads the options from these two
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
-        group.command(name, **more)(command)
-        if group is app:
-            KINDS[name or function.__name__] = kind
-        return function
+        group.command(name, cls=Command, **typer_options)(command)
+        CONFIGS[name if group is app else f"{_name(group)} {name}"] = config_type
+        return load
 
     return register
 
 
-def _with_training(own: Iterable[inspect.Parameter], kind: type[Config]) -> list[inspect.Parameter]:
-    """A job's own options, and of one that trains those of every training behind the first."""
-    if not set(OF_TRAINING) <= set(names(kind)):
-        return list(own)
-    training = [
-        _parameter(name, option, getattr(kind, name)) for name, option in OF_TRAINING.items()
-    ]
-    first = [each for each in own if each.name in _FIRST]
-    return [*first, *training, *(each for each in own if each.name not in _FIRST)]
+def _of_settings(config_type: type[Config], own: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
+    fields = {field.name: field for field in dataclasses.fields(config_type)}
+    of_training = OF_TRAINING if "recipe" in fields else {}
+    options = {**SHARED, **of_training, **own}
+    for name in names(config_type):
+        if name not in options:
+            continue
+        value_type, default = fields[name].type, fields[name].default
+        if value_type == tuple[str, ...]:
+            value_type, default = list[str] | None, None
+        elif default is dataclasses.MISSING:
+            # not required by Typer: --config may set it
+            value_type, default = operator.or_(value_type, None), None
+        annotation = operator.getitem(Annotated, (value_type, options[name]))
+        yield _parameter(name, annotation, default)
 
 
-def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+def _name(group: typer.Typer) -> str | None:
+    return next(each.name for each in app.registered_groups if each.typer_instance is group)
+
+
+def _parameter(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
     return inspect.Parameter(
-        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
     )

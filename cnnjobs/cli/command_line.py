@@ -1,5 +1,6 @@
-"""A command and its settings as the line that a shell takes."""
+"""A command and its settings back to a command line: the exact inverse of the parser."""
 
+import functools
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -7,28 +8,59 @@ from typing import Any
 import typer
 
 from cnnjobs.cli.app import app
+from cnnjobs.config.recipes import RECIPES
 
 #: Settings that say how a run was started, not what it does.
-_HOW = ("resume", "update", "overwrite")
+_HOW_STARTED = ("resume", "update", "overwrite")
 
 
 def command_line(name: str, settings: Mapping[str, Any]) -> str:
-    """The words after which the command has these settings; defaults are left out.
+    """The shell line that runs the command `name` with these settings from the beginning."""
+    repeated = {key: value for key, value in settings.items() if key not in _HOW_STARTED}
+    return shlex.join(["cnnjobs", *name.split(), *words(name, repeated)])
 
-    An option that the command no longer has is left out, too.
+
+def words(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """The words after the command `name` that parse to these settings; defaults are left out.
+
+    `settings` are fields of the command's config, and flags such as `as_json`. Those without an
+    option in this version are left out.
     """
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = _command(name)
+    # the parser would take what is left out from the recipe
+    from_recipe = RECIPES.get(settings.get("recipe", ""), {})
     arguments: list[str] = []
     options: list[str] = []
     for parameter in command.params:
         value = settings.get(parameter.name)
-        if value in (None, (), [], parameter.default) or parameter.name in _HOW:
+        if value is None or (value == parameter.default and parameter.name not in from_recipe):
             continue
         values = [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
         if parameter.param_type_name == "argument":
             arguments += values
         elif parameter.is_flag:
-            options.append((parameter.opts if value else parameter.secondary_opts)[0])
+            options.append(_longest(parameter.opts if value else parameter.secondary_opts))
         else:
-            options += [word for each in values for word in (parameter.opts[0], each)]
-    return shlex.join(["cnnjobs", name, *arguments, *options])
+            options += [word for each in values for word in _option(parameter.opts, each)]
+    if command.context_settings.get("allow_interspersed_args", True) and not any(
+        word.startswith("-") for word in arguments
+    ):
+        return [*arguments, *options]
+    return [*options, "--", *arguments]
+
+
+@functools.cache
+def _command(name: str) -> Any:
+    command: Any = typer.main.get_command(app)
+    for word in name.split():
+        command = command.commands[word]
+    return command
+
+
+def _option(names: list[str], value: str) -> list[str]:
+    name = _longest(names)
+    return [f"{name}={value}"] if value.startswith("-") else [name, value]
+
+
+def _longest(names: list[str]) -> str:
+    return max(names, key=len)

@@ -1,21 +1,64 @@
-"""What `crossval` found, as text for people."""
+"""`cnnjobs crossval`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.tables import table
+from cnnjobs.cli.app import app
+from cnnjobs.cli.command import job
+from cnnjobs.cli.help_page import ClusterOption, FoldOption
+from cnnjobs.cli.runner import Job
+from cnnjobs.cli.tables import counts, interval, table
+from cnnjobs.config import CrossvalConfig
 
 if TYPE_CHECKING:
     from cnnjobs.metrics.cross_validation import Estimate
     from cnnjobs.training.crossval import CrossvalSummary
     from cnnjobs.training.fold_metrics import FoldResult
 
-#: Metrics in the table of trainings, where there are such; --json has all.
+#: Metrics shown per training, if it has them; --json has all.
 _SHOWN = ("auroc", "sensitivity", "specificity", "accuracy", "macro_f1")
 
 
+@job(
+    app,
+    "crossval",
+    CrossvalConfig,
+    options={
+        "folds": FoldOption(
+            help="Parts of the data set; each is tested once. 0 with --leave-out: no folds."
+        ),
+        "repeats": FoldOption(
+            help="Repetitions of everything, each with other folds and initial weights."
+        ),
+        "leave_out": FoldOption(
+            metavar="source", help="Also train without each source, and test on it."
+        ),
+        "validation": FoldOption(
+            metavar="SHARE", help="Share of the images outside the test for validation."
+        ),
+        "parallel": ClusterOption(
+            help="Trainings at a time; they share the CPUs. Default: one per GPU, else one per CPU."
+        ),
+    },
+)
+def crossval() -> Job:
+    """Train and test on folds; report mean and spread.
+
+    Every labelled image is tested by a model that has not seen it, its group or its copies; the
+    splits of the manifest are ignored. --leave-out source tests on collections the model has
+    never seen, which is closer to what another hospital would see. --resume skips trainings
+    that are finished.
+
+    cnnjobs crossval manifest.parquet --leave-out source -o runs/crossval
+    """
+    from cnnjobs.training.crossval import crossval as run
+    from cnnjobs.training.crossval_plan import plan
+
+    return Job(run, lambda config: plan(config).facts, crossval_text)
+
+
 def crossval_text(summary: "CrossvalSummary") -> str:
-    """The mean of each metric over the folds, and what is left of it on a source never seen."""
+    """The mean of each metric over the folds, and the metrics on sources never seen."""
     left_over = "".join(f", left over: {n} {why}" for why, n in summary.left_over.items())
     parts = [
         f"{summary.architecture} on {summary.num_images} images in {summary.num_groups} groups"
@@ -33,7 +76,7 @@ def crossval_text(summary: "CrossvalSummary") -> str:
         parts.append(f"not scored, unreadable: {failed} images")
     parts += [f"warning: {warning}" for warning in summary.warnings]
     parts.append(f"predictions: {summary.output}/predictions")
-    parts += [f"drawn: {summary.output}/plots/{name}" for name in summary.plots]
+    parts += [f"plot: {summary.output}/plots/{name}" for name in summary.plots]
     return "\n".join(parts)
 
 
@@ -43,7 +86,10 @@ def _of_folds(summary: "CrossvalSummary") -> list[str]:
         [each.name, each.num_train, each.num_test, *(each.metrics[name] for name in names)]
         for each in summary.folds
     ]
-    means = [[name, its.mean, its.sd, _ends(its)] for name, its in summary.estimates.items()]
+    means = [
+        [name, estimate.mean, estimate.sd, _bounds(estimate)]
+        for name, estimate in summary.estimates.items()
+    ]
     return [
         table(["tested on", "trained", "tested", *names], rows),
         table(["metric", "mean", "sd", "95 % interval"], means),
@@ -56,17 +102,17 @@ def _of_sources(summary: "CrossvalSummary") -> list[str]:
         [
             each.left_out,
             each.num_train,
-            _counts(each),
+            counts(each.counts),
             *(each.metrics.get(name) for name in _names(summary.sources)),
-            _interval(each),
+            interval(each.intervals.get("auroc")),
         ]
         for each in summary.sources
     ]
     header = ["source left out", "trained", "tested", *_names(summary.sources), "95 % of auroc"]
-    inside = summary.estimates.get("auroc")
+    auroc = summary.estimates.get("auroc")
     return [
         *([table(header, rows)] if rows else []),
-        *([f"folds of all sources: auroc {inside.mean:.4f} ({_ends(inside)})"] if inside else []),
+        *([f"folds of all sources: auroc {auroc.mean:.4f} ({_bounds(auroc)})"] if auroc else []),
         *(f"{each.left_out}: {each.undefined}" for each in summary.sources if each.undefined),
         *(f"{each.left_out}: {each.no_intervals}" for each in summary.sources if each.no_intervals),
         *(f"not left out: {name}, {why}" for name, why in summary.not_left_out.items()),
@@ -77,14 +123,6 @@ def _names(results: Sequence["FoldResult"]) -> list[str]:
     return [name for name in _SHOWN if results and name in results[0].metrics]
 
 
-def _counts(result: "FoldResult") -> str:
-    return ", ".join(f"{label} {number}" for label, number in result.counts.items())
-
-
-def _ends(its: "Estimate") -> str:
-    return "-" if its.low is None or its.high is None else f"{its.low:.4f} to {its.high:.4f}"
-
-
-def _interval(result: "FoldResult") -> str:
-    ends = result.intervals.get("auroc")
-    return "-" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+def _bounds(estimate: "Estimate") -> str:
+    low, high = estimate.low, estimate.high
+    return interval(None if low is None or high is None else (low, high))

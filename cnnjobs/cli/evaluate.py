@@ -1,41 +1,94 @@
-"""What `evaluate` found, as text for people."""
+"""`cnnjobs evaluate`."""
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.tables import table
+from cnnjobs.cli.app import app
+from cnnjobs.cli.command import job
+from cnnjobs.cli.help_page import MetricOption, OutputOption, ScoringOption
+from cnnjobs.cli.runner import Job
+from cnnjobs.cli.tables import cell, counts, interval, table
+from cnnjobs.config import EvaluateConfig
 
 if TYPE_CHECKING:
     from cnnjobs.evaluation.evaluate import BesideSummary, EvaluateSummary
 
-#: Metrics that a model of many classes has of each.
+#: Metrics that a model of more than two classes has for each class.
 _OF_A_CLASS = ("precision", "recall", "f1")
 
-#: What is told of an image that is most wrong.
+#: Columns of the table of the most wrong images.
 _OF_AN_IMAGE = ("label", "prediction", "probability")
+
+
+@job(
+    app,
+    "evaluate",
+    EvaluateConfig,
+    options={
+        "output": OutputOption(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Run directory for the metrics and predictions. Default: print only.",
+        ),
+        "beside": ScoringOption(
+            "--beside",
+            metavar="DATA",
+            help="Other data to compare with, such as another hospital's: all its images are "
+            "scored, and the drop of each metric is reported. Repeatable.",
+        ),
+        "prevalence": MetricOption(
+            metavar="SHARE",
+            help="Share of positive cases where the model will be used; PPV and NPV are also "
+            "reported for it.",
+        ),
+        "audit": MetricOption(
+            "--audit/--no-audit",
+            help="Finish with a shortcut audit: how much of the AUROC survives without the lungs.",
+        ),
+    },
+)
+def evaluate() -> Job:
+    """Compare predictions with known labels.
+
+    AUROC, sensitivity, specificity, PPV, NPV, MCC, calibration and more on the test split, each
+    with its 95 % interval (a percentile bootstrap over groups, that is, patients).
+
+    Refuses to test on images that the model was trained on, also in --beside.
+
+    cnnjobs evaluate runs/first manifest.parquet -o evaluated
+
+    cnnjobs evaluate runs/first manifest.parquet --beside other-hospital.parquet
+    """
+    from cnnjobs.evaluation import evaluate as module
+
+    return Job(module.evaluate, lambda config: module.plan(config).facts, evaluate_text)
 
 
 def evaluate_text(summary: "EvaluateSummary") -> str:
     """Metrics, the confusion matrix, and the images that are most wrong."""
-    counts = ", ".join(f"{label} {images}" for label, images in summary.counts.items())
-    parts = [f"{summary.model} on {summary.num_images} images of split {summary.split} ({counts})"]
+    parts = [
+        f"{summary.model} on {summary.num_images} images of split {summary.split} "
+        f"({counts(summary.counts)})"
+    ]
     if summary.num_failed:
         parts.append(f"left out, unreadable: {summary.num_failed} images")
     if summary.num_unlabelled:
         parts.append(f"left out, without a label: {summary.num_unlabelled} images")
     parts += _metrics(summary)
     if summary.positive is not None:
-        parts.append(f"positive class {summary.positive}, predicted from {summary.threshold:g} on")
+        parts.append(
+            f"positive class {summary.positive}, predicted at probability {summary.threshold:g} or "
+            "above"
+        )
     if summary.temperature != 1:
         parts.append(
-            f"calibrated with the temperature {summary.temperature:.4g}; without it the Brier "
-            "score and ECE are those called uncalibrated"
+            f"calibrated with temperature {summary.temperature:.4g}; the metrics called "
+            "uncalibrated are those without it"
         )
     if summary.undefined:
         parts.append(f"undefined: {summary.undefined}")
-    labels = list(summary.confusion)
-    rows = [[name, *(summary.confusion[name][other] for other in labels)] for name in labels]
-    parts.append(table(["actual \\ predicted", *labels], rows))
+    confusion = [[actual, *row.values()] for actual, row in summary.confusion.items()]
+    parts.append(table(["actual \\ predicted", *summary.confusion], confusion))
     if summary.most_wrong:
         columns = ("path", *_OF_AN_IMAGE)
         wrong = [[getattr(row, name) for name in columns] for row in summary.most_wrong]
@@ -45,9 +98,9 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
     if summary.warning:
         parts.append(f"warning: {summary.warning}")
     if summary.plots:
-        parts.append(f"drawn: {summary.output}/plots")
+        parts.append(f"plots: {summary.output}/plots")
     if summary.output:
-        parts.append(f"label and prediction of each image: {summary.output}/predictions")
+        parts.append(f"predictions: {summary.output}/predictions")
         parts.append(f"run: {summary.output}")
     if summary.audit is not None:
         parts.append(summary.audit.line)
@@ -55,9 +108,9 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
 
 
 def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
-    """Both sets in columns side by side, with what is lost on the way."""
+    """The metrics on both data sets side by side, and their drop."""
     parts = [
-        f"beside it, {other.num_images} images of {other.data} ({_listed(other.counts)})",
+        f"compared with {other.num_images} images of {other.data} ({counts(other.counts)})",
         table(
             ["metric", summary.split, "beside", "drop", "95 % interval of the drop"],
             [
@@ -66,7 +119,7 @@ def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
                     value,
                     other.metrics[name],
                     other.drops[name].value if name in other.drops else None,
-                    _interval(other.drops[name].interval if name in other.drops else None),
+                    interval(other.drops[name].interval if name in other.drops else None),
                 ]
                 for name, value in summary.metrics.items()
             ],
@@ -76,17 +129,17 @@ def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
         parts.append(f"left out, unreadable: {other.num_failed} images")
     if other.num_unlabelled:
         parts.append(f"left out, without a label: {other.num_unlabelled} images")
-    told = {"undefined": other.undefined, "warning": other.warning}
-    parts += [f"{name}: {text}" for name, text in told.items() if text]
-    return [*parts, *([other.no_intervals] if other.no_intervals else [])]
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{label} {images}" for label, images in counts.items())
+    if other.undefined:
+        parts.append(f"undefined: {other.undefined}")
+    if other.warning:
+        parts.append(f"warning: {other.warning}")
+    if other.no_intervals:
+        parts.append(other.no_intervals)
+    return parts
 
 
 def _metrics(summary: "EvaluateSummary") -> list[str]:
-    """A line a metric; with many classes those of each class in a table of their own."""
+    """One line per metric; with more than two classes, a second table has one row per class."""
     header = ["metric", "value", *(["95 % interval"] if summary.intervals else [])]
     by_class = {
         f"{kind}_{label}"
@@ -94,20 +147,20 @@ def _metrics(summary: "EvaluateSummary") -> list[str]:
         for kind in _OF_A_CLASS
     }
     shown = [
-        [name, value, *([_interval(summary.intervals.get(name))] if summary.intervals else [])]
+        [name, value, *([interval(summary.intervals.get(name))] if summary.intervals else [])]
         for name, value in summary.metrics.items()
         if name not in by_class
     ]
     parts = [table(header, shown)]
     if summary.intervals:
         parts.append(
-            f"intervals: resamples of {summary.num_groups} groups; few images raise ece and its "
-            "interval"
+            f"intervals: bootstrap over {summary.num_groups} groups; with few images, ece and its "
+            "interval are too high"
         )
     if summary.no_intervals:
         parts.append(summary.no_intervals)
     if summary.prevalence is not None:
-        parts.append(f"at_prevalence: if {summary.prevalence:g} of the images were positive")
+        parts.append(f"at_prevalence: for a share of {summary.prevalence:g} positive images")
     if by_class:
         rows = [
             [label, *(_with_interval(summary, f"{kind}_{label}") for kind in _OF_A_CLASS)]
@@ -118,14 +171,5 @@ def _metrics(summary: "EvaluateSummary") -> list[str]:
 
 
 def _with_interval(summary: "EvaluateSummary", name: str) -> str:
-    ends = summary.intervals.get(name)
-    return number(summary.metrics[name]) + (f" ({_interval(ends)})" if ends is not None else "")
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-
-
-def number(value: float | None) -> str:
-    """A metric to four decimals, a dash where it is undefined."""
-    return "-" if value is None else f"{value:.4f}"
+    bounds = summary.intervals.get(name)
+    return cell(summary.metrics[name]) + (f" ({interval(bounds)})" if bounds is not None else "")

@@ -1,146 +1,94 @@
-"""Commands that list images and look at them: `index`, `inspect`, `fetch`."""
+"""`cnnjobs index`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from typer import Argument, Option
+from typer import Argument
 
-from cnnjobs.cli import inspect as inspected
-from cnnjobs.cli import tables
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.options import AnyModality, Overwrite, Seed
-from cnnjobs.cli.runner import Stage
-from cnnjobs.config import FetchConfig, IndexConfig, InspectConfig
+from cnnjobs.cli.help_page import ImageOption, LabelOption, OutputOption, SplitOption
+from cnnjobs.cli.runner import Job
+from cnnjobs.cli.tables import class_counts, examples, largest_first, source_counts
+from cnnjobs.config import IndexConfig
+
+if TYPE_CHECKING:
+    from cnnjobs.data.index import IndexSummary
 
 
-@job(app, IndexConfig)
-def index(
-    sources: Annotated[
-        list[str] | None,
-        Argument(metavar="SRC", help="Folders or s3:// prefixes, one subfolder a class."),
-    ] = None,
-    output: Annotated[
-        str | None, Option("--output", "-o", help="The manifest to write (.parquet).")
-    ] = None,
-    labels: Annotated[
-        bool, Option(help="Take the class from the folder right below SRC.")
-    ] = IndexConfig.labels,
-    groups: Annotated[
-        str | None,
-        Option(help="CSV with the columns path (relative to SRC) and group, the patient."),
-    ] = IndexConfig.groups,
-    group_regex: Annotated[
-        str | None, Option(help="Regular expression whose (group) in the file name is the patient.")
-    ] = IndexConfig.group_regex,
-    group_key: Annotated[
-        str | None,
-        Option(metavar="FILE", help="Secret key: a DICOM patient's group is a hash under it."),
-    ] = IndexConfig.group_key,
-    source_regex: Annotated[
-        str | None,
-        Option(help="Regular expression whose (group) in the path inside SRC is the source."),
-    ] = IndexConfig.source_regex,
-    any_modality: AnyModality = IndexConfig.any_modality,
-    split: Annotated[
-        bool, Option(help="Split labelled images into train, validation and test.")
-    ] = IndexConfig.split,
-    validation: Annotated[
-        float, Option(help="Share of the images for validation.")
-    ] = IndexConfig.validation,
-    test: Annotated[float, Option(help="Share of the images for the test.")] = IndexConfig.test,
-    content: Annotated[
-        bool,
-        Option(help="Read every file: find copies and unreadable images. Off: list only."),
-    ] = IndexConfig.content,
-    seed: Seed = IndexConfig.seed,
-    overwrite: Overwrite = IndexConfig.overwrite,
-) -> Stage:
+@job(
+    app,
+    "index",
+    IndexConfig,
+    options={
+        "sources": Argument(
+            metavar="SRC", help="Folders or s3:// prefixes, with one subfolder per class."
+        ),
+        "output": OutputOption(
+            "--output", "-o", metavar="FILE", help="Manifest to write (.parquet)."
+        ),
+        "labels": LabelOption(help="Label images by the folder directly below SRC."),
+        "groups": LabelOption(
+            metavar="FILE",
+            help="CSV with the columns path (relative to SRC) and group (the patient).",
+        ),
+        "group_regex": LabelOption(
+            metavar="REGEX",
+            help="Regular expression whose (group) captures the patient from the file name.",
+        ),
+        "group_key": LabelOption(
+            metavar="FILE",
+            help="Secret key: DICOM images are grouped by a keyed hash of the patient.",
+        ),
+        "source_regex": LabelOption(
+            metavar="REGEX",
+            help="Regular expression whose (group) captures the source from the path inside SRC.",
+        ),
+        "split": SplitOption(help="Split labelled images into train, validation and test."),
+        "validation": SplitOption(metavar="SHARE", help="Share of images for validation."),
+        "test": SplitOption(metavar="SHARE", help="Share of images for the test."),
+        "content": ImageOption(
+            help="Read every file to find copies and unreadable images, or only list the files."
+        ),
+    },
+)
+def index() -> Job:
     """List, label, group and split images once.
 
-    Images of one group (a patient) stay in one split. Without --groups or --group-regex every
-    image is its own group, but DICOM files with the same PatientID share one. Exact and near
-    copies always share a group. The split depends on names, labels and the seed only.
+    All images of a group (a patient) go to the same split. Without --groups or --group-regex,
+    every image is its own group, except that DICOM files with the same PatientID share one.
+    Exact and near copies always share a group. The split depends only on names, labels and the
+    seed.
 
-    The source of an image, the collection it comes from, is the SRC it was found in, or what
-    --source-regex captures. Of several a table of sources and classes is shown.
+    The source of an image is the collection it comes from: the SRC it was found in, or what
+    --source-regex captures. With several sources, a table of sources and classes is printed.
 
     cnnjobs index xrays/ -o manifest.parquet --groups patients.csv
     """
-    from cnnjobs.data import index as stage
+    from cnnjobs.data import index as module
 
-    return Stage(stage.index, stage.plan, tables.index_text)
-
-
-@job(app, InspectConfig)
-def inspect(
-    data: Annotated[
-        str | None,
-        Argument(
-            metavar="IMAGE|DATA",
-            help="One image; or a manifest.parquet, a folder or s3://bucket/prefix.",
-        ),
-    ] = None,
-    plot: Annotated[
-        str | None,
-        Option(
-            metavar="FILE|DIR",
-            help="IMAGE: draw it with a color bar and its 256-bin histogram (.png). DATA: write "
-            "classes.png, samples.png, sizes.png and intensities.png.",
-        ),
-    ] = InspectConfig.plot,
-    seed: Seed = InspectConfig.seed,
-) -> Stage:
-    """Look at an image, or at data before training on it.
-
-    IMAGE: size, gray levels, depth, format, essentials of EXIF and DICOM (no identifiers).
-
-    DATA: sizes and gray levels of each class, copies across classes and splits, unreadable
-    files, and whether the source of an image tells its class. Reads every file.
-
-    cnnjobs inspect manifest.parquet --plot look
-    """
-    from cnnjobs.data import inspect as stage
-
-    return Stage(stage.inspect, stage.plan, inspected.describe)
+    return Job(module.index, module.plan, index_text)
 
 
-@job(app, FetchConfig)
-def fetch(
-    dataset: Annotated[
-        str | None, Argument(metavar="mnist|covid", help="The public set to fetch.")
-    ] = None,
-    output: Annotated[
-        str | None, Option("--output", "-o", help="Directory to write: images and manifest.")
-    ] = None,
-    source: Annotated[
-        str | None,
-        Option(
-            "--from",
-            help="What you have already, instead of a download. mnist: mnist.npz, or a folder "
-            "with the four idx files (plain or .gz). covid: the zip, or its folder.",
-        ),
-    ] = FetchConfig.source,
-    validation: Annotated[
-        float | None,
-        Option(
-            help="Share for validation. Default: 0.0833 of mnist's training images, 0.15 of covid.",
-        ),
-    ] = FetchConfig.validation,
-    limit: Annotated[
-        int | None,
-        Option(help="mnist: only so many images of training and test, for quick runs."),
-    ] = FetchConfig.limit,
-    seed: Seed = FetchConfig.seed,
-    overwrite: Overwrite = FetchConfig.overwrite,
-) -> Stage:
-    """Get the lab sheet's sets, with a manifest.
-
-    mnist: 70,000 handwritten digits; the 10,000 official test images are the test split.
-    covid: the chest X-rays from Kaggle (pip install 'cnnjobs[kaggle]'), split as `index` does.
-    Leaves images, one folder a class, and manifest.parquet.
-
-    cnnjobs fetch mnist -o digits
-    """
-    from cnnjobs.data import fetch as stage
-
-    return Stage(stage.fetch, stage.plan, tables.fetch_text)
+def index_text(summary: "IndexSummary") -> str:
+    """Counts per class and split, and what to check before training."""
+    parts = [f"{summary.num_images} images in {summary.num_groups} groups"]
+    if summary.counts:
+        parts.append(class_counts(summary.counts))
+    if len(summary.sources) > 1:
+        parts.append(source_counts(summary.sources))
+    parts += [f"warning: {warning}" for warning in summary.warnings]
+    if summary.num_unlabelled:
+        parts.append(f"without a label (not split): {summary.num_unlabelled}")
+    parts.append(f"copies: {summary.num_exact_copies} exact, {summary.num_near_copies} near")
+    if summary.mixed_labels:
+        parts.append(
+            f"copies with different labels: {len(summary.mixed_labels)}, for example "
+            f"{' and '.join(summary.mixed_labels[0])}"
+        )
+    if summary.unreadable:
+        parts.append(f"unreadable: {len(summary.unreadable)}")
+        parts += examples([f"{path} ({error})" for path, error in summary.unreadable.items()])
+    if summary.ignored:
+        parts.append(f"ignored, no image suffix: {largest_first(summary.ignored)}")
+    parts.append(f"manifest: {summary.manifest}")
+    return "\n".join(parts)

@@ -1,29 +1,65 @@
-"""What `inspect` saw, as text for people."""
+"""`cnnjobs inspect`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnjobs.cli.tables import class_counts, source_counts, table
+from typer import Argument
+
+from cnnjobs.cli.app import app
+from cnnjobs.cli.command import job
+from cnnjobs.cli.help_page import OutputOption
+from cnnjobs.cli.runner import Job
+from cnnjobs.cli.tables import class_counts, counts, examples, source_counts, table
+from cnnjobs.config import InspectConfig
 
 if TYPE_CHECKING:
     from cnnjobs.data.dataset_summary import Copy, Spread
     from cnnjobs.data.inspect import DataSummary, ImageSummary
 
-#: How many examples of a kind are shown; --json has them all.
-_EXAMPLES = 5
+
+@job(
+    app,
+    "inspect",
+    InspectConfig,
+    options={
+        "data": Argument(
+            metavar="IMAGE|DATA",
+            help="One image, or a manifest.parquet, a folder or s3://bucket/prefix.",
+        ),
+        "plot": OutputOption(
+            metavar="FILE|DIR",
+            help="IMAGE: draw it with a color bar and its 256-bin histogram (.png). DATA: write "
+            "classes.png, samples.png, sizes.png and intensities.png.",
+        ),
+    },
+)
+def inspect() -> Job:
+    """Describe an image, or a data set before training on it.
+
+    IMAGE: size, gray levels, bit depth, format, and the EXIF and DICOM attributes that matter
+    (no identifiers).
+
+    DATA: sizes and gray levels of each class, copies across classes and splits, unreadable
+    files, and whether an image's source reveals its class. Reads every file.
+
+    cnnjobs inspect manifest.parquet --plot plots
+    """
+    from cnnjobs.data import inspect as module
+
+    return Job(module.inspect, module.plan, inspect_text)
 
 
-def describe(summary: "ImageSummary | DataSummary") -> str:
+def inspect_text(summary: "ImageSummary | DataSummary") -> str:
     """The summary of one image, or of a data set."""
     from cnnjobs.data.inspect import ImageSummary
 
-    return image_text(summary) if isinstance(summary, ImageSummary) else data_text(summary)
+    return _image_text(summary) if isinstance(summary, ImageSummary) else _data_text(summary)
 
 
-def image_text(summary: "ImageSummary") -> str:
-    """Size and gray levels in the lab sheet's words, then what the header says."""
+def _image_text(summary: "ImageSummary") -> str:
+    """Size and gray levels in the words of the lab sheet, then the header."""
     header, levels = summary.header, summary.levels
-    depth = f"{header.bits} bits a sample" if header.bits is not None else "depth not stated"
+    depth = f"{header.bits} bits per sample" if header.bits is not None else "depth not stated"
     parts = [
         f"{summary.path}: {header.format.upper()}, {depth}, {header.color or 'color not stated'}, "
         f"{summary.size_bytes:,} bytes",
@@ -35,12 +71,12 @@ def image_text(summary: "ImageSummary") -> str:
     if summary.warning:
         parts.append(f"warning: {summary.warning}")
     if summary.plot:
-        parts.append(f"drawn: {summary.plot}")
+        parts.append(f"plot: {summary.plot}")
     return "\n".join(parts)
 
 
-def data_text(summary: "DataSummary") -> str:
-    """The classes, the sources, and what should be put right before training."""
+def _data_text(summary: "DataSummary") -> str:
+    """The classes, the sources, and what to fix before training."""
     parts = [
         f"{summary.num_images} images in {summary.data}",
         class_counts(summary.counts),
@@ -51,29 +87,29 @@ def data_text(summary: "DataSummary") -> str:
     ]
     if summary.unreadable:
         parts.append(f"unreadable: {len(summary.unreadable)}")
-        parts += _some([f"{path} ({error})" for path, error in summary.unreadable.items()])
-    parts += [f"drawn: {file}" for file in summary.plots]
+        parts += examples([f"{path} ({error})" for path, error in summary.unreadable.items()])
+    parts += [f"plot: {file}" for file in summary.plots]
     return "\n".join(parts)
 
 
 def _sizes(summary: "DataSummary") -> str:
-    """A row a class: formats, and the median of each number with its range."""
+    """One row per class: formats, and the median and range of each quantity."""
     rows = [
         [
             label,
-            ", ".join(f"{name} {number}" for name, number in its.formats.items()),
-            _range(its.width),
-            _range(its.height),
-            _range(its.mean),
-            _range(its.sd),
+            counts(images.formats),
+            _range(images.width),
+            _range(images.height),
+            _range(images.mean),
+            _range(images.sd),
         ]
-        for label, its in summary.classes.items()
+        for label, images in summary.classes.items()
     ]
     return table(["class", "format", "width", "height", "mean gray", "sd of gray"], rows)
 
 
 def _copies(copies: Sequence["Copy"]) -> list[str]:
-    """How many there are, and examples: those across classes and splits first."""
+    """How many there are, and examples, those across classes and splits first."""
     exact = sum(copy.exact for copy in copies)
     classes = sum(copy.across_classes for copy in copies)
     splits = sum(copy.across_splits for copy in copies)
@@ -81,23 +117,15 @@ def _copies(copies: Sequence["Copy"]) -> list[str]:
     return [
         f"pairs of copies: {exact} exact, {len(copies) - exact} near; {classes} across classes, "
         f"{splits} across splits",
-        *_some([_pair(copy) for copy in worst]),
+        *examples([_pair(copy) for copy in worst]),
     ]
 
 
 def _pair(copy: "Copy") -> str:
-    told = ["exact" if copy.exact else "near"]
-    told += ["across classes"] if copy.across_classes else []
-    told += ["across splits"] if copy.across_splits else []
-    return f"{copy.path} and {copy.copy_of} ({', '.join(told)})"
-
-
-def _some(lines: Sequence[str]) -> list[str]:
-    more = len(lines) - _EXAMPLES
-    return [
-        *(f"  {line}" for line in lines[:_EXAMPLES]),
-        *([f"  ... and {more} more"] if more > 0 else []),
-    ]
+    kind = ["exact" if copy.exact else "near"]
+    kind += ["across classes"] if copy.across_classes else []
+    kind += ["across splits"] if copy.across_splits else []
+    return f"{copy.path} and {copy.copy_of} ({', '.join(kind)})"
 
 
 def _range(spread: "Spread") -> str:

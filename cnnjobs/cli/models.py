@@ -1,50 +1,21 @@
-"""Commands that show and measure: `demo`, `models`."""
+"""`cnnjobs models`."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
-from typer import Option
 
-from cnnjobs.cli import demo as demo_text
-from cnnjobs.cli import tables
 from cnnjobs.cli.app import app
-from cnnjobs.cli.command import job
-from cnnjobs.cli.options import Debug, Json, Overwrite, Seed
-from cnnjobs.cli.runner import Stage, json_text
-from cnnjobs.config import DemoConfig
-from cnnjobs.progress import Progress, silent
+from cnnjobs.cli.help_page import Command
+from cnnjobs.cli.options import Debug, Json
+from cnnjobs.cli.runner import json_text
+from cnnjobs.cli.tables import table
+
+if TYPE_CHECKING:
+    from cnnjobs.models import Architecture
 
 
-@job(app, DemoConfig)
-def demo(
-    output: Annotated[
-        str, Option("--output", "-o", help="Directory to write.")
-    ] = DemoConfig.output,
-    num_images: Annotated[int, Option(help="Synthetic images to draw.")] = DemoConfig.num_images,
-    epochs: Annotated[int, Option(help="Epochs to train.")] = DemoConfig.epochs,
-    seed: Seed = DemoConfig.seed,
-    overwrite: Overwrite = DemoConfig.overwrite,
-) -> Stage:
-    """See it all work on synthetic drawings.
-
-    Draws an archive, indexes it, trains on it, evaluates the model and scores every image.
-
-    Needs no data and no network. The images are drawings, no patients: what the model
-    learns on them means nothing.
-    """
-    from cnnjobs import demo as tour
-
-    def run(given: DemoConfig, progress: Progress) -> tour.DemoSummary:
-        def tell(line: str) -> None:
-            if progress is not silent:
-                typer.echo(line, err=True)
-
-        return tour.demo(given, progress, tell=tell)
-
-    return Stage(run, tour.plan, demo_text.demo_text)
-
-
-@app.command()
+@app.command(cls=Command)
 def models(as_json: Json = False, debug: Debug = False) -> None:
     """List the architectures."""
     from cnnjobs.models import ARCHITECTURES
@@ -52,4 +23,19 @@ def models(as_json: Json = False, debug: Debug = False) -> None:
     if as_json:
         typer.echo(json_text(ARCHITECTURES))
         return
-    typer.echo(tables.models_text(ARCHITECTURES.values()))
+    typer.echo(models_text(ARCHITECTURES.values()))
+
+
+def models_text(architectures: Iterable["Architecture"]) -> str:
+    """The architectures in a table, then the layers of each; at most 80 columns wide."""
+    rows = [
+        [known.name, f"{known.height}x{known.width}x1", known.num_parameters, known.num_labels]
+        for known in architectures
+    ]
+    layers = [[known.name, known.summary] for known in architectures]
+    return "\n\n".join(
+        [
+            table(["model", "input", "parameters", "classes"], rows),
+            table(["model", "layers"], layers),
+        ]
+    )

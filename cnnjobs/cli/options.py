@@ -1,174 +1,177 @@
-"""Arguments and options that several commands have alike."""
+"""Arguments and options of settings that several commands share.
+
+Type and default of each are those of the setting in the command's config.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-# Typer must not insist on what has no default: --config may give it
-Data = Annotated[
-    str | None,
-    Argument(metavar="DATA", help="A manifest.parquet, a folder, or s3://bucket/prefix."),
-]
-BundlePath = Annotated[
-    str | None, Argument(metavar="BUNDLE", help="A model bundle, or the run of a training.")
-]
-Output = Annotated[str | None, Option("--output", "-o", help="Run directory to write.")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace what the output holds.")]
-Resume = Annotated[bool, Option("--resume", help="Go on with the run that the output holds.")]
-Address = Annotated[
-    str | None,
-    Option(
-        help="Ray cluster to run on (`auto`: the one on this machine). "
-        "Default: RAY_ADDRESS or a running `ray start --head`, else a local Ray for this job."
+from cnnjobs.cli.help_page import (
+    ClusterOption,
+    ImageOption,
+    MetricOption,
+    ModelOption,
+    OutputOption,
+    S3Option,
+    ScoringOption,
+    SelectionOption,
+    TrainingOption,
+)
+
+HEAD = Option(
+    metavar="URL",
+    help="Head of the cluster, http://HEAD:8265. Default: RAY_ADDRESS, or the head that runs on "
+    "this machine.",
+)
+
+#: By the name of the setting.
+SHARED: dict[str, Any] = {
+    "bundle": Argument(
+        metavar="BUNDLE", help="A model bundle, or the run directory of a training."
     ),
-]
-BatchSize = Annotated[int, Option(help="Images scored at once.")]
-Engine = Annotated[
-    str, Option(help="openvino (CPU), keras (GPU), or auto: by the machine and the bundle.")
-]
-Damaged = Annotated[
-    str,
-    Option(
-        help="Images that are damaged and can be decoded all the same: error (no score), or "
-        "score (with a warning in the row)."
+    "data": Argument(metavar="DATA", help="A manifest.parquet, a folder, or s3://bucket/prefix."),
+    "images": Argument(metavar="IMAGE", help="Image files, local or on S3."),
+    "output": OutputOption("--output", "-o", metavar="DIR", help="Run directory to write."),
+    "resume": OutputOption("--resume", help="Continue the run in the output directory."),
+    "overwrite": OutputOption("--overwrite", help="Replace existing output."),
+    "any_modality": ImageOption(
+        "--any-modality", help="Accept DICOM files that are not projection X-rays."
     ),
-]
-AnyModality = Annotated[
-    bool, Option("--any-modality", help="Take DICOM files that are no projection X-rays, too.")
-]
-Monitor = Annotated[str, Option(help="val_loss, val_accuracy or val_auroc.")]
-Keep = Annotated[str, Option(help="The epoch that becomes the bundle: last, or best by --monitor.")]
-ThresholdRule = Annotated[
-    str,
-    Option(
-        metavar="youden|sensitivity=S|P",
-        help="Probability from which on an image is predicted positive: P, or chosen on the "
-        "validation split: where sensitivity + specificity is largest (youden), or the highest "
-        "that still finds the share S.",
+    "damaged": ImageOption(
+        metavar="error|score",
+        help="What to do with a damaged image that can still be decoded: error (no score), or "
+        "score (with a warning in its row).",
     ),
-]
-Calibrate = Annotated[
-    bool,
-    Option(
+    "split": ScoringOption(metavar="train|validation|test|all", help="Images to score."),
+    "engine": ScoringOption(
+        metavar="auto|openvino|keras",
+        help="Inference engine: openvino (CPU), keras (GPU), or auto, which depends on the "
+        "machine and the bundle.",
+    ),
+    "batch_size": ScoringOption(help="Images scored per batch."),
+    "resamples": MetricOption(
+        help="Bootstrap resamples for the 95 % intervals, 100 or more; 0: no intervals."
+    ),
+    "address": ClusterOption(
+        metavar="ADDRESS",
+        help="Ray cluster to run on; `auto` is the one on this machine. Default: RAY_ADDRESS, or "
+        "a running `ray start --head`, or a local Ray for this job.",
+    ),
+    "seed": Option(help="Random seed."),
+    "s3_endpoint": S3Option(
+        metavar="URL", help="S3 server other than AWS, as http(s)://host[:port]."
+    ),
+    "s3_region": S3Option(metavar="NAME", help="Region of the buckets."),
+    "s3_profile": S3Option(
+        metavar="NAME", help="Profile in the AWS configuration files to take the keys from."
+    ),
+    "s3_anonymous": S3Option(
+        "--s3-anonymous", help="Send requests without keys, for public buckets."
+    ),
+}
+
+#: Those of the commands that train.
+OF_TRAINING: dict[str, Any] = {
+    "recipe": ModelOption(
+        metavar="plain|robust",
+        help="Preset for settings that are not given: plain (the lab sheet's), or robust, which "
+        "removes much of what reveals an image's source (docs/training.md).",
+    ),
+    "model": ModelOption(
+        metavar="NAME",
+        help="Architecture: a name that `cnnjobs models` lists, or your own as file.py:function.",
+    ),
+    "weights": ModelOption(
+        metavar="FILE|imagenet",
+        help="Initial weights of a backbone: a .weights.h5 file, or imagenet. Default: random.",
+    ),
+    "positive": ModelOption(
+        metavar="CLASS",
+        help="Positive class. Default: the one not called `normal`, `negative` or similar.",
+    ),
+    "crop": ImageOption(
+        metavar="SHARE",
+        help="Share of the height to cut off at the top and at the bottom, and of the width at "
+        "each side.",
+    ),
+    "mask_corners": ImageOption(
+        metavar="SHARE",
+        help="Share of height and width to paint black at each corner, to hide text.",
+    ),
+    "equalize": ImageOption(
+        show_default=False,
+        help="Apply adaptive histogram equalization (CLAHE) to every image. Default: off; on in "
+        "the recipe robust.",
+    ),
+    "augment": ImageOption(
+        metavar="off|light|strong",
+        help="Random rotation, shift and contrast; strong: larger ones, and brightness, zoom and "
+        "erased patches. Never flips.",
+    ),
+    "epochs": TrainingOption(help="Passes over the training images."),
+    "batch_size": TrainingOption(help="Images per training step, over all workers."),
+    "learning_rate": TrainingOption(help="Learning rate of Adam."),
+    "schedule": TrainingOption(
+        metavar="constant|cosine|plateau",
+        help="Learning rate over the epochs; plateau halves it after 3 epochs without a better "
+        "--monitor.",
+    ),
+    "clip_norm": TrainingOption(help="Largest norm of all gradients together. Default: no limit."),
+    "class_weight": TrainingOption(
+        metavar="balanced",
+        help="Give every class the same total weight. Default: every image counts once.",
+    ),
+    "balance": TrainingOption(
+        metavar="source",
+        help="Give every class of every source the same total weight, to stop the model from "
+        "inferring the class from the source.",
+    ),
+    "monitor": SelectionOption(
+        metavar="val_loss|val_accuracy|val_auroc",
+        help="Metric for --keep best, --early-stopping and --schedule plateau.",
+    ),
+    "keep": SelectionOption(
+        metavar="last|best", help="Epoch saved in the bundle: last, or best by --monitor."
+    ),
+    "early_stopping": SelectionOption(
+        metavar="EPOCHS",
+        help="Stop after this many epochs without a better --monitor. Default: never.",
+    ),
+    "threshold_rule": SelectionOption(
+        metavar="P|youden|sensitivity=S",
+        help="Probability at or above which an image is predicted positive: P, or chosen on the "
+        "validation split: the threshold with the largest sensitivity + specificity (youden), or "
+        "the highest threshold with sensitivity at least S.",
+    ),
+    "calibrate": SelectionOption(
         "--calibrate",
-        help="Fit a temperature on the validation split, by which the model's logits are "
-        "divided when it scores.",
+        help="Fit a temperature on the validation split; scoring divides the logits by it.",
     ),
-]
-MaxFailures = Annotated[int, Option(help="Times that lost workers are started again.")]
-Seed = Annotated[int, Option(help="Seed of all that is random.")]
+    "gpus_per_worker": ClusterOption(
+        metavar="0|1", help="GPUs per worker. Default: 1 if there are enough GPUs, else 0."
+    ),
+    "mixed_precision": ClusterOption(
+        "--mixed-precision", help="Train in 16-bit arithmetic: float16 on a GPU, bfloat16 on a CPU."
+    ),
+    "jit": ClusterOption("--jit", help="Compile the training step with XLA (slower on a CPU)."),
+    "max_failures": ClusterOption(help="Restarts allowed after workers are lost."),
+}
 
 Json = Annotated[bool, Option("--json", help="Print the result as JSON on standard output.")]
 Debug = Annotated[bool, Option("--debug", help="Print the traceback of an error.")]
 
-#: What every job has: its name in the command's function, its type, its default.
-OF_EVERY_JOB = {
-    "config": (
-        Annotated[
-            Path | None, Option("--config", help="YAML file of settings; flags win over it.")
-        ],
-        None,
-    ),
-    "dry_run": (
-        Annotated[
-            bool, Option("--dry-run", help="Print the settings and the plan, and write nothing.")
-        ],
-        False,
-    ),
-    "as_json": (Json, False),
-    "quiet": (Annotated[bool, Option("--quiet", "-q", help="No progress bars.")], False),
-    "debug": (Debug, False),
-}
-
-#: What every job has that trains; the defaults are those of its config.
-OF_TRAINING: dict[str, Any] = {
-    "recipe": Annotated[
-        str,
-        Option(
-            metavar="plain|robust",
-            help="Settings for those not given: the lab sheet's, or those that leave less of the "
-            "source to learn (docs/training.md has what they did).",
-        ),
+#: Options of every job that are not settings.
+FLAGS: dict[str, Any] = {
+    "config": Annotated[
+        Path | None,
+        Option("--config", metavar="FILE", help="YAML file of settings; options override it."),
     ],
-    "model": Annotated[
-        str,
-        Option(help="Architecture (`cnnjobs models` lists them), or file.py:function of your own."),
+    "dry_run": Annotated[
+        bool, Option("--dry-run", help="Print the settings and the plan; write nothing.")
     ],
-    "weights": Annotated[
-        str | None, Option(help="Of a backbone: a .weights.h5 file, or imagenet.")
-    ],
-    "crop": Annotated[
-        float,
-        Option(
-            metavar="SHARE",
-            help="Of the height to cut off at top and bottom, and of the width at both sides.",
-        ),
-    ],
-    "mask_corners": Annotated[
-        float,
-        Option(
-            metavar="SHARE", help="Of height and width to paint black at each corner, for text."
-        ),
-    ],
-    "equalize": Annotated[
-        bool, Option("--equalize", help="Adaptive histogram equalization (CLAHE) of every image.")
-    ],
-    "augment": Annotated[
-        str,
-        Option(
-            metavar="off|light|strong",
-            help="Random rotations, shifts and contrasts; strong: larger ones, brightness, zoom "
-            "and erased patches, too. Never a flip.",
-        ),
-    ],
-    "positive": Annotated[
-        str | None,
-        Option(help="The class that is looked for. Default: the opposite of a class `normal`."),
-    ],
-    "epochs": Annotated[int, Option(help="Times that every image is trained on.")],
-    "batch_size": Annotated[int, Option(help="Images in one training step.")],
-    "learning_rate": Annotated[float, Option(help="Of the Adam optimizer.")],
-    "schedule": Annotated[
-        str,
-        Option(help="Of the learning rate: constant, cosine, or plateau (halved when stuck)."),
-    ],
-    "clip_norm": Annotated[float | None, Option(help="Largest norm of all gradients together.")],
-    "class_weight": Annotated[str | None, Option(help="`balanced`: every class weighs the same.")],
-    "balance": Annotated[
-        str | None,
-        Option(
-            help="`source`: every class of every source weighs the same, so that none tells it."
-        ),
-    ],
-    "early_stopping": Annotated[
-        int | None, Option(metavar="EPOCHS", help="Stop after so many without a better --monitor.")
-    ],
-    "gpus_per_worker": Annotated[
-        int | None,
-        Option(help="0 or 1 for each process. Default: 1 where there are enough GPUs."),
-    ],
-    "mixed_precision": Annotated[
-        bool, Option("--mixed-precision", help="16-bit arithmetic: float16 on GPU, else bfloat16.")
-    ],
-    "jit": Annotated[bool, Option("--jit", help="Compile the step with XLA (slower on CPU).")],
-}
-
-#: What every job has that reads or writes where the user says.
-OF_STORAGE = {
-    "s3_endpoint": (
-        Annotated[
-            str | None, Option(metavar="URL", help="S3 that is not AWS's: http(s)://host[:port].")
-        ],
-        None,
-    ),
-    "s3_region": (Annotated[str | None, Option(help="Region of the buckets.")], None),
-    "s3_profile": (
-        Annotated[str | None, Option(help="Profile in AWS's own files to take keys from.")],
-        None,
-    ),
-    "s3_anonymous": (
-        Annotated[bool, Option("--s3-anonymous", help="Ask without keys: for public buckets.")],
-        False,
-    ),
+    "as_json": Json,
+    "quiet": Annotated[bool, Option("--quiet", "-q", help="Show no progress bars.")],
+    "debug": Debug,
 }

@@ -1,211 +1,125 @@
-"""Commands that score images, and compare: `evaluate`, `compare`, `predict`, `predict-one`."""
+"""`cnnjobs predict`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from typer import Argument, Option
-
-from cnnjobs.cli import compare as compare_text
-from cnnjobs.cli import evaluate as evaluate_text
-from cnnjobs.cli import tables
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
-from cnnjobs.cli.options import (
-    Address,
-    AnyModality,
-    BatchSize,
-    BundlePath,
-    Damaged,
-    Data,
-    Engine,
-    Output,
-    Overwrite,
-    Resume,
-    Seed,
-)
-from cnnjobs.cli.runner import Stage
-from cnnjobs.config import CompareConfig, EvaluateConfig, PredictConfig, PredictOneConfig
+from cnnjobs.cli.help_page import ClusterOption, ImageOption, OutputOption, ScoringOption
+from cnnjobs.cli.runner import Job
+from cnnjobs.cli.tables import largest_first
+from cnnjobs.config import PredictConfig
+
+if TYPE_CHECKING:
+    from cnnjobs.inference.predict import PredictSummary
 
 
-@job(app, EvaluateConfig)
-def evaluate(
-    bundle: BundlePath = None,
-    data: Data = None,
-    output: Annotated[
-        str | None,
-        Option("--output", "-o", help="Run directory for the metrics and predictions."),
-    ] = EvaluateConfig.output,
-    split: Annotated[
-        str, Option(help="train, validation, test or all (for a set of its own).")
-    ] = EvaluateConfig.split,
-    beside: Annotated[
-        list[str] | None,
-        Option(
-            "--beside",
-            metavar="DATA",
-            help="Images from elsewhere (all of them, whatever their split): metrics are given "
-            "beside those of the test, with the drop; may be repeated.",
+@job(
+    app,
+    "predict",
+    PredictConfig,
+    options={
+        "bundles": ScoringOption(
+            "--bundle",
+            metavar="BUNDLE",
+            help="Another model; its scores are averaged with BUNDLE's. Repeatable.",
         ),
-    ] = None,
-    prevalence: Annotated[
-        float | None,
-        Option(
-            help="Share of positives where the model is to be used: PPV and NPV are given at it, "
-            "too."
+        "max_pixels": ImageOption(
+            help="Refuse images with more pixels. Default: the bundle's limit."
         ),
-    ] = EvaluateConfig.prevalence,
-    resamples: Annotated[
-        int, Option(help="Bootstrap resamples of the 95 % intervals; 0: no intervals.")
-    ] = EvaluateConfig.resamples,
-    seed: Seed = EvaluateConfig.seed,
-    audit: Annotated[
-        bool,
-        Option("--audit/--no-audit", help="End with how much of the score survives without lungs."),
-    ] = EvaluateConfig.audit,
-    engine: Engine = EvaluateConfig.engine,
-    batch_size: BatchSize = EvaluateConfig.batch_size,
-    address: Address = EvaluateConfig.address,
-    overwrite: Overwrite = EvaluateConfig.overwrite,
-) -> Stage:
-    """Compare predictions with known labels.
-
-    AUROC, sensitivity, specificity, PPV, NPV, MCC, calibration and more, on the test split,
-    each with its 95 % interval: a percentile bootstrap over groups (patients).
-
-    Refuses a test on images that the model was trained on, here and --beside.
-
-    cnnjobs evaluate runs/first manifest.parquet -o evaluated
-
-    cnnjobs evaluate runs/first manifest.parquet --beside other-hospital.parquet
-    """
-    from cnnjobs.evaluation import evaluate as stage
-
-    return Stage(stage.evaluate, lambda given: stage.plan(given).facts, evaluate_text.evaluate_text)
-
-
-@job(app, CompareConfig)
-def compare(
-    runs: Annotated[
-        list[str] | None,
-        Argument(metavar="RUN", help="Runs of evaluate, or of predict with labels; two or more."),
-    ] = None,
-    output: Annotated[
-        str | None, Option("--output", "-o", metavar="FILE.json", help="Write the result there.")
-    ] = CompareConfig.output,
-    shared: Annotated[
-        bool, Option("--shared", help="Compare on the images that all runs have.")
-    ] = CompareConfig.shared,
-    resamples: Annotated[
-        int, Option(help="Paired bootstrap resamples of the 95 % intervals; 0: no intervals.")
-    ] = CompareConfig.resamples,
-    seed: Seed = CompareConfig.seed,
-) -> Stage:
-    """Compare models on the same images.
-
-    Every RUN with the first: AUROC by DeLong's test, all metrics by a paired bootstrap over
-    groups (patients), and which images only one of them gets right. Two classes.
-
-    cnnjobs compare evaluated/first evaluated/second
-    """
-    from cnnjobs.evaluation import compare as stage
-
-    return Stage(stage.compare, stage.plan, compare_text.compare_text)
-
-
-@job(app, PredictConfig)
-def predict(
-    bundle: BundlePath = None,
-    data: Data = None,
-    output: Output = None,
-    bundles: Annotated[
-        list[str] | None,
-        Option("--bundle", help="One more model, whose scores are averaged with BUNDLE's."),
-    ] = None,
-    split: Annotated[str, Option(help="train, validation, test or all.")] = PredictConfig.split,
-    engine: Engine = PredictConfig.engine,
-    batch_size: BatchSize = PredictConfig.batch_size,
-    damaged: Damaged = PredictConfig.damaged,
-    any_modality: AnyModality = PredictConfig.any_modality,
-    max_pixels: Annotated[
-        int | None, Option(help="Images of more pixels are refused. Default: the bundle's.")
-    ] = PredictConfig.max_pixels,
-    rows_per_file: Annotated[
-        int, Option(help="Rows of a Parquet part; a stopped run loses at most the last part.")
-    ] = PredictConfig.rows_per_file,
-    partition_by: Annotated[
-        str | None,
-        Option(help="Parts in a folder for each label, or each prefix (first folder) of the data."),
-    ] = PredictConfig.partition_by,
-    csv: Annotated[bool, Option("--csv", help="Write predictions.csv, too.")] = PredictConfig.csv,
-    require_evaluated: Annotated[
-        bool,
-        Option(
+        "rows_per_file": OutputOption(
+            help="Rows per Parquet part; a run that stops loses at most the last part."
+        ),
+        "partition_by": OutputOption(
+            metavar="label|prefix",
+            help="Write the parts of each label, or of each prefix (first folder of the data), to "
+            "a folder of their own. Default: all parts in one folder.",
+        ),
+        "csv": OutputOption("--csv", help="Also write predictions.csv."),
+        "require_evaluated": ScoringOption(
             "--require-evaluated",
             help="Refuse a bundle that was never evaluated, or whose audit found a shortcut.",
         ),
-    ] = PredictConfig.require_evaluated,
-    max_errors: Annotated[
-        str | None,
-        Option(
+        "max_errors": ImageOption(
             metavar="N|P%",
-            help="Bad images allowed; with more the job stops after the part it is at, and the "
-            "exit code is 3.",
+            help="Bad images allowed, as a number or a share. With more, the job stops after the "
+            "current part with exit code 3. Default: any number.",
         ),
-    ] = PredictConfig.max_errors,
-    price_per_hour: Annotated[
-        float | None, Option(help="Of all machines together: --dry-run tells what it will cost.")
-    ] = PredictConfig.price_per_hour,
-    actors: Annotated[
-        int | None,
-        Option(
-            help="Processes that score, on all machines; an autoscaler is asked for more than fit. "
-            "Default: one a GPU, else one a machine."
+        "price_per_hour": ClusterOption(
+            metavar="PRICE",
+            help="Price of all machines together; --dry-run then estimates the cost.",
         ),
-    ] = PredictConfig.actors,
-    cpus_per_actor: Annotated[
-        int | None, Option(help="Cores of each. Default: its share of the machine.")
-    ] = PredictConfig.cpus_per_actor,
-    gpus_per_actor: Annotated[
-        float | None,
-        Option(help="Share of a GPU, such as 0.25 for four on each. Default: 1 where there are."),
-    ] = PredictConfig.gpus_per_actor,
-    address: Address = PredictConfig.address,
-    resume: Resume = PredictConfig.resume,
-    update: Annotated[
-        bool,
-        Option("--update", help="Score only images that are new or changed since the run's end."),
-    ] = PredictConfig.update,
-    overwrite: Overwrite = PredictConfig.overwrite,
-) -> Stage:
-    """Score every image to Parquet, one row each.
+        "actors": ClusterOption(
+            help="Scoring processes on all machines; an autoscaler is asked for those that do "
+            "not fit. Default: one per GPU, else one per machine."
+        ),
+        "cpus_per_actor": ClusterOption(
+            help="Cores per scoring process. Default: its share of the machine."
+        ),
+        "gpus_per_actor": ClusterOption(
+            help="Share of a GPU per scoring process, such as 0.25 for four per GPU. Default: 1 if "
+            "there are GPUs."
+        ),
+        "update": OutputOption(
+            "--update",
+            help="Score only images that are new or have changed since the run finished.",
+        ),
+    },
+)
+def predict() -> Job:
+    """Score every image to Parquet, one row per image.
 
-    A bad image is a row with its error. Rows stand in the order of the data. With --dry-run a
-    sample is scored to tell how long all will take.
+    A bad image is a row with its error. Rows have the order of the data. With --dry-run, a
+    sample is scored to estimate how long the whole job will take.
 
     cnnjobs predict runs/first archive/ -o scored
     """
-    from cnnjobs.inference import predict as stage
+    from cnnjobs.inference import predict as module
     from cnnjobs.inference.estimate import estimate
 
-    return Stage(stage.predict, estimate, tables.predict_text, stage.judge)
+    return Job(module.predict, estimate, predict_text, module.judge)
 
 
-@job(app, PredictOneConfig, "predict-one")
-def predict_one(
-    bundle: BundlePath = None,
-    images: Annotated[
-        list[str] | None, Argument(metavar="IMAGE", help="Image files, local or on S3.")
-    ] = None,
-    engine: Engine = PredictOneConfig.engine,
-    damaged: Damaged = PredictOneConfig.damaged,
-    any_modality: AnyModality = PredictOneConfig.any_modality,
-    plot: Annotated[
-        str | None, Option(metavar="FILE.png", help="Draw the images with what is predicted.")
-    ] = PredictOneConfig.plot,
-) -> Stage:
-    """Score single images, without Ray.
+def predict_text(summary: "PredictSummary") -> str:
+    """Counts, predictions, time and memory, and where the rows are."""
+    if summary.already_finished:
+        return f"nothing to do: the run in {summary.output} is finished, {summary.skipped} rows."
+    parts = [
+        f"{summary.indexed} images: {summary.scored} scored, "
+        f"{sum(summary.failed.values())} failed, {summary.skipped} scored before"
+    ]
+    if summary.ignored:
+        parts.append(f"ignored, no image suffix: {largest_first(summary.ignored)}")
+    if summary.left:
+        parts.append(f"not scored: {summary.left}")
+    if summary.update is not None:
+        parts.append("update: " + ", ".join(f"{n} {name}" for name, n in summary.update.items()))
+    parts.append(f"predicted: {largest_first(summary.predictions) or 'nothing'}")
+    if summary.failed:
+        parts.append(f"failed: {largest_first(summary.failed)}")
+    if summary.warnings:
+        parts.append(f"scored with a warning: {summary.warnings}")
+    if summary.histogram is not None:
+        parts += ["probability:", *_histogram(summary.histogram)]
+    stages = ", ".join(f"{name} {share:.0%}" for name, share in summary.stages.items())
+    memory = ", ".join(
+        f"{name} {number / 1e6:.0f} MB" for name, number in summary.peak_memory_bytes.items()
+    )
+    parts += [f"warning: {doubt}" for doubt in summary.doubts]
+    parts += [
+        f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s "
+        f"({summary.steady_images_per_second:.1f} once running), engine {summary.engine}",
+        f"time: {stages}; peak memory: {memory}; retries: {summary.retries}",
+        f"predictions: {summary.output}/predictions",
+    ]
+    return "\n".join(parts)
 
-    cnnjobs predict-one runs/first patient.png
-    """
-    from cnnjobs.inference import predict_one as stage
 
-    return Stage(stage.predict_one, stage.plan, tables.predict_one_text)
+def _histogram(numbers: Sequence[int]) -> list[str]:
+    """One bar per bin of the probability, the longest of 40 characters."""
+    longest = max(*numbers, 1)
+    return [
+        f"  {step / len(numbers):.1f}-{(step + 1) / len(numbers):.1f} {number:>9,} "
+        f"{'#' * -(-40 * number // longest)}".rstrip()
+        for step, number in enumerate(numbers)
+    ]

@@ -1,4 +1,4 @@
-"""What every command does alike: resolve settings, show progress, print, end with a code."""
+"""What all commands share: resolve settings, show progress, print the result, set the exit code."""
 
 import dataclasses
 import json
@@ -20,24 +20,24 @@ from cnnjobs.errors import CnnjobsError
 from cnnjobs.progress import Progress, showing
 
 
-class Stage(NamedTuple):
-    """What a command runs, imported only now that it runs.
+class Job(NamedTuple):
+    """What a command runs; its modules are imported only when the command is called.
 
     Attributes:
-        do: the job.
-        plan: what `--dry-run` tells in its place.
-        describe: the summary as text.
-        judge: raises what the summary says of the exit code.
+        run: the job.
+        plan: what `--dry-run` prints instead.
+        as_text: the summary as text.
+        check: raises if the summary asks for another exit code than 0.
     """
 
-    do: Callable[[Any, Progress], Any]
+    run: Callable[[Any, Progress], Any]
     plan: Callable[[Any], Mapping[str, Any]]
-    describe: Callable[[Any], str]
-    judge: Callable[[Any], None] = lambda summary: None
+    as_text: Callable[[Any], str]
+    check: Callable[[Any], None] = lambda summary: None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command line (by default the process's own) and exit with its code.
+    """Run a command line (by default this process's) and exit with its code.
 
     0 done; 1 the job failed; 2 bad usage or input; 3 more bad images than allowed;
     130 stopped by Ctrl-C; 143 stopped by SIGTERM.
@@ -48,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     if not debug:
         sys.excepthook = _one_line
-    # called itself, the app would put a hook of its own in place of ours
+    # `app()` would replace this hook with Typer's
     command = typer.main.get_command(app)
     try:
+        # the name in help and completion, also under `python -m cnnjobs`
         command(words, prog_name="cnnjobs")
     except CnnjobsError as error:
         if debug:
@@ -59,65 +60,66 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
 
 
-def settings(context: typer.Context, kind: type[AnyConfig], file: Path | None) -> AnyConfig:
-    """The config of a command: the file's settings, and over them the flags that were given."""
-    fields = {field.name for field in dataclasses.fields(kind)}
-    given = {
+def settings(context: typer.Context, config_type: type[AnyConfig], file: Path | None) -> AnyConfig:
+    """The config of a command: the settings of the file, overridden by the command line."""
+    fields = {field.name for field in dataclasses.fields(config_type)}
+    flags = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in context.params.items()
         if name in fields and _was_given(context, name)
     }
-    return resolve(kind, given, file)
+    return resolve(config_type, flags, file)
 
 
-def run(config: Config, stage: Stage, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
-    """Do the stage's job, or with `dry_run` only plan it, and print what came of it."""
-    # where the result goes nothing else does: Ray prints its warnings there
+def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """Run the job, or with `dry_run` only plan it, and print the result."""
+    # standard output is for the result alone: Ray prints its warnings there
     aside = redirect_stdout(sys.stderr)
     if dry_run:
         with aside:
-            plan = stage.plan(config)
+            plan = job.plan(config)
         _print_plan(config, plan, as_json=as_json)
         return
     with _stopped_by_signals(config), aside, showing(not quiet) as progress:
-        summary = stage.do(config, progress)
-    typer.echo(json_text(summary) if as_json else stage.describe(summary))
+        summary = job.run(config, progress)
+    typer.echo(json_text(summary) if as_json else job.as_text(summary))
     warn_of_spilling()
-    stage.judge(summary)
+    job.check(summary)
 
 
 def warn_of_spilling() -> None:
-    """Say on standard error what Ray has put on disk in this process's job, if it has."""
+    """Say on standard error how much Ray spilled to disk during this process's job."""
     # imported here: it takes 30 ms, and most commands do without
     from cnnjobs.cluster import spilling
 
-    told = ", ".join(
+    spilled = ", ".join(
         f"{n / 1e6:.0f} MB on {name}" for name, n in (spilling.reported() or {}).items()
     )
-    if told:
+    if spilled:
         typer.echo(
-            f"warning: Ray's memory for objects was full and it wrote to disk, {told}; "
-            "docs/clusters.md (Memory) says what helps.",
+            f"warning: Ray's object memory was full and spilled to disk, {spilled}; see Memory in "
+            "docs/clusters.md.",
             err=True,
         )
 
 
 @contextmanager
 def _stopped_by_signals(config: Config) -> Iterator[None]:
-    """Let SIGTERM end a job as Ctrl-C does, in order and with one line."""
+    """Let SIGTERM stop a job as Ctrl-C does, cleanly and with one line."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         flag = "--update" if getattr(config, "update", False) else "--resume"
-        typer.echo(f"stopped; {flag} goes on" if hasattr(config, "resume") else "stopped", err=True)
+        hint = f"; continue with {flag}" if hasattr(config, "resume") else ""
+        typer.echo(f"stopped{hint}", err=True)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def json_text(value: Any) -> str:
-    """A summary as one JSON document; numbers that are not finite become null."""
+    """A summary as one JSON document; NaN and infinity become null."""
     return json.dumps(_finite(value), indent=2)
 
 
@@ -154,7 +156,7 @@ def _complain(message: str, code: int, *, as_json: bool) -> None:
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What stands in place of a traceback for an error nobody foresaw."""
+    """Print one line for an unexpected error, in place of the traceback."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = f": {lines[-1].strip()}" if lines else ""
-    typer.echo(f"error: {kind.__name__}{reason} (--debug shows where)", err=True)
+    typer.echo(f"error: {kind.__name__}{reason} (--debug shows the traceback)", err=True)

@@ -1,7 +1,7 @@
-"""Ray's token, without which a cluster that asks for one runs nothing: where it is, a new one.
+"""Ray's authentication token: find it, or create one.
 
-Ray's own places, in its own order: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, and
-`~/.ray/auth_token`. Ray itself writes that file readable for all users of a machine.
+Ray looks for it in RAY_AUTH_TOKEN, in the file RAY_AUTH_TOKEN_PATH, then in `~/.ray/auth_token`.
+When Ray itself writes that file, every user of the machine can read it.
 """
 
 import os
@@ -12,16 +12,16 @@ from cnnjobs.errors import InputError
 
 
 def path() -> Path:
-    """The file that holds the token where no variable does."""
+    """The file that holds the token if RAY_AUTH_TOKEN does not."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     return Path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
 def find() -> str | None:
-    """The token, or None if there is none.
+    """The token, or None.
 
     Raises:
-        InputError: the file is there and may not be read.
+        InputError: the file exists but cannot be read.
     """
     if os.environ.get("RAY_AUTH_TOKEN"):
         return os.environ["RAY_AUTH_TOKEN"].strip()
@@ -34,7 +34,7 @@ def find() -> str | None:
 
 
 def ensure() -> None:
-    """See that there is a token, and that no other user of this machine can read its file.
+    """Create a token unless there is one, and make its file private to this user.
 
     Raises:
         InputError: the file cannot be written.
@@ -46,11 +46,11 @@ def ensure() -> None:
         if find() is None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.unlink(missing_ok=True)
-            # made with its mode: between writing and chmod others could open it
-            number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(number, "w", encoding="utf-8") as opened:
+            # created with its mode: others could open it between a write and a chmod
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
                 opened.write(secrets.token_hex(32))
         if file.stat().st_mode & 0o077:
             file.chmod(0o600)
     except OSError as error:
-        raise InputError(f"the token {file} cannot be kept: {error.strerror}.") from error
+        raise InputError(f"the token {file} cannot be written: {error.strerror}.") from error

@@ -1,8 +1,8 @@
-"""`cnnjobs cluster`: a Ray node on this machine that only the token's owner can use.
+"""`cnnjobs cluster`: a Ray node on this machine that only the owner of its token can use.
 
-Ray runs any code that reaches it. `ray start` asks for a token only where one happens to lie, and
-listens on all addresses; here there is always a token, and a head listens on 127.0.0.1 alone
-unless it is told another host.
+Ray runs any code sent to it. `ray start` requires a token only if it happens to find one, and
+listens on all addresses. Here a token is always required, and a head listens on 127.0.0.1 unless
+another host is given.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,23 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnjobs.cluster import auth_token, machine, node_registry, preflight, spilling
+from cnnjobs.cluster import auth_token, machine, node_registry, preflight, ray_start, spilling
 from cnnjobs.cluster.node_registry import Node
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent
 
-#: What `ray start` prints when a node is up.
+#: Printed by `ray start` once a node is up.
 _UP = "Ray runtime started."
 _START_S = 120
 
-#: Ray waits up to 30 s for actors to end, and those that Ray Data leaves never do.
+#: Ray waits up to 30 s for actors to end, but those that Ray Data leaves behind never do.
 _STOP_S = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartSummary:
-    """A node that was started; `opens` says what others on the network can reach now."""
+    """A node that was started; `opens` says what it exposes to the network."""
 
     pid: int
     address: str
@@ -48,16 +47,16 @@ class StartSummary:
 
 
 def start(config: ClusterStartConfig, progress: Progress = silent) -> StartSummary:
-    """Start a head or a worker and wait until it is up; it runs on when this process ends.
+    """Start a head or a worker and wait until it is up; it outlives this process.
 
     Raises:
-        InputError: a port is taken, a TLS file is missing or does not fit, or no head answers.
+        InputError: a port is taken, a TLS file is missing or does not match, or no head answers.
         CnnjobsError: Ray does not come up.
     """
-    _check(config)
+    ray_start.check(config)
     auth_token.ensure()
     progress("start", 0, 1, "waiting for Ray")
-    command, host = _command(config), _host(config)
+    command = ray_start.command(config)
     log = node_registry.folder() / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
@@ -66,11 +65,11 @@ def start(config: ClusterStartConfig, progress: Progress = silent) -> StartSumma
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env=_environment(host),
+            env=ray_start.environment(config),
             start_new_session=True,
         )
     node = _node(config, process.pid, log)
-    # at once: what does not come up is stopped like any other
+    # before it is up: `stop` must also end a node that never comes up
     node_registry.record(node)
     _wait_until_up(node, process)
     return StartSummary(
@@ -80,28 +79,26 @@ def start(config: ClusterStartConfig, progress: Progress = silent) -> StartSumma
         token="RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else str(auth_token.path()),
         object_store_bytes=machine.store_bytes(config.object_store_gib),
         log=str(log),
-        opens=None
-        if host is not None and node_registry.is_loopback(host)
-        else _opens(config, host),
+        opens=None if ray_start.is_private(config) else _exposure(config),
     )
 
 
 def plan(config: ClusterStartConfig) -> dict[str, Any]:
-    """What `--dry-run` tells: the command that would run."""
-    return {"command": " ".join(_command(config)), "token": str(auth_token.path())}
+    """What `--dry-run` reports: the command that would run."""
+    return {"command": " ".join(ray_start.command(config)), "token": str(auth_token.path())}
 
 
 def stop(address: str | None = None) -> list[Node]:
-    """Stop the nodes that `start` started here, or those of one cluster; no other Ray.
+    """Stop the nodes that `start` started here, or those of one cluster, and no other Ray.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none.
     """
     chosen = [node for node in node_registry.nodes() if address in (None, node.address)]
     if not chosen:
         of = "" if address is None else f" of {address}"
         raise InputError(f"`cnnjobs cluster start` has no node{of} running on this machine.")
-    # workers first: without their head they would complain
+    # workers first: they log errors if their head is gone
     for node in reversed(chosen):
         _end(node)
         node_registry.forget(node)
@@ -109,7 +106,7 @@ def stop(address: str | None = None) -> list[Node]:
 
 
 def status() -> list[dict[str, Any]]:
-    """The nodes started here; of a head also what its whole cluster has, None if it is silent."""
+    """The nodes started here; a head also has its `cluster`, None if it does not answer."""
     return [
         {
             "kind": "head" if node.is_head else "worker",
@@ -123,60 +120,12 @@ def status() -> list[dict[str, Any]]:
 
 
 def facts(nodes: Sequence[Node]) -> Mapping[str, Any]:
-    """Nodes that were stopped, as `--json` prints them."""
+    """The stopped nodes, as `--json` prints them."""
     return {"stopped": [{"pid": node.pid, "address": node.address} for node in nodes]}
 
 
-def _host(config: ClusterStartConfig) -> str | None:
-    """The address that the node listens on; None: the one Ray finds that sees the head."""
-    return config.host or ("127.0.0.1" if config.head else None)
-
-
-def _command(config: ClusterStartConfig) -> list[str]:
-    host = _host(config)
-    words = [str(Path(sys.executable).with_name("ray")), "start", "--block"]
-    words += [
-        "--disable-usage-stats",
-        "--object-store-memory",
-        str(machine.store_bytes(config.object_store_gib)),
-    ]
-    words += ["--dashboard-agent-listen-port", str(machine.free_port())]
-    if config.head:
-        words += ["--head", "--port", str(config.port), "--include-dashboard", "true"]
-        words += ["--dashboard-host", str(host), "--dashboard-port", str(config.dashboard_port)]
-        # its default, 10001, can be had once a machine
-        words += ["--ray-client-server-port", str(machine.free_port())]
-    else:
-        words += ["--address", str(config.address)]
-    given = {
-        "--node-ip-address": host,
-        "--num-cpus": config.num_cpus,
-        "--num-gpus": config.num_gpus,
-        # Ray gives a worker the head's
-        "--temp-dir": config.temp_dir if config.head else None,
-    }
-    for name, value in given.items():
-        words += [] if value is None else [name, str(value)]
-    return words
-
-
-def _environment(host: str | None) -> dict[str, str]:
-    """Of the node, and so of all jobs on it. Ray's TLS variables come through as they are."""
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return {
-        **inherited,
-        "RAY_AUTH_MODE": "token",
-        # `python` in a job is this one, also where its environment is not activated
-        "PATH": programs,
-        # under `uv run` Ray would rebuild the environment on every worker, for minutes
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        **(node_registry.LOOPBACK if host is not None and node_registry.is_loopback(host) else {}),
-    }
-
-
 def _node(config: ClusterStartConfig, pid: int, log: Path) -> Node:
-    host = _host(config)
+    host = ray_start.host(config)
     return Node(
         pid=pid,
         born=node_registry.birth(pid) or "",
@@ -193,7 +142,7 @@ def _wait_until_up(node: Node, process: "subprocess.Popen[bytes]") -> None:
     while time.monotonic() < end:
         if process.poll() is not None:
             node_registry.forget(node)
-            raise CnnjobsError(f"Ray did not start: {_complaint(node)}; all of it: {node.log}.")
+            raise CnnjobsError(f"Ray did not start: {_last_error(node)}; full log: {node.log}.")
         if _UP in Path(node.log).read_text(encoding="utf-8", errors="replace") and (
             node.dashboard is None or _answers(node.dashboard)
         ):
@@ -201,15 +150,15 @@ def _wait_until_up(node: Node, process: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.2)
     _end(node)
     node_registry.forget(node)
-    raise CnnjobsError(f"Ray did not start within {_START_S} s; what it said: {node.log}.")
+    raise CnnjobsError(f"Ray did not start within {_START_S} s; see its log: {node.log}.")
 
 
-def _complaint(node: Node) -> str:
-    """The line of the log that says most: the last one of an error."""
+def _last_error(node: Node) -> str:
+    """The most telling line of the log: the last one with an error."""
     text = Path(node.log).read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", text).splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line]
-    return (errors or lines or ["it said nothing"])[-1].rstrip(".")
+    return (errors or lines or ["it printed nothing"])[-1].rstrip(".")
 
 
 def _answers(dashboard: str) -> bool:
@@ -223,7 +172,7 @@ def _answers(dashboard: str) -> bool:
 
 
 def _end(node: Node) -> None:
-    """End a node in order (Ray's own way for --block), and what is left of it by force."""
+    """End a node cleanly (the way Ray defines for --block), then kill what is left of it."""
     os.kill(node.pid, signal.SIGTERM)
     end = time.monotonic() + _STOP_S
     while node_registry.birth(node.pid) == node.born and time.monotonic() < end:
@@ -246,7 +195,7 @@ def _resources(node: Node) -> dict[str, Any] | None:
             for each in list_nodes(address=node.dashboard, detail=True)
             if each.state == "ALIVE"
         ]
-        found = head_client.get(f"{node.dashboard}/api/prometheus/sd")
+        groups = head_client.get(f"{node.dashboard}/api/prometheus/sd")
     except (RayStateApiException, OSError, RuntimeError):
         return None
     return {
@@ -255,26 +204,16 @@ def _resources(node: Node) -> dict[str, Any] | None:
         "gpus": int(sum(each.get("GPU", 0) for each in alive)),
         "object_store_bytes": int(sum(each.get("object_store_memory", 0) for each in alive)),
         "spilled_bytes": spilling.by_machine(
-            spilling.totals(target for group in found for target in group["targets"])
+            spilling.totals(target for group in groups for target in group["targets"])
         ),
     }
 
 
-def _opens(config: ClusterStartConfig, host: str | None) -> str:
-    where = host or "this machine's address"
+def _exposure(config: ClusterStartConfig) -> str:
+    where = ray_start.host(config) or "this machine's address"
     ports = f"{config.port} (Ray), {config.dashboard_port} (jobs) and " if config.head else ""
     tls = "" if preflight.uses_tls() else ", and nothing is encrypted (RAY_USE_TLS)"
     return (
-        f"{where} is open to the network on {ports}Ray's ports of nodes and workers: whoever has "
-        f"the token can run any code here{tls}; see docs/clusters.md."
+        f"{where} is open to the network on {ports}Ray's ports of nodes and workers: anyone with "
+        f"the token can run code here{tls}; see docs/clusters.md."
     )
-
-
-def _check(config: ClusterStartConfig) -> None:
-    if not config.head:
-        here = machine.check_head(str(config.address))
-        preflight.check_tls(config.host or here)
-        return
-    preflight.check_tls(_host(config))
-    for name, port in (("--port", config.port), ("--dashboard-port", config.dashboard_port)):
-        machine.check_port(str(_host(config)), port, name)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cnnjobs.cluster import auth_token
 
-#: Makes Ray serve, and look for, a head on 127.0.0.1 alone. It is read when Ray is imported;
-#: without it Ray puts the machine's own address in place of any loopback one.
+#: Makes Ray serve, and look for, a head on 127.0.0.1 only. Ray reads it when it is imported;
+#: without it, Ray replaces any loopback address by the machine's own.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -19,15 +19,15 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node: the process that holds it together, and where its cluster answers.
+    """One node: its main process, and the addresses of its cluster.
 
     Attributes:
-        pid: of that process, which leads a session of its own.
-        born: when the kernel started it, for telling it from a later one of the same number.
-        machine: host name, because a home folder may be on several machines.
+        pid: of the main process, which leads a session.
+        born: when the kernel started it, to recognize a later process with the same pid.
+        machine: host name, because several machines may share a home folder.
         address: `HOST:PORT` of the head.
-        dashboard: `http://HOST:PORT` for jobs; None of a worker.
-        temp_dir: of Ray; None where it is Ray's own.
+        dashboard: `http://HOST:PORT` for jobs; None for a worker.
+        temp_dir: of Ray; None for Ray's default.
     """
 
     pid: int
@@ -48,12 +48,12 @@ class Node:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is this machine as only itself sees it."""
+    """Whether only this machine itself can reach it under this host name."""
     return host.strip("[]") in LOOPBACK_HOSTS
 
 
 def nodes() -> list[Node]:
-    """Those that run, heads first; records of others are taken away."""
+    """The running nodes, heads first; records of nodes that have ended are deleted."""
     found = []
     for file in sorted(folder().glob("*.json")):
         node = Node(**json.loads(file.read_text(encoding="utf-8")))
@@ -67,36 +67,36 @@ def nodes() -> list[Node]:
 
 
 def record(node: Node) -> None:
-    """Remember a node."""
+    """Add a node."""
     folder().mkdir(parents=True, exist_ok=True)
-    aside = _file(node).with_suffix(".new")
-    aside.write_text(json.dumps(dataclasses.asdict(node)), encoding="utf-8")
-    aside.replace(_file(node))
+    partial = _file(node).with_suffix(".new")
+    partial.write_text(json.dumps(dataclasses.asdict(node)), encoding="utf-8")
+    partial.replace(_file(node))
 
 
 def forget(node: Node) -> None:
-    """Forget a node that was stopped."""
+    """Remove a node that has stopped."""
     _file(node).unlink(missing_ok=True)
 
 
 def folder() -> Path:
-    """Where the records and logs lie."""
+    """Folder of the records and logs."""
     return Path.home() / ".cnnjobs" / "nodes"
 
 
 def birth(pid: int) -> str | None:
-    """When a process was started, in the kernel's own count; None if there is none."""
+    """When a process started, as the kernel counts; None if it does not exist."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
-    # the name before it, in brackets, may hold spaces
+    # the process name, in parentheses, may contain spaces
     state, *fields = text.rpartition(")")[2].split()
     return None if state == "Z" else fields[18]
 
 
 def session(pid: int) -> list[int]:
-    """The processes of the session that `pid` leads, also those whose parents are gone."""
+    """The processes of the session led by `pid`, including those whose parents have ended."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError):
@@ -106,25 +106,25 @@ def session(pid: int) -> list[int]:
 
 
 def before_ray(address: str | None) -> None:
-    """Let this process reach the cluster at `address`; to be called before Ray is imported.
+    """Let this process reach the cluster at `address`; call it before Ray is imported.
 
-    A token that is there is used, which Ray itself does for a local Ray alone. A head of
-    `cnnjobs cluster start` on 127.0.0.1 is found, also where no address is given.
+    The user's token is used if there is one, which Ray itself does only for a local Ray. Without
+    an address, a head of `cnnjobs cluster start` on 127.0.0.1 is found.
     """
     if auth_token.find() is not None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
+    target = address or os.environ.get("RAY_ADDRESS") or "auto"
     for node in nodes():
         if not (node.is_head and node.is_loopback):
             continue
-        if wanted == "auto" or _same(wanted, node.address):
+        if target == "auto" or _is_same(target, node.address):
             os.environ.update(LOOPBACK)
-        if wanted == "auto":
+        if target == "auto":
             os.environ["RAY_ADDRESS"] = node.address
             return
 
 
-def _same(address: str, of_head: str) -> bool:
+def _is_same(address: str, of_head: str) -> bool:
     host, _, port = address.rpartition(":")
     return is_loopback(host) and port == of_head.rpartition(":")[2]
 

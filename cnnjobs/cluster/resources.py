@@ -1,23 +1,29 @@
-"""Where the processes of a job find their place, whatever the machines are. Nothing of Ray.
+"""How many processes a job runs, and the cores and GPUs that each takes, on any set of machines.
 
-A machine is what Ray says it has of CPU, GPU, memory (bytes) and object_store_memory (bytes).
+A machine is what Ray reports for it: CPU, GPU, memory and object_store_memory (both in bytes).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import ray
+
+from cnnjobs.cluster import session
+from cnnjobs.errors import InputError
 
 Machine = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What is asked for of scorers; None of each leaves it to the machines.
+class Request:
+    """The actors a user asks for; None leaves the choice to `allocate`.
 
     Attributes:
-        number: of scorers. Those that find no place wait for a machine that an autoscaler brings.
-        num_cpus: that each takes of its machine.
-        num_gpus: the share of a GPU that each takes.
+        number: of actors. Those that fit on no machine wait for the autoscaler to add one.
+        num_cpus: cores per actor.
+        num_gpus: share of a GPU per actor.
     """
 
     number: int | None = None
@@ -26,17 +32,17 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where scorers run: how many there may be, and what each of them takes.
+class Allocation:
+    """The actors to start, and the resources each reserves.
 
     Attributes:
-        number: of scorers.
-        num_cpus: that each takes of its machine.
-        num_gpus: that each takes, 0 to 1.
-        memory: bytes that each takes, where Ray must count them; None where cores run out first.
-        decoders: processes that decode for them; 0 where each does that itself.
-        decoder_cpus: that each of those takes of its machine.
-        threads: that each decodes with.
+        number: of actors, at most.
+        num_cpus: cores per actor.
+        num_gpus: share of a GPU per actor, 0 to 1.
+        memory: bytes per actor, if Ray has to count them; None if cores run out first.
+        decoders: separate processes that decode for the actors; 0 if actors decode themselves.
+        decoder_cpus: cores per decoder.
+        threads: decoding threads per actor.
     """
 
     number: int
@@ -51,62 +57,116 @@ class Places:
         return max(1, self.num_cpus)
 
 
-def lacking(machines: Sequence[Machine], wanted: Wanted) -> str | None:
-    """Why none of the machines can hold a scorer, and what to do; None if one can."""
+def live_machines() -> list[Machine]:
+    """The machines of the connected cluster."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def num_cpus() -> int:
+    """CPU cores of the connected cluster."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def num_gpus() -> int:
+    """GPUs of the connected cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def object_store_bytes() -> int:
+    """Size of the connected cluster's object store, over all nodes."""
+    return int(ray.cluster_resources().get("object_store_memory", 0))
+
+
+def smallest_object_store(machines: Sequence[Machine]) -> int:
+    """Bytes that fit in the object store of every machine with cores; 0 if no machine has any."""
+    stores = (each.get("object_store_memory", 0) for each in machines if each.get("CPU", 0) > 0)
+    return int(min(stores, default=0))
+
+
+def check_request(request: Request) -> None:
+    """Check that an actor fits on a machine; warn on stderr if one has to be added first.
+
+    Raises:
+        InputError: no machine is large enough, and none will be added.
+    """
+    reason = shortage(live_machines(), request)
+    if reason is not None and session.has_fixed_size():
+        raise InputError(reason)
+    if reason is not None:
+        # not through logging, which Ray Data reconfigures when it is imported
+        sys.stderr.write(f"waiting for a machine: {reason}\n")
+
+
+def shortage(machines: Sequence[Machine], request: Request) -> str | None:
+    """Why no machine can hold such an actor, and what to do; None if one can."""
     with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
-    if wanted.num_gpus is not None and not with_gpu:
+    if request.num_gpus is not None and not with_gpu:
         return (
-            f"gpus_per_actor is {wanted.num_gpus:g}, and no machine of this Ray has a GPU; leave "
-            "it out, or use a cluster with GPUs."
+            f"gpus_per_actor is {request.num_gpus:g}, but no machine of this Ray cluster has a "
+            "GPU; leave it out, or use a cluster with GPUs."
         )
     largest = max((int(machine.get("CPU", 0)) for machine in with_gpu or machines), default=0)
     if largest < 1 and not with_gpu:
-        return "no machine of this Ray has cores for jobs; add one that has."
-    if (wanted.num_cpus or 0) > largest:
+        return "no machine of this Ray cluster has cores for jobs; add one that does."
+    if (request.num_cpus or 0) > largest:
         return (
-            f"cpus_per_actor is {wanted.num_cpus}, and the largest machine "
-            f"{'with a GPU ' if with_gpu else ''}of this Ray has {largest} cores; give at most "
-            f"{largest}, or use a cluster with a larger one."
+            f"cpus_per_actor is {request.num_cpus}, but the largest machine "
+            f"{'with a GPU ' if with_gpu else ''}of this Ray cluster has {largest} cores; use at "
+            f"most {largest}, or a cluster with a larger machine."
         )
     return None
 
 
-def places_on(machines: Sequence[Machine], wanted: Wanted, *, memory: int = 0) -> Places:
-    """See `cluster.scorer_places`."""
-    by_gpu = wanted.num_gpus is not None or any(machine.get("GPU") for machine in machines)
+def allocate(machines: Sequence[Machine], request: Request, *, memory: int = 0) -> Allocation:
+    """One actor per GPU or, without GPUs, one per machine with all its cores.
+
+    If some machines have GPUs and others do not, the cores of all of them decode for the actors,
+    which then reserve none, unless the request sets the number of actors or their cores.
+
+    If machines differ in size, actors are sized for the smallest. Larger machines get several,
+    as many as fit in memory.
+
+    Args:
+        machines: all of the cluster.
+        request: what the user asks for.
+        memory: bytes that an actor needs.
+    """
+    by_gpu = request.num_gpus is not None or any(machine.get("GPU") for machine in machines)
     key = "GPU" if by_gpu else "CPU"
     used = [machine for machine in machines if machine.get(key, 0) >= 1]
-    num_gpus = (wanted.num_gpus or 1) if by_gpu else 0
+    gpu_share = (request.num_gpus or 1) if by_gpu else 0
     if not used:
-        # an autoscaler brings the first machine when something asks for one
-        return Places(
-            number=wanted.number or 1, num_cpus=wanted.num_cpus or 1, num_gpus=wanted.num_gpus or 0
+        # the autoscaler adds the first machine once an actor asks for it
+        return Allocation(
+            number=request.number or 1,
+            num_cpus=request.num_cpus or 1,
+            num_gpus=request.num_gpus or 0,
         )
     if by_gpu:
-        a_gpu = int(1 / num_gpus)
-        shares = [int(machine.get("CPU", 0) // (machine["GPU"] * a_gpu)) for machine in used]
-        numbers = [int(machine["GPU"]) * a_gpu for machine in used]
+        per_gpu = int(1 / gpu_share)
+        cores = [int(machine.get("CPU", 0) // (machine["GPU"] * per_gpu)) for machine in used]
+        numbers = [int(machine["GPU"]) * per_gpu for machine in used]
     else:
-        shares = [int(machine["CPU"]) for machine in used]
-        numbers = [int(machine["CPU"]) // (wanted.num_cpus or min(shares)) for machine in used]
+        cores = [int(machine["CPU"]) for machine in used]
+        numbers = [int(machine["CPU"]) // (request.num_cpus or min(cores)) for machine in used]
     decoders = decoder_cpus = 0
-    is_free = wanted.number is None and wanted.num_cpus is None
+    is_open = request.number is None and request.num_cpus is None
     with_cpus = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
-    if by_gpu and is_free and any(m.get("CPU", 0) >= 1 and not m.get("GPU") for m in machines):
+    if by_gpu and is_open and any(m.get("CPU", 0) >= 1 and not m.get("GPU") for m in machines):
         decoder_cpus = min(with_cpus)
         decoders = sum(cpus // decoder_cpus for cpus in with_cpus)
-        shares = [0]
-    rooms = [machine.get("memory", math.inf) for machine in used]
-    # a machine that is too small for one gets one all the same
-    held = [
-        number if number * memory <= room else max(1, int(room // memory))
-        for number, room in zip(numbers, rooms, strict=True)
+        cores = [0]
+    available = [machine.get("memory", math.inf) for machine in used]
+    # a machine too small for one actor still gets one
+    fitting = [
+        number if number * memory <= free else max(1, int(free // memory))
+        for number, free in zip(numbers, available, strict=True)
     ]
-    return Places(
-        number=wanted.number or max(1, sum(held)),
-        num_cpus=wanted.num_cpus or min(shares),
-        num_gpus=num_gpus,
-        memory=None if held == numbers else int(min(memory, *rooms)),
+    return Allocation(
+        number=request.number or max(1, sum(fitting)),
+        num_cpus=request.num_cpus or min(cores),
+        num_gpus=gpu_share,
+        memory=None if fitting == numbers else int(min(memory, *available)),
         decoders=decoders,
         decoder_cpus=decoder_cpus,
     )
@@ -115,38 +175,33 @@ def places_on(machines: Sequence[Machine], wanted: Wanted, *, memory: int = 0) -
 def cores_each(
     machines: Sequence[Machine], number: int, *, num_gpus: float = 0, spare: bool = False
 ) -> float:
-    """Cores that each of some processes may take, so that all of them find a place at once.
+    """Cores that each of `number` processes may take if all are to run at once.
 
-    A whole number; where there are more processes than cores, 1/2, 1/3 and so on. 1 where the
-    machines do not hold them all however small they are: an autoscaler has to bring some.
+    A whole number or, with more processes than cores, 1/2, 1/3 and so on. 1 if the machines
+    cannot hold them all whatever their size: the autoscaler has to add some.
 
     Args:
         machines: all of the cluster.
         number: of processes.
-        num_gpus: that each takes of its machine.
-        spare: whether a core (half of the only one) of the largest machine is to be left.
+        num_gpus: GPUs per process.
+        spare: whether to leave one core of the largest machine free (half of its only one).
     """
-    # cores of each machine, and how many its GPUs allow
-    rooms = sorted(
+    # each machine's cores, and how many processes its GPUs allow
+    limits = sorted(
         (machine.get("CPU", 0), int(machine.get("GPU", 0) // num_gpus) if num_gpus else number)
         for machine in machines
     )
-    if spare and rooms:
-        cores, most = rooms.pop()
-        rooms.append((max(cores - 1, cores / 2), most))
+    if spare and limits:
+        cores, most = limits.pop()
+        limits.append((max(cores - 1, cores / 2), most))
 
-    def all_fit(parts: int, of: int) -> bool:
-        """Whether all find `of / parts` cores."""
-        return sum(min(int(cores * parts // of), most) for cores, most in rooms) >= number
+    def all_fit(numerator: int, denominator: int) -> bool:
+        """Whether all fit at `denominator / numerator` cores each."""
+        fitting = (min(int(cores * numerator // denominator), most) for cores, most in limits)
+        return sum(fitting) >= number
 
-    largest = int(max((cores for cores, _ in rooms), default=0))
+    largest = int(max((cores for cores, _ in limits), default=0))
     for whole in range(largest, 0, -1):
         if all_fit(1, whole):
             return whole
     return next((1 / parts for parts in range(2, number + 2) if all_fit(parts, 1)), 1)
-
-
-def smallest_store(machines: Iterable[Machine]) -> int:
-    """See `cluster.smallest_store_bytes`; 0 where no machine has cores."""
-    stores = (each.get("object_store_memory", 0) for each in machines if each.get("CPU", 0) > 0)
-    return int(min(stores, default=0))

@@ -1,22 +1,20 @@
-"""Ray for the length of a job: a local one of its own, or a cluster that runs already."""
+"""A connection to Ray for the duration of a job: a local Ray, or a running cluster."""
 
 import contextlib
 import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs.cluster import node_registry, preflight, resources, spilling
-from cnnjobs.cluster.resources import Places, Wanted
+from cnnjobs.cluster import node_registry, preflight, spilling
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.storage import s3
 
@@ -25,12 +23,14 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def connected(address: str | None = None) -> Iterator[None]:
-    """Ray while the block runs; what was started for it is stopped after it.
+    """Connect to Ray for the duration of the block; stop what was started for it.
+
+    An initialized Ray is used as it is, and left running.
 
     Args:
-        address: of a cluster; `auto` for the one running on this machine. None takes
-            RAY_ADDRESS or a running `ray start --head`, and else starts a local Ray that
-            ends with the block. An initialized Ray is used as it is, and left running.
+        address: of a cluster; `auto` for the one running on this machine. None uses
+            RAY_ADDRESS or a running `ray start --head`, and otherwise starts a local Ray that
+            ends with the block.
 
     Raises:
         InputError: no Ray answers at the address.
@@ -41,15 +41,16 @@ def connected(address: str | None = None) -> Iterator[None]:
         return
     # under `uv run` Ray would rebuild the environment on every worker, for minutes
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # Ray tells its makers how it is used, and Ray Data starts a process for that
+    # Ray sends usage statistics to its developers, and Ray Data starts a process for that
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray will stop hiding GPUs from tasks that ask for none; take that now, and its warning away
+    # Ray will stop hiding GPUs from tasks that request none: adopt that now, which also silences
+    # its warning
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # a node that asks its object store a moment too early asks again after a second, ten times
+    # a node that connects to its object store a moment too early retries after a second, ten times
     os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "50")
     os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "200")
     try:
-        with _interrupts_later():
+        with _interrupts_deferred():
             _init(address)
         with spilling.watched(ray.nodes, is_new=_was_started_here()):
             yield
@@ -58,45 +59,45 @@ def connected(address: str | None = None) -> Iterator[None]:
 
 
 def check(address: str | None = None) -> None:
-    """See that a Ray answers where `connected` would look for it, as soon as that can be told.
+    """Check that a Ray answers where `connected` would look for it.
 
-    Ray itself would try for minutes. A job asks before it makes its output.
+    Ray itself would keep trying for minutes. A job calls this before it creates its output.
 
     Raises:
-        InputError: none does.
+        InputError: no Ray answers.
     """
-    given = address or os.environ.get("RAY_ADDRESS")
+    target = address or os.environ.get("RAY_ADDRESS")
     preflight.check_tls()
-    if ray.is_initialized() or given in (None, "", "auto", "local"):
+    if ray.is_initialized() or target in (None, "", "auto", "local"):
         return
-    scheme, _, place = str(given).rpartition("://")
+    scheme, _, endpoint = str(target).rpartition("://")
     if scheme in ("http", "https"):
         raise InputError(
-            f"{given} is where a cluster takes jobs: cnnjobs submit --address {given} ...; a job "
-            "that runs here needs HOST:PORT of its head."
+            f"{target} is a cluster's job server: use cnnjobs submit --address {target} ...; a job "
+            "that runs here needs HOST:PORT of the cluster's head."
         )
     if scheme == "ray":
-        head = place.rpartition(":")[0] or place
+        head = endpoint.rpartition(":")[0] or endpoint
         raise InputError(
-            f"{given} is Ray's client, which cannot run a job's plan; on a machine of the cluster "
-            "give HOST:PORT of its head, from outside use cnnjobs submit --address "
+            f"{target} is a Ray Client address, through which jobs cannot run; on a machine of the "
+            "cluster give HOST:PORT of its head, from outside use cnnjobs submit --address "
             f"http://{head}:8265."
         )
     if scheme:
         return
     try:
-        preflight.check_ray(place)
+        preflight.check_ray(endpoint)
     except OSError as error:
         raise _no_answer(address, error.strerror or str(error)) from error
 
 
 def call(function: Callable[..., T], *args: Any) -> T:
-    """What `function(*args)` gives in a worker process: for what imports TensorFlow.
+    """Run `function(*args)` in a worker process, for functions that import TensorFlow.
 
-    The package's own errors come through as themselves.
+    Exceptions of this package are raised as themselves.
     """
     try:
-        # a process that has used TensorFlow is no place for a training: its threads are set
+        # a process that has used TensorFlow cannot train: its number of threads is fixed
         remote = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(function)
         result: T = ray.get(remote.remote(*args))
     except RayTaskError as error:
@@ -106,72 +107,16 @@ def call(function: Callable[..., T], *args: Any) -> T:
     return result
 
 
-def num_cpus() -> int:
-    """CPU cores of the connected cluster."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
-
-
-def num_gpus() -> int:
-    """GPUs of the connected cluster."""
-    return int(ray.cluster_resources().get("GPU", 0))
-
-
-def scorer_places(wanted: Wanted | None = None, *, memory: int = 0) -> Places:
-    """One scorer a GPU, or where there are none one a machine with all its cores.
-
-    Where machines without a GPU stand beside those with one, the cores of all decode for the
-    scorers, which then take none; unless it was said how many scorers there are, or of how many
-    cores.
-
-    Machines of different sizes get scorers of the smallest one's size, larger ones several, as
-    many as their memory holds: the bytes that a scorer needs are `memory`.
-    """
-    return resources.places_on(_machines(), wanted or Wanted(), memory=memory)
-
-
-def check_place(wanted: Wanted) -> None:
-    """Say on standard error where a scorer has to wait for a machine; for the driver alone.
-
-    Raises:
-        InputError: no machine is large enough, and none will come.
-    """
-    lack = resources.lacking(_machines(), wanted)
-    if lack is not None and is_fixed():
-        raise InputError(lack)
-    if lack is not None:
-        # not through logging, which Ray Data sets up anew when it is imported
-        sys.stderr.write(f"waiting for a machine: {lack}\n")
-
-
-def cores_each(number: int, *, num_gpus: float = 0, spare: bool = False) -> float:
-    """See `places.cores_each`."""
-    return resources.cores_each(_machines(), number, num_gpus=num_gpus, spare=spare)
-
-
-def is_fixed() -> bool:
-    """Whether no machine comes by itself: a Ray of this process, or of `cnnjobs cluster start`."""
+def has_fixed_size() -> bool:
+    """Whether no autoscaler adds machines: a Ray of this process or of `cnnjobs cluster start`."""
     head = ray.get_runtime_context().gcs_address
     return _was_started_here() or any(node.address == head for node in node_registry.nodes())
-
-
-def object_store_bytes() -> int:
-    """Memory for objects of the connected cluster, over all nodes."""
-    return int(ray.cluster_resources().get("object_store_memory", 0))
-
-
-def smallest_store_bytes() -> int:
-    """Memory for objects on each machine with cores: what all may hold that every one holds."""
-    return resources.smallest_store(_machines())
-
-
-def _machines() -> list[Mapping[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _init(address: str | None) -> None:
     check(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    place = s3.environment()
+    s3_settings = s3.environment()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -181,45 +126,45 @@ def _init(address: str | None) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                # where S3 is, for workers on other machines
-                runtime_env={"env_vars": place} if place else None,
+                # how workers on other machines reach S3
+                runtime_env={"env_vars": s3_settings} if s3_settings else None,
             )
         except (ConnectionError, RayError, ValueError, RuntimeError) as error:
             raise _no_answer(address, str(error)) from error
     if threading.current_thread() is threading.main_thread():
-        # Ray takes it, prints a stack and dies of it
+        # Ray's handler prints a stack trace and ends the process
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
 
 
 @contextlib.contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, for which a second one does not wait.
+def _interrupts_deferred() -> Iterator[None]:
+    """Delay Ctrl-C until the block ends; a second Ctrl-C takes effect at once.
 
-    A Ray whose start is broken off leaves two of its processes behind for ever.
+    A Ray that is interrupted while it starts leaves two processes running forever.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
-    pressed = False
+    interrupted = False
 
-    def later(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
+    def defer(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
             handler(number, frame)
-        pressed = True
+        interrupted = True
 
-    signal.signal(signal.SIGINT, later)
+    signal.signal(signal.SIGINT, defer)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-    if pressed:
+    if interrupted:
         signal.raise_signal(signal.SIGINT)
 
 
 def _was_started_here() -> bool:
-    """Whether this process started the Ray it uses: a session's folder is named by who did."""
+    """Whether this process started the Ray it uses: the session's folder contains its pid."""
     first, *others = ray.nodes()
     return (
         not others
@@ -231,7 +176,7 @@ def _was_started_here() -> bool:
 def _no_answer(address: str | None, reason: str) -> InputError:
     first = reason.strip().splitlines()[0].rstrip(".")
     where = address or os.environ.get("RAY_ADDRESS") or "this machine"
-    instead = "leave --address out" if address else "unset RAY_ADDRESS"
+    instead = "leave out --address" if address else "unset RAY_ADDRESS"
     return InputError(
         f"no Ray cluster answers at {where} ({first}); start one with `ray start --head`, "
         f"or {instead} for a local Ray."

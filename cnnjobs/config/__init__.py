@@ -1,4 +1,4 @@
-"""The settings of each job: one frozen dataclass a job, checked when it is made."""
+"""The settings of each job: one frozen dataclass per job, validated when it is created."""
 
 import dataclasses
 from typing import Any, TypeVar
@@ -68,13 +68,13 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 def names(kind: type[Any]) -> list[str]:
-    """The names of a job's settings, its own before those of all that use S3."""
+    """The names of a job's settings; those shared by all jobs that use S3 come last."""
     shared = [field.name for field in dataclasses.fields(S3Settings)]
     every = [field.name for field in dataclasses.fields(kind)]
     return sorted(every, key=lambda name: name in shared)
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    """The settings as they are saved beside a job's output."""
+    """The settings as they are saved with a job's output."""
     values = dataclasses.asdict(config)
     return {name: values[name] for name in names(type(config))}

@@ -1,4 +1,4 @@
-"""What a setting may be: each check raises ConfigError with its name, value and what is allowed."""
+"""Checks of settings: each raises ConfigError with the name, the value and what is allowed."""
 
 import math
 import re
@@ -13,7 +13,7 @@ def at_least(name: str, value: int, least: int) -> None:
 
 
 def resamples(value: int) -> None:
-    """Raise for a number of resamples that gives no interval."""
+    """Raise if there are too few resamples for an interval."""
     if value and value < 100:
         raise ConfigError(
             "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5 % quantile, "

@@ -1,4 +1,4 @@
-"""The settings of what starts and asks clusters."""
+"""The settings of commands that start, use and check clusters."""
 
 import re
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from cnnjobs.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterStartConfig:
-    """Settings of `cnnjobs cluster start`; `address` is the head's, of a worker to join it.
+    """Settings of `cnnjobs cluster start`; a worker joins the head at `address`.
 
-    Without `host` a head listens on 127.0.0.1, a worker where its head can reach it.
+    Without `host`, a head listens on 127.0.0.1, and a worker where its head can reach it.
     """
 
     head: bool = False
@@ -28,7 +28,7 @@ class ClusterStartConfig:
     def __post_init__(self) -> None:
         if self.head == (self.address is not None):
             raise ConfigError(
-                "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join "
+                "cluster start needs --head (for a new cluster) or --address HEAD:PORT (to join "
                 f"one), got {'both' if self.head else 'neither'}."
             )
         if self.address is not None and not re.fullmatch(r"\S+:\d+", self.address):
@@ -39,7 +39,7 @@ class ClusterStartConfig:
         for name in ("num_cpus", "num_gpus"):
             if getattr(self, name) is not None:
                 checks.at_least(name, getattr(self, name), 0)
-        # less is refused by Ray
+        # Ray refuses less
         if self.object_store_gib is not None and self.object_store_gib < 0.1:
             raise ConfigError(
                 f"object_store_gib must be at least 0.1, got {self.object_store_gib}."
@@ -60,7 +60,7 @@ class SubmitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig(S3Settings):
-    """Settings of `cnnjobs doctor`; `s3_uri` is a place on S3 to look at, too."""
+    """Settings of `cnnjobs doctor`; `s3_uri` is an S3 prefix to check as well."""
 
     address: str | None = None
     s3_uri: str | None = None

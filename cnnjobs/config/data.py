@@ -1,4 +1,4 @@
-"""The settings of jobs that look at images."""
+"""The settings of jobs that list, inspect and fetch images."""
 
 from dataclasses import dataclass
 
@@ -75,12 +75,12 @@ class FetchConfig:
         checks.choice("dataset", self.dataset, ("mnist", "covid"))
         if self.validation is not None:
             checks.fraction("validation", self.validation)
-            # 0.15 of covid are for the test, as index takes them
+            # index uses 0.15 of covid for the test split
             if self.dataset == "covid" and self.validation >= 0.85:
                 raise ConfigError(f"validation of covid must be below 0.85, got {self.validation}.")
         if self.limit is not None:
             if self.dataset != "mnist":
-                raise ConfigError(f"limit is for mnist alone, got {self.limit} for {self.dataset}.")
-            # fewer leave a class of the test part without an image
+                raise ConfigError(f"limit is only for mnist, got {self.limit} for {self.dataset}.")
+            # with fewer, a class of the test set would have no image
             checks.at_least("limit", self.limit, 100)
         checks.at_least("seed", self.seed, 0)

@@ -1,4 +1,4 @@
-"""Settings from YAML files and flags to a config: unknown keys and wrong types in one line."""
+"""From YAML files and flags to a config; unknown keys and wrong types are one-line errors."""
 
 import dataclasses
 import difflib
@@ -14,21 +14,21 @@ from cnnjobs.config import AnyConfig, names
 from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
 
-#: A number that YAML 1.1 takes for text, though Python and JSON write it so.
+#: A number that YAML 1.1 reads as text, though Python and JSON write it this way.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
 
 
 def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = None) -> AnyConfig:
-    """Make a config from a YAML file and flags; a flag wins over the file.
+    """Make a config from a YAML file and flags; flags override the file.
 
-    Where one of them names a recipe, its settings stand for those that neither gives.
+    If either names a recipe, its settings apply where neither gives a value.
 
     Raises:
-        ConfigError: the file cannot be read, or holds an unknown key or a value
-            of another type than the setting's; or a setting without a default is missing.
+        ConfigError: the file cannot be read, contains an unknown key or a value of the wrong type,
+            or a setting without a default is missing.
     """
     settings = {**(_read(kind, file) if file is not None else {}), **flags}
-    # an unknown name is the config's to refuse
+    # an unknown recipe is left for the config to reject
     settings = {**RECIPES.get(settings.get("recipe", ""), {}), **settings}
     required = (field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
     missing = [field.name for field in required if field.name not in settings]
@@ -40,10 +40,10 @@ def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = No
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The `key: value` lines of a YAML file; none if it is empty.
+    """The `key: value` lines of a YAML file; empty for an empty file.
 
     Raises:
-        ConfigError: the file cannot be read, or holds something else.
+        ConfigError: the file cannot be read, or contains anything else.
     """
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -54,12 +54,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise ConfigError(f"{file} must hold `setting: value` lines, got {_kind_of(settings)}.")
+        raise ConfigError(f"{file} must contain `setting: value` lines, got {_kind_of(settings)}.")
     return settings
 
 
 def checked_key(file: Path, key: str, known: Collection[str]) -> str:
-    """`key` if it is known; near ones are suggested in the ConfigError else."""
+    """Return `key` if it is known; otherwise raise a ConfigError that suggests a similar one."""
     if key in known:
         return key
     near = difflib.get_close_matches(key, known, n=1)
@@ -68,7 +68,7 @@ def checked_key(file: Path, key: str, known: Collection[str]) -> str:
 
 
 def checked_value(kind: type[AnyConfig], file: Path, key: str, value: Any) -> Any:
-    """`value` as the type of the setting `key` of a config, or a ConfigError."""
+    """`value` converted to the type of the setting `key` of a config, or a ConfigError."""
     (field,) = (field for field in dataclasses.fields(kind) if field.name == key)
     return _checked(file, key, inspect.formatannotation(field.type), value)
 
@@ -88,13 +88,13 @@ def _where_it_breaks(error: Exception) -> str:
 
 
 def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
-    """`value` as the type that a field's annotation names, or a ConfigError."""
+    """`value` converted to the type named by a field's annotation, or a ConfigError."""
     if wanted.startswith("tuple") and isinstance(value, list):
         return tuple(str(item) for item in value)
     if value is None and wanted.endswith("| None"):
         return None
     if name == "augment" and value is False:
-        # YAML 1.1 takes off for false
+        # YAML 1.1 reads off as false
         return "off"
     kind = wanted.removesuffix(" | None")
     if name == "max_errors" and isinstance(value, int | float) and not isinstance(value, bool):

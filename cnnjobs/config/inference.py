@@ -1,4 +1,4 @@
-"""The settings of jobs that score, and that tell of scores."""
+"""The settings of jobs that score images or report on scores."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ENGINES = ("auto", "openvino", "keras")
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(S3Settings):
-    """Settings of `cnnjobs evaluate`; `beside` are other sets to try the model on."""
+    """Settings of `cnnjobs evaluate`; `beside` are further sets to test the model on."""
 
     bundle: str
     data: str
@@ -91,9 +91,9 @@ class AuditConfig(S3Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(S3Settings):
-    """Settings of `cnnjobs predict`; `bundles` are those whose scores are averaged with `bundle`'s.
+    """Settings of `cnnjobs predict`; the scores of `bundles` are averaged with those of `bundle`.
 
-    A run is committed in files of `rows_per_file` rows: what a stopped run has to do again.
+    Rows are committed in files of `rows_per_file`, which bounds the work a stopped run repeats.
     """
 
     bundle: str
@@ -140,7 +140,7 @@ class PredictConfig(S3Settings):
         if self.gpus_per_actor is not None and not 0 < self.gpus_per_actor <= 1:
             raise ConfigError(
                 f"gpus_per_actor must be above 0 and at most 1, got {self.gpus_per_actor}; for "
-                "more GPUs ask for more actors."
+                "more GPUs, request more actors."
             )
         ways = [name for name in ("resume", "update", "overwrite") if getattr(self, name)]
         if len(ways) > 1:
@@ -148,7 +148,7 @@ class PredictConfig(S3Settings):
         self.max_bad_images(0)
 
     def max_bad_images(self, num_images: int) -> int | None:
-        """How many of `num_images` may fail before the exit code is 3; None: any number."""
+        """How many of `num_images` may fail before the exit code is 3; None means any number."""
         if self.max_errors is None:
             return None
         match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", str(self.max_errors).strip())
@@ -157,7 +157,7 @@ class PredictConfig(S3Settings):
                 "max_errors must be a number of images (25) or a share of them (0.5%), "
                 f"got {self.max_errors}."
             )
-        # in binary fractions 11000 * 0.7 / 100 is below 77
+        # in binary floating point, 11000 * 0.7 / 100 is below 77
         return int(match[1]) if match[1] else int(num_images * Fraction(match[2]) / 100)
 
 

@@ -1,4 +1,4 @@
-"""Where S3 is, for every job that reads or writes."""
+"""Where S3 is, for every job that reads or writes there."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from cnnjobs.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class S3Settings:
-    """Where S3 is and who asks, for every job that reads or writes; see `s3.use`.
+    """Which S3 server to use, and as whom; see `s3.use`.
 
-    Keys never stand here: they come from AWS's own chain (environment, profile, role).
+    Never contains keys: they come from AWS's own chain (environment, profile, role).
     """
 
     s3_endpoint: str | None = None

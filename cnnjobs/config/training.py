@@ -12,10 +12,10 @@ from cnnjobs.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(S3Settings):
-    """Settings of `cnnjobs train`; the defaults are the lab sheet's.
+    """Settings of `cnnjobs train`; the defaults are those of the lab sheet.
 
-    `recipe` names what `config_files.resolve` took for settings that were not given; it changes
-    nothing by itself.
+    `recipe` records which recipe `config.files.resolve` took unspecified settings from; on its own
+    it has no effect.
     """
 
     data: str
@@ -89,16 +89,16 @@ class TrainConfig(S3Settings):
 
     @property
     def decides_on_validation(self) -> bool:
-        """Whether threshold or temperature are chosen on the validation split."""
+        """Whether the threshold or the temperature is chosen on the validation split."""
         return self.calibrate or self.threshold_rule.startswith(("youden", "sensitivity"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossvalConfig(TrainConfig):
-    """Settings of `cnnjobs crossval`: those of each training, and what each is tested on.
+    """Settings of `cnnjobs crossval`: those of each training, and how the data are divided.
 
-    `validation` is the share of the images not tested that chooses epoch and threshold;
-    `parallel` None trains as many folds at once as there are GPUs, else CPUs.
+    `validation` is the share of the images outside the test fold that chooses epoch and threshold.
+    With `parallel` None, as many folds are trained at once as there are GPUs, or else CPUs.
     """
 
     folds: int = 5
@@ -122,14 +122,14 @@ class CrossvalConfig(TrainConfig):
         for name in ("workers", "cache", "mlflow"):
             if getattr(self, name) != getattr(TrainConfig, name):
                 raise ConfigError(
-                    f"{name} is for train, got {getattr(self, name)}: the folds of a crossval are "
-                    "decoded once and trained in one process each; leave it out."
+                    f"{name} is only for train, got {getattr(self, name)}: crossval decodes the "
+                    "images once and trains each fold in one process; leave it out."
                 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig(S3Settings):
-    """Settings of `cnnjobs tune`; those that all trials share are named as in `TrainConfig`."""
+    """Settings of `cnnjobs tune`; those shared by all trials are named as in `TrainConfig`."""
 
     data: str
     output: str
@@ -174,9 +174,9 @@ class TuneConfig(S3Settings):
             )
 
     def of_a_trial(self, **settings: Any) -> TrainConfig:
-        """The settings of a training: those all trials share, and over them its own.
+        """The settings of one trial: the shared ones, overridden by its own.
 
-        The bundle of a trial is its best epoch, by which trials are compared.
+        The bundle of a trial is taken from its best epoch, by which trials are compared.
         """
         names = {field.name for field in dataclasses.fields(TrainConfig)}
         shared = {key: value for key, value in dataclasses.asdict(self).items() if key in names}

@@ -28,10 +28,10 @@ _REFUSED = (
 
 
 def download() -> str:
-    """The folder of kagglehub's cache that holds the set, downloaded if it is not there.
+    """The folder in kagglehub's cache that holds the data set, downloaded if necessary.
 
     Raises:
-        InputError: no package, no network, no credentials; says how to place it by hand.
+        InputError: no package, no network or no credentials; says how to get the files by hand.
     """
     try:
         import kagglehub
@@ -42,7 +42,7 @@ def download() -> str:
             f"pip install 'cnnjobs[kaggle]', or {_BY_HAND}"
         ) from error
     try:
-        # standard output is the result's alone
+        # standard output is reserved for the result
         with contextlib.redirect_stdout(sys.stderr):
             return str(kagglehub.dataset_download(KAGGLE_NAME))
     except (exceptions.CredentialError, exceptions.UnauthenticatedError) as error:
@@ -56,11 +56,11 @@ def download() -> str:
 
 
 def list_images(source: str) -> dict[str, str]:
-    """Where each image lies in a zip or folder, by the name it is to have: `covid/a.png`.
+    """The location of each image in a zip or folder, by the name it will have: `covid/a.png`.
 
     Raises:
-        InputError: it is damaged, would write outside its folder, or has not both classes
-            side by side.
+        InputError: the zip is damaged, would write outside its folder, or lacks a folder that
+            contains both classes.
     """
     source = filesystem.normalize(source)
     if not filesystem.exists(source):
@@ -69,7 +69,9 @@ def list_images(source: str) -> dict[str, str]:
     for member in _members(source):
         parts = [part for part in member.replace("\\", "/").split("/") if part not in ("", ".")]
         if ".." in parts:
-            raise InputError(f"{source} has an entry {member} that lies outside it; not unpacked.")
+            raise InputError(
+                f"{source} has an entry {member} that lies outside it; nothing was unpacked."
+            )
         if any(part.startswith((".", "__MACOSX")) for part in parts):
             continue
         if not parts[-1].lower().endswith(constants.IMAGE_SUFFIXES):
@@ -85,16 +87,16 @@ def list_images(source: str) -> dict[str, str]:
         if {name.partition("/")[0] for name in images} == set(CLASSES)
     ]
     if len(whole) != 1:
-        given = f"{len(whole)} places: {', '.join(whole)}" if whole else "none"
+        given = f"{len(whole)} such folders: {', '.join(whole)}" if whole else "none"
         raise InputError(
-            f"{source} must have one place with the folders {' and '.join(CLASSES)} and images in "
-            f"both, it has {given}; index the folders that it has: cnnjobs index FOLDER."
+            f"{source} must contain one folder with {' and '.join(CLASSES)} and images in both, "
+            f"found {given}; or index its folders directly: cnnjobs index FOLDER."
         )
     return dict(sorted(found[whole[0]].items()))
 
 
 def contents(source: str, images: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each image that `list_images` found."""
+    """Name and bytes of each image found by `list_images`."""
     source = filesystem.normalize(source)
     if not filesystem.is_file(source):
         for name, member in images.items():
@@ -127,7 +129,7 @@ def _zip(source: str) -> Iterator[zipfile.ZipFile]:
         file = zipfile.ZipFile(io.BytesIO(filesystem.read_file(source)))
     except zipfile.BadZipFile as error:
         raise InputError(
-            f"{source} is no whole zip file; give the zip, or the folder it was unpacked to."
+            f"{source} is not a complete zip file; give the zip, or the folder it was unpacked to."
         ) from error
     with file:
         yield file

@@ -1,4 +1,4 @@
-"""What there is of each class, what repeats, and what gives a class away; pure tables."""
+"""Per class: sizes, gray levels, duplicates, and what gives the class away. Pure tables."""
 
 import itertools
 from collections import Counter
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from cnnjobs.data import duplicates
-from cnnjobs.imaging.statistics import Look
+from cnnjobs.imaging.statistics import Measurements
 
-_HINT = "how the files were made tells the class."
+_HINT = "how the files were made reveals the class."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Smallest, middle and largest of a number over the images of a class."""
+    """Smallest, median and largest value over the images of a class."""
 
     min: float
     median: float
@@ -25,7 +25,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassSummary:
-    """The images of one class that can be read; `mean` and `sd` are of their gray levels."""
+    """The readable images of one class; `mean` and `sd` describe their gray levels."""
 
     num_images: int
     formats: Mapping[str, int]
@@ -37,7 +37,7 @@ class ClassSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """Two files that show the same picture, and which borders lie between them."""
+    """Two files that show the same picture, and which boundaries lie between them."""
 
     path: str
     copy_of: str
@@ -46,13 +46,13 @@ class Copy:
     across_splits: bool
 
 
-def copies(rows: Sequence[Mapping[str, Any]], looks: Sequence[Look]) -> list[Copy]:
-    """The pairs of files that show one picture: exact ones, then near ones."""
-    exact = duplicates.equal_pairs([look.content_hash for look in looks])
+def copies(rows: Sequence[Mapping[str, Any]], images: Sequence[Measurements]) -> list[Copy]:
+    """Pairs of files that show the same picture: exact ones, then near ones."""
+    exact = duplicates.equal_pairs([image.content_hash for image in images])
     near = [
         (one, other)
-        for one, other in duplicates.near_pairs([look.perceptual_hash for look in looks])
-        if looks[one].content_hash != looks[other].content_hash
+        for one, other in duplicates.near_pairs([image.perceptual_hash for image in images])
+        if images[one].content_hash != images[other].content_hash
     ]
     return [
         Copy(
@@ -67,14 +67,14 @@ def copies(rows: Sequence[Mapping[str, Any]], looks: Sequence[Look]) -> list[Cop
     ]
 
 
-def class_summary(looks: Sequence[Look]) -> ClassSummary:
-    """Formats, sizes and gray levels of the images of a class that can be read."""
-    found = [look.levels for look in looks if look.levels is not None]
+def class_summary(images: Sequence[Measurements]) -> ClassSummary:
+    """Formats, sizes and gray levels of the readable images of a class."""
+    found = [image.levels for image in images if image.levels is not None]
     return ClassSummary(
-        num_images=len(looks),
-        formats=dict(Counter(str(look.format) for look in looks).most_common()),
-        width=_spread([look.width for look in looks]),
-        height=_spread([look.height for look in looks]),
+        num_images=len(images),
+        formats=dict(Counter(str(image.format) for image in images).most_common()),
+        width=_spread([image.width for image in images]),
+        height=_spread([image.height for image in images]),
         mean=_spread([levels.mean for levels in found]),
         sd=_spread([levels.sd for levels in found]),
     )
@@ -84,12 +84,12 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(min=min(values), median=float(np.median(values)), max=max(values))
 
 
-def told_by_source(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """A sentence for each source that has one class only, where there are more."""
+def source_warnings(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for each source with only one class, if there are more."""
     if len({label for labels in by_source.values() for label in labels}) < 2:
         return []
     return [
-        f"source {source} holds {next(iter(labels))} only: a model can learn to tell the source "
+        f"source {source} has only {next(iter(labels))}: a model can learn to recognize the source "
         "(its scanner, size, markers) instead of the class, and its score on these data would "
         "not show it."
         for source, labels in by_source.items()
@@ -97,22 +97,22 @@ def told_by_source(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
     ]
 
 
-def told_by_file(classes: Mapping[str, ClassSummary]) -> list[str]:
-    """A sentence for each two classes that size or format tell apart."""
-    told = []
-    for (one, its), (other, others) in itertools.combinations(classes.items(), 2):
+def file_warnings(classes: Mapping[str, ClassSummary]) -> list[str]:
+    """A sentence for each two classes that can be separated by size or format."""
+    warnings = []
+    for (one, ours), (other, theirs) in itertools.combinations(classes.items(), 2):
         for what, sides in (
-            ("narrower", (its.width, others.width)),
-            ("lower", (its.height, others.height)),
+            ("narrower", (ours.width, theirs.width)),
+            ("lower", (ours.height, theirs.height)),
         ):
             small, large = (one, other) if sides[0].max < sides[1].min else (other, one)
             if sides[0].max < sides[1].min or sides[1].max < sides[0].min:
-                told.append(
+                warnings.append(
                     f"every image of {small} is {what} than every image of {large}: {_HINT}"
                 )
                 break
-        if not set(its.formats) & set(others.formats):
-            told.append(
-                f"{one} is {', '.join(its.formats)}, {other} {', '.join(others.formats)}: {_HINT}"
+        if not set(ours.formats) & set(theirs.formats):
+            warnings.append(
+                f"{one} is {', '.join(ours.formats)}, {other} {', '.join(theirs.formats)}: {_HINT}"
             )
-    return told
+    return warnings

@@ -1,4 +1,4 @@
-"""Exact and near copies among images, and the groups that must stay in one split."""
+"""Exact and near duplicates among images, and the groups that must stay in one split."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-#: Largest Hamming distance, of 256 bits, at which two perceptual hashes are one picture.
-#: On 193 public chest X-rays no two patients came nearer than 70; re-encoded, resized,
-#: brighter or noisier copies stayed within 24, crops of 2 % a side began at 30.
+#: Largest Hamming distance, of 256 bits, at which two perceptual hashes count as the same picture.
+#: On 193 public chest X-rays no two patients were closer than 70; re-encoded, resized, brightened
+#: or noisy copies stayed within 24, crops of 2 % per side started at 30.
 MAX_DISTANCE = 30
 
-#: Hashes compared at once, rows and columns: what stays in a core's cache.
+#: Hashes compared at once, in rows and columns: what fits in a core's cache.
 _ROWS, _COLUMNS = 32, 8192
 
 
 def equal_pairs(hashes: Sequence[str | None]) -> list[tuple[int, int]]:
-    """Positions of equal hashes, each with the first of its kind; None equals nothing."""
+    """Positions of equal hashes, each with the first occurrence; None never matches."""
     first: dict[str, int] = {}
     return [
         (first[value], position)
@@ -31,8 +31,8 @@ def near_pairs(
 ) -> list[tuple[int, int]]:
     """All pairs of positions whose 256-bit hex hashes differ in at most `max_distance` bits.
 
-    Compares every hash with every other, in threads, and time grows with the square:
-    `python -m benchmarks index` tells how long. None is near to nothing.
+    Compares every hash with every other in threads, so time grows with the square; `python -m
+    benchmarks index` measures it. None never matches.
     """
     known = [position for position, value in enumerate(hashes) if value is not None]
     if not known:
@@ -46,7 +46,7 @@ def near_pairs(
 
 
 def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
-    """Give all rows that the pairs connect, directly or not, one group: the smallest name."""
+    """Join all rows connected by the pairs into one group, named by the smallest name."""
     parent = {group: group for group in groups}
 
     def root(group: str) -> str:
@@ -62,10 +62,10 @@ def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list
 
 
 def _near_rows(words: NDArray[np.uint64], start: int, max_distance: int) -> list[tuple[int, int]]:
-    """Pairs of the rows from `start` with those behind them, sorted.
+    """Pairs of the rows from `start` with those after them, sorted.
 
-    Half of the bits differ in more than `max_distance` already for nearly all pairs; the other
-    half is counted only for the rest.
+    For nearly all pairs, half of the bits already differ in more than `max_distance`; the other
+    half is compared only for the rest.
     """
     rows, half = words[:, start : start + _ROWS], len(words) // 2
     pairs: list[tuple[int, int]] = []

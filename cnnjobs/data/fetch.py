@@ -1,4 +1,4 @@
-"""`cnnjobs fetch`: the lab sheet's public sets, as an archive of images with a manifest."""
+"""`cnnjobs fetch`: the public data sets of the lab sheet, as images with a manifest."""
 
 import hashlib
 from collections import Counter
@@ -25,13 +25,14 @@ from cnnjobs.storage.run_dir import Run
 #: Images written between two reports of progress.
 _FILES_AT_ONCE = 1000
 
-#: Of 0 to 9: 20,000 digits take 0.5 s and 285 bytes each, at 3 (zlib's fast one) 0.6 s and 272.
+#: PNG compression level, 0 to 9: 20,000 digits take 0.5 s and 285 bytes each; at 3 (zlib's fast
+#: level) 0.6 s and 272.
 _PNG_COMPRESSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSummary:
-    """What was fetched; `counts` by class and split, as index counts."""
+    """What was fetched; `counts` are by class and split, as counted by index."""
 
     dataset: str
     output: str
@@ -46,7 +47,7 @@ class FetchSummary:
 
 
 def plan(config: FetchConfig) -> dict[str, Any]:
-    """What `--dry-run` tells: with --from what is there, else where it would come from.
+    """The plan for `--dry-run`: what `--from` contains, or where the set would come from.
 
     Raises:
         InputError: see `fetch`.
@@ -67,13 +68,13 @@ def plan(config: FetchConfig) -> dict[str, Any]:
 
 
 def fetch(config: FetchConfig, progress: Progress = silent) -> FetchSummary:
-    """Write a public set as images, one folder a class, and its manifest last.
+    """Write a public data set as images, one folder per class, and finally its manifest.
 
     The whole set is read (or listed) before an older output is replaced.
 
     Raises:
         RunExistsError: the output is in use.
-        InputError: the set cannot be downloaded, or what --from names is not the set.
+        InputError: the set cannot be downloaded, or `--from` does not name the set.
     """
     output = _free_output(config)
     if config.dataset == "mnist":
@@ -154,7 +155,7 @@ def _fetch_covid(
 def _finish(
     config: FetchConfig, run: Run, table: pa.Table, *, num_exact_copies: int
 ) -> FetchSummary:
-    """Write the manifest, the last of what a reader looks for, and close the run."""
+    """Write the manifest, which readers look for last, and finish the run."""
     made = Manifest(table, {"fetch": config.dataset, **as_dict(config)})
     manifest.write(made, run.path("manifest.parquet"))
     counts: dict[str, Counter[str]] = {label: Counter() for label in made.labels}
@@ -181,9 +182,9 @@ def _finish(
 def _select(
     digits: Digits, config: FetchConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
-    """Label, number within its part, and whether it is of the test part, of each image taken.
+    """Label, number within its part, and whether it belongs to the test part, of each image taken.
 
-    With a limit, every class of either part gives its share, at random; those of a smaller
+    With a limit, every class of each part contributes its share, at random; the images of a smaller
     limit are among those of a larger one.
     """
     labels = np.concatenate([digits.train_labels, digits.test_labels])
@@ -205,7 +206,7 @@ def _select(
 def _split(
     labels: NDArray[np.uint8], groups: list[str], is_test: NDArray[np.bool_], config: FetchConfig
 ) -> list[str | None]:
-    """The official test images are the test split; a training image that equals one has none."""
+    """Official test images are the test split; a training image that equals one has no split."""
     in_test = {group for group, test in zip(groups, is_test, strict=True) if test}
     splits: list[str | None] = [constants.TEST if test else None for test in is_test]
     rest = [row for row, group in enumerate(groups) if group not in in_test]

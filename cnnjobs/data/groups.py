@@ -14,21 +14,21 @@ from cnnjobs.storage import filesystem
 def named(
     rows: pa.Table, *, groups: str | None, group_regex: str | None, by_patient: bool
 ) -> pa.Array:
-    """The group of each row before copies are joined; by default each row is its own.
+    """The group of each row before duplicates are joined; by default each row is its own.
 
     Args:
-        rows: of a manifest in the making, with `inside` and `patient`.
-        groups: CSV with the columns path (relative to its source, or whole) and group.
+        rows: of a manifest under construction, with `inside` and `patient`.
+        groups: CSV with the columns path (relative to its source, or absolute) and group.
         group_regex: the group is what its one (group) captures in the file name.
-        by_patient: where there is neither, rows that know their `patient` are named by it.
+        by_patient: without either, rows with a known `patient` are grouped by it.
 
     Raises:
         InputError: an image has no group, or the file cannot be used.
     """
     if groups is not None:
         known = _read_groups(groups)
-        places = zip(rows["inside"].to_pylist(), rows["path"].to_pylist(), strict=True)
-        found = [known.get(inside, known.get(path)) for inside, path in places]
+        names = zip(rows["inside"].to_pylist(), rows["path"].to_pylist(), strict=True)
+        found = [known.get(inside, known.get(path)) for inside, path in names]
         where = f"{groups} has no group for"
     elif group_regex is not None:
         file_names = [inside.rsplit("/", 1)[-1] for inside in rows["inside"].to_pylist()]
@@ -41,10 +41,10 @@ def named(
 
 
 def sources(rows: pa.Table, source_regex: str) -> pa.Array:
-    """The source of each row: what the one (group) captures in the path inside its tree.
+    """The source of each row: what the one (group) captures in the path below its root.
 
     Raises:
-        InputError: an image has none.
+        InputError: it does not match an image.
     """
     found = _captured(source_regex, rows["inside"].to_pylist())
     where = f"source_regex {source_regex!r} matches no source in the path of"
@@ -57,12 +57,12 @@ def _captured(regex: str, texts: Sequence[str]) -> list[str | None]:
 
 
 def _complete(found: Sequence[str | None], rows: pa.Table, where: str) -> pa.Array:
-    """What was found, if it was for every row."""
+    """The values found, if every row has one."""
     lacking = [position for position, name in enumerate(found) if not name]
     if lacking:
         raise InputError(
-            f"{where} {len(lacking)} of {len(found)} images, {rows['inside'][lacking[0]]} among "
-            "them; every image needs one."
+            f"{where} {len(lacking)} of {len(found)} images, such as {rows['inside'][lacking[0]]}; "
+            "every image needs one."
         )
     return pa.array(found, pa.string())
 
@@ -79,5 +79,5 @@ def _read_groups(file: str) -> dict[str, str]:
     known: dict[str, str] = {}
     for row in reader:
         if known.setdefault(row["path"], row["group"]) != row["group"]:
-            raise InputError(f"{file} gives {row['path']} two groups; keep one.")
+            raise InputError(f"{file} assigns two groups to {row['path']}; keep one.")
     return known

@@ -1,4 +1,4 @@
-"""`cnnjobs index`: list images once, label, group and split them, into a manifest."""
+"""`cnnjobs index`: list images once, label, group and split them, and write a manifest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, s3
 
-#: Of the key that hashes patients, at the least: as HMAC-SHA256 wants it (RFC 2104).
+#: Smallest size of the key that hashes patients, as recommended for HMAC-SHA256 (RFC 2104).
 _KEY_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSummary:
-    """What a user wants to know of a manifest before training on it.
+    """What to know about a manifest before training on it.
 
     `counts` are by class and split, `sources` by source and class.
     """
@@ -41,7 +41,7 @@ class IndexSummary:
 
 
 def plan(config: IndexConfig) -> dict[str, Any]:
-    """What `--dry-run` tells: the listing alone, no file opened, nothing written.
+    """The plan for `--dry-run`: only the listing; no file is opened and nothing is written.
 
     Raises:
         InputError: see `index`.
@@ -61,10 +61,10 @@ def plan(config: IndexConfig) -> dict[str, Any]:
 
 
 def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
-    """Write the manifest of the config's sources and count what is in it.
+    """Write the manifest of the config's sources and count what it contains.
 
     Raises:
-        RunExistsError: there is a manifest already and `overwrite` is off.
+        RunExistsError: a manifest exists already and `overwrite` is off.
         InputError: see `sources.index_sources`.
     """
     s3.use(**config.s3)
@@ -95,7 +95,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         num_groups=pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py(),
         counts=_counts(table),
         sources=by_source,
-        warnings=dataset_summary.told_by_source(by_source),
+        warnings=dataset_summary.source_warnings(by_source),
         unreadable=dict(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)),
         ignored=indexed.ignored,
         num_exact_copies=indexed.num_exact_copies,
@@ -105,7 +105,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
 
 
 def _counts(table: pa.Table) -> dict[str, dict[str, int]]:
-    """Images of each label by their split, or why they have none."""
+    """Images of each label by split, or by the reason why they have none."""
     state = pc.if_else(
         pc.is_valid(table["error"]), "unreadable", pc.fill_null(table["split"], "no split")
     )
@@ -113,13 +113,13 @@ def _counts(table: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def _by_source(table: pa.Table) -> dict[str, dict[str, int]]:
-    """Images that can be read of each source by their label."""
+    """Readable images of each source by label."""
     is_usable = pc.is_null(table["error"])
     return _crossed(table["source"].filter(is_usable), table["label"].filter(is_usable))
 
 
 def _crossed(first: pa.ChunkedArray, second: pa.ChunkedArray) -> dict[str, dict[str, int]]:
-    """How often each two values stand in one row; rows that lack one do not count."""
+    """How often each pair of values occurs in a row; rows that lack one do not count."""
     pairs = pa.table({"first": first, "second": second}).drop_null()
     found = pairs.group_by(["first", "second"]).aggregate([([], "count_all")])
     counts: dict[str, dict[str, int]] = {}
@@ -133,20 +133,20 @@ def _free_output(config: IndexConfig) -> str:
     if not output.endswith(".parquet"):
         output = filesystem.join(output, "manifest.parquet")
     if filesystem.exists(output) and not config.overwrite:
-        raise RunExistsError(f"{output} exists already; choose another name or add --overwrite.")
+        raise RunExistsError(f"{output} already exists; choose another name or add --overwrite.")
     filesystem.check_writable(output.rpartition("/")[0])
     return output
 
 
 def _read_key(file: str) -> bytes:
-    """The key that hashes patients: as long as one that cannot be tried out."""
+    """The key that hashes patients, which must be too long to be guessed."""
     try:
         key = filesystem.read_file(filesystem.normalize(file))
     except FileNotFoundError:
         key = b""
     if len(key) < _KEY_BYTES:
         raise InputError(
-            f"group_key {file} must be a file of at least {_KEY_BYTES} bytes; make one: "
+            f"group_key {file} must be a file of at least {_KEY_BYTES} bytes; create one with "
             f"head -c {_KEY_BYTES} /dev/urandom > {file}."
         )
     return key

@@ -1,4 +1,4 @@
-"""`cnnjobs inspect`: look at one image, or at a data set before a model is trained on it."""
+"""`cnnjobs inspect`: look at one image, or at a data set before training on it."""
 
 import os
 from collections import Counter, defaultdict
@@ -15,13 +15,13 @@ from cnnjobs.errors import ImageError, InputError
 from cnnjobs.imaging import statistics
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.headers import Header
-from cnnjobs.imaging.statistics import Levels, Look
+from cnnjobs.imaging.statistics import Levels, Measurements
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, s3
 
 NO_LABEL = "no label"
 
-#: Images of each class in the sample grid, and the most classes in it.
+#: Images per class in the sample grid, and the largest number of classes in it.
 _SAMPLES, _CLASSES_SHOWN = 4, 10
 
 #: Files read between two reports of progress.
@@ -32,7 +32,7 @@ _PNGS = ("classes.png", "samples.png", "sizes.png", "intensities.png")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSummary:
-    """One image: its header, its size upright, and the gray levels of its pixels as read."""
+    """One image: its header, its upright size, and the gray levels of its pixels as stored."""
 
     path: str
     size_bytes: int
@@ -46,7 +46,7 @@ class ImageSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSummary:
-    """What a user should know of a data set before training on it.
+    """What to know about a data set before training on it.
 
     `counts` are by class and split, `sources` by source and class.
     """
@@ -63,7 +63,7 @@ class DataSummary:
 
 
 def plan(config: InspectConfig) -> dict[str, Any]:
-    """What `--dry-run` tells: no image is opened, nothing is written."""
+    """The plan for `--dry-run`: no image is opened, nothing is written."""
     s3.use(**config.s3)
     data = filesystem.normalize(config.data)
     if _is_image(data):
@@ -74,10 +74,10 @@ def plan(config: InspectConfig) -> dict[str, Any]:
 
 
 def inspect(config: InspectConfig, progress: Progress = silent) -> ImageSummary | DataSummary:
-    """Look at an image, or at all of a folder, a prefix or a manifest.
+    """Inspect an image, or all images of a folder, a prefix or a manifest.
 
     Raises:
-        InputError: there is no such data, no image of it can be read, or a plot cannot be
+        InputError: the data do not exist, none of the images can be read, or a plot cannot be
             written.
     """
     s3.use(**config.s3)
@@ -122,26 +122,26 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
     rows = sources.open_data(data, for_training=False).table.select(columns).to_pylist()
     for row in rows:
         row["label"] = row["label"] or NO_LABEL
-    looks: list[Look] = []
+    images: list[Measurements] = []
     paths = [row["path"] for row in rows]
     remote = any(filesystem.is_s3(path) for path in paths)
-    for look in read_many(paths, statistics.look, remote=remote):
-        looks.append(look)
-        if len(looks) % _FILES_PER_REPORT == 0 or len(looks) == len(rows):
-            progress("inspect", len(looks), len(rows))
-    by_class: dict[str, list[Look]] = defaultdict(list)
-    for row, look in zip(rows, looks, strict=True):
-        if look.error is None:
-            by_class[row["label"]].append(look)
-    unreadable = {look.path: look.error for look in looks if look.error is not None}
+    for image in read_many(paths, statistics.measure, remote=remote):
+        images.append(image)
+        if len(images) % _FILES_PER_REPORT == 0 or len(images) == len(rows):
+            progress("inspect", len(images), len(rows))
+    by_class: dict[str, list[Measurements]] = defaultdict(list)
+    for row, image in zip(rows, images, strict=True):
+        if image.error is None:
+            by_class[row["label"]].append(image)
+    unreadable = {image.path: image.error for image in images if image.error is not None}
     if not by_class:
         raise InputError(
-            f"none of the {len(rows)} images can be read, {looks[0].path} ({looks[0].error}) the "
-            "first."
+            f"none of the {len(rows)} images can be read; the first is {images[0].path} "
+            f"({images[0].error})."
         )
     ordered = {label: by_class[label] for label in sorted(by_class)}
     counts, by_source = _counted(rows, unreadable)
-    classes = {label: dataset_summary.class_summary(its) for label, its in ordered.items()}
+    classes = {label: dataset_summary.class_summary(members) for label, members in ordered.items()}
     if files:
         _draw(counts, ordered, files, config.seed)
     return DataSummary(
@@ -151,10 +151,10 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
         classes=classes,
         sources=by_source,
         warnings=[
-            *dataset_summary.told_by_source(by_source),
-            *dataset_summary.told_by_file(classes),
+            *dataset_summary.source_warnings(by_source),
+            *dataset_summary.file_warnings(classes),
         ],
-        copies=dataset_summary.copies(rows, looks),
+        copies=dataset_summary.copies(rows, images),
         unreadable=unreadable,
         plots=files,
     )
@@ -184,19 +184,24 @@ def _counted(
 
 def _draw(
     counts: Mapping[str, Mapping[str, int]],
-    by_class: Mapping[str, Sequence[Look]],
+    by_class: Mapping[str, Sequence[Measurements]],
     files: Sequence[str],
     seed: int,
 ) -> None:
-    """Write the four pictures."""
-    sizes = {label: [(look.width, look.height) for look in its] for label, its in by_class.items()}
+    """Write the four plots."""
+    sizes = {
+        label: [(image.width, image.height) for image in members]
+        for label, members in by_class.items()
+    }
     means = {
-        label: [look.levels.mean for look in its if look.levels is not None]
-        for label, its in by_class.items()
+        label: [image.levels.mean for image in members if image.levels is not None]
+        for label, members in by_class.items()
     }
     shares = {
-        label: np.mean([look.histogram for look in its if look.histogram is not None], axis=0)
-        for label, its in by_class.items()
+        label: np.mean(
+            [image.histogram for image in members if image.histogram is not None], axis=0
+        )
+        for label, members in by_class.items()
     }
     drawn = [
         plots.class_counts(counts),
@@ -208,14 +213,14 @@ def _draw(
         filesystem.write_bytes(file, png)
 
 
-def _sampled(by_class: Mapping[str, Sequence[Look]], seed: int) -> list[tuple[str, Any]]:
-    """Some images of each class under its name, drawn at random."""
+def _sampled(by_class: Mapping[str, Sequence[Measurements]], seed: int) -> list[tuple[str, Any]]:
+    """Some images of each class with their titles, drawn at random."""
     rng = np.random.default_rng(seed)
     pictures = []
     for label in list(by_class)[:_CLASSES_SHOWN]:
-        looks = by_class[label]
-        for place in rng.permutation(len(looks))[:_SAMPLES]:
-            pixels = statistics.thumbnail(looks[place].path)
+        images = by_class[label]
+        for index in rng.permutation(len(images))[:_SAMPLES]:
+            pixels = statistics.thumbnail(images[index].path)
             if pixels is not None:
-                pictures.append((f"{label}\n{looks[place].path.rpartition('/')[2][:28]}", pixels))
+                pictures.append((f"{label}\n{images[index].path.rpartition('/')[2][:28]}", pixels))
     return pictures

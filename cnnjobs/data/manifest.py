@@ -1,4 +1,4 @@
-"""The manifest: a Parquet table of images, one row an image, that every job reads."""
+"""The manifest: a Parquet table of images, one row per image, that every job reads."""
 
 import functools
 import hashlib
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _METADATA = b"cnnjobs"
 
-#: What makes a manifest another one.
+#: Columns that identify a manifest.
 _FINGERPRINTED = [
     *("path", "size_bytes", "modified", "etag", "content_hash"),
     *("label", "group", "split"),
@@ -111,7 +111,7 @@ class Manifest:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any image, label, group or split, not with row order."""
+        """16 hex digits that depend on images, labels, groups and splits, but not on row order."""
         rows = self.table.select(_FINGERPRINTED).sort_by("path")
         digest = hashlib.sha256()
         for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
@@ -124,10 +124,10 @@ class Manifest:
         return sorted(pc.unique(self.table["label"]).drop_null().to_pylist())
 
     def select(self, split: str) -> pa.Table:
-        """The rows of one split, or of all with `all`, in the manifest's order.
+        """The rows of one split, or with `all` those of every split, in manifest order.
 
         Raises:
-            ManifestError: there are none.
+            ManifestError: the split is empty.
         """
         if split == "all":
             rows = self.table
@@ -143,12 +143,12 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """Paths that two listings of the same place differ in.
+    """Paths in which two listings of the same location differ.
 
     Attributes:
-        new: those that the old listing lacks.
-        changed: those where another file stands than before.
-        gone: those that the new listing lacks.
+        new: those missing from the old listing.
+        changed: those that now hold a different file.
+        gone: those missing from the new listing.
     """
 
     new: pa.StringArray
@@ -157,20 +157,20 @@ class Changes:
 
 
 def changes(old: pa.Table, new: pa.Table) -> Changes:
-    """Compare the rows of two manifests by path, and what stands there by size and ETag or time.
+    """Compare the rows of two manifests by path, and their files by size and ETag or time.
 
-    Where both rows have an ETag the time does not count: moving an object to another storage
-    class changes it, and not the content. Paths are in the order of their table.
+    If both rows have an ETag, the time does not count: moving an object to another storage class
+    changes the time but not the content. Paths are in the order of their table.
     """
-    place = pc.index_in(new["path"], value_set=old["path"])
-    before = old.select(["size_bytes", "modified", "etag"]).take(place)
+    position = pc.index_in(new["path"], value_set=old["path"])
+    before = old.select(["size_bytes", "modified", "etag"]).take(position)
     same_content = pc.if_else(
         pc.and_(pc.is_valid(before["etag"]), pc.is_valid(new["etag"])),
         _equal(before["etag"], new["etag"]),
         _equal(before["modified"], new["modified"]),
     )
     same = pc.and_(_equal(before["size_bytes"], new["size_bytes"]), same_content)
-    known = pc.is_valid(place)
+    known = pc.is_valid(position)
     still_there = pc.is_in(old["path"], value_set=new["path"])
     return Changes(
         new=new["path"].filter(pc.invert(known)).combine_chunks(),
@@ -180,7 +180,7 @@ def changes(old: pa.Table, new: pa.Table) -> Changes:
 
 
 def write(manifest: Manifest, uri: str) -> None:
-    """Write the manifest as one Parquet file, whole or not at all."""
+    """Write the manifest as one Parquet file, either completely or not at all."""
     metadata = {
         _METADATA: json.dumps(
             {"manifest_version": schema.MANIFEST_VERSION, "settings": dict(manifest.settings)}
@@ -193,7 +193,7 @@ def read(uri: str) -> Manifest:
     """Read a manifest.
 
     Raises:
-        ManifestError: the file is no Parquet, no manifest, or of another schema version.
+        ManifestError: the file is not Parquet, not a manifest, or of another schema version.
     """
     try:
         data = filesystem.read_file(uri)
@@ -205,7 +205,9 @@ def read(uri: str) -> Manifest:
         raise ManifestError(f"{uri} is not a readable Parquet file; index it again.") from error
     described = (table.schema.metadata or {}).get(_METADATA)
     if described is None:
-        raise ManifestError(f"{uri} is a Parquet file but no manifest; make one: cnnjobs index.")
+        raise ManifestError(
+            f"{uri} is a Parquet file but not a manifest; create one with cnnjobs index."
+        )
     info = json.loads(described)
     version = info.get("manifest_version")
     if version != schema.MANIFEST_VERSION:
@@ -216,12 +218,14 @@ def read(uri: str) -> Manifest:
     try:
         table = table.replace_schema_metadata(None).cast(schema.MANIFEST)
     except (ValueError, pa.ArrowException) as error:
-        raise ManifestError(f"{uri} has other columns than a manifest; index it again.") from error
+        raise ManifestError(
+            f"{uri} does not have the columns of a manifest; index it again."
+        ) from error
     return Manifest(table, info["settings"])
 
 
 def _texts(rows: pa.Table) -> list[str]:
-    """Each row as one text that no other row has: a value stands behind its length."""
+    """Each row as a unique text: every value is preceded by its length."""
     parts = []
     for name in rows.column_names:
         column = rows[name]
@@ -235,7 +239,7 @@ def _texts(rows: pa.Table) -> list[str]:
 
 
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whether both values are the same, or both null."""
+    """Whether both values are equal, or both null."""
     both_null = pc.and_(pc.is_null(one), pc.is_null(other))
     return pc.or_(pc.fill_null(pc.equal(one, other), False), both_null)
 

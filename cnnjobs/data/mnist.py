@@ -1,4 +1,4 @@
-"""MNIST's files, as Keras (mnist.npz) and as its authors (four idx files) give them, to arrays."""
+"""MNIST's files, as distributed by Keras (mnist.npz) and by its authors (idx), as arrays."""
 
 import contextlib
 import gzip
@@ -17,7 +17,7 @@ from cnnjobs.errors import InputError
 from cnnjobs.models import import_keras
 from cnnjobs.storage import filesystem
 
-#: Images and labels of the training part, then of the test part.
+#: Images and labels of the training set, then of the test set.
 IDX_FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -32,7 +32,7 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """The two official parts; images (N, height, width) uint8, labels (N,) uint8 of 0 to 9."""
+    """The two official sets: images (N, height, width) uint8, labels (N,) uint8 of 0 to 9."""
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.uint8]
@@ -64,7 +64,7 @@ def read(source: str) -> Digits:
         source: the .npz file, the folder, or one of the idx files in it.
 
     Raises:
-        InputError: a file is missing, damaged, or holds something else.
+        InputError: a file is missing, damaged, or contains something else.
     """
     source = filesystem.normalize(source)
     if filesystem.is_file(source):
@@ -87,7 +87,7 @@ def read(source: str) -> Digits:
     missing = [name for name in IDX_FILES if name not in found]
     if missing:
         raise InputError(
-            f"{source} lacks {', '.join(missing)} (plain or .gz); place all four idx files "
+            f"{source} lacks {', '.join(missing)} (plain or .gz); put all four idx files "
             f"there, or {NPZ_FILE}."
         )
     arrays = [_read_idx(found[name], axes=3 if "images" in name else 1) for name in IDX_FILES]
@@ -98,20 +98,20 @@ def download() -> Digits:
     """Keras' own download, kept in Keras' cache.
 
     Raises:
-        InputError: it cannot be had; says what to place where.
+        InputError: the download failed; says which file to put where.
     """
     keras = import_keras()
     try:
-        # standard output is the result's alone
+        # standard output is reserved for the result
         with contextlib.redirect_stdout(sys.stderr):
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:
-        # Keras raises a bare Exception where the network fails, ValueError for a wrong hash
+        # Keras raises a bare Exception if the network fails, ValueError for a wrong hash
         if type(error) is not Exception and not isinstance(error, OSError | ValueError):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"mnist cannot be downloaded ({reason}); place {NPZ_FILE}, or {IDX_FILES[0]}.gz and "
+            f"mnist cannot be downloaded ({reason}); put {NPZ_FILE}, or {IDX_FILES[0]}.gz and "
             "the other three idx files, in a folder and run: cnnjobs fetch mnist --from FOLDER "
             "-o DIR"
         ) from error
@@ -136,21 +136,21 @@ def _read_npz(uri: str) -> Digits:
             arrays = [file[name] for name in _NPZ_ARRAYS]
     except KeyError as error:
         raise InputError(
-            f"{uri} is not MNIST as Keras gives it: it must hold {', '.join(_NPZ_ARRAYS)}."
+            f"{uri} is not MNIST as distributed by Keras: it must contain {', '.join(_NPZ_ARRAYS)}."
         ) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{uri} is damaged, or no .npz file; fetch it again.") from error
+        raise InputError(f"{uri} is damaged or not an .npz file; fetch it again.") from error
     return _digits(uri, arrays)
 
 
 def _read_idx(uri: str, *, axes: int) -> NDArray[np.uint8]:
-    """The array of one idx file: magic number 0x0800 + axes, the sizes, the bytes."""
+    """The array in one idx file: magic number 0x0800 + axes, the sizes, the bytes."""
     data = filesystem.read_file(uri)
     if data.startswith(_GZIP):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{uri} is damaged or cut off; fetch it again.") from error
+            raise InputError(f"{uri} is damaged or truncated; fetch it again.") from error
     magic = struct.pack(">I", 0x0800 + axes)
     if data[:4] != magic:
         begins = f"begins with 0x{data[:4].hex()}" if data else "is empty"
@@ -169,6 +169,6 @@ def _read_idx(uri: str, *, axes: int) -> NDArray[np.uint8]:
 
 
 def _idx_name(name: str) -> str | None:
-    """The official name of an idx file; some mirrors write a dot for a dash."""
+    """The official name of an idx file; some mirrors write a dot instead of a dash."""
     plain = name.removesuffix(".gz").replace(".idx", "-idx")
     return plain if plain in IDX_FILES else None

@@ -2,42 +2,13 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "auroc": "AUROC"}
-
-
-def learning_curves(history: Sequence[Mapping[str, float]]) -> bytes:
-    """Training and validation curves over the epochs, one panel for each measure there is.
-
-    Args:
-        history: one mapping an epoch, with `epoch` and for a measure its name and
-            `val_` and its name.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    shown = [name for name in _TITLES if name in history[0]]
-    figure = Figure(figsize=(4.2 * len(shown), 3.4), layout="constrained")
-    epochs = [epoch["epoch"] for epoch in history]
-    for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        for key, label, style in ((name, "training", "-o"), (f"val_{name}", "validation", "--s")):
-            if key in history[0]:
-                axes.plot(epochs, [epoch[key] for epoch in history], style, ms=4, label=label)
-        axes.set_title(_TITLES[name])
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if name != "loss":
-            axes.set_ylim(-0.02, 1.02)
-    figure.axes[0].legend()
-    return _png(figure)
 
 
 def grid(pictures: Sequence[tuple[str, NDArray[np.uint8]]], *, columns: int = 4) -> bytes:
@@ -159,56 +130,6 @@ def intensities(
         axes.grid(alpha=0.3)
     images.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)
-
-
-def fold_points(
-    values: Mapping[str, Sequence[float]],
-    means: Mapping[str, tuple[float, float | None, float | None]],
-    sources: Mapping[str, tuple[float, float | None, float | None]],
-) -> bytes:
-    """A point for each fold, their mean with its interval, and beside them AUROC by source.
-
-    Args:
-        values: of each metric, one a fold.
-        means: of each metric, mean and ends of its interval.
-        sources: AUROC where that source was left out, and ends of its interval.
-    """
-    from matplotlib.figure import Figure
-
-    rows = {"folds": means["auroc"]} | dict(sources) if "auroc" in means else dict(sources)
-    lines = max(len(means), len(rows) if sources else 0)
-    panels = bool(means) + bool(sources)
-    figure = Figure(figsize=(5.6 * panels, 1.4 + 0.42 * lines), layout="constrained")
-    axes = iter(figure.subplots(1, panels, squeeze=False)[0])
-    if means:
-        _intervals(next(axes), means, values, "Tested on each fold (a point each)")
-    if sources:
-        _intervals(next(axes), rows, {}, "AUROC, tested on a source left out")
-    return _png(figure)
-
-
-def _intervals(
-    axes: Any,
-    middles: Mapping[str, tuple[float, float | None, float | None]],
-    points: Mapping[str, Sequence[float]],
-    title: str,
-) -> None:
-    """A line a name: small points, and over them a value with its interval."""
-    for line, (name, (value, low, high)) in enumerate(middles.items()):
-        its = points.get(name, ())
-        # equal values side by side, not one behind the other
-        spread = np.linspace(-0.18, 0.18, len(its)) if len(its) > 1 else np.zeros(len(its))
-        axes.scatter(its, line + spread, s=16, color="C0", alpha=0.6)
-        if low is not None and high is not None:
-            axes.plot([low, high], [line, line], color="C1", lw=2)
-        axes.scatter([value], [line], s=42, marker="D", color="C1", zorder=3)
-    axes.set_yticks(range(len(middles)), list(middles))
-    axes.invert_yaxis()
-    axes.axvline(0.5, color="0.7", lw=1, ls=":")
-    axes.set_xlim(-0.02, 1.02)
-    axes.grid(alpha=0.3, axis="x")
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("value, with 95 % interval")
 
 
 def _png(figure: "Figure") -> bytes:

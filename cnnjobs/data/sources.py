@@ -1,4 +1,4 @@
-"""From folders and S3 prefixes to a manifest: list, label, look inside, group, split."""
+"""From folders and S3 prefixes to a manifest: list, label, check files, group, split."""
 
 import functools
 import secrets
@@ -25,7 +25,7 @@ DEFAULT_SHARES = {constants.TRAIN: 0.7, constants.VALIDATION: 0.15, constants.TE
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
-    """A manifest and what was noticed on the way."""
+    """A manifest, and what was noticed while making it."""
 
     manifest: Manifest
     ignored: Mapping[str, int]
@@ -37,14 +37,14 @@ class Indexed:
 def open_data(
     data: str, *, for_training: bool = True, split: bool = True, progress: Progress = silent
 ) -> Manifest:
-    """The manifest of DATA: read if it is a `.parquet` file, else made of the folder or prefix.
+    """The manifest of DATA: read from a `.parquet` file, or made from a folder or prefix.
 
     Args:
         data: a manifest, a folder or an S3 prefix.
-        for_training: look inside every image of a folder (copies, readable or not) and split
-            them with the default shares and seed 0; else they are listed.
+        for_training: open every image of a folder (duplicates, readability) and split them with the
+            default shares and seed 0; otherwise they are only listed.
         split: False leaves the images of a folder without a split.
-        progress: told about the files looked into.
+        progress: reports the files checked.
     """
     data = filesystem.normalize(data)
     if data.endswith(".parquet"):
@@ -72,59 +72,50 @@ def index_sources(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Indexed:
-    """List the images under folders and S3 prefixes and decide all that is decided once.
+    """List the images under folders and S3 prefixes and decide everything that is decided once.
 
     Args:
-        sources: folders or prefixes; the folders right below one are the classes.
+        sources: folders or prefixes; the folders directly below one are the classes.
         labels: False takes no class from the folders.
-        groups: CSV with the columns path (relative to its source, or whole) and group.
+        groups: CSV with the columns path (relative to its source, or absolute) and group.
         group_regex: the group is what its one (group) captures in the file name.
-        source_regex: the source is what its one (group) captures in the path inside its tree;
-            None names it by its tree.
-        shares: of the images that get each split; None splits nothing.
+        source_regex: the source is what its one (group) captures in the path below its root; None
+            names it after the root.
+        shares: of the images for each split; None makes no splits.
         content: read every image for its hashes, size and readability.
-        suffixless: open files without a suffix, which are images if they begin as DICOM does.
-        any_modality: take DICOM files that are no projection radiographs, too.
-        group_key: of the hash that names the group of a DICOM file's patient, where there is
-            neither `groups` nor `group_regex`; None names it by the patient's first file.
+        suffixless: open files without a suffix, which are images if they begin like DICOM.
+        any_modality: also accept DICOM files that are not projection radiographs.
+        group_key: for the hash that names the group of a DICOM file's patient, without `groups` and
+            `group_regex`; None names it after the patient's first file.
         seed: of the split.
-        progress: told about the files looked into.
+        progress: reports the files checked.
 
     Raises:
         InputError: nothing to index, a group is missing, or a class has too few groups.
     """
     roots = _name_sources([filesystem.normalize(source) for source in sources])
-    listed, ignored = _list_images(roots, labels=labels, look=suffixless)
+    listed, ignored = _list_images(roots, labels=labels, suffixless=suffixless)
     _check_readable(listed["path"])
-    look = functools.partial(
-        file_checks.look_inside, any_modality=any_modality, key=group_key or secrets.token_bytes(32)
+    check = functools.partial(
+        file_checks.check_file, any_modality=any_modality, key=group_key or secrets.token_bytes(32)
     )
-    looks = (
-        file_checks.look_inside_all(listed["path"].to_pylist(), look, progress) if content else None
-    )
-    rows = _with_columns(listed, looks)
+    paths = listed["path"].to_pylist()
+    checks = file_checks.check_files(paths, check, progress) if content else None
+    rows = _with_columns(listed, checks)
     if source_regex is not None:
-        place = rows.column_names.index("source")
-        rows = rows.set_column(place, "source", belonging.sources(rows, source_regex))
-
-    is_usable = pc.is_null(rows["error"])
-    usable = rows.filter(is_usable)
-    names = belonging.named(
-        usable, groups=groups, group_regex=group_regex, by_patient=group_key is not None
+        column = rows.column_names.index("source")
+        rows = rows.set_column(column, "source", belonging.sources(rows, source_regex))
+    readable = rows.filter(pc.is_null(rows["error"]))
+    exact, near = _copies(readable) if content else ([], [])
+    rows = _with_groups(
+        rows,
+        [*exact, *near],
+        groups=groups,
+        group_regex=group_regex,
+        # without the user's key, the hash of a patient is only valid within this run
+        name_by_patient=group_key is not None,
     )
-    exact, near = _copies(usable) if content else ([], [])
-    # without a key of the user's the hash of a patient is good for this run alone
-    kin = duplicates.equal_pairs(usable["patient"].to_pylist()) if group_key is None else []
-    if exact or near or kin:
-        pairs = [*exact, *near, *kin]
-        names = pa.array(duplicates.join_groups(names.to_pylist(), pairs), pa.string())
-    rows = _filled(rows, "group", is_usable, names)
-    is_labelled = pc.and_(is_usable, pc.is_valid(rows["label"]))
-    labelled = rows.select(["label", "group"]).filter(is_labelled)
-    if shares is not None and labelled.num_rows:
-        splits = assign_splits(labelled["label"], labelled["group"], shares=shares, seed=seed)
-        rows = _filled(rows, "split", is_labelled, pa.array(splits, pa.string()))
-
+    rows = _with_splits(rows, shares, seed)
     settings: dict[str, Any] = {
         "sources": list(roots.values()),
         "groups": groups,
@@ -142,18 +133,18 @@ def index_sources(
         ignored=ignored,
         num_exact_copies=len(copies),
         num_near_copies=len({other for _, other in near} - copies),
-        mixed_labels=_mixed_labels(usable, [*exact, *near]),
+        mixed_labels=_mixed_labels(readable, [*exact, *near]),
     )
 
 
 def _check_readable(paths: pa.ChunkedArray) -> None:
-    """Refuse now, not after an hour, where S3 lets files be listed and not read.
+    """Fail now rather than in an hour if S3 allows listing files but not reading them.
 
-    One of them may be a bad one: the first, the middle and the last are tried.
+    The first, the middle and the last are tried, because one of them may be bad.
     """
     refusal = None
-    for place in (0, len(paths) // 2, -1) if len(paths) else ():
-        path = paths[place].as_py()
+    for position in (0, len(paths) // 2, -1) if len(paths) else ():
+        path = paths[position].as_py()
         if not filesystem.is_s3(path):
             return
         try:
@@ -166,8 +157,39 @@ def _check_readable(paths: pa.ChunkedArray) -> None:
         raise refusal
 
 
+def _with_groups(
+    rows: pa.Table,
+    copies: Sequence[tuple[int, int]],
+    *,
+    groups: str | None,
+    group_regex: str | None,
+    name_by_patient: bool,
+) -> pa.Table:
+    """Readable rows with their group; patients and copies are joined."""
+    is_readable = pc.is_null(rows["error"])
+    readable = rows.filter(is_readable)
+    names = belonging.named(
+        readable, groups=groups, group_regex=group_regex, by_patient=name_by_patient
+    )
+    patients = [] if name_by_patient else duplicates.equal_pairs(readable["patient"].to_pylist())
+    pairs = [*copies, *patients]
+    if pairs:
+        names = pa.array(duplicates.join_groups(names.to_pylist(), pairs), pa.string())
+    return _filled(rows, "group", is_readable, names)
+
+
+def _with_splits(rows: pa.Table, shares: Mapping[str, float] | None, seed: int) -> pa.Table:
+    """Readable, labelled rows with their split."""
+    is_labelled = pc.and_(pc.is_null(rows["error"]), pc.is_valid(rows["label"]))
+    labelled = rows.select(["label", "group"]).filter(is_labelled)
+    if shares is None or not labelled.num_rows:
+        return rows
+    splits = assign_splits(labelled["label"], labelled["group"], shares=shares, seed=seed)
+    return _filled(rows, "split", is_labelled, pa.array(splits, pa.string()))
+
+
 def _name_sources(roots: Sequence[str]) -> dict[str, str]:
-    """A short name for each root: its last part, or the whole where two would be alike."""
+    """A short name for each root: its last part, or all of it if two would be the same."""
     if len(set(roots)) != len(roots):
         raise InputError(f"a source is given twice: {', '.join(roots)}.")
     short = Counter(root.rsplit("/", 1)[-1] for root in roots)
@@ -179,28 +201,28 @@ def _name_sources(roots: Sequence[str]) -> dict[str, str]:
 
 
 def _list_images(
-    roots: Mapping[str, str], *, labels: bool, look: bool
+    roots: Mapping[str, str], *, labels: bool, suffixless: bool
 ) -> tuple[pa.Table, dict[str, int]]:
-    """Rows as far as a listing tells, and the number of other files by suffix.
+    """Rows as far as a listing reveals them, and the number of other files by suffix.
 
     Args:
         roots: folder or prefix by the name of the source.
         labels: take the class from the folder.
-        look: open files without a suffix, which may be DICOM.
+        suffixless: open files without a suffix, which may be DICOM.
     """
     tables = []
     ignored: Counter[str] = Counter()
     for source, root in roots.items():
         num_images, num_ignored = 0, ignored.total()
         for listed in filesystem.list_tables(root):
-            images_of, others = _told_apart(listed, root, look=look)
+            images_of, others = _separate(listed, root, suffixless=suffixless)
             ignored.update(others)
             num_images += images_of.num_rows
             tables.append(_described(images_of, source, labels=labels))
         if not num_images:
             raise InputError(
                 f"{root} holds no images ({', '.join(constants.IMAGE_SUFFIXES)}); "
-                f"{ignored.total() - num_ignored} other files were seen."
+                f"it has {ignored.total() - num_ignored} other files."
             )
     table = pa.concat_tables(tables).combine_chunks()
     if len(roots) > 1:
@@ -208,20 +230,20 @@ def _list_images(
         twice = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(twice):
             path = twice[0]["values"].as_py()
-            raise InputError(f"{path} is in two sources; give sources that don't overlap.")
+            raise InputError(f"{path} is in two sources; give sources that do not overlap.")
     return table, dict(ignored)
 
 
-def _told_apart(listed: pa.Table, root: str, *, look: bool) -> tuple[pa.Table, Counter[str]]:
-    """The images of a listing, with the column `inside`, and the others by suffix."""
+def _separate(listed: pa.Table, root: str, *, suffixless: bool) -> tuple[pa.Table, Counter[str]]:
+    """The images of a listing, with the column `inside`, and the other files by suffix."""
     start = len(filesystem.join(root, ""))
     listed = listed.append_column("inside", pc.utf8_slice_codeunits(listed["path"], start))
-    # what editors, notebooks and archivers leave is no image, and no class
+    # files left by editors, notebooks and archivers are neither images nor classes
     is_hidden = pc.match_substring_regex(listed["inside"], r"(^|/)(\.|__MACOSX)")
     suffix = pc.struct_field(pc.extract_regex(listed["inside"], r"(?P<suffix>\.[^./]*)$"), [0])
     suffix = pc.utf8_lower(pc.if_else(is_hidden, "hidden", pc.fill_null(suffix, "no suffix")))
     is_image = pc.is_in(suffix, value_set=pa.array(constants.IMAGE_SUFFIXES))
-    if look:
+    if suffixless:
         is_image = pc.or_(
             is_image, file_checks.are_dicom(listed["path"], pc.equal(suffix, "no suffix"))
         )
@@ -230,7 +252,7 @@ def _told_apart(listed: pa.Table, root: str, *, look: bool) -> tuple[pa.Table, C
 
 
 def _described(listed: pa.Table, source: str, *, labels: bool) -> pa.Table:
-    """Listed images with label, source and the group of their own."""
+    """Listed images with label, source and a group each."""
     inside = listed["inside"]
     folder = pc.struct_field(pc.extract_regex(inside, r"^(?P<folder>[^/]*)/"), [0])
     none = pa.nulls(listed.num_rows, pa.string())
@@ -242,15 +264,15 @@ def _described(listed: pa.Table, source: str, *, labels: bool) -> pa.Table:
     )
 
 
-def _with_columns(listed: pa.Table, looks: pa.Table | None) -> pa.Table:
+def _with_columns(listed: pa.Table, checks: pa.Table | None) -> pa.Table:
     for field in file_checks.COLUMNS:
-        column = looks[field.name] if looks is not None else pa.nulls(listed.num_rows, field.type)
+        column = checks[field.name] if checks is not None else pa.nulls(listed.num_rows, field.type)
         listed = listed.append_column(field, column)
     return listed
 
 
 def _filled(rows: pa.Table, name: str, where: pa.ChunkedArray, values: pa.Array) -> pa.Table:
-    """The table with the values, in order, in the rows of one column that are wanted."""
+    """The table with the values, in order, in the selected rows of one column."""
     old, mask = (column.combine_chunks() for column in (rows[name], where))
     return rows.set_column(
         rows.column_names.index(name), name, pc.replace_with_mask(old, mask, values)
@@ -258,13 +280,13 @@ def _filled(rows: pa.Table, name: str, where: pa.ChunkedArray, values: pa.Array)
 
 
 def _copies(rows: pa.Table) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Pairs of rows of the same content, and of the same picture."""
+    """Pairs of rows with the same content, and with the same picture."""
     exact = duplicates.equal_pairs(rows["content_hash"].to_pylist())
     return exact, duplicates.near_pairs(rows["perceptual_hash"].to_pylist())
 
 
 def _mixed_labels(rows: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
-    """Paths of copies that stand in two classes."""
+    """Paths of duplicates that are in two classes."""
     if not pairs:
         return []
     ones, others = (rows.select(["path", "label"]).take(side) for side in zip(*pairs, strict=True))

@@ -1,4 +1,4 @@
-"""Which images train, which choose, which test: by group, by label, and by seed alone."""
+"""Which images train, validate and test: decided by group, label and seed alone."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -20,32 +20,31 @@ def assign_splits(
     parts: str = "splits",
     advice: str = "index with --no-split",
 ) -> list[str]:
-    """The split of each row: whole groups, near to its share of every label.
+    """The split of each row: whole groups, close to its share of every label.
 
-    Depends on the labels, the groups and the seed, not on the order of the rows. First
-    every split of every label gets one group, so that none is without a class; then groups
-    go, large ones first and equals in an order drawn from the seed, where the most is
-    missing.
+    Depends on the labels, the groups and the seed, not on the order of the rows. First, every split
+    gets one group of every label, so none lacks a class. Then groups are assigned, large ones first
+    and equal ones in an order drawn from the seed, to the split that lacks most.
 
     Args:
         labels: of each row.
-        groups: of each row; rows of one group land in one split.
-        shares: of the rows, by split; those of 0 get nothing.
+        groups: of each row; rows of one group get the same split.
+        shares: of the rows, by split; a share of 0 gets nothing.
         seed: any whole number.
-        parts: what the error calls them.
-        advice: what it says may be done, if not images be added.
+        parts: what error messages call the splits.
+        advice: what error messages suggest other than adding images.
 
     Raises:
         InputError: a label has fewer groups than there are splits.
     """
-    wanted = [split for split, share in shares.items() if share > 0]
+    used = [split for split, share in shares.items() if share > 0]
     names, label_of = _encoded(labels)
     groups_there, group_of = _encoded(groups)
     members = _Members(label_of, group_of, len(names), len(groups_there))
-    _check_enough(names, members, len(wanted), parts, advice)
+    _check_enough(names, members, len(used), parts, advice)
     totals = members.totals.tolist()
-    target = [[shares[split] * total for total in totals] for split in wanted]
-    filled = [[0] * len(names) for _ in wanted]
+    target = [[shares[split] * total for total in totals] for split in used]
+    filled = [[0] * len(names) for _ in used]
     chosen = [-1] * len(groups_there)
 
     def put(group: int, row: int) -> None:
@@ -58,7 +57,7 @@ def assign_splits(
     for label in np.argsort(members.totals, kind="stable").tolist():
         holders = members.holders(label)
         smallest_first = holders[np.lexsort((rank[holders], members.sizes[holders]))].tolist()
-        for row in np.argsort([shares[split] for split in wanted]).tolist():
+        for row in np.argsort([shares[split] for split in used]).tolist():
             if filled[row][label] > 0:
                 continue
             free = next((group for group in smallest_first if chosen[group] < 0), None)
@@ -71,11 +70,11 @@ def assign_splits(
     for group in order[np.argsort(-members.sizes[order], kind="stable")].tolist():
         if chosen[group] < 0:
             put(group, _most_missing(target, filled, members.of(group)))
-    return [wanted[row] for row in np.array(chosen)[group_of].tolist()]
+    return [used[row] for row in np.array(chosen)[group_of].tolist()]
 
 
 class _Members:
-    """How many rows of each label each group has: arrays, for millions of groups."""
+    """How many rows of each label each group has, as arrays that hold millions of groups."""
 
     def __init__(
         self, label_of: NDArray[Any], group_of: NDArray[Any], num_labels: int, num_groups: int
@@ -102,7 +101,7 @@ class _Members:
 def _encoded(
     values: Sequence[str] | pa.ChunkedArray,
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """The different values, sorted, and the number of each row's."""
+    """The distinct values, sorted, and the index of each row's value."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
     encoded = array.dictionary_encode()
     names = encoded.dictionary.to_pylist()
@@ -125,7 +124,7 @@ def _check_enough(
 
 
 def _drawn(seed: int, groups: Sequence[str]) -> NDArray[np.int64]:
-    """The places of the groups in an order that depends on their names and the seed alone."""
+    """The positions of the groups in an order that depends only on their names and the seed."""
     digests = b"".join(hashlib.sha256(f"{seed}\n{group}".encode()).digest() for group in groups)
     return np.argsort(np.frombuffer(digests, "S32"), kind="stable")
 
@@ -137,11 +136,11 @@ def _most_missing(
 ) -> int:
     """The split that lacks the most rows of these labels.
 
-    Rows, not shares: a patient with many images goes where they weigh least, to training,
-    and a test set does not come to rest on one patient.
+    Counting rows rather than shares sends a patient with many images to training, where it weighs
+    least, so that a test set does not depend on one patient.
     """
     missing = [
-        sum((wanted[label] - there[label]) * count for label, count in counts)
-        for wanted, there in zip(target, filled, strict=True)
+        sum((goal[label] - count_so_far[label]) * count for label, count in counts)
+        for goal, count_so_far in zip(target, filled, strict=True)
     ]
     return missing.index(max(missing))

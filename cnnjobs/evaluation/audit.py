@@ -8,7 +8,7 @@ from cnnjobs.cluster import spilling
 from cnnjobs.config import AuditConfig, EvaluateConfig, as_dict
 from cnnjobs.evaluation import audit_plots, evaluate, shortcut_audit
 from cnnjobs.evaluation.evaluate import EvaluatePlan
-from cnnjobs.evaluation.shortcut_audit import Loaded
+from cnnjobs.evaluation.shortcut_audit import LoadedImages
 from cnnjobs.evaluation.shortcut_verdict import Audit
 from cnnjobs.models import model_card
 from cnnjobs.progress import Progress, silent
@@ -19,9 +19,9 @@ _PLOTS = ("audit.png", "examples.png")
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSummary(Audit):
-    """The audit, of which model and images it is, and where it lies.
+    """The audit with its model and images, and where it was written.
 
-    `carried` says whether the bundle carries it from now on.
+    `carried` is true if it was also stored in the bundle.
     """
 
     bundle: str
@@ -35,37 +35,37 @@ class AuditSummary(Audit):
 
 
 def plan(config: AuditConfig) -> dict[str, Any]:
-    """What `--dry-run` tells."""
+    """What `--dry-run` prints."""
     return _plan(config).facts
 
 
 def audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
-    """Score the split whole and changed; with `output`, leave a run directory.
+    """Score the split unchanged and changed; with `output`, leave a run directory.
 
     Raises:
-        InputError: as `evaluate.plan`; a bundle of more than two classes; or no image of the
-            split can be read.
+        InputError: as `evaluate.plan`; or the bundle has more than two classes, or no image of
+            the split can be read.
     """
     planned = _plan(config, progress)
     if planned.output is None:
-        return _audited(planned, config, progress)[0]
+        return _run_audit(planned, config, progress)[0]
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
     run = run_dir.start(planned.output, "audit", as_dict(config), spilled_bytes=spilling.reported)
     with run.failing_recorded(**facts):
-        summary, images = _audited(planned, config, progress)
+        summary, images = _run_audit(planned, config, progress)
         example = images.pixels[:1]
-        drawn = (
+        plots = (
             audit_plots.aurocs(summary.rows, summary.line),
-            audit_plots.changed(example, border=config.border, seed=config.seed),
+            audit_plots.occluded(example, border=config.border, seed=config.seed),
         )
-        for name, png in zip(summary.plots, drawn, strict=True):
+        for name, png in zip(summary.plots, plots, strict=True):
             filesystem.write_bytes(run.path("plots", name), png)
         run.finish(**facts, files=[], summary=summary)
     return summary
 
 
 def _plan(config: AuditConfig, progress: Progress = silent) -> EvaluatePlan:
-    """What `evaluate` would score: the same images are allowed, and the same refused."""
+    """The plan of `evaluate`: the same images are accepted and refused."""
     shared = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
@@ -76,31 +76,32 @@ def _plan(config: AuditConfig, progress: Progress = silent) -> EvaluatePlan:
     return planned
 
 
-def _audited(
+def _run_audit(
     planned: EvaluatePlan, config: AuditConfig, progress: Progress
-) -> tuple[AuditSummary, Loaded]:
+) -> tuple[AuditSummary, LoadedImages]:
     bundle = planned.bundle
-    progress("read", 0, planned.test.manifest.table.num_rows)
-    images = shortcut_audit.load(bundle, planned.test.manifest.table, seed=config.seed)
-    found = shortcut_audit.compare(
+    rows = planned.test.manifest.table
+    progress("read", 0, rows.num_rows)
+    images = shortcut_audit.load(bundle, rows, seed=config.seed)
+    result = shortcut_audit.compare(
         images,
         shortcut_audit.scorer(bundle, engine=config.engine, batch_size=config.batch_size),
         positive=str(bundle.positive),
         resamples=config.resamples,
         seed=config.seed,
         border=config.border,
-        num_left_out=planned.test.manifest.table.num_rows - len(images.labels),
+        num_left_out=rows.num_rows - len(images.labels),
         progress=progress,
     )
-    carried = model_card.carry(
+    carried = model_card.write(
         bundle,
         model_card.AUDIT,
         manifest=planned.test.fingerprint,
         split=config.split,
-        facts=dataclasses.asdict(found),
+        facts=dataclasses.asdict(result),
     )
     summary = AuditSummary(
-        **{field.name: getattr(found, field.name) for field in dataclasses.fields(found)},
+        **{field.name: getattr(result, field.name) for field in dataclasses.fields(result)},
         bundle=bundle.uri,
         model=bundle.name,
         positive=str(bundle.positive),

@@ -1,4 +1,4 @@
-"""`cnnjobs compare`: models on the same images, from the runs that scored them."""
+"""`cnnjobs compare`: compare models on the same images, from the runs that scored them."""
 
 import dataclasses
 import functools
@@ -29,9 +29,9 @@ _COLUMNS = ["path", "label", "prediction", "probability", "error", "model"]
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRun:
-    """A run of `evaluate` or `predict` with a two-class model, and its rows with label and score.
+    """A run of `evaluate` or `predict` with a two-class model: its rows with label and score.
 
-    `groups` is the group of each path, where the run has a manifest.
+    `groups` holds the group of each path; it is empty if the run has no manifest.
     """
 
     uri: str
@@ -44,7 +44,7 @@ class ScoredRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSummary:
-    """What one run's model reaches on the images of all."""
+    """Metrics of one run's model on the shared images."""
 
     run: str
     model: str
@@ -54,9 +54,9 @@ class ModelSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A run less the first one; `differences` have the intervals of paired resamples of groups.
+    """A run minus the first run; `differences` have intervals from paired resamples of groups.
 
-    `delong` is None where the images are of one class, or one of a class alone.
+    `delong` is None if a class has fewer than two images.
     """
 
     run: str
@@ -67,7 +67,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareSummary:
-    """All models, and each against the first; `num_left_out` images are not in every run."""
+    """All models, and each one against the first; `num_left_out` images are not in every run."""
 
     positive: str
     num_images: int
@@ -82,11 +82,11 @@ class CompareSummary:
 
 
 def plan(config: CompareConfig) -> dict[str, Any]:
-    """What `--dry-run` tells."""
-    several = _open_all(config)
+    """What `--dry-run` prints."""
+    runs = _open_all(config)
     return {
-        "runs": {run.uri: run.rows.num_rows for run in several},
-        "shared images": len(_shared_paths(several, config)),
+        "runs": {run.uri: run.rows.num_rows for run in runs},
+        "shared images": len(_shared_paths(runs, config)),
         "output": config.output,
     }
 
@@ -95,41 +95,41 @@ def compare(config: CompareConfig, progress: Progress = silent) -> CompareSummar
     """Compare every run with the first one.
 
     Raises:
-        InputError: a run cannot be read or has no labels, models of other classes, other images
-            or other labels.
+        InputError: a run cannot be read or has no labels, or the runs differ in classes, images
+            or labels.
     """
-    several = _open_all(config)
-    paths = _shared_paths(several, config)
-    rows = [run.rows.take(pc.index_in(paths, value_set=run.rows["path"])) for run in several]
-    labels = rows[0]["label"].to_pylist()
-    for run, its in zip(several[1:], rows[1:], strict=True):
-        _check_labels(run, its, several[0], labels)
-    grouped = next((run.groups for run in several if run.groups), {})
-    groups = [grouped.get(path) or path for path in paths.to_pylist()]
+    runs = _open_all(config)
+    paths = _shared_paths(runs, config)
+    tables = [run.rows.take(pc.index_in(paths, value_set=run.rows["path"])) for run in runs]
+    labels = tables[0]["label"].to_pylist()
+    for run, rows in zip(runs[1:], tables[1:], strict=True):
+        _check_labels(run, rows, runs[0], labels)
+    group_of = next((run.groups for run in runs if run.groups), {})
+    groups = [group_of.get(path) or path for path in paths.to_pylist()]
     bootstrap = Bootstrap(groups=groups, resamples=config.resamples, seed=config.seed)
     progress("compare", 0, None)
     measured = [
-        _measured(run, its, labels, bootstrap) for run, its in zip(several, rows, strict=True)
+        _measure(run, rows, labels, bootstrap) for run, rows in zip(runs, tables, strict=True)
     ]
     output = filesystem.normalize(config.output) if config.output is not None else None
     summary = CompareSummary(
-        positive=several[0].positive,
+        positive=runs[0].positive,
         num_images=len(labels),
         num_groups=len(set(groups)),
-        num_left_out=len(pa.chunked_array(_all_paths(several)).unique()) - len(labels),
+        num_left_out=len(pa.chunked_array(_all_paths(runs)).unique()) - len(labels),
         counts=dict(Counter(labels).most_common()),
         models=[
             ModelSummary(
                 run=run.uri,
-                model=its["model"][0].as_py(),
-                metrics=found.values,
-                intervals=found.intervals,
+                model=rows["model"][0].as_py(),
+                metrics=result.values,
+                intervals=result.intervals,
             )
-            for run, its, found in zip(several, rows, measured, strict=True)
+            for run, rows, result in zip(runs, tables, measured, strict=True)
         ],
         comparisons=[
-            _compared(run, its, rows[0], several[0].positive, found, measured[0])
-            for run, its, found in zip(several[1:], rows[1:], measured[1:], strict=True)
+            _compare_to_first(run, rows, tables[0], runs[0].positive, result, measured[0])
+            for run, rows, result in zip(runs[1:], tables[1:], measured[1:], strict=True)
         ],
         no_intervals=measured[0].no_intervals,
         undefined=measured[0].undefined,
@@ -142,90 +142,90 @@ def compare(config: CompareConfig, progress: Progress = silent) -> CompareSummar
 
 
 def open_run(uri: str) -> ScoredRun:
-    """The rows of a run that have a label and a score, and what its model calls positive.
+    """The rows of a run that have a label and a score, and its model's classes and threshold.
 
     Raises:
-        InputError: it is no finished run that scored images, its model has more than two
-            classes, or no image has a label.
+        InputError: it is not a finished run of `evaluate` or `predict`, its model has more than
+            two classes, or no image has a label.
     """
     uri = filesystem.normalize(uri)
     record = run_dir.read_record(uri)
     if record is None or record["command"] not in ("evaluate", "predict"):
-        raise InputError(f"{uri} is no run of evaluate or predict; give the -o of one.")
+        raise InputError(f"{uri} is not a run of evaluate or predict; give the directory of one.")
     if not run_dir.is_finished(uri):
-        raise InputError(f"the run in {uri} is not finished; let it end, then compare.")
-    described = record["summary"] if record["command"] == "evaluate" else _of_bundle(record)
-    if described["positive"] is None:
-        raise InputError(f"compare is for models of two classes, that of {uri} has more.")
+        raise InputError(f"the run in {uri} is not finished; finish it, then compare.")
+    model = record["summary"] if record["command"] == "evaluate" else _describe_bundle(record)
+    if model["positive"] is None:
+        raise InputError(f"compare takes models of two classes, the model of {uri} has more.")
     rows = predictions.read(uri, record["files"], _COLUMNS)
     rows = rows.filter(pc.and_(pc.is_null(rows["error"]), pc.is_valid(rows["label"])))
     if rows.num_rows == 0:
         raise InputError(f"{uri} has no image with a label and a score; compare needs labels.")
     return ScoredRun(
         uri=uri,
-        labels=sorted(described["confusion"]),
-        positive=described["positive"],
-        threshold=described["threshold"],
+        labels=sorted(model["confusion"]),
+        positive=model["positive"],
+        threshold=model["threshold"],
         rows=rows.combine_chunks(),
         groups=_groups(uri),
     )
 
 
-def _of_bundle(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run of `predict` does not say itself; of an ensemble the threshold is the mean."""
+def _describe_bundle(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run of `predict` does not record; an ensemble's threshold is the mean."""
     config = record["config"]
-    several = [bundles.read(each) for each in (config["bundle"], *config["bundles"])]
+    ensemble = [bundles.read(each) for each in (config["bundle"], *config["bundles"])]
     return {
-        "positive": several[0].positive,
-        "threshold": float(np.mean([each.threshold for each in several])),
-        "confusion": several[0].labels,
+        "positive": ensemble[0].positive,
+        "threshold": float(np.mean([bundle.threshold for bundle in ensemble])),
+        "confusion": ensemble[0].labels,
     }
 
 
 def _groups(uri: str) -> dict[str, str | None]:
-    place = filesystem.join(uri, "manifest.parquet")
-    if not filesystem.exists(place):
+    path = filesystem.join(uri, "manifest.parquet")
+    if not filesystem.exists(path):
         return {}
-    rows = manifest.read(place).table.select(["path", "group"]).to_pylist()
+    rows = manifest.read(path).table.select(["path", "group"]).to_pylist()
     return {row["path"]: row["group"] for row in rows}
 
 
 def _open_all(config: CompareConfig) -> list[ScoredRun]:
-    """The runs, whose models must have the same classes."""
+    """Open the runs and check that their models have the same classes."""
     s3.use(**config.s3)
-    several = [open_run(uri) for uri in config.runs]
-    first = several[0]
-    for other in several[1:]:
+    runs = [open_run(uri) for uri in config.runs]
+    first = runs[0]
+    for other in runs[1:]:
         if (other.labels, other.positive) != (first.labels, first.positive):
             raise InputError(
-                f"models that are compared must have the same classes: that of {first.uri} has "
-                f"{_classes(first)}, that of {other.uri} has {_classes(other)}."
+                f"compare takes models of the same classes: {first.uri} has {_classes(first)}, "
+                f"{other.uri} has {_classes(other)}."
             )
-    return several
+    return runs
 
 
 def _classes(run: ScoredRun) -> str:
     return f"{', '.join(run.labels)} (positive {run.positive})"
 
 
-def _shared_paths(several: Sequence[ScoredRun], config: CompareConfig) -> pa.Array:
-    """The images that every run has, in the order of the first."""
-    every = _all_paths(several)
+def _shared_paths(runs: Sequence[ScoredRun], config: CompareConfig) -> pa.Array:
+    """The images in every run, in the order of the first run."""
+    by_run = _all_paths(runs)
     shared = functools.reduce(
-        lambda known, paths: known.filter(pc.is_in(known, value_set=paths)), every
+        lambda known, paths: known.filter(pc.is_in(known, value_set=paths)), by_run
     )
-    for run, paths in zip(several, every, strict=True):
+    for run, paths in zip(runs, by_run, strict=True):
         if len(shared) == 0 or (len(paths) > len(shared) and not config.shared):
-            way = "--shared compares on those" if len(shared) else "score the same ones"
+            advice = "--shared compares those" if len(shared) else "score the same images"
             raise InputError(
-                f"the runs have other images: of the {len(paths)} in {run.uri} all have "
-                f"{len(shared)}; {way}."
+                f"the runs have different images: {len(shared)} of the {len(paths)} in {run.uri} "
+                f"are in every run; {advice}."
             )
     return shared
 
 
-def _all_paths(several: Sequence[ScoredRun]) -> list[pa.Array]:
-    return [run.rows["path"].combine_chunks() for run in several]
+def _all_paths(runs: Sequence[ScoredRun]) -> list[pa.Array]:
+    return [run.rows["path"].combine_chunks() for run in runs]
 
 
 def _check_labels(run: ScoredRun, rows: pa.Table, first: ScoredRun, labels: Sequence[str]) -> None:
@@ -239,7 +239,7 @@ def _check_labels(run: ScoredRun, rows: pa.Table, first: ScoredRun, labels: Sequ
             )
 
 
-def _measured(
+def _measure(
     run: ScoredRun, rows: pa.Table, labels: Sequence[str], bootstrap: Bootstrap
 ) -> Metrics:
     return metrics.binary(
@@ -252,19 +252,24 @@ def _measured(
     )
 
 
-def _compared(
-    run: ScoredRun, rows: pa.Table, first: pa.Table, positive: str, its: Metrics, against: Metrics
+def _compare_to_first(
+    run: ScoredRun,
+    rows: pa.Table,
+    first_rows: pa.Table,
+    positive: str,
+    result: Metrics,
+    first_result: Metrics,
 ) -> Comparison:
-    actual = np.array([label == positive for label in first["label"].to_pylist()])
+    actual = np.array([label == positive for label in first_rows["label"].to_pylist()])
     enough = 2 <= actual.sum() <= len(actual) - 2
-    one, other = (table["probability"].to_numpy() for table in (rows, first))
+    one, other = (table["probability"].to_numpy() for table in (rows, first_rows))
     return Comparison(
         run=run.uri,
         delong=paired.delong(one, other, actual) if enough else None,
-        mcnemar=paired.mcnemar(_right(rows), _right(first)),
-        differences=metrics.differences(its, against),
+        mcnemar=paired.mcnemar(_is_right(rows), _is_right(first_rows)),
+        differences=metrics.differences(result, first_result),
     )
 
 
-def _right(rows: pa.Table) -> NDArray[np.bool_]:
+def _is_right(rows: pa.Table) -> NDArray[np.bool_]:
     return np.asarray(pc.equal(rows["prediction"], rows["label"]))

@@ -1,4 +1,4 @@
-"""`cnnjobs evaluate`: score a split with known labels and say how right the model is."""
+"""`cnnjobs evaluate`: score a labelled split and measure how often the model is right."""
 
 import dataclasses
 from collections import Counter
@@ -19,7 +19,7 @@ from cnnjobs.evaluation import (
     shortcut_audit,
 )
 from cnnjobs.evaluation.labelled_set import LabelledSet
-from cnnjobs.evaluation.score_sets import Tested
+from cnnjobs.evaluation.score_sets import MeasuredSet
 from cnnjobs.evaluation.shortcut_verdict import Audit
 from cnnjobs.metrics import Difference, Interval
 from cnnjobs.models import bundle as bundles
@@ -29,18 +29,18 @@ from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir, s3
 from cnnjobs.storage.run_dir import Run
 
-#: Wrongly predicted images that the summary names.
+#: Misclassified images listed in the summary.
 _MOST_WRONG = 5
 
-#: What the bundle keeps of an evaluation.
+#: Fields of an evaluation that are stored in the bundle.
 _CARRIED = ("num_images", "num_groups", "counts", "threshold", "metrics", "intervals", "warning")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetSummary:
-    """What came of one set; `intervals` hold 95 % of resamples of the groups.
+    """Metrics of one set, with 95% intervals from resampling its groups.
 
-    Images without a score are counted, not guessed. See `metrics.Metrics`.
+    Images without a score are only counted. See `metrics.Metrics`.
     """
 
     num_images: int
@@ -58,10 +58,10 @@ class SetSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class BesideSummary(SetSummary):
-    """The same model on another set, whole: what it loses there.
+    """The same model on all of another set, and what it loses there.
 
-    `drops` are the metrics of the test less those of this set; of errors (Brier score, ECE) a
-    negative one is a loss. `predictions` is the file of its rows in the run.
+    `drops` are the test metrics minus those of this set; for errors (Brier score, ECE) a loss is
+    negative. `predictions` is the file of its rows in the run.
     """
 
     data: str
@@ -83,9 +83,9 @@ class WrongPrediction:
 class EvaluateSummary(SetSummary):
     """Metrics of one model on one split.
 
-    `prevalence` is the one that was asked for. `plots` are files in the run's folder `plots`,
-    `most_wrong` the wrongly predicted images whose own class is the least probable, with the
-    probability of the prediction.
+    `prevalence` is the requested one, `plots` are files in the run's folder `plots`. `most_wrong`
+    are the misclassified images whose own class got the lowest probability, with the probability
+    of the prediction.
     """
 
     bundle: str
@@ -104,7 +104,7 @@ class EvaluateSummary(SetSummary):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatePlan:
-    """What would be evaluated, decided before Ray starts."""
+    """What to evaluate, decided before Ray starts."""
 
     config: EvaluateConfig
     bundle: Bundle
@@ -114,7 +114,7 @@ class EvaluatePlan:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `--dry-run` tells."""
+        """What `--dry-run` prints."""
         return {
             "images": self.test.manifest.table.num_rows,
             "split": self.config.split,
@@ -128,17 +128,17 @@ class EvaluatePlan:
 
 
 def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
-    """Read the bundle and the data and check that they fit each other.
+    """Read the bundle and the data and check that they match.
 
     Raises:
-        InputError: labels the bundle does not know, no labels, an output in use, a prevalence
-            for many classes, or images in a test that the model was trained on.
+        InputError: labels that the bundle does not know, no labels, an output in use, a prevalence
+            for more than two classes, or test images that the model was trained on.
     """
     s3.use(**config.s3)
     bundle = bundles.read(config.bundle)
     if config.prevalence is not None and bundle.positive is None:
         raise InputError(
-            f"prevalence is for two classes, the bundle has {len(bundle.labels)}; leave it out."
+            f"prevalence needs two classes, the bundle has {len(bundle.labels)}; omit --prevalence."
         )
     output = filesystem.normalize(config.output) if config.output is not None else None
     if output is not None:
@@ -147,7 +147,7 @@ def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
         config=config,
         bundle=bundle,
         test=labelled_set.open_labelled(config.data, config.split, bundle, progress),
-        # another place is a test from end to end: nothing of it made the model
+        # all of another set is test data: none of it was used in training
         beside=[
             labelled_set.open_labelled(data, "all", bundle, progress) for data in config.beside
         ],
@@ -156,50 +156,50 @@ def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
 
 
 def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSummary:
-    """Score the split and compare with its labels; with `output`, leave a run directory.
+    """Score the split and compare it with its labels; with `output`, leave a run directory.
 
     Raises:
         InputError: see `plan`; or no image of the split could be scored.
     """
     planned = plan(config, progress)
     if planned.output is None:
-        return _concluded(planned, _tested(planned, "evaluate", progress), progress, plots=[])
+        return _conclude(planned, _score(planned, "evaluate", progress), progress, plots=[])
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
     run = run_dir.start(
         planned.output, "evaluate", as_dict(config), spilled_bytes=spilling.reported
     )
     with run.failing_recorded(**facts):
-        tested = _tested(planned, run.run_id, progress)
+        measured = _score(planned, run.run_id, progress)
         part = "part-00000.parquet"
-        filesystem.write_table(run.path("predictions", part), tested[0].predictions)
-        for place, other in enumerate(tested[1:]):
-            filesystem.write_table(run.path(_beside_file(place)), other.predictions)
+        filesystem.write_table(run.path("predictions", part), measured[0].predictions)
+        for index, other in enumerate(measured[1:]):
+            filesystem.write_table(run.path(_beside_file(index)), other.predictions)
         manifest.write(planned.test.manifest, run.path("manifest.parquet"))
-        plots = _draw(planned, tested, run, progress)
-        summary = _concluded(planned, tested, progress, plots=plots)
+        plots = _draw(planned, measured, run, progress)
+        summary = _conclude(planned, measured, progress, plots=plots)
         run.finish(**facts, files=[part], summary=summary)
     return summary
 
 
-def _tested(planned: EvaluatePlan, run_id: str, progress: Progress) -> list[Tested]:
-    """What came of the test, and then of what is to stand beside it."""
+def _score(planned: EvaluatePlan, run_id: str, progress: Progress) -> list[MeasuredSet]:
+    """The test set, followed by the other sets."""
     sets = [planned.test, *planned.beside]
-    return score_sets.tested(sets, planned.bundle, planned.config, run_id, progress)
+    return score_sets.score_and_measure(sets, planned.bundle, planned.config, run_id, progress)
 
 
 def _draw(
-    planned: EvaluatePlan, tested: Sequence[Tested], run: Run, progress: Progress
+    planned: EvaluatePlan, measured: Sequence[MeasuredSet], run: Run, progress: Progress
 ) -> list[str]:
-    """Write the pictures; returns their names."""
+    """Write the plots; returns their names."""
     progress("draw", 0, None)
     names = []
-    for name, png in evaluation_plots.pictures(
-        tested[0].scored,
+    for name, png in evaluation_plots.draw(
+        measured[0].scored,
         planned.bundle,
-        tested[0].measured,
+        measured[0].measured,
         prevalence=planned.config.prevalence,
-        bootstrap=tested[0].bootstrap,
-        beside={each.images.data: each.scored for each in tested[1:]},
+        bootstrap=measured[0].bootstrap,
+        beside={other.labelled.data: other.scored for other in measured[1:]},
         policy=labelled_set.POLICY,
     ):
         filesystem.write_bytes(run.path("plots", name), png)
@@ -207,16 +207,20 @@ def _draw(
     return names
 
 
-def _concluded(
-    planned: EvaluatePlan, tested: Sequence[Tested], progress: Progress, *, plots: Sequence[str]
+def _conclude(
+    planned: EvaluatePlan,
+    measured: Sequence[MeasuredSet],
+    progress: Progress,
+    *,
+    plots: Sequence[str],
 ) -> EvaluateSummary:
-    """The summary with its audit, and the bundle that carries both."""
-    summary = _summary(planned, tested, plots=plots, audit=_audited(planned, progress))
-    found = {model_card.EVALUATION: {name: getattr(summary, name) for name in _CARRIED}}
+    """Audit, summarize, and store both in the bundle."""
+    summary = _summary(planned, measured, plots=plots, audit=_audit(planned, progress))
+    evidence = {model_card.EVALUATION: {name: getattr(summary, name) for name in _CARRIED}}
     if summary.audit is not None:
-        found[model_card.AUDIT] = dataclasses.asdict(summary.audit)
-    for file, facts in found.items():
-        model_card.carry(
+        evidence[model_card.AUDIT] = dataclasses.asdict(summary.audit)
+    for file, facts in evidence.items():
+        model_card.write(
             planned.bundle,
             file,
             manifest=planned.test.fingerprint,
@@ -226,11 +230,11 @@ def _concluded(
     return summary
 
 
-def _audited(planned: EvaluatePlan, progress: Progress) -> Audit | None:
+def _audit(planned: EvaluatePlan, progress: Progress) -> Audit | None:
     config = planned.config
     if not config.audit or planned.bundle.positive is None:
         return None
-    return shortcut_audit.audited(
+    return shortcut_audit.audit_rows(
         planned.bundle,
         planned.test.manifest.table,
         engine=config.engine,
@@ -243,12 +247,12 @@ def _audited(planned: EvaluatePlan, progress: Progress) -> Audit | None:
 
 def _summary(
     planned: EvaluatePlan,
-    tested: Sequence[Tested],
+    measured: Sequence[MeasuredSet],
     *,
     plots: Sequence[str],
     audit: Audit | None,
 ) -> EvaluateSummary:
-    bundle, test = planned.bundle, tested[0]
+    bundle, test = planned.bundle, measured[0]
     return EvaluateSummary(
         bundle=bundle.uri,
         model=bundle.name,
@@ -265,35 +269,36 @@ def _summary(
         plots=plots,
         beside=[
             BesideSummary(
-                data=other.images.data,
+                data=other.labelled.data,
                 **_facts(other),
                 drops=metrics.differences(test.measured, other.measured),
-                predictions=_beside_file(place) if planned.output is not None else None,
+                predictions=_beside_file(index) if planned.output is not None else None,
             )
-            for place, other in enumerate(tested[1:])
+            for index, other in enumerate(measured[1:])
         ],
         audit=audit,
         output=planned.output,
     )
 
 
-def _facts(tested: Tested) -> dict[str, Any]:
-    """What the summary of every set has."""
-    measured = tested.measured
+def _facts(measured_set: MeasuredSet) -> dict[str, Any]:
+    """The fields that every set has."""
+    labelled, scored = measured_set.labelled, measured_set.scored
+    measured = measured_set.measured
     return {
-        "num_images": tested.scored.num_rows,
-        "num_groups": len(set(tested.bootstrap.groups)),
-        "num_failed": tested.predictions.num_rows - tested.scored.num_rows,
-        "num_unlabelled": tested.images.num_unlabelled,
-        "counts": dict(Counter(tested.scored["label"].to_pylist()).most_common()),
+        "num_images": scored.num_rows,
+        "num_groups": len(set(measured_set.bootstrap.groups)),
+        "num_failed": measured_set.predictions.num_rows - scored.num_rows,
+        "num_unlabelled": labelled.num_unlabelled,
+        "counts": dict(Counter(scored["label"].to_pylist()).most_common()),
         "metrics": measured.values,
         "intervals": measured.intervals,
         "no_intervals": measured.no_intervals,
         "undefined": measured.undefined,
         "confusion": measured.confusion,
-        "warning": tested.images.warning,
+        "warning": labelled.warning,
     }
 
 
-def _beside_file(place: int) -> str:
-    return f"beside/part-{place:05d}.parquet"
+def _beside_file(index: int) -> str:
+    return f"beside/part-{index:05d}.parquet"

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, from rows that were scored."""
+"""Which plots an evaluation gets, from its prediction rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,21 +7,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnjobs.data import plots
-from cnnjobs.evaluation import plots as figures
-from cnnjobs.evaluation import prediction_metrics
-from cnnjobs.evaluation.prediction_metrics import Scores
+from cnnjobs.data.plots import grid
+from cnnjobs.evaluation import plots, prediction_metrics
+from cnnjobs.evaluation.prediction_metrics import Probabilities
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.metrics import Bootstrap, Metrics, curves, reliability
 from cnnjobs.metrics.curves import Curve
 from cnnjobs.models.bundle import Bundle
 
-#: Images in a grid, and side by side.
+#: Images in a grid, and per row of it.
 _IN_GRID, _COLUMNS = 12, 4
 
 
-def pictures(
+def draw(
     scored: pa.Table,
     bundle: Bundle,
     measured: Metrics,
@@ -31,30 +30,31 @@ def pictures(
     beside: Mapping[str, pa.Table] | None = None,
     policy: Policy,
 ) -> Iterator[tuple[str, bytes]]:
-    """File name and PNG of each picture that makes sense: of one class alone there is no curve.
+    """File name and PNG of each plot that is defined; one class alone has no curves.
 
     Args:
         scored: rows with a label and a score.
         bundle: of the model.
-        measured: of these rows.
-        prevalence: of the decision curve; None: that of the rows.
-        bootstrap: how to make bands; its seed also draws the samples.
+        measured: metrics of these rows.
+        prevalence: for the decision curve; None: the rows' prevalence.
+        bootstrap: for bands; its seed also draws the sample images.
         beside: rows of other sets by their data, for the ROC curve.
         policy: with which the images were read.
     """
-    yield "confusion.png", figures.confusion(measured.confusion)
+    yield "confusion.png", plots.confusion(measured.confusion)
     if bundle.positive is not None:
-        yield from _of_two(scored, bundle, measured, prevalence, bootstrap, beside or {})
+        yield from _binary_plots(scored, bundle, measured, prevalence, bootstrap, beside or {})
     else:
-        yield "reliability.png", _reliability_of_many(scored, bundle, measured)
+        yield "reliability.png", _multiclass_reliability(scored, bundle, measured)
         seed = bootstrap.seed if bootstrap is not None else 0
-        drawn = np.random.default_rng(seed).permutation(scored.num_rows)[:_IN_GRID]
-        yield from _grid("samples.png", _rows(scored.take(np.sort(drawn)), bundle), bundle, policy)
+        sample = np.random.default_rng(seed).permutation(scored.num_rows)[:_IN_GRID]
+        rows = _rows(scored.take(np.sort(sample)), bundle)
+        yield from _image_grid("samples.png", rows, bundle, policy)
         wrong = prediction_metrics.most_wrong(scored, bundle, _IN_GRID)
-        yield from _grid("wrong.png", wrong, bundle, policy)
+        yield from _image_grid("wrong.png", wrong, bundle, policy)
 
 
-def _of_two(
+def _binary_plots(
     scored: pa.Table,
     bundle: Bundle,
     measured: Metrics,
@@ -63,13 +63,13 @@ def _of_two(
     beside: Mapping[str, pa.Table],
 ) -> Iterator[tuple[str, bytes]]:
     assert bundle.positive is not None
-    probabilities = prediction_metrics.scores(scored, bundle)[:, 0]
+    probabilities = prediction_metrics.probabilities(scored, bundle)[:, 0]
     actual = _is_positive(scored, bundle)
-    names = {name: actual == (name == bundle.positive) for name in bundle.labels}
+    members = {name: actual == (name == bundle.positive) for name in bundle.labels}
     yield (
         "probabilities.png",
-        figures.probabilities(
-            {name: probabilities[those] for name, those in names.items() if those.any()},
+        plots.probabilities(
+            {name: probabilities[mask] for name, mask in members.items() if mask.any()},
             threshold=bundle.threshold,
             positive=bundle.positive,
         ),
@@ -79,7 +79,7 @@ def _of_two(
     values = {name: float(value) for name, value in measured.values.items() if value is not None}
     yield (
         "roc.png",
-        figures.roc(
+        plots.roc(
             curves.roc(probabilities, actual, bootstrap),
             title=_with_interval("AUROC", measured, "auroc"),
             threshold=(1 - values["specificity"], values["sensitivity"]),
@@ -88,26 +88,26 @@ def _of_two(
     )
     yield (
         "precision_recall.png",
-        figures.precision_recall(
+        plots.precision_recall(
             curves.precision_recall(probabilities, actual, bootstrap),
             title=_with_interval("Average precision", measured, "auprc"),
             threshold=(values["sensitivity"], values["ppv"]) if "ppv" in values else None,
             prevalence=float(actual.mean()),
         ),
     )
-    given = _calibrated_and_not(probabilities[:, np.newaxis], bundle)
+    series = _with_uncalibrated(probabilities[:, np.newaxis], bundle)
     yield (
         "reliability.png",
-        figures.reliability(
-            {name: reliability.bins(its[:, 0], actual) for name, its in given.items()},
+        plots.reliability(
+            {name: reliability.bins(values[:, 0], actual) for name, values in series.items()},
             title=_calibration_title(measured),
             confidence=f"probability of {bundle.positive}",
-            share=f"share of {bundle.positive} (95 % interval)",
+            share=f"share of {bundle.positive} (95% interval)",
         ),
     )
     yield (
         "decision_curve.png",
-        figures.decision_curve(
+        plots.decision_curve(
             curves.decision(probabilities, actual, prevalence=prevalence, bootstrap=bootstrap),
             prevalence=float(actual.mean()) if prevalence is None else prevalence,
             threshold=bundle.threshold,
@@ -118,69 +118,71 @@ def _of_two(
 def _other_curves(beside: Mapping[str, pa.Table], bundle: Bundle) -> dict[str, Curve]:
     """ROC curves of the sets that have both classes."""
     found = {}
-    for place, (data, scored) in enumerate(beside.items(), 1):
+    for number, (data, scored) in enumerate(beside.items(), 1):
         actual = _is_positive(scored, bundle)
         if 0 < actual.sum() < len(actual):
             name = data.rstrip("/").rpartition("/")[2]
-            found[f"beside {place}: {name[:24]}"] = curves.roc(
-                prediction_metrics.scores(scored, bundle)[:, 0], actual
+            found[f"beside {number}: {name[:24]}"] = curves.roc(
+                prediction_metrics.probabilities(scored, bundle)[:, 0], actual
             )
     return found
 
 
-def _reliability_of_many(scored: pa.Table, bundle: Bundle, measured: Metrics) -> bytes:
-    """Of the predicted class' probability, and of being right."""
-    probabilities = prediction_metrics.scores(scored, bundle)
-    place = {label: column for column, label in enumerate(bundle.labels)}
-    actual = np.array([place[label] for label in scored["label"].to_pylist()])
-    return figures.reliability(
+def _multiclass_reliability(scored: pa.Table, bundle: Bundle, measured: Metrics) -> bytes:
+    """Share of correct predictions over the predicted class's probability."""
+    probabilities = prediction_metrics.probabilities(scored, bundle)
+    column_of = {label: column for column, label in enumerate(bundle.labels)}
+    actual = np.array([column_of[label] for label in scored["label"].to_pylist()])
+    return plots.reliability(
         {
-            name: reliability.bins(its.max(axis=1), its.argmax(axis=1) == actual)
-            for name, its in _calibrated_and_not(probabilities, bundle).items()
+            name: reliability.bins(values.max(axis=1), values.argmax(axis=1) == actual)
+            for name, values in _with_uncalibrated(probabilities, bundle).items()
         },
         title=_calibration_title(measured),
         confidence="probability of the predicted class",
-        share="share that is right (95 % interval)",
+        share="share correct (95% interval)",
     )
 
 
-def _calibrated_and_not(given: Scores, bundle: Bundle) -> dict[str, Scores]:
-    """The probabilities, and where there is a temperature those before it."""
-    raw = prediction_metrics.uncalibrated(given, bundle)
-    return {"model": given} if raw is None else {"calibrated": given, "uncalibrated": raw}
+def _with_uncalibrated(probabilities: Probabilities, bundle: Bundle) -> dict[str, Probabilities]:
+    """The probabilities and, if the bundle has a temperature, those without it."""
+    raw = prediction_metrics.uncalibrated(probabilities, bundle)
+    if raw is None:
+        return {"model": probabilities}
+    return {"calibrated": probabilities, "uncalibrated": raw}
 
 
 def _calibration_title(measured: Metrics) -> str:
     raw = measured.values.get("ece_uncalibrated")
-    was = f", uncalibrated {raw:.4f}" if raw is not None else ""
-    return f"Calibration error (ECE) {measured.values['ece']:.4f}{was}"
+    uncalibrated = f", uncalibrated {raw:.4f}" if raw is not None else ""
+    return f"Calibration error (ECE) {measured.values['ece']:.4f}{uncalibrated}"
 
 
 def _with_interval(title: str, measured: Metrics, name: str) -> str:
     ends = measured.intervals.get(name)
-    between = f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})" if ends is not None else ""
-    return f"{title} {measured.values[name]:.4f}{between}"
+    interval = f" (95% interval {ends[0]:.4f} to {ends[1]:.4f})" if ends is not None else ""
+    return f"{title} {measured.values[name]:.4f}{interval}"
 
 
 def _rows(scored: pa.Table, bundle: Bundle) -> list[dict[str, Any]]:
-    """As `measuring.most_wrong` gives them, right or wrong."""
-    largest = prediction_metrics.of_classes(scored, bundle).max(axis=1)
+    """Rows as of `prediction_metrics.most_wrong`, right or wrong."""
+    largest = prediction_metrics.class_probabilities(scored, bundle).max(axis=1)
     rows = scored.select(["path", "label", "prediction"]).to_pylist()
     return [row | {"probability": float(p)} for row, p in zip(rows, largest, strict=True)]
 
 
-def _grid(
+def _image_grid(
     name: str, rows: Sequence[Mapping[str, Any]], bundle: Bundle, policy: Policy
 ) -> Iterator[tuple[str, bytes]]:
-    """The images as the model sees them, under the lab sheet's title; nothing without images."""
-    shown = []
+    """The model's input images, under the titles of the lab sheet; nothing without rows."""
+    titled = []
     for row in rows:
         decoded = reading.decoded(reading.read_image(row["path"]), bundle.preprocessing, policy)
         assert isinstance(decoded, preprocessing.Decoded)
         title = f"True: {row['label']}, Predicted: {row['prediction']}"
-        shown.append((f"{title}\nprobability {row['probability']:.3f}", decoded.pixels[:, :, 0]))
-    if shown:
-        yield name, plots.grid(shown, columns=_COLUMNS)
+        titled.append((f"{title}\nprobability {row['probability']:.3f}", decoded.pixels[:, :, 0]))
+    if titled:
+        yield name, grid(titled, columns=_COLUMNS)
 
 
 def _is_positive(scored: pa.Table, bundle: Bundle) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""`cnnjobs explain`: draw where a model looks in single images (Grad-CAM), without Ray."""
+"""`cnnjobs explain`: draw what a prediction is based on (Grad-CAM), without Ray."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ import numpy as np
 from cnnjobs.config import ExplainConfig
 from cnnjobs.errors import ImageError, InputError
 from cnnjobs.evaluation import audit_plots, grad_cam
-from cnnjobs.evaluation.grad_cam import Watched
+from cnnjobs.evaluation.grad_cam import PreparedModel
 from cnnjobs.imaging import reading, statistics
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.metrics import calibration
-from cnnjobs.models import bundle
+from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, s3
 
-#: Pixels of the longer side of what is drawn.
+#: Pixels of the longer side of a drawn image.
 _SIDE = 900
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explained:
-    """One image; `drawn` is the picture, or None where `error` says why there is none.
+class ExplainedImage:
+    """One image; `drawn` is the file of its plot, None if `error` says why there is none.
 
-    `probability` is that of the positive class, with more than two that of the prediction.
+    `probability` is the positive class's; with more than two classes, the predicted class's.
     """
 
     path: str
@@ -39,80 +39,83 @@ class Explained:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainSummary:
-    """What was drawn with which model."""
+    """The model and the explained images."""
 
     model: str
     positive: str | None
-    images: Sequence[Explained]
+    images: Sequence[ExplainedImage]
 
 
 def plan(config: ExplainConfig) -> dict[str, Any]:
-    """What `--dry-run` tells."""
+    """What `--dry-run` prints."""
     s3.use(**config.s3)
-    places = _places(config)
-    return {"model": bundle.read(config.bundle).name, "pictures": list(places.values())}
+    outputs = _outputs(config)
+    return {"model": bundles.read(config.bundle).name, "pictures": list(outputs.values())}
 
 
 def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummary:
-    """Draw each image under what speaks for the predicted class.
+    """Draw each image under the evidence for its predicted class.
 
     Raises:
-        InputError: the bundle cannot be used, the output not written, two images have one
-            name, or none can be read.
+        InputError: the bundle cannot be used, the output cannot be written, two images have the
+            same name, or no image can be read.
     """
     s3.use(**config.s3)
-    places = _places(config)
-    known = bundle.read(config.bundle)
+    outputs = _outputs(config)
+    bundle = bundles.read(config.bundle)
     filesystem.check_writable(filesystem.normalize(config.output))
-    model = bundle.load_model(known)
-    watched = grad_cam.watched(model)
-    done: list[Explained] = []
-    for path, place in places.items():
-        progress("explain", len(done), len(places))
-        done.append(_explained(path, place, known, model, watched))
-    if all(each.error is not None for each in done):
-        raise InputError(f"none of the images can be read; the first: {done[0].error}.")
-    return ExplainSummary(model=known.name, positive=known.positive, images=done)
+    model = bundles.load_model(bundle)
+    prepared = grad_cam.prepare(model)
+    images: list[ExplainedImage] = []
+    for path, output in outputs.items():
+        progress("explain", len(images), len(outputs))
+        images.append(_explain_one(path, output, bundle, model, prepared))
+    if all(image.error is not None for image in images):
+        raise InputError(f"none of the images can be read; the first: {images[0].error}.")
+    return ExplainSummary(model=bundle.name, positive=bundle.positive, images=images)
 
 
-def _places(config: ExplainConfig) -> dict[str, str]:
-    """Where the picture of each image goes."""
+def _outputs(config: ExplainConfig) -> dict[str, str]:
+    """The output file of each image."""
     folder = filesystem.normalize(config.output)
-    places: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     for path in map(filesystem.normalize, config.images):
-        place = filesystem.join(folder, f"{PurePosixPath(path).stem}-gradcam.png")
-        if place in places.values() and path not in places:
-            raise InputError(f"two images would be drawn to {place}; explain them one by one.")
-        places[path] = place
-    return places
+        output = filesystem.join(folder, f"{PurePosixPath(path).stem}-gradcam.png")
+        if output in outputs.values() and path not in outputs:
+            raise InputError(f"two images would be drawn to {output}; explain them one by one.")
+        outputs[path] = output
+    return outputs
 
 
-def _explained(path: str, place: str, known: Bundle, model: Any, watched: Watched) -> Explained:
+def _explain_one(
+    path: str, output: str, bundle: Bundle, model: Any, prepared: PreparedModel
+) -> ExplainedImage:
     try:
         data = reading.read_image(path)
     except ImageError as error:
-        return Explained(path=path, error=str(error))
-    decoded = reading.decoded(data, known.preprocessing, Policy(any_modality=True))
+        return ExplainedImage(path=path, error=str(error))
+    decoded = reading.decoded(data, bundle.preprocessing, Policy(any_modality=True))
     if isinstance(decoded, ImageError):
-        return Explained(path=path, error=str(decoded))
+        return ExplainedImage(path=path, error=str(decoded))
     raw = np.asarray(model(decoded.pixels[np.newaxis], training=False), np.float32)
-    towards, prediction, probability = _predicted(known, calibration.scaled(raw, known.temperature))
-    heat = grad_cam.heat_of(watched, decoded.pixels, towards=towards)
-    gray = statistics.thumbnail(path, side=_SIDE)
-    shown = gray if gray is not None else decoded.pixels[:, :, 0]
-    of = known.positive or prediction
-    title = f"{path.rpartition('/')[2]}\n{prediction} (P({of}) = {probability:.3f})"
-    filesystem.write_bytes(place, audit_plots.explained(shown, heat, title, prediction))
-    return Explained(path=path, prediction=prediction, probability=probability, drawn=place)
+    scores = calibration.scaled(raw, bundle.temperature)
+    target, prediction, probability = _predict(bundle, scores)
+    heat = grad_cam.heat(prepared, decoded.pixels, target=target)
+    thumbnail = statistics.thumbnail(path, side=_SIDE)
+    gray = thumbnail if thumbnail is not None else decoded.pixels[:, :, 0]
+    scored_class = bundle.positive or prediction
+    title = f"{path.rpartition('/')[2]}\n{prediction} (P({scored_class}) = {probability:.3f})"
+    filesystem.write_bytes(output, audit_plots.explanation(gray, heat, title, prediction))
+    return ExplainedImage(path=path, prediction=prediction, probability=probability, drawn=output)
 
 
-def _predicted(known: Bundle, scores: Any) -> tuple[int, str, float]:
-    """The class that `attention` is asked for, its name, and the probability to show."""
-    if known.positive is None:
+def _predict(bundle: Bundle, scores: Any) -> tuple[int, str, float]:
+    """Index of the class to explain, its name, and the probability to show."""
+    if bundle.positive is None:
         best = int(scores[0].argmax())
-        return best, known.labels[best], float(scores[0, best])
-    probability = scores[0, 0]
-    if probability >= known.threshold:
-        return 1, known.positive, float(probability)
-    negative = next(label for label in known.labels if label != known.positive)
-    return 0, negative, float(probability)
+        return best, bundle.labels[best], float(scores[0, best])
+    probability = float(scores[0, 0])
+    if scores[0, 0] >= bundle.threshold:
+        return 1, bundle.positive, probability
+    negative = next(label for label in bundle.labels if label != bundle.positive)
+    return 0, negative, probability

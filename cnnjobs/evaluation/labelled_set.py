@@ -1,4 +1,4 @@
-"""Images with known labels to try a model on: that it can name, and has not seen."""
+"""Labelled images for testing a model: it knows their labels and was not trained on them."""
 
 from dataclasses import dataclass
 
@@ -14,21 +14,21 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
 
-#: What the manifest has no error for was taken when it was indexed.
+#: Images without an error in the manifest were accepted when they were indexed.
 POLICY = Policy(any_modality=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSet:
-    """What a model is tried on.
+    """The labelled images of a split.
 
     Attributes:
-        data: as it was given.
+        data: the source, as given.
         split: of the data.
-        manifest: of the images of the split that have a label.
+        manifest: the images of the split that have a label.
         fingerprint: of the manifest of all the data.
         num_unlabelled: images of the split without a label.
-        warning: what to know of the metrics, or None.
+        warning: a caveat about the metrics, or None.
     """
 
     data: str
@@ -42,25 +42,25 @@ class LabelledSet:
 def open_labelled(
     data: str, split: str, bundle: Bundle, progress: Progress = silent
 ) -> LabelledSet:
-    """Read the data and check that the model can be tried on it.
+    """Read the data and check that the model can be tested on it.
 
     Raises:
-        InputError: labels the bundle does not know, no labels, or images that the model was
-            trained on (splits train and validation are taken as asked for, with a warning).
+        InputError: labels that the bundle does not know, no labels, or images that the model was
+            trained on (splits train and validation are accepted, with a warning).
     """
     images = sources.open_data(data, progress=progress)
     rows = images.select(split)
     unknown = sorted(set(pc.unique(rows["label"]).drop_null().to_pylist()) - set(bundle.labels))
     if unknown:
         raise InputError(
-            f"the bundle knows the labels {', '.join(bundle.labels)}, {data} also has "
-            f"{', '.join(unknown)}; evaluate on data with the bundle's labels."
+            f"{data} has labels that the bundle does not know: {', '.join(unknown)}; evaluate on "
+            f"images labelled {', '.join(bundle.labels)}."
         )
     labelled = rows.filter(pc.is_valid(rows["label"]))
     if labelled.num_rows == 0:
         raise InputError(
-            f"{data} has no labels in split {split}; put the images in one folder "
-            "a class, or use cnnjobs predict."
+            f"{data} has no labels in split {split}; put the images in one folder per class, or "
+            "use cnnjobs predict."
         )
     return LabelledSet(
         data=data,
@@ -73,24 +73,24 @@ def open_labelled(
 
 
 def _check_unseen(bundle: Bundle, rows: pa.Table, split: str, fingerprint: str) -> str | None:
-    """Refuse a test on images the model has seen; returns a warning where none can tell."""
+    """Refuse images that the model was trained on; return a warning if that is not known."""
     if split in (constants.TRAIN, constants.VALIDATION):
-        return f"split {split} made this model; its metrics say nothing of new images."
+        return f"split {split} was used in training; its metrics say nothing about new images."
     if fingerprint == bundle.manifest_fingerprint and split == constants.TEST:
         return None
     seen = bundles.seen_images(bundle)
     hashes = rows["content_hash"]
     if hashes.null_count == rows.num_rows or seen["content_hash"].null_count == seen.num_rows:
         return (
-            "this is not the manifest the model was trained on, and without content hashes "
-            "nobody can tell whether it has seen these images; index with --content."
+            "this is not the manifest the model was trained on, and without content hashes it is "
+            "unknown whether the model has seen these images; index with --content."
         )
     known = rows.filter(pc.is_in(hashes, pc.drop_null(seen["content_hash"].combine_chunks())))
     known = known.filter(pc.is_valid(known["content_hash"]))
     if known.num_rows:
         raise InputError(
-            f"{known.num_rows} of these {rows.num_rows} images made the model "
-            f"({known['path'][0]} the first); evaluate on the test split of its own manifest, "
-            "or on other images."
+            f"{known.num_rows} of these {rows.num_rows} images were used to train the model, for "
+            f"example {known['path'][0]}; evaluate on the test split of its manifest or on other "
+            "images."
         )
     return None

@@ -1,6 +1,5 @@
-"""Pictures of an evaluation, as PNG bytes: how right a model is, over all its thresholds."""
+"""Plots of an evaluation, as PNG bytes: confusion matrix, curves and calibration."""
 
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.imaging.plots import new_figure, to_png
 from cnnjobs.metrics.curves import Curve, DecisionCurve
 from cnnjobs.metrics.reliability import Bin
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: More classes leave no room for numbers in their cells.
+#: With more classes, the cells of a confusion matrix are too small for numbers.
 _CLASSES_WITH_NUMBERS = 20
 
 _MODEL, _OTHERS, _REFERENCE = "C0", ("C1", "C2", "C4", "C5"), "0.45"
@@ -24,28 +24,31 @@ Point = tuple[float, float]
 
 
 def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
-    """Images by actual (rows) and predicted class; a cell's color is its share of the row.
+    """Images by actual class (rows) and predicted class, colored by their share of the row.
 
     Args:
         matrix: counts by actual, then predicted class.
     """
     names = list(matrix)
-    counts = np.array([[matrix[actual][called] for called in names] for actual in names])
+    counts = np.array([[matrix[actual][predicted] for predicted in names] for actual in names])
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure = _figure(2.2 + max(3, 0.68 * len(names)), 1.4 + max(3, 0.68 * len(names)))
+    figure = new_figure(2.2 + max(3, 0.68 * len(names)), 1.4 + max(3, 0.68 * len(names)))
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the actual class")
     is_crowded = len(names) > 3
     slanted = is_crowded and max(map(len, names)) > 3
     axes.set_xticks(range(len(names)), names, rotation=45 if slanted else 0)
-    axes.set_yticks(range(len(names)), [f"{name}\n({n})" for name, n in _totals(names, totals)])
+    axes.set_yticks(
+        range(len(names)),
+        [f"{name}\n({total:,})" for name, total in zip(names, totals[:, 0], strict=True)],
+    )
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual (images)")
-    axes.set_title(f"{counts.trace():,} of {counts.sum():,} images right", fontsize=10)
+    axes.set_title(f"{counts.trace():,} of {counts.sum():,} images correct", fontsize=10)
     if len(names) > _CLASSES_WITH_NUMBERS:
-        return _png(figure)
+        return to_png(figure)
     for (row, column), count in np.ndenumerate(counts):
         if is_crowded and not count:
             continue
@@ -58,7 +61,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
             fontsize=7 if is_crowded else 11,
             color="white" if shares[row, column] > 0.6 else "black",
         )
-    return _png(figure)
+    return to_png(figure)
 
 
 def roc(
@@ -68,18 +71,18 @@ def roc(
 
     Args:
         curve: of the model.
-        title: to stand above.
-        threshold: the point at which the model is used.
+        title: of the plot.
+        threshold: the operating point.
         others: curves of the same model on other images, by name.
     """
-    figure, axes = _square("1 - specificity", "sensitivity", title)
+    figure, axes = _unit_square("1 - specificity", "sensitivity", title)
     axes.plot([0, 1], [0, 1], "--", color=_REFERENCE, lw=1, label="chance")
     _draw(axes, curve, "test" if others else "model")
     for color, (name, other) in zip(itertools.cycle(_OTHERS), (others or {}).items(), strict=False):
         axes.plot(other.x, other.y, color=color, lw=1.5, label=name)
     axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=8, label="at the threshold")
     axes.legend(loc="lower right", fontsize=9)
-    return _png(figure)
+    return to_png(figure)
 
 
 def precision_recall(
@@ -89,40 +92,40 @@ def precision_recall(
 
     Args:
         curve: of the model.
-        title: to stand above.
-        threshold: the point at which the model is used; None where it calls no image positive.
-        prevalence: share of positives, the precision of calling all of them so.
+        title: of the plot.
+        threshold: the operating point; None if the model predicts no image positive.
+        prevalence: share of positives, which is the precision of chance.
     """
-    figure, axes = _square("recall (sensitivity)", "precision (PPV)", title)
+    figure, axes = _unit_square("recall (sensitivity)", "precision (PPV)", title)
     axes.axhline(prevalence, ls="--", color=_REFERENCE, lw=1, label=f"chance ({prevalence:.2f})")
     _draw(axes, curve, "model", steps=True)
     if threshold is not None:
         axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=8, label="at the threshold")
     axes.legend(loc="lower left", fontsize=9)
-    return _png(figure)
+    return to_png(figure)
 
 
 def reliability(
     series: Mapping[str, Sequence[Bin]], *, title: str, confidence: str, share: str
 ) -> bytes:
-    """How often what has a probability is so, and below how many images say that.
+    """Observed share over predicted probability, with a histogram of the images below.
 
     Args:
-        series: bins by name, the model's own first.
-        title: to stand above.
-        confidence: what the probability is of.
-        share: what the share is of.
+        series: bins by name, the model's first.
+        title: of the plot.
+        confidence: label of the probability.
+        share: label of the observed share.
     """
-    figure = _figure(5.2, 6.4)
+    figure = new_figure(5.2, 6.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     above.plot([0, 1], [0, 1], "--", color=_REFERENCE, lw=1, label="perfect")
-    for place, (name, bins) in enumerate(series.items()):
-        color, style = ((_MODEL, "-o"), (_OTHERS[0], ":s"))[place]
+    for index, (name, bins) in enumerate(series.items()):
+        color, style = ((_MODEL, "-o"), (_OTHERS[0], ":s"))[index]
         means, shares = ([getattr(each, key) for each in bins] for key in ("confidence", "share"))
         above.plot(means, shares, style, color=color, ms=5, lw=1.5, label=name)
         counts, edges = _steps(bins)
-        below.stairs(counts, edges, color=color, ls=style[0], lw=1.5, fill=place == 0, alpha=0.6)
-        if place == 0:
+        below.stairs(counts, edges, color=color, ls=style[0], lw=1.5, fill=index == 0, alpha=0.6)
+        if index == 0:
             low, high = zip(*(each.interval for each in bins), strict=True)
             above.vlines(means, low, high, color=color, lw=1, alpha=0.6)
     above.set_ylim(-0.03, 1.03)
@@ -134,63 +137,63 @@ def reliability(
     below.set_ylabel("images")
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    return _png(figure)
+    return to_png(figure)
 
 
 def probabilities(
     by_class: Mapping[str, NDArray[np.float32]], *, threshold: float, positive: str
 ) -> bytes:
-    """How many images of each class have which probability, a panel a class.
+    """A histogram of the probabilities of each class, one panel per class.
 
     Args:
         by_class: probabilities of the positive class, by actual class.
-        threshold: from which on an image is predicted positive.
-        positive: name of that class.
+        threshold: images at or above it are predicted positive.
+        positive: name of the positive class.
     """
-    figure = _figure(6.4, 0.6 + 1.9 * len(by_class))
+    figure = new_figure(6.4, 0.6 + 1.9 * len(by_class))
     panels = figure.subplots(len(by_class), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for place, (axes, (name, values)) in enumerate(zip(panels, by_class.items(), strict=True)):
+    for index, (axes, (name, values)) in enumerate(zip(panels, by_class.items(), strict=True)):
         counts, edges = np.histogram(values, bins=20, range=(0, 1))
-        axes.stairs(counts, edges, fill=True, color=f"C{place}", alpha=0.75)
+        axes.stairs(counts, edges, fill=True, color=f"C{index}", alpha=0.75)
         axes.axvline(threshold, ls="--", color="black", lw=1)
-        called = np.mean(np.asarray(values) >= threshold)
+        predicted = np.mean(np.asarray(values) >= threshold)
         axes.set_title(
-            f"{name}: {len(values):,} images, {called:.0%} predicted {positive}", fontsize=10
+            f"{name}: {len(values):,} images, {predicted:.0%} predicted {positive}", fontsize=10
         )
         axes.set_ylabel("images")
         axes.grid(alpha=0.3)
-    panels[-1].set_xlabel(f"probability of {positive} (dashed: the threshold, {threshold:.3g})")
+    panels[-1].set_xlabel(f"probability of {positive} (dashed: threshold {threshold:.3g})")
     panels[-1].set_xlim(-0.02, 1.02)
-    return _png(figure)
+    return to_png(figure)
 
 
 def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float) -> bytes:
-    """What treating by the model is worth, beside treating all and none.
+    """Net benefit of treating by the model, compared with treating all and none.
 
     Args:
         curve: over the thresholds.
-        prevalence: share of positives that it holds for.
+        prevalence: share of positives that the curve assumes.
         threshold: of the model.
     """
-    figure = _figure(6.4, 4.4)
+    figure = new_figure(6.4, 4.4)
     axes = figure.subplots()
     axes.axhline(0, color="black", lw=1, label="treat none")
     axes.plot(curve.model.x, curve.treat_all, "--", color=_REFERENCE, lw=1.5, label="treat all")
     _draw(axes, curve.model, "treat by the model")
     axes.axvline(threshold, ls=":", color=_MODEL, lw=1, label="the model's threshold")
-    # what treating all loses at high thresholds has no end
+    # the loss of treating all is unbounded at high thresholds
     axes.set_ylim(-0.25 * prevalence, 1.1 * prevalence)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("probability from which on one would treat")
-    axes.set_ylabel("net benefit (true positives an image)")
+    axes.set_xlabel("threshold probability for treatment")
+    axes.set_ylabel("net benefit (true positives per image)")
     axes.set_title(f"Decision curve, {prevalence:.3g} of the images positive", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _draw(axes: "Axes", curve: Curve, name: str, *, steps: bool = False) -> None:
-    """The curve over its band."""
+    """Draw the curve on top of its band."""
     if curve.band is not None:
         axes.fill_between(
             curve.band.x,
@@ -199,14 +202,14 @@ def _draw(axes: "Axes", curve: Curve, name: str, *, steps: bool = False) -> None
             color=_MODEL,
             alpha=0.18,
             lw=0,
-            label="95 % band",
+            label="95% band",
         )
     style = "steps-pre" if steps else "default"
     axes.plot(curve.x, curve.y, color=_MODEL, lw=2, drawstyle=style, label=name)
 
 
 def _steps(bins: Sequence[Bin]) -> tuple[list[int], list[float]]:
-    """Counts and edges of neighbouring bins, those without images among them."""
+    """Counts and edges of adjacent bins, including empty ones."""
     counts: list[int] = []
     edges = [0.0]
     for each in bins:
@@ -218,31 +221,15 @@ def _steps(bins: Sequence[Bin]) -> tuple[list[int], list[float]]:
     return counts, edges
 
 
-def _totals(names: Sequence[str], totals: NDArray[np.int64]) -> list[tuple[str, str]]:
-    return [(name, f"{total:,}") for name, total in zip(names, totals[:, 0], strict=True)]
-
-
-def _square(across: str, up: str, title: str) -> tuple["Figure", "Axes"]:
-    """Axes of two shares."""
-    figure = _figure(5.2, 5.2)
+def _unit_square(x_label: str, y_label: str, title: str) -> tuple["Figure", "Axes"]:
+    """Square axes from 0 to 1."""
+    figure = new_figure(5.2, 5.2)
     axes = figure.subplots()
     axes.set_aspect("equal")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     return figure, axes
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()

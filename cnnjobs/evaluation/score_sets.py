@@ -1,4 +1,4 @@
-"""A model tried on images with known labels: scored on Ray, measured here."""
+"""Score labelled images on Ray, and measure the predictions here."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,33 +21,33 @@ from cnnjobs.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
-    """What came of one set: all its rows, those of them with a score, and their metrics."""
+class MeasuredSet:
+    """A labelled set with all its prediction rows, those with a score, and their metrics."""
 
-    images: LabelledSet
+    labelled: LabelledSet
     predictions: pa.Table
     scored: pa.Table
     bootstrap: Bootstrap
     measured: Metrics
 
 
-def tested(
+def score_and_measure(
     sets: Sequence[LabelledSet],
     bundle: Bundle,
     config: EvaluateConfig,
     run_id: str,
     progress: Progress,
-) -> list[Tested]:
-    """Score the sets, one after the other on one Ray, and measure each.
+) -> list[MeasuredSet]:
+    """Score the sets one after the other on one Ray, and measure each.
 
-    Each set is resampled from a seed of its own, see `metrics.differences`.
+    Every set is resampled with a different seed, see `metrics.differences`.
 
     Raises:
         InputError: no image of a set can be read.
     """
     progress("evaluate", 0, None, "starting")
     with session.connected(config.address):
-        how = ray_pipeline.with_engine(
+        scoring = ray_pipeline.choose_engine(
             Scoring(
                 bundles=[bundle],
                 engine=config.engine,
@@ -56,36 +56,42 @@ def tested(
                 policy=POLICY,
             )
         )
-        predictions = [_predictions(images, how, progress) for images in sets]
+        predictions = [_score(labelled, scoring, progress) for labelled in sets]
     progress("measure", 0, None)
     return [
-        _measured(images, rows, bundle, config, seed=config.seed + place)
-        for place, (images, rows) in enumerate(zip(sets, predictions, strict=True))
+        _measure(labelled, rows, bundle, config, seed=config.seed + index)
+        for index, (labelled, rows) in enumerate(zip(sets, predictions, strict=True))
     ]
 
 
-def _predictions(images: LabelledSet, how: Scoring, progress: Progress) -> pa.Table:
-    rows = images.manifest.table
+def _score(labelled: LabelledSet, scoring: Scoring, progress: Progress) -> pa.Table:
+    rows = labelled.manifest.table
     tables = []
-    with closing(ray_pipeline.score(rows, how)) as scored:
+    with closing(ray_pipeline.score(rows, scoring)) as scored:
         for table in scored:
             tables.append(table.drop_columns(schema.MEASURES.names))
             progress("evaluate", sum(part.num_rows for part in tables), rows.num_rows)
     return pa.concat_tables(tables)
 
 
-def _measured(
-    images: LabelledSet, predictions: pa.Table, bundle: Bundle, config: EvaluateConfig, *, seed: int
-) -> Tested:
+def _measure(
+    labelled: LabelledSet,
+    predictions: pa.Table,
+    bundle: Bundle,
+    config: EvaluateConfig,
+    *,
+    seed: int,
+) -> MeasuredSet:
     scored = predictions.filter(pc.is_null(predictions["error"]))
     if scored.num_rows == 0:
         raise InputError(
-            f"none of the {predictions.num_rows} images in split {images.split} could be "
-            f"read, {predictions['path'][0]} ({predictions['error'][0]}) the first."
+            f"none of the {predictions.num_rows} images in split {labelled.split} could be read; "
+            f"the first: {predictions['path'][0]} ({predictions['error'][0]})."
         )
-    bootstrap = Bootstrap(groups=_groups(images, scored), resamples=config.resamples, seed=seed)
-    return Tested(
-        images=images,
+    groups = _groups(labelled, scored)
+    bootstrap = Bootstrap(groups=groups, resamples=config.resamples, seed=seed)
+    return MeasuredSet(
+        labelled=labelled,
         predictions=predictions,
         scored=scored,
         bootstrap=bootstrap,
@@ -95,8 +101,8 @@ def _measured(
     )
 
 
-def _groups(images: LabelledSet, scored: pa.Table) -> list[str]:
-    """The group of each row; an image without one is a group of its own."""
-    rows = images.manifest.table.select(["path", "group"]).to_pylist()
+def _groups(labelled: LabelledSet, scored: pa.Table) -> list[str]:
+    """The group of each row; an image without a group is its own group."""
+    rows = labelled.manifest.table.select(["path", "group"]).to_pylist()
     group_of = {row["path"]: row["group"] for row in rows}
     return [group_of[path] or path for path in scored["path"].to_pylist()]

@@ -1,12 +1,11 @@
 """Whether a model's score comes from the lungs, or from how and where the images were made.
 
-A test set is scored again with parts of the images taken away (`changes`). What is still right
-with all but the border painted over was not read from the lungs (`verdicts`).
+The images of a test set are scored again with parts of them hidden (`occlusion`). What is still
+right with only the border visible was not read from the lungs (`shortcut_verdict`).
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,9 @@ from cnnjobs.errors import ImageError, InputError
 from cnnjobs.evaluation import labelled_set, occlusion, shortcut_verdict, trivial_baseline
 from cnnjobs.evaluation.occlusion import Images
 from cnnjobs.evaluation.shortcut_verdict import Audit
+from cnnjobs.evaluation.trivial_baseline import Features
 from cnnjobs.imaging import reading
+from cnnjobs.imaging.decoder import read_many
 from cnnjobs.inference.predictor import open_engine
 from cnnjobs.metrics import Bootstrap, calibration
 from cnnjobs.models import openvino_export
@@ -28,29 +29,29 @@ UNCHANGED, TRIVIAL = "unchanged", "no picture: size, gray, file"
 
 BORDER = 0.125
 
-#: More images would tell little more: an interval of 2,000 is some 0.05 wide.
-MOST_IMAGES = 2000
+#: More images add little precision: the interval of 2,000 is about 0.05 wide.
+MAX_IMAGES = 2000
 
-#: Pixels held at once, which of large images may be fewer.
-_MOST_BYTES = 512 << 20
+#: Pixels held at once; large images are limited to fewer.
+_MAX_BYTES = 512 << 20
 
-#: Changed at once, in batches of the engine.
+#: Images changed at once, before they are scored in batches.
 _IMAGES_AT_ONCE = 128
 
 Score = Callable[[Images], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """The images of an audit that can be read: (N, height, width, 1) pixels, and what they are."""
+class LoadedImages:
+    """The readable images of an audit: pixels (N, height, width, 1) with labels and features."""
 
     pixels: Images
     labels: Sequence[str]
     groups: Sequence[str]
-    features: Sequence[trivial_baseline.Features]
+    features: Sequence[Features]
 
 
-def audited(
+def audit_rows(
     bundle: Bundle,
     rows: pa.Table,
     *,
@@ -61,20 +62,20 @@ def audited(
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> Audit:
-    """Score labelled images of a manifest whole and changed, in this process, and compare.
+    """Score labelled images of a manifest unchanged and changed, in this process, and compare.
 
     Args:
         bundle: of two classes.
-        rows: with path, label and group.
+        rows: path, label and group.
         engine: openvino, keras, or auto.
-        resamples: of the intervals, over groups.
-        seed: of all that is random.
-        border: width of what is left without the lungs, in shares of the image's sides.
+        resamples: of the groups, for intervals.
+        seed: for everything random.
+        border: width of the visible border, as a fraction of the sides.
         batch_size: images scored at once.
-        progress: told after every change.
+        progress: called after every change.
 
     Raises:
-        InputError: a bundle of more classes, or no image can be read.
+        InputError: the bundle has more than two classes, or no image can be read.
     """
     images = load(bundle, rows, seed=seed)
     score = scorer(bundle, engine=engine, batch_size=batch_size)
@@ -91,7 +92,7 @@ def audited(
 
 
 def compare(
-    images: Loaded,
+    images: LoadedImages,
     score: Score,
     *,
     positive: str,
@@ -101,24 +102,26 @@ def compare(
     num_left_out: int = 0,
     progress: Progress = silent,
 ) -> Audit:
-    """The audit of any function that gives (N,) probabilities of `positive`; see `audited`."""
+    """Audit any function that returns (N,) probabilities of `positive`; see `audit_rows`."""
     height, width = images.pixels.shape[1:3]
-    ways = occlusion.ways(height, width, border=border, seed=seed)
+    occlusions = occlusion.occlusions(height, width, border=border, seed=seed)
     scores = {UNCHANGED: score(images.pixels)}
-    for done, (name, change) in enumerate(ways.items(), start=1):
-        progress("audit", done, len(ways) + 1)
-        scores[name] = _changed_scores(images.pixels, change, score)
+    for done, (name, occlude) in enumerate(occlusions.items(), start=1):
+        progress("audit", done, len(occlusions) + 1)
+        scores[name] = _occluded_scores(images.pixels, occlude, score)
     is_positive = np.array([label == positive for label in images.labels], dtype=bool)
-    guessed = trivial_baseline.guesses(images.features, is_positive, images.groups, seed=seed)
-    if guessed is not None:
-        scores[TRIVIAL] = guessed
-    progress("audit", len(ways) + 1, len(ways) + 1)
+    trivial_scores = trivial_baseline.out_of_fold_scores(
+        images.features, is_positive, images.groups, seed=seed
+    )
+    if trivial_scores is not None:
+        scores[TRIVIAL] = trivial_scores
+    progress("audit", len(occlusions) + 1, len(occlusions) + 1)
     return shortcut_verdict.judge(
         scores,
         is_positive,
         Bootstrap(groups=images.groups, resamples=resamples, seed=seed),
         without_lungs=occlusion.BORDER_ONLY,
-        without_picture=TRIVIAL,
+        without_pixels=TRIVIAL,
         border=border,
         num_left_out=num_left_out,
     )
@@ -128,36 +131,36 @@ def check(bundle: Bundle) -> None:
     """Raise InputError for a bundle that cannot be audited."""
     if bundle.positive is None:
         raise InputError(
-            f"an audit is of two classes, the bundle has {len(bundle.labels)}; use cnnjobs "
-            "evaluate."
+            f"an audit takes models of two classes, this bundle has {len(bundle.labels)}; use "
+            "cnnjobs evaluate."
         )
 
 
-def load(bundle: Bundle, rows: pa.Table, *, seed: int = 0) -> Loaded:
-    """Read the images, of a large set those that a draw chooses; unreadable ones are left out.
+def load(bundle: Bundle, rows: pa.Table, *, seed: int = 0) -> LoadedImages:
+    """Read the images, or a random sample of a large set; unreadable ones are left out.
 
     Raises:
-        InputError: a bundle of more than two classes, or none can be read.
+        InputError: the bundle has more than two classes, or no image can be read.
     """
     check(bundle)
-    wanted = bundle.preprocessing
-    most = max(1, min(MOST_IMAGES, _MOST_BYTES // (wanted.height * wanted.width)))
-    if rows.num_rows > most:
-        drawn = np.random.default_rng(seed).permutation(rows.num_rows)[:most]
-        rows = rows.take(np.sort(drawn))
+    size = bundle.preprocessing
+    max_images = max(1, min(MAX_IMAGES, _MAX_BYTES // (size.height * size.width)))
+    if rows.num_rows > max_images:
+        sample = np.random.default_rng(seed).permutation(rows.num_rows)[:max_images]
+        rows = rows.take(np.sort(sample))
     items = rows.select(["path", "label", "group"]).to_pylist()
-    read = zip(items, _read(bundle, [item["path"] for item in items]), strict=True)
-    kept = [(item, *found) for item, found in read if not isinstance(found, ImageError)]
-    if not kept:
+    read = zip(items, _read_all(bundle, [item["path"] for item in items]), strict=True)
+    loaded = [(item, *image) for item, image in read if not isinstance(image, ImageError)]
+    if not loaded:
         raise InputError(
-            f"none of the {len(items)} images can be read, {items[0]['path']} the first; "
-            "cnnjobs inspect says why."
+            f"none of the {len(items)} images can be read, for example {items[0]['path']}; "
+            "cnnjobs inspect shows why."
         )
-    return Loaded(
-        pixels=np.stack([pixels for _, pixels, _ in kept]),
-        labels=[item["label"] for item, _, _ in kept],
-        groups=[item["group"] or item["path"] for item, _, _ in kept],
-        features=[features for _, _, features in kept],
+    return LoadedImages(
+        pixels=np.stack([pixels for _, pixels, _ in loaded]),
+        labels=[item["label"] for item, _, _ in loaded],
+        groups=[item["group"] or item["path"] for item, _, _ in loaded],
+        features=[features for _, _, features in loaded],
     )
 
 
@@ -174,22 +177,22 @@ def scorer(bundle: Bundle, *, engine: str = "auto", batch_size: int = 32) -> Sco
     return score
 
 
-def _changed_scores(
-    images: Images, change: Callable[[Images], Images], score: Score
+def _occluded_scores(
+    images: Images, occlude: Callable[[Images], Images], score: Score
 ) -> NDArray[np.float32]:
-    """Scores of changed images, few of which are there at once."""
+    """Scores of occluded images, of which few are held in memory at once."""
     starts = range(0, len(images), _IMAGES_AT_ONCE)
     return np.concatenate(
-        [score(change(images[start : start + _IMAGES_AT_ONCE])) for start in starts]
+        [score(occlude(images[start : start + _IMAGES_AT_ONCE])) for start in starts]
     )
 
 
-def _read(
+def _read_all(
     bundle: Bundle, paths: Sequence[str]
-) -> Iterator[tuple[Images, trivial_baseline.Features] | ImageError]:
+) -> Iterator[tuple[Images, Features] | ImageError]:
     """Pixels and trivial features of each file, in order."""
 
-    def read_one(path: str) -> tuple[Images, trivial_baseline.Features] | ImageError:
+    def read_one(path: str) -> tuple[Images, Features] | ImageError:
         try:
             data = reading.read_image(path)
         except ImageError as error:
@@ -199,5 +202,4 @@ def _read(
             return decoded
         return decoded.pixels, trivial_baseline.features(data, decoded)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(read_one, paths)
+    return read_many(paths, read_one)

@@ -1,4 +1,4 @@
-"""What a classifier reaches that never looks at the picture: the baseline to beat."""
+"""The baseline to beat: a classifier that sees an image's size, format and gray levels only."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _FOLDS = 5
 
 
 class Features(NamedTuple):
-    """What can be said of an image without its content."""
+    """What is known about an image without its content."""
 
     width: int
     height: int
@@ -24,7 +24,7 @@ class Features(NamedTuple):
 
 
 def features(data: bytes, decoded: Decoded) -> Features:
-    """Those of one file; gray levels are of the pixels that a model gets."""
+    """The features of one file; gray levels are of the model's input."""
     return Features(
         width=decoded.width,
         height=decoded.height,
@@ -35,16 +35,17 @@ def features(data: bytes, decoded: Decoded) -> Features:
     )
 
 
-def guesses(
+def out_of_fold_scores(
     images: Sequence[Features],
     positive: NDArray[np.bool_],
     groups: Sequence[str],
     *,
     seed: int = 0,
 ) -> NDArray[np.float32] | None:
-    """Scores of a logistic regression that has not seen the image's group; (N,).
+    """Scores (N,) of a logistic regression that has not seen the image's group.
 
-    Fitted on four fifths of the groups, for the fifth. None where a class has too few groups.
+    Fitted on four fifths of the groups to score the other fifth. None if a class has too few
+    groups.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
@@ -52,31 +53,31 @@ def guesses(
     from sklearn.preprocessing import StandardScaler
 
     group_names = np.asarray(groups, dtype=str)
-    sides = [len(set(group_names[positive == side])) for side in (True, False)]
-    if min(sides) < _FOLDS:
+    num_groups = [len(set(group_names[positive == side])) for side in (True, False)]
+    if min(num_groups) < _FOLDS:
         return None
-    table = _table(images)
+    matrix = _feature_matrix(images)
     scores = np.zeros(len(images), np.float32)
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
-    for fitted, held in folds.split(table, positive, group_names):
+    for fitted, held_out in folds.split(matrix, positive, group_names):
         if len(set(positive[fitted])) < 2:
             return None
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        model.fit(table[fitted], positive[fitted])
-        scores[held] = model.decision_function(table[held])
+        model.fit(matrix[fitted], positive[fitted])
+        scores[held_out] = model.decision_function(matrix[held_out])
     return scores
 
 
-def _table(images: Sequence[Features]) -> NDArray[np.float64]:
-    """A row an image; sizes as logarithms, aspect beside them, formats one column each."""
-    known = sorted({each.format for each in images})
+def _feature_matrix(images: Sequence[Features]) -> NDArray[np.float64]:
+    """One row per image: logarithms of sizes and aspect ratio, gray levels, one-hot formats."""
+    names = sorted({image.format for image in images})
     rows = [
         [
-            *np.log([each.width, each.height, each.width / each.height, each.size_bytes]),
-            each.mean,
-            each.sd,
-            *(float(each.format == name) for name in known),
+            *np.log([image.width, image.height, image.width / image.height, image.size_bytes]),
+            image.mean,
+            image.sd,
+            *(float(image.format == name) for name in names),
         ]
-        for each in images
+        for image in images
     ]
     return np.array(rows)

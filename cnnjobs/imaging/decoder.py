@@ -16,7 +16,6 @@ import pyarrow as pa
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
-from cnnjobs.storage import s3
 
 #: Files read at once: a request to S3 takes about 30 ms, in which a core decodes several images.
 _NUM_READERS = 32
@@ -59,13 +58,6 @@ class Image(NamedTuple):
     decode_seconds: float
 
 
-class Images(NamedTuple):
-    """Decoded images of some rows, in order, and the number of requests that were retried."""
-
-    images: Sequence[Image]
-    retries: int
-
-
 class Decoder:
     """Turns rows of a manifest into pixels; thread-safe."""
 
@@ -79,7 +71,7 @@ class Decoder:
             policy: which damaged or unusual files to accept.
             threads: number of decoder threads.
         """
-        reading.settle()
+        reading.prepare_process()
         self._preprocessings = preprocessings
         self._policy = policy
         self._readers = ThreadPoolExecutor(_NUM_READERS, "read")
@@ -93,13 +85,6 @@ class Decoder:
             self._readers.submit(self._read, path, size)
             for path, size in zip(paths, sizes, strict=True)
         ]
-
-    def images(self, rows: pa.Table) -> Images:
-        """Wait for the images of all rows."""
-        before = s3.num_retries()
-        images = [each.result().result() for each in self.begin(rows)]
-        # counts the whole process, not only this call
-        return Images(images, s3.num_retries() - before)
 
     def _read(self, path: str, size: int) -> "Future[Image]":
         """Read one file once there is room, and pass it on to be decoded."""

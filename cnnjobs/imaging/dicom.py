@@ -1,8 +1,8 @@
-"""DICOM (the extra `dicom`): a radiograph as it is meant to be shown, and nothing of the patient.
+"""DICOM (the extra `dicom`): a radiograph as it is meant to be shown, without patient data.
 
-No text of pydicom's and no value of a file stands in an error or a log line: both can hold
-names. The steps are those of PS3.3 and PS3.4 annex N.2: stored values, modality LUT, VOI LUT
-or window, then MONOCHROME1 inverted.
+Errors and log lines never contain pydicom's text or values from the file: both can contain names.
+The steps follow PS3.3 and PS3.4 annex N.2: stored values, modality LUT, VOI LUT or window, then
+MONOCHROME1 inverted.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Computed, digital and film radiographs (PS3.3 C.7.3.1.1.1).
 RADIOGRAPHS = ("CR", "DX", "RG")
 
-#: Modalities that an error may name; any other value could be anybody's text.
+#: Modalities that an error may name; any other value could be arbitrary text.
 _NAMED = (
     *("CT", "ES", "IO", "IVUS", "KO", "MG", "MR", "NM", "OCT", "OP", "OT", "PR", "PT", "PX"),
     *("RF", "RTDOSE", "RTIMAGE", "RTPLAN", "RTSTRUCT", "SC", "SEG", "SM", "SR", "US", "XA", "XC"),
@@ -35,7 +35,7 @@ _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
-#: Transfer syntaxes that are read.
+#: Transfer syntaxes that are supported.
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _RLE = "1.2.840.10008.1.2.5"
 _JPEGS = (
@@ -48,13 +48,13 @@ _JPEGS = (
 )
 _JPEG_2000 = (
     *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"),
-    # high throughput
+    # high-throughput JPEG 2000
     *("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"),
 )
 
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-#: The attributes that pixels depend on; no other is kept when a file is read.
+#: The attributes that pixels depend on; no others are kept when a file is read.
 _ATTRIBUTES = [
     *("Modality", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit"),
@@ -65,7 +65,7 @@ _ATTRIBUTES = [
     *("FloatPixelData", "DoubleFloatPixelData"),
 ]
 
-#: What pydicom and its decoders raise on files that are not as they should be.
+#: What pydicom and its decoders raise on malformed files.
 _REFUSALS = (
     *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError),
     *(NameError, OSError, RuntimeError, TypeError, ValueError, struct.error),
@@ -79,12 +79,12 @@ def read(
 
     Args:
         data: the file.
-        max_pixels: that its header may state.
-        keep_damaged: take cut pixel data as far as it goes, the rest is zero.
-        any_modality: take all modalities, not radiographs only.
+        max_pixels: largest number of pixels that the header may state.
+        keep_damaged: accept truncated pixel data; missing pixels are zero.
+        any_modality: accept all modalities, not only radiographs.
 
     Raises:
-        ImageError: without the extra; or too large, damaged, cut, or of a kind not read.
+        ImageError: without the extra; or the file is too large, damaged, truncated or unsupported.
     """
     dataset = parse(data, _ATTRIBUTES)
     _check_image(dataset)
@@ -103,13 +103,14 @@ def read(
 
 
 def patient_group(data: bytes, key: bytes) -> str | None:
-    """What keeps a patient's images together and does not tell who it is.
+    """A group name that keeps a patient's images together without identifying the patient.
 
-    The first half of HMAC-SHA256 of PatientID under `key`, as 32 hexadecimal digits. A plain
-    hash would not do: a hospital's numbers can all be tried. None without a PatientID.
+    The first half of HMAC-SHA256 of PatientID under `key`, as 32 hexadecimal digits. A plain hash
+    would not be safe, because all patient numbers of a hospital can be tried. None without
+    PatientID.
 
     Raises:
-        ImageError: without the extra, or the file cannot be read.
+        ImageError: the extra is missing, or the file cannot be read.
     """
     dataset = parse(data, ["PatientID"], pixels=False)
     try:
@@ -122,21 +123,21 @@ def patient_group(data: bytes, key: bytes) -> str | None:
 
 
 def parse(data: bytes, attributes: list[Any], *, pixels: bool = True) -> "Dataset":
-    """The attributes of a file and no other; an ImageError if it cannot be parsed."""
+    """The needed attributes of a file and no others; an ImageError if it cannot be parsed."""
     try:
         import pydicom
     except ImportError:
         extra = "DICOM needs the extra: pip install 'cnnjobs[dicom]'"
         raise ImageError("unsupported", extra) from None
     if _DEFLATED in data:
-        # pydicom inflates it whole, however large it gets, before anything can be checked
+        # pydicom inflates it completely, however large it gets, before anything can be checked
         raise ImageError("unsupported", "deflated DICOM")
     _silence()
     try:
         dataset = pydicom.dcmread(
             io.BytesIO(data), specific_tags=attributes, stop_before_pixels=not pixels, force=True
         )
-        # values are converted when they are asked for: now, not where errors are not expected
+        # values are converted on access: do it here, where errors are expected
         for attribute in attributes:
             dataset.get(attribute)
         return dataset
@@ -147,7 +148,7 @@ def parse(data: bytes, attributes: list[Any], *, pixels: bool = True) -> "Datase
 def _silence() -> None:
     """Keep pydicom's warnings, which quote values, off stderr and out of every log.
 
-    At each call, because workers and tests set filters and loggers of their own.
+    Done on each call, because workers and tests set their own filters and loggers.
     """
     from pydicom import config
 
@@ -172,7 +173,7 @@ def _check_image(dataset: "Dataset") -> None:
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise ImageError("unsupported", "float pixels of a DICOM have no defined gray range")
     if "Rows" not in dataset and "PixelData" not in dataset:
-        raise ImageError("not an image", "a DICOM object without pixels, or cut before them")
+        raise ImageError("not an image", "a DICOM object without pixels, or truncated before them")
 
 
 def _check_modality(dataset: "Dataset") -> None:
@@ -184,10 +185,10 @@ def _check_modality(dataset: "Dataset") -> None:
 
 
 def _check_kind(dataset: "Dataset", max_pixels: int) -> str:
-    """The transfer syntax, after all has been checked that the header tells.
+    """The transfer syntax, once everything in the header has been checked.
 
     Raises:
-        ImageError: it has no image, one too large, or one of a kind that is not read.
+        ImageError: there is no image, or it is too large or of an unsupported kind.
     """
     for name in ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel"):
         if not isinstance(dataset.get(name), int):
@@ -197,12 +198,12 @@ def _check_kind(dataset: "Dataset", max_pixels: int) -> str:
         raise ImageError("truncated", "a DICOM file: its pixels are missing")
     bits, stored = dataset.BitsAllocated, dataset.get("BitsStored")
     if bits not in (8, 16, 32) or not isinstance(stored, int) or not 1 <= stored <= bits:
-        raise ImageError("unsupported", f"DICOM of {bits} bits a sample")
+        raise ImageError("unsupported", f"DICOM of {bits} bits per sample")
     if dataset.get("PixelRepresentation") not in (0, 1):
         raise ImageError("damaged", "a DICOM file: PixelRepresentation is missing")
     known = {1: ("MONOCHROME1", "MONOCHROME2"), 3: _COLORS}.get(dataset.SamplesPerPixel, ())
     if dataset.get("PhotometricInterpretation") not in known:
-        raise ImageError("unsupported", "DICOM of a photometric interpretation that is not read")
+        raise ImageError("unsupported", "DICOM of an unsupported photometric interpretation")
     return _transfer_syntax(dataset)
 
 
@@ -211,22 +212,22 @@ def _transfer_syntax(dataset: "Dataset") -> str:
     if not meta or "TransferSyntaxUID" not in meta:
         from pydicom import uid
 
-        # a data set alone: pydicom has told by its first bytes how it is encoded
+        # only a data set: pydicom detected its encoding from the first bytes
         implicit, little = dataset.original_encoding
         plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else plain
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax not in (*_NATIVE, _RLE, *_JPEGS, *_JPEG_2000):
-        raise ImageError("unsupported", "DICOM of a transfer syntax that is not read")
+        raise ImageError("unsupported", "DICOM of an unsupported transfer syntax")
     return syntax
 
 
 def _num_frames(dataset: "Dataset") -> int:
-    """NumberOfFrames, which the data set then no longer says: the first one is all it has."""
+    """Return NumberOfFrames and remove it from the data set, which then has one frame."""
     try:
         number = int(dataset.get("NumberOfFrames") or 1)
     except _refusals() as error:
-        raise _refused("its number of frames is no number", error) from None
+        raise _refused("its number of frames is not a number", error) from None
     dataset.NumberOfFrames = 1
     return number
 
@@ -234,22 +235,22 @@ def _num_frames(dataset: "Dataset") -> int:
 def _first_frame(
     dataset: "Dataset", syntax: str, num_frames: int, keep_damaged: bool
 ) -> tuple[bytes, str | None]:
-    """Bytes of the first frame: native ones all there, compressed ones of the stated size."""
+    """Bytes of the first frame: uncompressed ones complete, compressed ones of the stated size."""
     from pydicom.encaps import get_frame
     from pydicom.pixels.utils import get_expected_length
 
     try:
         expected = get_expected_length(dataset)
         if syntax in _NATIVE:
-            # one frame whole, with the byte that fills up an odd number
+            # one whole frame, with the byte that pads it to an even length
             pixels = dataset.PixelData if num_frames == 1 else dataset.PixelData[:expected]
             return _native(pixels, expected, keep_damaged)
         frame = get_frame(dataset.PixelData, 0, number_of_frames=num_frames)
     except _refusals() as error:
-        raise _refused("its frames cannot be told apart", error) from None
+        raise _refused("its frames cannot be separated", error) from None
     size = _compressed_size(frame, syntax)
     if size is not None and size != (dataset.Columns, dataset.Rows):
-        raise ImageError("damaged", "a DICOM file: its compressed image has another size")
+        raise ImageError("damaged", "a DICOM file: its compressed image has a different size")
     return frame, None
 
 
@@ -264,7 +265,7 @@ def _native(pixels: bytes, expected: int, keep_damaged: bool) -> tuple[bytes, st
 
 
 def _compressed_size(frame: bytes, syntax: str) -> tuple[int, int] | None:
-    """Width and height by the compressed image's own header, which its decoder goes by."""
+    """Width and height in the header of the compressed image itself, which its decoder obeys."""
     if syntax == _RLE:
         return None
     if syntax in _JPEGS:
@@ -282,7 +283,7 @@ def _stored_values(
 ) -> tuple[Any, str | None]:
     """Samples of the first frame: (rows, columns) or (rows, columns, 3) of RGB."""
     if syntax == _JPEG_BASELINE and dataset.SamplesPerPixel == 1 and dataset.BitsAllocated == 8:
-        # libjpeg-turbo tells damage
+        # libjpeg-turbo detects damage
         size = dataset.Rows * dataset.Columns
         picture = jpeg.read(frame, max_pixels=size, keep_damaged=keep_damaged)
         return picture.gray, picture.warning
@@ -295,5 +296,5 @@ def _stored_values(
     except _refusals() as error:
         raise _refused("its pixels cannot be decoded", error) from None
     if samples.shape[:2] != (dataset.Rows, dataset.Columns):
-        raise ImageError("damaged", "a DICOM file: its pixels have another size")
+        raise ImageError("damaged", "a DICOM file: its pixels have a different size")
     return np.asarray(samples), None

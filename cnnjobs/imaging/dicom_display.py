@@ -1,4 +1,4 @@
-"""DICOM's way from stored values to the gray levels of a screen (PS3.4 annex N.2)."""
+"""From DICOM's stored values to the gray levels of a screen (PS3.4 annex N.2)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,15 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 def shown(dataset: "Dataset", stored: NDArray[Any]) -> NDArray[np.uint8]:
     """8-bit gray of one frame, (rows, columns) or (rows, columns, 3) of RGB.
 
-    1. Bits beyond BitsStored, where overlays once stood, are cut off.
+    1. Bits beyond BitsStored, which once held overlays, are cleared.
     2. Modality LUT or rescale (PS3.3 C.11.1).
-    3. The first VOI LUT, else the first window (C.11.2) on 0..255; else, for more than 8
-       bits, smallest to largest value without the padding, and for 8 bits what is there.
+    3. The first VOI LUT, otherwise the first window (C.11.2), mapped to 0..255. Without either,
+       values of more than 8 bits are scaled from smallest to largest, padding excluded; 8-bit
+       values are kept.
     4. MONOCHROME1 is inverted (C.7.6.3.1.2).
-    5. Padding (C.7.5.1.1.2) is black.
+    5. Padding (C.7.5.1.1.2) becomes black.
 
-    Colors become luma and have no steps 2 to 5.
+    Color becomes luma and skips steps 2 to 5.
     """
     bits = int(dataset.BitsStored)
     if stored.ndim == 3:
@@ -41,14 +42,14 @@ def shown(dataset: "Dataset", stored: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def window(values: _Floats, center: float, width: float, function: str) -> _Floats:
-    """Values to 0..255 by a window (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
+    """Map values to 0..255 through a window (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
     if function == "SIGMOID":
         exponent = np.clip(-4 * (values - center) / width, -80, 80)
         return _floats(255 / (1 + np.exp(exponent)))
     if function == "LINEAR_EXACT":
         lowest, span = center - width / 2, width
     else:
-        # width 1 is a threshold
+        # a window of width 1 is a threshold
         lowest, span = center - 0.5 - (width - 1) / 2, max(width - 1, 1e-6)
     return _floats(np.clip((values - lowest) * (255 / span), 0, 255))
 
@@ -59,12 +60,12 @@ def _significant(stored: NDArray[Any], bits: int, *, signed: bool) -> NDArray[An
         return stored
     if not signed:
         return stored & ((1 << bits) - 1)
-    # shifted out and, with the sign, in again
+    # shift out, then back in with the sign
     return (stored << unused) >> unused
 
 
 def _padding(dataset: "Dataset", stored: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Which samples are padding, None if the file names no value for it."""
+    """Which samples are padding; None if the file defines no padding value."""
     value = _sample(dataset, "PixelPaddingValue")
     if value is None:
         return None
@@ -74,7 +75,7 @@ def _padding(dataset: "Dataset", stored: NDArray[Any]) -> NDArray[np.bool_] | No
 
 
 def _sample(dataset: "Dataset", name: str) -> float | None:
-    """An attribute that is a stored value; its sign is that of the samples, whatever its VR."""
+    """An attribute that is a stored value; it has the sign of the samples, whatever its VR."""
     value = dataset.get(name)
     signed = dataset.PixelRepresentation == 1
     if isinstance(value, bytes):
@@ -125,7 +126,7 @@ def _voi(dataset: "Dataset", values: _Floats, padding: NDArray[np.bool_] | None)
 
 
 def _number(dataset: "Dataset", name: str) -> float | None:
-    """The first value of an attribute, None if there is none."""
+    """The first value of an attribute; None if it is absent."""
     value = dataset.get(name)
     if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue":
         value = value[0] if len(value) else None

@@ -1,6 +1,6 @@
-"""What the header of an image file says of how it was made, and nothing of whom it shows.
+"""What the header of an image file says about how it was made, and nothing about the patient.
 
-Only what stands on the lists here is shown: dates, numbers, names and free text never are.
+Only the values listed here are shown: never dates, numbers, names or free text.
 """
 
 import io
@@ -9,9 +9,10 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnjobs.errors import ImageError
 from cnnjobs.imaging import dicom, formats
 
-#: Samples a pixel by PNG's color type: gray, RGB, palette, gray and alpha, RGBA.
+#: Samples per pixel by PNG color type: gray, RGB, palette, gray and alpha, RGBA.
 _PNG_COLORS = {0: "gray", 2: "color", 3: "palette", 4: "gray and alpha", 6: "color and alpha"}
 
 _MODES = {
@@ -35,7 +36,7 @@ _DICOM = (
 
 _TIFF_BITS = 258
 
-#: Values that are shown: short words and numbers.
+#: Values that may be shown: short words and numbers.
 _SHOWN = re.compile(r"[\w .,:/()\\\[\]+-]{1,64}")
 
 
@@ -44,10 +45,10 @@ class Header:
     """Format and depth of a file.
 
     Attributes:
-        format: as `formats.recognize` names it.
-        bits: of a sample as stored; None where that cannot be told.
-        color: gray, color, palette, each perhaps with alpha; None where that cannot be told.
-        tags: essentials of EXIF or DICOM, without what tells a person.
+        format: as named by `formats.recognize`.
+        bits: bits per sample as stored; None if unknown.
+        color: gray, color or palette, each possibly with alpha; None if unknown.
+        tags: essentials of EXIF or DICOM, without anything that identifies a person.
     """
 
     format: str
@@ -57,17 +58,17 @@ class Header:
 
 
 def read(data: bytes) -> Header:
-    """The header of a file that `images.read` takes.
+    """The header of a file that `preprocessing.read` accepts.
 
     Raises:
-        ImageError: it is no image, or DICOM that cannot be parsed.
+        ImageError: it is not an image, or is DICOM that cannot be parsed.
     """
     kind = formats.recognize(data)
     if kind == "dicom":
         return _of_dicom(data)
     header = _by_pillow(data, kind)
     if kind == "png":
-        # Pillow makes 8 bits of 16 in color
+        # Pillow reduces 16-bit color to 8 bits
         return Header(format=kind, bits=data[24], color=_PNG_COLORS[data[25]], tags=header.tags)
     return header
 
@@ -88,12 +89,13 @@ def _of_dicom(data: bytes) -> Header:
 def _by_pillow(data: bytes, kind: str) -> Header:
     from PIL import Image
 
-    # it warns of sizes that were allowed, and of tags that nothing depends on
+    # it warns about sizes that are allowed here, and about irrelevant tags
     with warnings.catch_warnings(action="ignore"):
         try:
-            picture = Image.open(io.BytesIO(data))
-            tags = {name: picture.getexif().get(tag) for tag, name in _EXIF.items()}
-        except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError):
+            with formats.guarded():
+                picture = Image.open(io.BytesIO(data))
+                tags = {name: picture.getexif().get(tag) for tag, name in _EXIF.items()}
+        except ImageError:
             return Header(format=kind)
     wide = picture.mode.startswith(("I", "F"))
     bits: Any = 1 if picture.mode == "1" else 16 if wide else 8

@@ -1,4 +1,4 @@
-"""From the bytes of a file to gray pixels: the only decoder, the same for training and scoring."""
+"""From the bytes of a file to gray pixels: the only decoder, used for training and for scoring."""
 
 import math
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from cnnjobs.errors import ConfigError
 from cnnjobs.imaging import dicom, formats
 from cnnjobs.imaging.formats import Gray, Picture, bmp, jpeg, png, tiff, webp
 
-#: Bits a side of the perceptual hash: 16 x 16 = 256 bits.
+#: Side of the perceptual hash in bits: 16 x 16 = 256 bits.
 HASH_SIDE = 16
 
-#: Below this many pixels a side, images (digits, icons) look alike by nature: no perceptual hash.
+#: Images with a shorter side (digits, icons) are too similar by nature for a perceptual hash.
 MIN_SIDE_FOR_HASH = 64
 
-#: Pixels in an area from which on a summed-area table is the faster way to its mean.
+#: Pixels per area from which a summed-area table is the faster way to the mean.
 _MIN_SHRINK = 8
 
-#: Pixels of 8 bits whose sum always has at most 31 bits.
+#: Number of 8-bit pixels whose sum always fits in 31 bits.
 _MAX_SUMMED = (2**31 - 1) // 255
 
 
@@ -29,25 +29,25 @@ _MAX_SUMMED = (2**31 - 1) // 255
 class Preprocessing:
     """How the bytes of a file become the pixels a model sees; saved in its bundle.
 
-    Color becomes luma (ITU-R BT.601, what OpenCV and JPEG use). EXIF orientation is
-    applied. Transparent pixels lie on black. DICOM is shown as its window or look-up
-    tables say. Samples of more than 8 bits are divided by
-    the largest value of their significant bits, the smallest of 8, 10, 12, 14 and 16 bits
-    that holds the image's maximum, because detectors of 10 to 14 bits are stored in
-    16-bit files unscaled. Shrinking averages over areas (INTER_AREA), because bilinear
-    sampling aliases; enlarging is bilinear. The aspect ratio is not kept.
+    Color becomes luma (ITU-R BT.601, as in OpenCV and JPEG). EXIF orientation is applied.
+    Transparent pixels are blended with black. DICOM is shown through its window or look-up tables.
+    Samples of more than 8 bits are divided by the largest value of their significant bits: the 9 to
+    15 bits that a TIFF states, or else the smallest of 8, 10, 12, 14 and 16 that holds the image's
+    maximum, because detectors of 10 to 14 bits store unscaled values in 16-bit files. Shrinking
+    averages over areas (INTER_AREA), because bilinear sampling aliases; enlarging is bilinear. The
+    aspect ratio is not kept.
 
-    With `scaled_jpeg` a JPEG is decoded at the smallest of libjpeg's scales 1/8, 1/4, 1/2 and
-    1 at which both sides are still at least twice the wanted ones, and shrunk from there.
+    With `scaled_jpeg`, a JPEG is decoded at the smallest of libjpeg's scales 1/8, 1/4, 1/2 and 1 at
+    which both sides are at least twice the requested ones, and shrunk from there.
 
-    `crop` is the share of the height cut off at the top and at the bottom, and of the width at
-    both sides, before anything else: what lies there changes no pixel. Then, at the final size,
-    `mask_corners` paints a share of height and width black at each corner, where text stands,
-    and `equalize` is a contrast-limited adaptive histogram equalization (CLAHE; Zuiderveld
-    1994, Graphics Gems IV) of `tiles` x `tiles` tiles, in each of which no gray value counts
-    more than `clip_limit` times as often as it would were all equally frequent.
+    `crop` is the share of the height cut off the top and the bottom, and of the width cut off both
+    sides, before anything else: what is cut off changes no pixel. Then, at the final size,
+    `mask_corners` paints a share of height and width black at each corner, where text usually is,
+    and `equalize` applies contrast-limited adaptive histogram equalization (CLAHE; Zuiderveld 1994,
+    Graphics Gems IV) with `tiles` x `tiles` tiles, in each of which no gray value counts for more
+    than `clip_limit` times its share in a uniform histogram.
 
-    All of them are off where a bundle does not say, because bundles once did not.
+    All of these are off if a bundle does not mention them, because old bundles do not.
     """
 
     height: int
@@ -74,18 +74,18 @@ class Preprocessing:
 
     @property
     def decoded_size(self) -> tuple[int, int] | None:
-        """The least (height, width) that a scaled JPEG is decoded at; None: the full size."""
+        """The smallest (height, width) to decode a scaled JPEG at; None for full size."""
         if not self.scaled_jpeg:
             return None
-        # twice the wanted sides must be left when the borders are gone
+        # after cropping, twice the requested sides must remain
         shares = 2 / (1 - 2 * self.crop)
         return math.ceil(self.height * shares), math.ceil(self.width * shares)
 
 
 class Decoded(NamedTuple):
-    """Pixels as a model takes them, and the size the image had (after orientation).
+    """Pixels as a model takes them, and the size of the image after orientation.
 
-    `warning` is None, or what was wrong with a file that was taken all the same.
+    `warning` is None, or says what was wrong with a file that was accepted anyway.
     """
 
     pixels: NDArray[np.uint8]
@@ -94,6 +94,7 @@ class Decoded(NamedTuple):
     warning: str | None = None
 
 
+@formats.guarded()
 def decode(
     data: bytes,
     preprocessing: Preprocessing,
@@ -105,12 +106,12 @@ def decode(
 
     Args:
         data: the file.
-        preprocessing: what to make of it.
-        keep_damaged: take a damaged or cut file as far as its decoder does, with a warning.
-        any_modality: take DICOM images of every modality, not radiographs only.
+        preprocessing: the pixels to produce.
+        keep_damaged: accept a damaged or truncated file as far as it decodes, with a warning.
+        any_modality: accept DICOM images of every modality, not only radiographs.
 
     Raises:
-        ImageError: no such pixels can be had, with one of `words.ERROR_CATEGORIES`.
+        ImageError: the image cannot be decoded, with one of `constants.ERROR_CATEGORIES`.
     """
     picture = read(
         data,
@@ -121,7 +122,7 @@ def decode(
     )
     gray = cropped(picture.gray, preprocessing.crop)
     small = resize(gray, height=preprocessing.height, width=preprocessing.width)
-    pixels = to_8_bit(small, significant_bits(gray))
+    pixels = to_8_bit(small, picture.bits or significant_bits(gray))
     if preprocessing.mask_corners:
         pixels = without_corners(pixels, preprocessing.mask_corners)
     if preprocessing.equalize:
@@ -134,6 +135,7 @@ def decode(
     )
 
 
+@formats.guarded()
 def read(
     data: bytes,
     *,
@@ -144,7 +146,7 @@ def read(
 ) -> Picture:
     """Gray pixels of one image, upright, in the file's own depth; see `decode`.
 
-    `at_least`, a (height, width), lets a JPEG be decoded scaled down to no less than that.
+    With `at_least`, a (height, width), a JPEG may be decoded at a smaller scale, but no smaller.
     """
     match formats.recognize(data):
         case "png":
@@ -177,14 +179,14 @@ def read_gray(
 def cropped(image: Gray, share: float) -> Gray:
     """The image without `share` of its height at top and bottom, and of its width at both sides.
 
-    Rounded down, so that a pixel is always left.
+    The number of pixels is rounded down, so at least one pixel remains.
     """
     rows, columns = (int(share * side) for side in image.shape)
     return image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
 
 
 def resize(image: Gray, *, height: int, width: int) -> Gray:
-    """Shrink by averaging over areas, enlarge bilinearly, each side for itself."""
+    """Shrink by averaging over areas, enlarge bilinearly; each side independently."""
     shrunk = (min(width, image.shape[1]), min(height, image.shape[0]))
     if shrunk != (image.shape[1], image.shape[0]):
         image = area_means(image, height=shrunk[1], width=shrunk[0])
@@ -194,14 +196,14 @@ def resize(image: Gray, *, height: int, width: int) -> Gray:
 
 
 def area_means(image: Gray, *, height: int, width: int) -> Gray:
-    """The means of height x width equal areas of the image, as of OpenCV's INTER_AREA.
+    """The means of height x width equal areas of the image, like OpenCV's INTER_AREA.
 
-    Large images take half of OpenCV's time: the sum of an area is the difference of the
+    Large images take half of OpenCV's time: the sum over an area is the difference of the
     summed-area table (Crow 1984, "Summed-area tables for texture mapping") at its corners, and
-    between whole pixels the table is bilinear. Of the pixels one in 10,000 is rounded otherwise.
+    between whole pixels the table is bilinear. One pixel in 10,000 is rounded differently.
     """
     is_summed = (
-        image.ndim == 2  # pictures in color are shrunk, too
+        image.ndim == 2  # color images are shrunk as well
         and image.dtype == np.uint8
         and _MIN_SHRINK * height * width <= image.size <= _MAX_SUMMED
     )
@@ -213,7 +215,7 @@ def area_means(image: Gray, *, height: int, width: int) -> Gray:
     columns, across = _edges(image.shape[1], width)
     above, below = sums.take(rows, axis=0), sums.take(rows + 1, axis=0)
     corner = above.take(columns, axis=1)
-    # from here on float32, which is too short for whole sums but not for those of a line
+    # float32 from here on: too short for whole sums but not for the sum of a row
     right = (above.take(columns + 1, axis=1) - corner).astype(np.float32)
     under = below.take(columns, axis=1) - corner
     both = (below.take(columns + 1, axis=1) - corner).astype(np.float32)
@@ -225,14 +227,14 @@ def area_means(image: Gray, *, height: int, width: int) -> Gray:
 
 
 def _edges(size: int, parts: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Where `size` pixels are cut into equal parts: (parts + 1,) whole pixels, and what is over."""
+    """Where `size` pixels are cut into equal parts: (parts + 1,) whole pixels and fractions."""
     edges = np.arange(parts + 1) * size / parts
     whole = np.minimum(edges.astype(np.intp), size - 1)
     return whole, (edges - whole).astype(np.float32)
 
 
 def _differences(table: NDArray[Any]) -> NDArray[Any]:
-    """Of a table at the corners of areas: what lies in each."""
+    """From a table at the corners of areas to the sum in each."""
     rows = table[1:] - table[:-1]
     return cast("NDArray[Any]", rows[:, 1:] - rows[:, :-1])
 
@@ -255,7 +257,7 @@ def to_8_bit(image: Gray, bits: int) -> NDArray[np.uint8]:
 
 
 def without_corners(pixels: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    """A copy with `share` of height and width black at each of the four corners."""
+    """A copy with `share` of height and width painted black at each corner."""
     rows, columns = (round(share * side) for side in pixels.shape)
     masked = pixels.copy()
     for down in (slice(0, rows), slice(pixels.shape[0] - rows, None)):
@@ -284,5 +286,6 @@ def perceptual_hash(gray: Gray) -> bytes | None:
     if thumbnail.max() - thumbnail.min() < 1:
         return None
     low = cv2.dct(thumbnail)[:HASH_SIDE, :HASH_SIDE].ravel()
-    # the first is the mean brightness: thousands of times the rest, it would move the median
+    # the first coefficient is the mean brightness, thousands of times the others: it would shift
+    # the median
     return np.packbits(low > np.median(low[1:])).tobytes()

@@ -1,4 +1,4 @@
-"""One image from its place to its pixels: whatever goes wrong is an ImageError, never more."""
+"""One image from its URI to its pixels: whatever goes wrong is an ImageError."""
 
 import contextlib
 import ctypes
@@ -7,36 +7,35 @@ from dataclasses import dataclass
 import cv2
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import preprocessing as images
-from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
+from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
 from cnnjobs.storage import filesystem, s3, s3_errors
 
-#: Parameters of glibc's mallopt (mallopt(3)): what is given back to the system, and what is
-#: taken from it apart.
+#: Parameters of glibc's mallopt (mallopt(3)): when free memory is returned to the system, and from
+#: which size on memory is requested separately.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
-#: Freed memory that a process keeps: some images on their way through each of its threads.
+#: Freed memory that a process keeps: several images for each of its threads.
 _KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What is taken for an image.
+    """Which images are accepted.
 
     Attributes:
-        keep_damaged: a damaged file that can be decoded all the same, with a warning.
-        any_modality: DICOM files that are no projection radiographs.
+        keep_damaged: damaged files that can still be decoded, with a warning.
+        any_modality: DICOM files that are not projection radiographs.
     """
 
     keep_damaged: bool = False
     any_modality: bool = False
 
 
-def settle() -> None:
-    """Make this process one that decodes in threads of its own.
+def prepare_process() -> None:
+    """Prepare this process for decoding in its own threads.
 
-    OpenCV gets no others beside them. And the memory of an image stays for the next one: glibc
-    would give it back to the system, and a tenth of the time of decoding would go into its return.
+    OpenCV gets no threads of its own. And glibc keeps the memory of an image for the next one:
+    returning it to the system would take a tenth of the decoding time.
     """
     cv2.setNumThreads(1)
     with contextlib.suppress(AttributeError):  # other systems have other allocators
@@ -46,13 +45,13 @@ def settle() -> None:
 
 
 def read_image(path: str) -> bytes:
-    """The bytes of one image; what the storage refuses becomes an ImageError."""
+    """The bytes of one image; storage errors become an ImageError."""
     try:
         return filesystem.read_bytes(path)
     except FileNotFoundError as error:
         raise ImageError("missing", "the file is gone") from error
     except PermissionError as error:
-        raise ImageError("permission", "the file may not be read") from error
+        raise ImageError("permission", "reading the file is not permitted") from error
     except OSError as error:
         reason = s3.reason(error) or type(error).__name__
         category = "permission" if reason == s3_errors.DENIED else "unreadable"
@@ -62,10 +61,10 @@ def read_image(path: str) -> bytes:
 def decoded(
     data: bytes, preprocessing: Preprocessing, policy: Policy | None = None
 ) -> Decoded | ImageError:
-    """The pixels of a file's bytes, or why there are none."""
+    """The pixels of a file, or the error that explains why there are none."""
     policy = policy or Policy()
     try:
-        return images.decode(
+        return decode(
             data,
             preprocessing,
             keep_damaged=policy.keep_damaged,
@@ -73,5 +72,3 @@ def decoded(
         )
     except ImageError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - one odd file must not end a night's work
-        return ImageError("damaged", f"{type(error).__name__}: {error}".splitlines()[0])

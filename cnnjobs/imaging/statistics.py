@@ -1,4 +1,4 @@
-"""A first look at images: gray levels of one, and of a class of them."""
+"""Gray levels and hashes of single images, for `inspect`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _GRAY_LEVELS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """Gray levels of an image's pixels, as stored; `sd` divides by their number."""
+    """Gray levels of an image's pixels, as stored; `sd` is the population standard deviation."""
 
     min: int
     max: int
@@ -29,10 +29,10 @@ class Levels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """What is remembered of one file among many; all is None or empty where `error` is not.
+class Measurements:
+    """What is kept of one file among many; with an `error`, everything else is None or empty.
 
-    `levels` and `histogram` (the shares of 256 gray levels) are of the pixels as 8 bits.
+    `levels` and `histogram` (the shares of 256 gray levels) describe the pixels as 8 bits.
     """
 
     path: str
@@ -64,17 +64,18 @@ def open_image(path: str) -> tuple[Header, Picture, int]:
     return headers.read(data), picture, len(data)
 
 
-def look(path: str) -> Look:
-    """Look at one file; what is wrong with it is its `error`."""
+def measure(path: str) -> Measurements:
+    """Measure one file; what is wrong with it is its `error`."""
     try:
         data = read_image(path)
-        gray = preprocessing.read_gray(data, max_pixels=MAX_PIXELS)
+        picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
-        return Look(path=path, error=str(error))
+        return Measurements(path=path, error=str(error))
+    gray = picture.gray
     bits = preprocessing.perceptual_hash(gray)
-    shown = preprocessing.to_8_bit(gray, preprocessing.significant_bits(gray))
+    shown = preprocessing.to_8_bit(gray, picture.bits or preprocessing.significant_bits(gray))
     counts = np.bincount(shown.ravel(), minlength=_GRAY_LEVELS)
-    return Look(
+    return Measurements(
         path=path,
         content_hash=hashlib.sha256(data).hexdigest(),
         perceptual_hash=bits.hex() if bits is not None else None,
@@ -89,10 +90,11 @@ def look(path: str) -> Look:
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     """A file's pixels as 8 bits, the longer side at most `side`; None if it cannot be read."""
     try:
-        gray = preprocessing.read_gray(read_image(path), max_pixels=MAX_PIXELS)
+        picture = preprocessing.read(read_image(path), max_pixels=MAX_PIXELS)
     except ImageError:
         return None
+    gray = picture.gray
     shrunk = side / max(*gray.shape, side)
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)
     small = preprocessing.resize(gray, height=height, width=width)
-    return preprocessing.to_8_bit(small, preprocessing.significant_bits(gray))
+    return preprocessing.to_8_bit(small, picture.bits or preprocessing.significant_bits(gray))

@@ -1,4 +1,4 @@
-"""What an update of a scored run has to do: images that came, changed, went, or may work now."""
+"""What `--update` has to score: images that are new, changed, or may be readable now."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ import pyarrow.compute as pc
 from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
 
-#: Errors of a file that may be over when it is tried again.
-_PASSING_ERRORS = ("missing", "permission", "unreadable")
+#: Errors that may be gone at the next attempt.
+_TRANSIENT_ERRORS = ("missing", "permission", "unreadable")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """Paths in which the data differ from the manifest that a run has scored.
+    """How the data differ from what a run has scored, as paths.
 
     Attributes:
-        new: that came.
-        changed: whose size, time or ETag is another.
-        again: that failed for a reason that may be over.
-        gone: that are no longer there; their rows stay.
+        new: not in the run yet.
+        changed: with another size, modification time or ETag.
+        again: failed for a reason that may be gone.
+        gone: no longer in the data; their rows are kept.
     """
 
     new: pa.Array
@@ -31,7 +31,7 @@ class Update:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of each."""
+        """The number of paths of each kind."""
         return {each.name: len(getattr(self, each.name)) for each in dataclasses.fields(self)}
 
     @property
@@ -41,10 +41,10 @@ class Update:
 
 
 def merge(before: Manifest, now: Manifest, rows: pa.Table) -> tuple[Update, Manifest]:
-    """What is to be done, and the manifest that the run has afterwards.
+    """Compare a run with the data; returns what to score, and the run's new manifest.
 
-    It has the images in the order they were scored, then new and changed ones in the order of
-    the data. An image that is gone stays if it has a row.
+    The manifest lists the images in the order in which they were scored, then new and changed
+    ones in the order of the data. An image that is gone stays in it if it has a row.
 
     Args:
         before: the manifest of the run.
@@ -52,32 +52,31 @@ def merge(before: Manifest, now: Manifest, rows: pa.Table) -> tuple[Update, Mani
         rows: what the run has written, columns `path` and `error`.
     """
     changes = manifest.changes(before.table, now.table)
-    written = rows["path"]
-    gone = _among(changes.gone, written)
+    gone = _in(changes.gone, rows["path"])
     update = Update(
         new=changes.new,
         changed=changes.changed,
-        again=_not_among(_among(_passing(rows), now.table["path"]), changes.changed),
+        again=_not_in(_in(_transient_failures(rows), now.table["path"]), changes.changed),
         gone=gone,
     )
-    leave = pa.concat_arrays([changes.changed, _not_among(changes.gone, gone)])
-    kept = before.table.filter(pc.invert(pc.is_in(before.table["path"], value_set=leave)))
-    come = pa.concat_arrays([changes.new, changes.changed])
-    added = now.table.filter(pc.is_in(now.table["path"], value_set=come))
+    removed = pa.concat_arrays([changes.changed, _not_in(changes.gone, gone)])
+    kept = before.table.filter(pc.invert(pc.is_in(before.table["path"], value_set=removed)))
+    to_add = pa.concat_arrays([changes.new, changes.changed])
+    added = now.table.filter(pc.is_in(now.table["path"], value_set=to_add))
     return update, Manifest(pa.concat_tables([kept, added]), now.settings)
 
 
-def _passing(rows: pa.Table) -> pa.Array:
-    """Paths of the rows whose error may be over."""
+def _transient_failures(rows: pa.Table) -> pa.Array:
+    """Paths of the rows whose error may be gone."""
     failed = rows.filter(pc.is_valid(rows["error"]))
     category = pc.replace_substring_regex(failed["error"], ":.*", "")
-    wanted = pc.is_in(category, value_set=pa.array(_PASSING_ERRORS))
-    return failed.filter(wanted)["path"].combine_chunks()
+    is_transient = pc.is_in(category, value_set=pa.array(_TRANSIENT_ERRORS))
+    return failed.filter(is_transient)["path"].combine_chunks()
 
 
-def _among(paths: pa.Array, others: pa.Array) -> pa.Array:
+def _in(paths: pa.Array, others: pa.Array) -> pa.Array:
     return paths.filter(pc.is_in(paths, value_set=others))
 
 
-def _not_among(paths: pa.Array, others: pa.Array) -> pa.Array:
+def _not_in(paths: pa.Array, others: pa.Array) -> pa.Array:
     return paths.filter(pc.invert(pc.is_in(paths, value_set=others)))

@@ -1,4 +1,4 @@
-"""What `cnnjobs predict` would do, decided before Ray starts: models, images, run to go on with."""
+"""What `cnnjobs predict` will do, decided before Ray starts: models, images, run to continue."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from cnnjobs.cluster import spilling
-from cnnjobs.cluster.resources import Wanted
 from cnnjobs.config import PredictConfig
 from cnnjobs.data import manifest, sources
 from cnnjobs.data.manifest import Manifest
@@ -17,7 +16,6 @@ from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference import incremental, predictions
 from cnnjobs.inference.incremental import Update
 from cnnjobs.inference.predictor import Scoring, model_name
-from cnnjobs.inference.ray_pipeline import with_engine
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import model_card
 from cnnjobs.models.bundle import Bundle
@@ -25,7 +23,7 @@ from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir, s3
 from cnnjobs.storage.run_dir import Run
 
-#: Settings that change what is written; a run is resumed with the same ones or not at all.
+#: Settings that change what is written: a run can only be resumed with the same values.
 _RESULT_SETTINGS = (
     "split", "engine", "batch_size", "damaged", "any_modality", "max_pixels", "partition_by",
 )  # fmt: skip
@@ -33,17 +31,17 @@ _RESULT_SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class PredictPlan:
-    """What a job would do, decided before Ray starts.
+    """What a job will do.
 
     Attributes:
         config: its settings.
         bundles: the models.
         manifest: the images.
-        rows: of the manifest, those of the split.
+        rows: of the manifest, those in the split.
         output: the run directory.
-        run: the run to go on with, if there is one.
-        update: what is otherwise in the data than in that run, if that was asked for.
-        doubts: why nobody should rely on the scores, a line a model; see `evidence.doubt`.
+        run: the run to continue, if there is one.
+        update: how the data differ from that run, for `--update`.
+        doubts: reasons not to rely on the scores, one line per model; see `model_card.doubt`.
     """
 
     config: PredictConfig
@@ -57,7 +55,7 @@ class PredictPlan:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `--dry-run` tells without scoring."""
+        """The part of `--dry-run` that needs no scoring."""
         return {
             "images": self.rows.num_rows,
             "ignored files": self.manifest.settings.get("ignored", {}),
@@ -71,94 +69,78 @@ class PredictPlan:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of what goes in: a run is resumed with the same, or not at all."""
+        """Of the inputs: a run can only be resumed with the same ones."""
         return {"manifest": self.manifest.fingerprint, "model": model_name(self.bundles)}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that change what is written: they must be the same, too."""
+        """Settings that must be the same, too, when a run is resumed."""
         return {name: getattr(self.config, name) for name in _RESULT_SETTINGS}
 
-    @property
-    def wanted(self) -> Wanted:
-        """How many processes score, and with what."""
+    def scoring(self, run_id: str) -> Scoring:
+        """How to score; `ray_pipeline.choose_engine` replaces the engine `auto`."""
         config = self.config
-        return Wanted(
-            number=config.actors, num_cpus=config.cpus_per_actor, num_gpus=config.gpus_per_actor
-        )
-
-    def scoring(self, run_id: str, *, may_export: bool = True) -> Scoring:
-        """How to score, with an engine that the machines and the bundles have.
-
-        Needs a connected Ray. `may_export` lets a model without an export get one.
-        """
-        config = self.config
-        # also where an autoscaler has yet to bring the GPU that was asked for
-        on_gpu = config.engine == "auto" and config.gpus_per_actor is not None
         indexed_any = bool(self.manifest.settings.get("any_modality"))
-        return with_engine(
-            Scoring(
-                bundles=self.bundles,
-                engine="keras" if on_gpu else config.engine,
-                batch_size=config.batch_size,
-                run_id=run_id,
-                policy=Policy(
-                    keep_damaged=config.damaged == "score",
-                    any_modality=config.any_modality or indexed_any,
-                ),
+        return Scoring(
+            bundles=self.bundles,
+            engine=config.engine,
+            batch_size=config.batch_size,
+            run_id=run_id,
+            policy=Policy(
+                keep_damaged=config.damaged == "score",
+                any_modality=config.any_modality or indexed_any,
             ),
-            may_export=may_export,
         )
 
 
 def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
-    """Read the bundles and the manifest and check the output; writes nothing that stays.
+    """Read the bundles and the manifest, and check the output; leaves nothing behind.
 
     Raises:
-        InputError: one of them cannot be used.
+        InputError: one of them is unusable.
     """
     s3.use(**config.s3)
-    several = _read_bundles(config)
-    doubts = [told for told in map(model_card.doubt, several) if told is not None]
+    models = _read_bundles(config)
+    doubts = [doubt for doubt in map(model_card.doubt, models) if doubt is not None]
     if config.require_evaluated and doubts:
-        raise InputError(f"{doubts[0]}; require_evaluated refuses it.")
+        raise InputError(f"{doubts[0]}; require_evaluated rejects it.")
     images = sources.open_data(config.data, for_training=False, progress=progress)
     rows = images.select(config.split)
     planned = PredictPlan(
         config=config,
-        bundles=several,
+        bundles=models,
         manifest=images,
         rows=rows,
         output=filesystem.normalize(config.output),
         doubts=doubts,
     )
     if config.resume:
-        planned = _resuming(planned)
+        planned = _with_resumed_run(planned)
     if config.update:
-        planned = _updating(planned)
+        planned = _with_updated_run(planned)
     if planned.run is None:
         run_dir.check_free(planned.output, overwrite=config.overwrite, resumable=True)
     return planned
 
 
 def _read_bundles(config: PredictConfig) -> list[Bundle]:
-    """The models, which must have the same classes."""
-    several = [bundles.read(uri) for uri in (config.bundle, *config.bundles)]
-    first = several[0]
-    for other in several[1:]:
+    """The models, all with the same classes."""
+    models = [bundles.read(uri) for uri in (config.bundle, *config.bundles)]
+    first = models[0]
+    for other in models[1:]:
         if (other.labels, other.positive) != (first.labels, first.positive):
             raise InputError(
-                f"models of one ensemble must have the same classes: {first.name} has "
+                f"the models of an ensemble must have the same classes: {first.name} has "
                 f"{_classes(first)}, {other.name} has {_classes(other)}."
             )
     if config.max_pixels is None:
-        return several
+        return models
     return [
         dataclasses.replace(
             each,
             preprocessing=dataclasses.replace(each.preprocessing, max_pixels=config.max_pixels),
         )
-        for each in several
+        for each in models
     ]
 
 
@@ -167,8 +149,8 @@ def _classes(bundle: Bundle) -> str:
     return f"{', '.join(bundle.labels)}{positive}"
 
 
-def _resuming(planned: PredictPlan) -> PredictPlan:
-    """The plan with the run to go on with, if there is one."""
+def _with_resumed_run(planned: PredictPlan) -> PredictPlan:
+    """The plan with the run to continue, if there is one."""
     run = run_dir.find_same(
         planned.output,
         "predict",
@@ -178,8 +160,8 @@ def _resuming(planned: PredictPlan) -> PredictPlan:
     return dataclasses.replace(planned, run=run)
 
 
-def _updating(planned: PredictPlan) -> PredictPlan:
-    """The plan with the run to update, if there is one, and the images of both."""
+def _with_updated_run(planned: PredictPlan) -> PredictPlan:
+    """The plan with the run to update, if there is one, and the images of run and data."""
     same = {"model": model_name(planned.bundles), **planned.settings}
     run = run_dir.find_same(planned.output, "predict", same, spilled_bytes=spilling.reported)
     if run is None:

@@ -1,4 +1,4 @@
-"""`cnnjobs predict`: score every image of a manifest, one row each, to Parquet."""
+"""`cnnjobs predict`: score every image of a manifest and write one Parquet row per image."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,15 @@ from cnnjobs.storage.run_dir import Run
 class PredictSummary:
     """What a job did; `indexed` is the sum of `scored`, `failed`, `skipped` and `left`.
 
-    `ignored` counts the files of the data that are no images, by suffix.
-    `skipped` rows were written by an earlier start of the same run, `left` is what was not
-    scored because too many images failed; all else is of this start. `stages` is the share of
-    each in the time of all, which run side by side. `doubts` says why nobody should rely on the
-    scores (`evidence.doubt`). `too_many_bad` says so where more images
-    failed than `max_errors` allows.
+    All figures are for this session, except `skipped`: rows that an earlier session of the same
+    run wrote.
+
+    Attributes:
+        ignored: files in the data that are not images, by suffix.
+        left: images not scored because too many failed.
+        stages: each stage's share of the time of all stages, which run at once.
+        doubts: reasons not to rely on the scores; see `model_card.doubt`.
+        too_many_bad: set if more images failed than `max_errors` allows.
     """
 
     output: str
@@ -62,14 +65,14 @@ class PredictSummary:
 
 
 def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummary:
-    """Score every image of the config's data; each ends as one row, scored or with an error.
+    """Score every image of the data; each gets one row, with a score or an error.
 
-    Rows stand in the manifest's order in `predictions/part-*.parquet`; a part is there
-    whole or not at all, so that a stopped run goes on behind its last part (`resume`).
+    Rows are in the manifest's order, in `predictions/part-*.parquet`. A part is complete or
+    absent, so a stopped run continues after its last part (`resume`).
 
     Raises:
-        InputError: the bundle, the data or the output cannot be used.
-        CnnjobsError: the parts do not hold every image once.
+        InputError: the bundle, the data or the output is unusable.
+        CnnjobsError: the parts do not contain every image exactly once.
     """
     spilling.forget()
     planned = plan(config, progress)
@@ -83,8 +86,8 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
         )
     run_dir.reopen(run.uri)
     if update is not None:
-        # before the record and the manifest say so: what is stopped in between has rows to
-        # score, and none that is of an older image
+        # before the record and the manifest change: a run stopped in between has rows left to
+        # score, but none for an older version of an image
         stale = pa.concat_arrays([update.changed, update.again])
         predictions.drop(run.uri, predictions.files(run.uri), stale)
     with run.failing_recorded(**planned.fingerprints):
@@ -93,7 +96,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
 
 
 def judge(summary: PredictSummary) -> None:
-    """Raise TooManyBadImages if more failed than the job allows."""
+    """Raise TooManyBadImages if more images failed than the job allows."""
     if summary.too_many_bad is not None:
         raise TooManyBadImages(summary.too_many_bad, summary)
 
@@ -106,29 +109,30 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
     before = predictions.read(run.uri, writer.files, ["path", "error"])
     rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], value_set=before["path"])))
     tally = Tally(total, done_before=before.num_rows)
-    told = ProgressFile(run.path("progress.jsonl"))
+    progress_file = ProgressFile(run.path("progress.jsonl"))
     allowed = config.max_bad_images(total)
-    bad_before = len(before) - before["error"].null_count
+    bad_before = before.num_rows - before["error"].null_count
     engine = None
     progress("predict", before.num_rows, total, "starting")
     if rows.num_rows:
         with session.connected(config.address):
-            how = planned.scoring(run.run_id)
-            engine = how.engine
-            with closing(ray_pipeline.score(rows, how, planned.wanted)) as tables, writer:
+            actors = ray_pipeline.request(config)
+            scoring = ray_pipeline.choose_engine(planned.scoring(run.run_id), actors)
+            engine = scoring.engine
+            with closing(ray_pipeline.score(rows, scoring, actors)) as tables, writer:
                 for table in tables:
                     tally.add(table)
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))
                     facts = tally.facts()
-                    told.tell(facts)
+                    progress_file.add(facts)
                     progress("predict", facts["done"], total, _note(facts))
                     bad = bad_before + tally.failed.total()
                     if is_part and allowed is not None and bad > allowed:
                         break
     tally.add_writing(writer.seconds)
-    told.tell(tally.facts(), last=True)
+    progress_file.add(tally.facts(), last=True)
     summary = _summary(planned, run, tally, before, engine)
-    _check_books(planned, run, writer.files, summary)
+    _check_complete(planned, run, writer.files, summary)
     if config.csv and not summary.left:
         predictions.write_csv(run.uri, writer.files)
     facts = {**planned.fingerprints, "rows": _row_counts(summary), "files": writer.files}
@@ -151,23 +155,24 @@ def _note(facts: Mapping[str, Any]) -> str:
     return f"{facts['images_per_second']:.0f}/s, {facts['failed']} bad"
 
 
-def _check_books(
+def _check_complete(
     planned: PredictPlan, run: Run, files: Sequence[str], summary: PredictSummary
 ) -> None:
-    """Every image once: read back from the files, not from what the job believes."""
+    """Check that every image has one row, by reading the files back."""
     rows = predictions.read(run.uri, files, ["path", "error"])
     num_images = pc.count_distinct(rows["path"]).as_py()
     num_unknown = pc.sum(pc.invert(pc.is_in(rows["path"], value_set=planned.rows["path"]))).as_py()
-    told = summary.scored + sum(summary.failed.values()) + summary.skipped
+    counted = summary.scored + sum(summary.failed.values()) + summary.skipped
     if (
         rows.num_rows != num_images
         or num_unknown
-        or told != rows.num_rows
-        or (told + summary.left != summary.indexed)
+        or counted != rows.num_rows
+        or (counted + summary.left != summary.indexed)
     ):
         raise CnnjobsError(
-            f"{run.uri} holds {rows.num_rows} rows of {num_images} images, {told} were scored and "
-            f"{summary.indexed} are in the manifest; start again with --overwrite and report this."
+            f"{run.uri} has {rows.num_rows} rows for {num_images} images, but {counted} were "
+            f"scored and {summary.indexed} are in the manifest; report this, and start over with "
+            "--overwrite."
         )
 
 
@@ -176,18 +181,19 @@ def _summary(
 ) -> PredictSummary:
     total = planned.rows.num_rows
     left = total - before.num_rows - tally.num_rows
-    num_failed = tally.failed.total() + len(before) - before["error"].null_count
+    num_failed = tally.failed.total() + before.num_rows - before["error"].null_count
     allowed = planned.config.max_bad_images(total)
     too_many = None
     if allowed is not None and num_failed > allowed:
-        rest = (
-            f"stopped with {left} left; see why, then --resume with a larger --max-errors:"
+        outcome = (
+            f"stopped with {left} left; find out why, then continue with --resume and a larger "
+            "--max-errors:"
             if left
             else "all rows are in"
         )
         too_many = (
-            f"{num_failed} of {total - left} images failed, {planned.config.max_errors} allowed "
-            f"by max_errors; {rest} {run.uri}."
+            f"{num_failed} of {total - left} images failed, but max_errors allows "
+            f"{planned.config.max_errors}; {outcome} {run.uri}."
         )
     return PredictSummary(
         output=run.uri,
@@ -217,7 +223,7 @@ def _summary(
 
 
 def _nothing_to_do(planned: PredictPlan, run: Run) -> PredictSummary:
-    """The summary of a start that found all rows there."""
+    """The summary when all rows were already written."""
     total = planned.rows.num_rows
     before = predictions.read(run.uri, predictions.files(run.uri), ["path", "error"])
     summary = _summary(planned, run, Tally(total, done_before=total), before, None)

@@ -1,4 +1,4 @@
-"""`cnnjobs predict-one`: score single images in this process, without Ray."""
+"""`cnnjobs predict-one`: score a few images in this process, without Ray."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cnnjobs.data import plots
 from cnnjobs.errors import InputError
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
-from cnnjobs.inference.predictor import Scorer, Scoring
+from cnnjobs.inference.predictor import Predictor, Scoring
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
@@ -53,7 +53,7 @@ class MulticlassPrediction:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOneSummary:
-    """What the model predicts for each image, with the columns of the table of `predict`."""
+    """The score of each image, with the columns that `predict` writes."""
 
     model: str
     labels: Sequence[str]
@@ -65,17 +65,17 @@ class PredictOneSummary:
 
 
 def plan(config: PredictOneConfig) -> dict[str, Any]:
-    """What `--dry-run` tells."""
+    """What `--dry-run` reports."""
     s3.use(**config.s3)
     bundle = bundles.read(config.bundle)
     return {"model": bundle.name, "engine": _engine(config, bundle), "images": len(config.images)}
 
 
 def predict_one(config: PredictOneConfig, progress: Progress = silent) -> PredictOneSummary:
-    """Score the images and, if asked for, draw them.
+    """Score the images and, with `plot`, draw them.
 
     Raises:
-        InputError: the bundle cannot be used, or the plot cannot be written.
+        InputError: the bundle is unusable, or the plot cannot be written.
     """
     s3.use(**config.s3)
     bundle = bundles.read(config.bundle)
@@ -95,9 +95,9 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         }
     )
     progress("predict", 0, len(paths))
-    scored = Scorer(scoring, threads=os.cpu_count() or 1)(rows)
+    scored = Predictor(scoring, threads=os.cpu_count() or 1)(rows)
     progress("predict", len(paths), len(paths))
-    shown = ["path", "prediction", *_score_columns(bundle), "error", "warning", "width", "height"]
+    columns = ["path", "prediction", *_score_columns(bundle), "error", "warning", "width", "height"]
     kind = MulticlassPrediction if bundle.positive is None else BinaryPrediction
     summary = PredictOneSummary(
         model=bundle.name,
@@ -105,11 +105,11 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         positive=bundle.positive,
         threshold=bundle.threshold,
         engine=scoring.engine,
-        images=[kind(**row) for row in scored.select(shown).to_pylist()],
+        images=[kind(**row) for row in scored.select(columns).to_pylist()],
         plot=filesystem.normalize(config.plot) if config.plot is not None else None,
     )
     if summary.plot is not None:
-        filesystem.write_bytes(summary.plot, _drawn(summary, bundle, scoring.policy))
+        filesystem.write_bytes(summary.plot, _plot(summary, bundle, scoring.policy))
     return summary
 
 
@@ -124,8 +124,8 @@ def _score_columns(bundle: Bundle) -> list[str]:
     return ["probability"] if bundle.positive is not None else ["probabilities"]
 
 
-def _drawn(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
-    """The images that could be read, as the model sees them, titled with the prediction."""
+def _plot(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
+    """The readable images as the model sees them, titled with their predictions."""
     pictures = []
     for row in summary.images:
         if row.error is not None:
@@ -136,7 +136,7 @@ def _drawn(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
         pictures.append((_title(row, bundle), decoded.pixels[:, :, 0]))
     if not pictures:
         first = summary.images[0].error
-        raise InputError(f"none of the images can be drawn; the first: {first}.")
+        raise InputError(f"none of the images can be drawn; the first failed: {first}.")
     return plots.grid(pictures)
 
 

@@ -1,4 +1,4 @@
-"""The prediction table of a run: Parquet parts, each there whole or not at all."""
+"""The prediction table of a run: Parquet parts, each complete or absent."""
 
 import re
 import time
@@ -16,44 +16,44 @@ from cnnjobs.storage import filesystem
 
 FOLDER, CSV = "predictions", "predictions.csv"
 
-#: The Hive folder (`key=value`) of each row of a table.
+#: A function from a table to each row's Hive folder (`key=value`).
 Partition = Callable[[pa.Table], pa.Array]
 
-#: What Hive, Spark, DuckDB and pyarrow take for the folder of null.
+#: The folder that Hive, Spark, DuckDB and pyarrow read as null.
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 _PART = re.compile(r"(?:.*/)?part-(\d+)\.parquet")
 
 
 def files(run_uri: str) -> list[str]:
-    """Names of the parts that stand in a run, as seen from its folder of predictions."""
+    """Names of the parts of a run, relative to its folder of predictions."""
     folder = filesystem.join(run_uri, FOLDER)
     return [*filesystem.names(folder), *_in_partitions(folder)]
 
 
 class Writer:
-    """Collects rows and writes a part when it has enough of them.
+    """Collects rows and writes a part whenever it has enough of them.
 
-    To be used in a `with`: at its end the rows that are left become the last part, also where
-    the job breaks off, because they are scored; but not where writing itself failed.
+    Use it in a `with` block: at its end the remaining rows become the last part, even if the job
+    is interrupted, because they have been scored; but not if writing itself failed.
     """
 
     def __init__(self, run_uri: str, *, rows_per_file: int, partition: Partition | None) -> None:
-        """Find the parts that are there already.
+        """Find the parts that exist already.
 
         Args:
             run_uri: the run.
             rows_per_file: rows after which a part is written.
-            partition: gives the folder of each row; None puts all in one.
+            partition: returns the folder of each row; None keeps all parts in one folder.
         """
         self._run_uri = run_uri
         self._rows_per_file = rows_per_file
         self._partition = partition
         self._held: list[pa.Table] = []
-        #: Names of the parts, old and new, as seen from the folder of predictions.
+        #: Names of all parts, old and new, relative to the folder of predictions.
         self.files = files(run_uri)
         self._number = _next_number(self.files)
-        #: Spent writing.
+        #: Time spent writing.
         self.seconds = 0.0
 
     def __enter__(self) -> None:
@@ -64,10 +64,10 @@ class Writer:
             self._write()
 
     def add(self, table: pa.Table) -> bool:
-        """Take some rows; returns whether a part was written.
+        """Add rows; returns whether a part was written.
 
         Raises:
-            StorageError: there is no permission or no space.
+            StorageError: no permission, or no space left.
         """
         self._held.append(table)
         if sum(each.num_rows for each in self._held) < self._rows_per_file:
@@ -81,17 +81,17 @@ class Writer:
         began = time.monotonic()
         table = pa.concat_tables(self._held)
         name = f"part-{self._number:05d}.parquet"
-        for folder, rows in self._divided(table):
+        for folder, rows in self._partitioned(table):
             filesystem.write_table(filesystem.join(self._run_uri, FOLDER, f"{folder}{name}"), rows)
             if f"{folder}{name}" not in self.files:
                 self.files.append(f"{folder}{name}")
-        # a signal may break off anywhere here: the same rows are then written once more under
-        # the same name
+        # a signal may interrupt this anywhere: the same rows are then written again under the
+        # same name
         self._held = []
         self._number += 1
         self.seconds += time.monotonic() - began
 
-    def _divided(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    def _partitioned(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         if self._partition is None:
             yield "", table
             return
@@ -106,7 +106,7 @@ def by_label(table: pa.Table) -> pa.Array:
 
 
 def by_prefix(roots: Sequence[str]) -> Partition:
-    """What gives the Hive folder of each row by its first folder below one of `roots`."""
+    """A partition by each path's first folder below one of `roots`."""
 
     def partition(table: pa.Table) -> pa.Array:
         return _folders("prefix", [_prefix(path, roots) for path in table["path"].to_pylist()])
@@ -115,33 +115,32 @@ def by_prefix(roots: Sequence[str]) -> Partition:
 
 
 def read(run_uri: str, parts: Iterable[str], columns: Sequence[str]) -> pa.Table:
-    """What the parts hold, read back from the files."""
+    """These columns of the parts."""
     empty = schema.predictions(2).empty_table().select(columns)
     return pa.concat_tables([empty, *(_read_part(run_uri, part).select(columns) for part in parts)])
 
 
 def read_whole(run_uri: str, parts: Iterable[str]) -> pa.Table:
-    """All columns of at least one part: they tell the number of classes and of models."""
+    """All columns of the parts, of which there must be at least one: it determines the schema."""
     return pa.concat_tables([_read_part(run_uri, part) for part in parts])
 
 
 def drop(run_uri: str, parts: Iterable[str], paths: pa.Array) -> None:
-    """Take the rows of these paths out of the parts; each part is replaced as a whole."""
+    """Delete the rows of these paths; each part is replaced as a whole."""
     for part in parts:
         table = _read_part(run_uri, part)
-        stays = pc.invert(pc.is_in(table["path"], value_set=paths))
-        kept = table.filter(stays)
+        kept = table.filter(pc.invert(pc.is_in(table["path"], value_set=paths)))
         if kept.num_rows == table.num_rows:
             continue
-        place = filesystem.join(run_uri, FOLDER, part)
+        uri = filesystem.join(run_uri, FOLDER, part)
         if kept.num_rows:
-            filesystem.write_table(place, kept)
+            filesystem.write_table(uri, kept)
         else:
-            filesystem.delete(place)
+            filesystem.delete(uri)
 
 
 def write_csv(run_uri: str, parts: Sequence[str]) -> None:
-    """Write all rows as one CSV file; lists become text with a semicolon between numbers."""
+    """Write all rows as one CSV file; lists become text with semicolons between the numbers."""
     with filesystem.writing(filesystem.join(run_uri, CSV)) as file:
         for number, part in enumerate(parts):
             header = pacsv.WriteOptions(include_header=number == 0)
@@ -149,7 +148,7 @@ def write_csv(run_uri: str, parts: Sequence[str]) -> None:
 
 
 def _next_number(parts: Iterable[str]) -> int:
-    """The number of the part after these."""
+    """The number of the next part."""
     numbers = [int(match[1]) for match in map(_PART.fullmatch, parts) if match]
     return max(numbers, default=-1) + 1
 
@@ -160,7 +159,7 @@ def _read_part(run_uri: str, part: str) -> pa.Table:
 
 
 def _in_partitions(folder: str) -> list[str]:
-    """Parts in the folders of a partition."""
+    """Parts in the folders of a partitioned run."""
     if not filesystem.exists(folder):
         return []
     inside = (filesystem.relative(file.path, folder) for file in filesystem.list_files(folder))
@@ -179,13 +178,13 @@ def _prefix(path: str, roots: Sequence[str]) -> str | None:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    for place, field in enumerate(table.schema):
+    for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             texts = [None if row is None else _text(row) for row in table[field.name].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
     return table
 
 
 def _text(row: Sequence[object]) -> str:
-    # of an ensemble with many classes a list of lists
+    # a list of lists for an ensemble with more than two classes
     return ";".join(_text(each) if isinstance(each, list) else str(each) for each in row)

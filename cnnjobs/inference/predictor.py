@@ -1,25 +1,27 @@
-"""What one process does with rows of a manifest: read, decode, score. Nothing of Ray.
+"""What one process does with rows of a manifest: read, decode and score them. No Ray.
 
-Three stages at once, each with threads of its own: reading waits for disks and networks,
-decoding and scoring for the processor. Rows of several calls mix, so that while one call waits
-for its last images the next one's are decoded already.
+The three stages run at once on separate threads: reading waits for disks and networks, decoding
+and scoring use the processor. Calls overlap: while one waits for its last images, the images of
+the next are already being decoded.
 """
 
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cnnjobs import progress, schema
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
-from cnnjobs.imaging.decoder import Decoder, Image, Images
+from cnnjobs.imaging.decoder import Decoder, Image
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
+from cnnjobs.inference import image_table
 from cnnjobs.metrics import calibration
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import openvino_export
@@ -30,14 +32,14 @@ from cnnjobs.storage import s3
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How to score, wherever it is done.
+    """How to score, wherever that happens.
 
     Attributes:
-        bundles: the models; of several the mean is taken.
+        bundles: the models; the mean is taken over several.
         engine: openvino or keras.
         batch_size: images scored at once.
-        run_id: what to write in the rows.
-        policy: what to take for an image.
+        run_id: value of the rows' `run_id`.
+        policy: which files count as images.
     """
 
     bundles: Sequence[Bundle]
@@ -48,23 +50,23 @@ class Scoring:
 
     @property
     def preprocessings(self) -> Sequence[Preprocessing]:
-        """What the models take, each once."""
+        """The distinct preprocessings of the models."""
         return list(dict.fromkeys(each.preprocessing for each in self.bundles))
 
     def decoder(self, threads: int) -> Decoder:
-        """What reads and decodes for the models."""
+        """A decoder for all models."""
         return Decoder(self.preprocessings, self.policy, threads=threads)
 
 
-class Scorer:
-    """Holds the models of a scoring and turns rows of a manifest into rows of predictions."""
+class Predictor:
+    """Holds the models and turns rows of a manifest into rows of predictions."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
-        """Open the models.
+        """Load the models.
 
         Args:
             scoring: how to score.
-            threads: that decode, and that each model scores on.
+            threads: for decoding, and for each model.
         """
         self._scoring = scoring
         self._engines = [
@@ -73,33 +75,35 @@ class Scorer:
         ]
         self._preprocessings = scoring.preprocessings
         self._decoder = scoring.decoder(threads)
-        self._engine_free = threading.Lock()
+        self._engine_lock = threading.Lock()
         self._began: float | None = None
 
-    def __call__(self, rows: pa.Table, decoded: Images | None = None) -> pa.Table:
-        """Score some rows (path, label, size_bytes); may be called from several threads.
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Score rows; may be called from several threads at once.
 
         Args:
-            rows: of a manifest.
-            decoded: the images of the rows, where another process has made them.
+            rows: of a manifest (path, label, size_bytes), or of an `image_table`, whose images
+                another process has decoded.
 
         Returns:
-            One row of `schema.predictions` for each, in their order, and the columns of
-            `schema.MEASURES`: what it took.
+            One row of `schema.predictions` for each, in their order, with the columns of
+            `schema.MEASURES`.
         """
         self._began = self._began or time.perf_counter()
-        retries = s3.num_retries() - (decoded.retries if decoded is not None else 0)
-        coming = (
-            iter(decoded.images)
-            if decoded is not None
-            else (each.result().result() for each in self._decoder.begin(rows))
-        )
+        retries_before = s3.num_retries()
+        images: Iterable[Image]
+        if image_table.RETRIES in rows.column_names:
+            retries_before -= pc.sum(rows[image_table.RETRIES]).as_py()
+            images = image_table.to_images(rows, num_preprocessings=len(self._preprocessings))
+        else:
+            images = (each.result().result() for each in self._decoder.begin(rows))
+        remaining = iter(images)
         scored: list[Image] = []
         scores: list[list[Scores]] = []
         score_seconds = 0.0
-        while batch := list(itertools.islice(coming, self._scoring.batch_size)):
+        while batch := list(itertools.islice(remaining, self._scoring.batch_size)):
             scored += batch
-            with self._engine_free:
+            with self._engine_lock:
                 began = time.perf_counter()
                 scores.append(self._score(batch))
                 score_seconds += time.perf_counter() - began
@@ -110,8 +114,8 @@ class Scorer:
             "decode_seconds": [each.decode_seconds for each in scored],
             "score_seconds": [score_seconds / len(scored)] * len(scored),
             "working_seconds": [time.perf_counter() - self._began] * len(scored),
-            # of this process, whichever call they were for
-            "retries": [s3.num_retries() - retries, *[0] * (len(scored) - 1)],
+            # counted per process: calls that overlap share them
+            "retries": [s3.num_retries() - retries_before, *[0] * (len(scored) - 1)],
             "peak_memory_bytes": [progress.peak_memory_bytes()] * len(scored),
         }
         for name in schema.MEASURES.names:
@@ -120,10 +124,10 @@ class Scorer:
         return table
 
     def _score(self, batch: Sequence[Image]) -> list[Scores]:
-        """The scores of each model; those of images with an error mean nothing."""
+        """The scores from each model; those of images with an error are meaningless."""
         inputs = {
-            preprocessing: self._pixels(batch, place, preprocessing)
-            for place, preprocessing in enumerate(self._preprocessings)
+            preprocessing: self._pixels(batch, index, preprocessing)
+            for index, preprocessing in enumerate(self._preprocessings)
         }
         return [
             engine.scores(inputs[bundle.preprocessing])
@@ -131,18 +135,18 @@ class Scorer:
         ]
 
     def _pixels(
-        self, batch: Sequence[Image], place: int, preprocessing: Preprocessing
+        self, batch: Sequence[Image], index: int, preprocessing: Preprocessing
     ) -> NDArray[np.uint8]:
         shape = (len(batch), preprocessing.height, preprocessing.width, 1)
         pixels = np.zeros(shape, np.uint8)
-        for position, each in enumerate(batch):
+        for row, each in enumerate(batch):
             if not isinstance(each.decoded, ImageError):
-                pixels[position] = each.decoded[place].pixels
+                pixels[row] = each.decoded[index].pixels
         return pixels
 
 
 def open_engine(bundle: Bundle, name: str, *, batch_size: int, threads: int) -> Engine:
-    """The engine of that name (openvino or keras) with the bundle's model in it.
+    """The engine of that name (openvino or keras), loaded with the bundle's model.
 
     Raises:
         BundleError: the model is missing or damaged, or has no export for this engine.
@@ -158,29 +162,29 @@ def prediction_rows(
     scores: Sequence[Scores],
     scoring: Scoring,
 ) -> pa.Table:
-    """Name what the scores say; images with an error get none.
+    """A table of predictions; images with an error get no score.
 
     Args:
         rows: with `path` and `label`.
-        decoded: of each row.
-        scores: of each model as its engine gives them, (N, 1) of the positive class, or
-            (N, number of labels); its bundle's temperature is applied here.
-        scoring: its bundles, whose labels and positive class are the same.
+        decoded: the image of each row.
+        scores: from each model's engine, (N, 1) of the positive class or (N, number of labels);
+            its bundle's temperature is applied here.
+        scoring: its bundles share their labels and positive class.
     """
     first = scoring.bundles[0]
-    sound = np.array([not isinstance(each, ImageError) for each in decoded], dtype=bool)
+    is_ok = np.array([not isinstance(each, ImageError) for each in decoded], dtype=bool)
     known = set(first.labels)
     scores = [
         calibration.scaled(each, bundle.temperature)
         for each, bundle in zip(scores, scoring.bundles, strict=True)
     ]
     mean: Scores = np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
-    wanted = schema.predictions(len(first.labels), num_models=len(scores))
+    result = schema.predictions(len(first.labels), num_models=len(scores))
     columns = {
         "path": rows["path"],
         "label": [label if label in known else None for label in rows["label"].to_pylist()],
-        "prediction": pa.array(_named(mean, scoring.bundles), pa.string(), mask=~sound),
-        **_score_columns(mean, scores, sound, wanted),
+        "prediction": pa.array(_class_names(mean, scoring.bundles), pa.string(), mask=~is_ok),
+        **_score_columns(mean, scores, is_ok, result),
         "error": [str(each) if isinstance(each, ImageError) else None for each in decoded],
         "warning": [None if isinstance(each, ImageError) else each[0].warning for each in decoded],
         "width": [None if isinstance(each, ImageError) else each[0].width for each in decoded],
@@ -192,48 +196,48 @@ def prediction_rows(
         [
             columns[name]
             if isinstance(columns[name], pa.Array | pa.ChunkedArray)
-            else pa.array(columns[name], wanted.field(name).type)
-            for name in wanted.names
+            else pa.array(columns[name], result.field(name).type)
+            for name in result.names
         ],
-        schema=wanted,
+        schema=result,
     )
 
 
-def model_name(several: Sequence[Bundle]) -> str:
-    """What the `model` column says: the bundle's name, or all of them with a plus between."""
-    return "+".join(bundle.name for bundle in several)
+def model_name(models: Sequence[Bundle]) -> str:
+    """Value of the `model` column: the bundle's name, or an ensemble's names joined by `+`."""
+    return "+".join(bundle.name for bundle in models)
 
 
-def threshold(several: Sequence[Bundle]) -> float:
-    """Mean probability of the positive class from which on it is predicted."""
-    return float(np.mean([bundle.threshold for bundle in several]))
+def threshold(models: Sequence[Bundle]) -> float:
+    """Mean probability of the positive class at and above which that class is predicted."""
+    return float(np.mean([bundle.threshold for bundle in models]))
 
 
-def _named(mean: Scores, several: Sequence[Bundle]) -> list[str]:
-    first = several[0]
+def _class_names(mean: Scores, models: Sequence[Bundle]) -> list[str]:
+    first = models[0]
     if first.positive is None:
-        return [first.labels[place] for place in mean.argmax(axis=1)]
+        return [first.labels[index] for index in mean.argmax(axis=1)]
     negative = next(label for label in first.labels if label != first.positive)
-    is_positive = mean[:, 0] >= threshold(several)
+    is_positive = mean[:, 0] >= threshold(models)
     return [first.positive if each else negative for each in is_positive]
 
 
 def _score_columns(
     mean: Scores,
     scores: Sequence[Scores],
-    sound: NDArray[np.bool_],
-    wanted: pa.Schema,
+    is_ok: NDArray[np.bool_],
+    result: pa.Schema,
 ) -> dict[str, pa.Array]:
-    """`probability` or `probabilities`, and of an ensemble those of each of its models."""
-    is_binary = "probability" in wanted.names
+    """`probability` or `probabilities`, and for an ensemble also `by_model`."""
+    is_binary = "probability" in result.names
     name = "probability" if is_binary else "probabilities"
-    columns = {name: _masked(mean[:, 0] if is_binary else mean, sound, wanted.field(name).type)}
-    if "by_model" in wanted.names:
+    columns = {name: _masked(mean[:, 0] if is_binary else mean, is_ok, result.field(name).type)}
+    if "by_model" in result.names:
         each = np.stack([part[:, 0] if is_binary else part for part in scores], axis=1)
-        columns["by_model"] = _masked(each, sound, wanted.field("by_model").type)
+        columns["by_model"] = _masked(each, is_ok, result.field("by_model").type)
     return columns
 
 
-def _masked(values: Scores, sound: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+def _masked(values: Scores, is_ok: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
     rows = values.tolist()
-    return pa.array([row if good else None for row, good in zip(rows, sound, strict=True)], kind)
+    return pa.array([row if ok else None for row, ok in zip(rows, is_ok, strict=True)], kind)

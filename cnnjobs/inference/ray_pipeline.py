@@ -1,9 +1,8 @@
-"""Manifest rows to prediction rows through Ray Data: what every job that scores shares."""
+"""Manifest rows to prediction rows through Ray Data, for every job that scores."""
 
 import dataclasses
 import gc
 import itertools
-import pickle
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
@@ -23,33 +22,30 @@ from ray.exceptions import (
 from ray.util.annotations import RayDeprecationWarning
 
 from cnnjobs import schema
-from cnnjobs.cluster import session
-from cnnjobs.cluster.resources import Wanted
+from cnnjobs.cluster import resources, session
+from cnnjobs.cluster.resources import Allocation, Request
+from cnnjobs.config import PredictConfig
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.inference.predictor import Scorer, Scoring
+from cnnjobs.inference import image_table
+from cnnjobs.inference.predictor import Predictor, Scoring
 from cnnjobs.models import openvino_export
+from cnnjobs.storage import s3
 
-#: Batches in a block: what a scorer takes at once. Ray spends some 6 ms on a block.
-_BATCHES_PER_BLOCK = 4
+#: The one column of a block that holds serialized rows of the manifest.
+_ROWS = "rows"
 
-#: Small images are scored by the thousands a second: up to so many rows a block.
-_BYTES_PER_BLOCK, _ROWS_PER_BLOCK = 4 << 20, 1024
+#: Blocks that an actor works on at once (while one waits for its last images, the next is being
+#: decoded), and blocks queued for it besides.
+_BLOCKS_AT_ONCE, _BLOCKS_QUEUED = 2, 2
 
-#: The columns of a block that hold rows of the manifest, and their images if they are decoded.
-_ROWS, _IMAGES = "rows", "images"
+#: Memory that an actor needs, measured on 101 X-rays: OpenVINO 0.7 GB with most models, 2.3 GB
+#: with efficientnetv2b0; Keras 1.1 to 1.5 GB.
+_ACTOR_BYTES = 2 << 30
 
-#: Blocks that a scorer works on at once: while one waits for its last images, the next is
-#: being decoded. And blocks that lie ready beside them.
-_BLOCKS_AT_ONCE, _BLOCKS_READY = 2, 2
+#: Attempts in a row without a scored row before the job gives up.
+_MAX_FRUITLESS_ATTEMPTS = 3
 
-#: Memory that a scorer needs, measured on 101 X-rays: OpenVINO 0.7 GB with most models, 2.3 GB with
-#: efficientnetv2b0; Keras 1.1 to 1.5 GB.
-_SCORER_BYTES = 2 << 30
-
-#: Starts without a row after which no other is tried.
-_MAX_VAIN_STARTS = 3
-
-#: A process or a machine is gone: what it had to do can be done by another.
+#: A process or a machine is gone: others can take over its work.
 _DEATHS = (
     ActorDiedError,
     ActorUnavailableError,
@@ -60,13 +56,29 @@ _DEATHS = (
 )
 
 
-def with_engine(scoring: Scoring, *, may_export: bool = True) -> Scoring:
-    """The scoring with `auto` made openvino or keras; needs a connected Ray.
+def request(config: PredictConfig) -> Request:
+    """The actors that a job's settings ask for."""
+    return Request(
+        number=config.actors, num_cpus=config.cpus_per_actor, num_gpus=config.gpus_per_actor
+    )
 
-    OpenVINO where there is no GPU and every model has an export; else Keras. A model that has
-    none yet is exported into its bundle.
+
+def choose_engine(
+    scoring: Scoring, actors: Request | None = None, *, may_export: bool = True
+) -> Scoring:
+    """Replace the engine `auto` by openvino or keras; needs a connected Ray.
+
+    OpenVINO without GPUs if every model has an export, otherwise Keras.
+
+    Args:
+        scoring: how to score.
+        actors: what the user asks for; one with a GPU scores with Keras, even if the autoscaler
+            has yet to add that GPU.
+        may_export: whether to export a model that has no export yet into its bundle.
     """
-    if scoring.engine == "keras" or (scoring.engine == "auto" and session.num_gpus()):
+    wants_gpu = actors is not None and actors.num_gpus is not None
+    has_gpu = scoring.engine == "auto" and (wants_gpu or resources.num_gpus() > 0)
+    if scoring.engine == "keras" or has_gpu:
         return dataclasses.replace(scoring, engine="keras")
     for bundle in scoring.bundles:
         export = openvino_export.find(bundle)
@@ -78,59 +90,63 @@ def with_engine(scoring: Scoring, *, may_export: bool = True) -> Scoring:
 
 
 def score(
-    rows: pa.Table, scoring: Scoring, wanted: Wanted | None = None
+    rows: pa.Table, scoring: Scoring, actors: Request | None = None
 ) -> Generator[pa.Table, None, None]:
-    """Tables of `schema.predictions` and `schema.MEASURES`, one row for each of `rows`.
+    """Yield tables of `schema.predictions` and `schema.MEASURES`, with one row for each of `rows`.
 
-    They come in the order of `rows`. One actor a machine (a GPU, where there are some) reads,
-    decodes and scores, with threads inside; beside GPUs the cores of machines that have none
-    read and decode (`cluster.scorer_places`). Where one dies, or its machine, the rows that have
-    not come yet are scored by those that are left. Needs a connected Ray.
+    They come in the order of `rows`. One actor per machine (or per GPU, if there are any) reads,
+    decodes and scores on several threads; see `resources.allocate` for machines with and without
+    GPUs. If an actor or its machine dies, the remaining ones score what is still missing. Needs a
+    connected Ray.
 
     Args:
         rows: of a manifest.
-        scoring: how to score; its engine must be chosen.
-        wanted: how many score, and with what; None leaves it to the machines.
+        scoring: how to score, with its engine chosen.
+        actors: how many to start, and with what; None decides by the machines.
 
     Raises:
-        InputError: no machine is large enough for one, and none will come.
-        CnnjobsError: they die again and again.
+        InputError: no machine is large enough for an actor, and none will be added.
+        CnnjobsError: actors keep dying.
     """
-    session.check_place(wanted or Wanted())
+    actors = actors or Request()
+    resources.check_request(actors)
     rows = rows.select(["path", "label", "size_bytes"])
-    done = vain = 0
+    done = fruitless = 0
     reason = None
-    while done < rows.num_rows and vain < _MAX_VAIN_STARTS:
+    while done < rows.num_rows and fruitless < _MAX_FRUITLESS_ATTEMPTS:
         before = done
         try:
-            for table in _planned(rows.slice(done), scoring, wanted):
+            for table in _run(rows.slice(done), scoring, actors):
                 yield table
                 done += table.num_rows
         except RayError as error:
-            reason = _reason_of_death(error)
+            reason = _startup_failure(error)
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
             raise
         finally:
-            # a plan that broke off refers to itself: its actors would keep their cores, and its
-            # thread would ask a Ray that is gone, at which the process ends on the spot
+            # an interrupted plan is a reference cycle: its actors would keep their cores, and its
+            # thread would call a Ray that has shut down, which ends the process on the spot
             gc.collect()
-        vain = vain + 1 if done == before else 0
+        fruitless = fruitless + 1 if done == before else 0
     if done < rows.num_rows:
-        first = f"{vain} times in a row before {rows['path'][done]} had a score:"
+        path = rows["path"][done]
         if reason is not None:
-            raise CnnjobsError(f"no scorer could start, tried {first} {reason}")
+            raise CnnjobsError(
+                f"no scoring process could start ({fruitless} attempts, at {path}): {reason}"
+            )
         raise CnnjobsError(
-            f"what scores died {first} memory may be short, or the file may be the cause; see "
-            "Ray's messages, then --resume."
+            f"the scoring process died {fruitless} times in a row before it had scored {path}: "
+            "memory may be short, or that file may be the cause; see Ray's messages, then continue "
+            "with --resume."
         )
 
 
-def _reason_of_death(error: RayError) -> str | None:
-    """What a scorer raised when it was to start; None of one that died otherwise.
+def _startup_failure(error: RayError) -> str | None:
+    """What an actor raised while it started; None if it died for another reason.
 
     Raises:
-        RayError: the same, if it is none of a death.
+        RayError: the error itself, if it is not a death.
     """
     cause = error.cause if isinstance(error, RayTaskError) else error
     if not isinstance(cause, _DEATHS):
@@ -140,119 +156,127 @@ def _reason_of_death(error: RayError) -> str | None:
     return cause.error_msg.strip().splitlines()[-1].removeprefix("cnnjobs.errors.BundleError: ")
 
 
-def _planned(rows: pa.Table, scoring: Scoring, wanted: Wanted | None) -> Iterator[pa.Table]:
-    """Run the Ray Data plan and pass on its tables."""
-    # imported here: it takes half a second, which commands that do not score need not wait
+def _run(rows: pa.Table, scoring: Scoring, actors: Request) -> Iterator[pa.Table]:
+    """Run a Ray Data plan and yield its tables."""
+    # imported here: it takes half a second, which other commands need not wait for
     import ray.data
 
     from cnnjobs.cluster.ray_data import quiet_and_ordered
 
-    places = session.scorer_places(wanted, memory=_SCORER_BYTES)
-    size = rows_per_block(rows.num_rows, scoring, places.number)
-    # the first block is one batch, so that it shows soon whether all is well
-    starts = [0, *range(scoring.batch_size, rows.num_rows, size), rows.num_rows]
-    items = [
-        {_ROWS: _packed(rows.slice(start, end - start))}
-        for start, end in itertools.pairwise(starts)
-    ]
+    allocation = resources.allocate(resources.live_machines(), actors, memory=_ACTOR_BYTES)
+    items = _blocks(rows, scoring, allocation)
     with quiet_and_ordered(), warnings.catch_warnings():
-        # `max_restarts` has no name of its own in `map_batches` yet
+        # `map_batches` has no parameter for `max_restarts` yet
         warnings.filterwarnings("ignore", "`ray_remote_args` is", RayDeprecationWarning)
         data: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items))
-        if places.decoders:
+        if allocation.decoders:
             data = data.map_batches(
                 BlockDecoder,
-                fn_constructor_kwargs={"scoring": scoring, "threads": places.decoder_cpus},
-                num_cpus=places.decoder_cpus,
-                **_pool(places.decoders),
+                fn_constructor_kwargs={"scoring": scoring, "threads": allocation.decoder_cpus},
+                batch_size=1,
+                num_cpus=allocation.decoder_cpus,
+                **_pool(allocation.decoders),
             )
         scored = data.map_batches(
-            BlockScorer,
-            fn_constructor_kwargs={"scoring": scoring, "threads": places.threads},
-            num_cpus=places.num_cpus,
-            num_gpus=places.num_gpus,
-            memory=places.memory,
-            **_pool(places.number),
+            BlockPredictor,
+            fn_constructor_kwargs={"scoring": scoring, "threads": allocation.threads},
+            # a block is one row before it is decoded
+            batch_size=scoring.batch_size if allocation.decoders else 1,
+            num_cpus=allocation.num_cpus,
+            num_gpus=allocation.num_gpus,
+            memory=allocation.memory,
+            **_pool(allocation.number),
         )
     predictions = schema.predictions(
         len(scoring.bundles[0].labels), num_models=len(scoring.bundles)
     )
-    whole = pa.unify_schemas([predictions, schema.MEASURES])
-    # what is fetched ahead holds the first table back until the second is there
+    result = pa.unify_schemas([predictions, schema.MEASURES])
+    # prefetching would hold the first table back until the second has arrived
     for table in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(table, pa.Table)
-        yield table.cast(whole)
+        yield table.cast(result)
+
+
+def _blocks(rows: pa.Table, scoring: Scoring, allocation: Allocation) -> list[dict[str, bytes]]:
+    """The blocks of a plan, each one row that holds rows of the manifest.
+
+    Not those rows themselves: `from_arrow` runs a task per block just to inspect it, before the
+    first is scored, for which Ray starts two worker processes.
+    """
+    from cnnjobs.cluster.ray_data import rows_per_block
+
+    pixels = (each.preprocessing.height * each.preprocessing.width for each in scoring.bundles)
+    size = rows_per_block(
+        rows.num_rows,
+        batch_size=scoring.batch_size,
+        image_bytes=max(pixels),
+        min_blocks=allocation.number * _BLOCKS_AT_ONCE,
+    )
+    # the first block is a single batch, which soon shows whether all is well
+    starts = [0, *range(scoring.batch_size, rows.num_rows, size), rows.num_rows]
+    return [
+        {_ROWS: _serialized(rows.slice(start, end - start))}
+        for start, end in itertools.pairwise(starts)
+    ]
 
 
 def _pool(number: int) -> dict[str, Any]:
-    """How Ray Data runs processes that work on several whole blocks at once."""
+    """How Ray Data runs actors that work on several blocks at once."""
     import ray.data
 
     return {
-        # a block is one row; Ray Data asks for a number where there is a GPU
-        "batch_size": 1,
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
         "compute": ray.data.ActorPoolStrategy(
-            # those that find their place begin; none waits for a machine that is busy
+            # those that fit begin at once, without waiting for a busy machine
             min_size=1,
             max_size=number,
             initial_size=number,
-            max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + _BLOCKS_READY,
+            max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + _BLOCKS_QUEUED,
             max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE,
             enable_true_multi_threading=True,
         ),
-        # Ray would try the same rows for ever, and on a lost machine's place wait for another
-        # while those behind them, which must not come first, are lost if the job is stopped
+        # Ray would retry the same rows forever. After a machine is lost it would wait for another
+        # one, and the rows after the lost ones, which must not come first, would be dropped if
+        # the job were stopped
         "max_restarts": 0,
     }
 
 
 class BlockDecoder:
-    """What decodes Ray Data's blocks for scorers on other machines; see `BlockScorer`."""
+    """Decodes Ray Data's blocks for predictors on other machines."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
         self._decoder = scoring.decoder(threads)
+        self._preprocessings = scoring.preprocessings
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """The block with the images of its rows."""
-        images = pickle.dumps(self._decoder.images(_unpacked(block)), protocol=5)
-        return block.append_column(_IMAGES, pa.array([images], pa.large_binary()))
+        """An `image_table` of the rows in a block."""
+        rows = _deserialized(block)
+        retries_before = s3.num_retries()
+        images = [each.result().result() for each in self._decoder.begin(rows)]
+        # counted per process: calls that overlap share them
+        retries = s3.num_retries() - retries_before
+        return image_table.from_images(rows, images, self._preprocessings, retries)
 
 
-class BlockScorer:
-    """A scorer of Ray Data's blocks: one row each, which holds rows of a manifest.
-
-    Not the rows themselves: `from_arrow` runs a task for every block only to look at it, before
-    the first is scored, for which Ray starts two worker processes.
-    """
+class BlockPredictor:
+    """Scores Ray Data's blocks: serialized rows of a manifest, or batches of decoded images."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
-        self._scorer = Scorer(scoring, threads=threads)
+        self._predictor = Predictor(scoring, threads=threads)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Score the rows in a block, which may hold their images; see `Scorer`."""
-        decoded = None
-        if _IMAGES in block.column_names:
-            decoded = pickle.loads(block[_IMAGES][0].as_buffer())
-        return self._scorer(_unpacked(block), decoded)
+        """Score the rows in a block; see `Predictor`."""
+        return self._predictor(_deserialized(block) if _ROWS in block.column_names else block)
 
 
-def _unpacked(block: pa.Table) -> pa.Table:
-    return pa.ipc.open_stream(block[_ROWS][0].as_buffer()).read_all()
-
-
-def _packed(rows: pa.Table) -> bytes:
+def _serialized(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_table(rows)
     return bytes(sink.getvalue())
 
 
-def rows_per_block(num_rows: int, scoring: Scoring, num_scorers: int) -> int:
-    """Rows that a scorer takes at once: whole batches, and of a small set some for each scorer."""
-    pixels = max(each.preprocessing.height * each.preprocessing.width for each in scoring.bundles)
-    batch = scoring.batch_size
-    largest = max(_BATCHES_PER_BLOCK, min(_ROWS_PER_BLOCK, _BYTES_PER_BLOCK // pixels) // batch)
-    fair = -(-num_rows // (batch * num_scorers * _BLOCKS_AT_ONCE))
-    return batch * max(1, min(largest, fair))
+def _deserialized(block: pa.Table) -> pa.Table:
+    return pa.ipc.open_stream(block[_ROWS][0].as_buffer()).read_all()

@@ -1,4 +1,4 @@
-"""What a scoring job has done so far: counted as rows come in, told while it runs."""
+"""What a scoring job has done so far: counted as rows arrive, reported while it runs."""
 
 import json
 import math
@@ -15,22 +15,22 @@ import pyarrow.compute as pc
 from cnnjobs import progress
 from cnnjobs.storage import filesystem
 
-#: Seconds between two lines of `progress.jsonl`, which is written whole each time.
+#: Seconds between two lines of `progress.jsonl`, which is rewritten each time.
 _SECONDS_BETWEEN_LINES = 10.0
 
-#: Steps of the histogram of probabilities.
+#: Bins of the histogram of probabilities.
 NUM_BINS = 10
 
 
 class Tally:
-    """Counts of one start of a job, from the tables of `scoring.score`."""
+    """Counts of one session of a job, from the tables of `ray_pipeline.score`."""
 
     def __init__(self, total: int, *, done_before: int) -> None:
-        """Begin to count.
+        """Start counting.
 
         Args:
-            total: rows that there will be.
-            done_before: of them by earlier starts.
+            total: rows of the whole run.
+            done_before: those that earlier sessions wrote.
         """
         self.predictions: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
@@ -40,7 +40,7 @@ class Tally:
         self._total = total
         self._done_before = done_before
         self._stages = dict.fromkeys(("read", "decode", "score", "write"), 0.0)
-        self._scorer_memory = 0
+        self._actor_memory = 0
         self._began = time.monotonic()
         self._first: float | None = None
         self._last = self._began
@@ -48,64 +48,64 @@ class Tally:
 
     @property
     def num_rows(self) -> int:
-        """Rows of this start."""
+        """Rows scored or failed in this session."""
         return self.predictions.total() + self.failed.total()
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since counting started."""
         return time.monotonic() - self._began
 
     @property
     def seconds_to_first(self) -> float | None:
-        """From the start to the first rows."""
+        """Seconds until the first rows arrived."""
         return None if self._first is None else self._first - self._began
 
     @property
     def steady_rate(self) -> float:
-        """Images a second from when the first scorer began to work until the last rows came.
+        """Images per second from when the first actor began to work until the last rows arrived.
 
-        Not from when the first rows came: by then others are decoded, which would flatter it.
-        0 before any came.
+        Not from when the first rows arrived: others are decoded by then, which would inflate it.
+        0 before any rows arrive.
         """
         return self.num_rows / (self._last - self._working_since)
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of one table."""
-        sound = table.filter(pc.is_null(table["error"]))
-        self.predictions.update(sound["prediction"].to_pylist())
+        scored = table.filter(pc.is_null(table["error"]))
+        self.predictions.update(scored["prediction"].to_pylist())
         errors = table["error"].drop_null().to_pylist()
         self.failed.update(error.partition(":")[0] for error in errors)
         self.num_warnings += table.num_rows - table["warning"].null_count
         self.num_retries += pc.sum(table["retries"]).as_py()
         for stage in ("read", "decode", "score"):
             self._stages[stage] += pc.sum(table[f"{stage}_seconds"]).as_py()
-        self._scorer_memory = max(self._scorer_memory, pc.max(table["peak_memory_bytes"]).as_py())
+        self._actor_memory = max(self._actor_memory, pc.max(table["peak_memory_bytes"]).as_py())
         if "probability" in table.column_names:
-            values = sound["probability"].to_numpy()
+            values = scored["probability"].to_numpy()
             self.histogram += np.histogram(values, NUM_BINS, (0, 1))[0]
         self._last = time.monotonic()
         self._first = self._first or self._last
-        # durations, not times of day: the clocks of two machines differ. The least of them, for
-        # the first table takes Ray up to a second on its way
+        # durations rather than times of day, because the clocks of machines differ; the minimum,
+        # because Ray takes up to a second to deliver the first table
         working = pc.max(table["working_seconds"]).as_py()
         self._working_since = min(self._working_since, self._last - working)
 
     def add_writing(self, seconds: float) -> None:
-        """Count the time that the driver took to write."""
+        """Add time that the driver spent writing."""
         self._stages["write"] += seconds
 
     def shares(self) -> dict[str, float]:
-        """What part of all stages' time each stage took; they run at the same time."""
+        """Each stage's share of the time of all stages, which run at once."""
         whole = sum(self._stages.values())
         return {name: round(part / whole, 4) for name, part in self._stages.items() if whole}
 
     def peak_memory_bytes(self) -> dict[str, int]:
-        """Of the driver and of the largest scorer."""
-        return {"driver": progress.peak_memory_bytes(), "scorer": self._scorer_memory}
+        """Of the driver, and of the largest scoring process."""
+        return {"driver": progress.peak_memory_bytes(), "scorer": self._actor_memory}
 
     def facts(self) -> dict[str, Any]:
-        """How far the job is."""
+        """How far the job has come."""
         done = self._done_before + self.num_rows
         left = (self._total - done) / self.steady_rate if self.num_rows else None
         return {
@@ -119,7 +119,7 @@ class Tally:
 
 
 class ProgressFile:
-    """`progress.jsonl` of a run: how far it is, a line every few seconds, over all its starts."""
+    """`progress.jsonl` of a run: a line every few seconds, over all its sessions."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -129,8 +129,8 @@ class ProgressFile:
         except FileNotFoundError:
             self._lines = []
 
-    def tell(self, facts: Mapping[str, Any], *, last: bool = False) -> None:
-        """Add a line, if it is time for one."""
+    def add(self, facts: Mapping[str, Any], *, last: bool = False) -> None:
+        """Add a line if it is the last one or the previous one is old enough."""
         now = time.monotonic()
         if now - self._written < _SECONDS_BETWEEN_LINES and not last:
             return

@@ -1,4 +1,4 @@
-"""Metrics as pure NumPy functions: nothing here reads or writes a file."""
+"""Metrics as pure NumPy functions; nothing here reads or writes files."""
 
 from cnnjobs.metrics.bootstrap import Bootstrap, Interval
 from cnnjobs.metrics.classification import Difference, Metrics, binary, differences, multiclass

@@ -1,4 +1,4 @@
-"""Intervals by the percentile bootstrap, over groups: two images of one patient are no two."""
+"""Percentile bootstrap over groups, because images of one patient are not independent."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import numpy as np
 
 from cnnjobs.metrics.weighted import Floats
 
-#: Fewer say too little of how images differ: an interval of them would be too narrow.
+#: Fewer images or groups vary too little: their interval would be too narrow.
 MIN_IMAGES = 10
 
-#: Weights held at once, 8 bytes each; metrics take some ten times that.
+#: Weights in memory at once, 8 bytes each; metrics need about ten times that.
 _WEIGHTS_AT_ONCE = 200_000
 
 #: From weights (R, N) to metrics by name, each (R,), or curves, each (R, points).
@@ -21,11 +21,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """How to resample: what belongs together, how often, from which seed.
+    """How to resample.
 
     Attributes:
-        groups: of each image; each drawn whole or not at all.
-        resamples: how many; 0 gives no intervals.
+        groups: the group of each image; a group is drawn as a whole.
+        resamples: how many; 0 for no intervals.
         seed: of the draws.
     """
 
@@ -35,17 +35,17 @@ class Bootstrap:
 
     @property
     def refused(self) -> str | None:
-        """Why there are no intervals, None if there are or none are wanted."""
-        for what, number in (("images", len(self.groups)), ("groups", len(set(self.groups)))):
+        """Why there can be no intervals; None if there can, or none are requested."""
+        for kind, number in (("images", len(self.groups)), ("groups", len(set(self.groups)))):
             if self.resamples and number < MIN_IMAGES:
-                return f"no intervals of {number} {what}: at least {MIN_IMAGES} are needed"
+                return f"no intervals for {number} {kind}: at least {MIN_IMAGES} are needed"
         return None
 
 
 def resampled(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Floats]:
-    """What the statistic gives of each resample, by name; nothing where that is refused.
+    """The metrics of each resample, by name; nothing if resampling is refused.
 
-    Two statistics of the same groups and the same seed see the same resamples.
+    Two statistics with the same groups and seed see the same resamples.
     """
     if not bootstrap.resamples or bootstrap.refused:
         return {}
@@ -56,7 +56,7 @@ def resampled(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Floats]:
     parts = []
     for start in range(0, bootstrap.resamples, at_once):
         rows = min(at_once, bootstrap.resamples - start)
-        # row by row, so that the draws do not depend on how many rows are taken at once
+        # drawn row by row: the draws do not depend on how many rows are drawn at once
         drawn = rng.integers(number, size=(rows, number)) + number * np.arange(rows)[:, np.newaxis]
         times = np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number)
         parts.append(statistic(times[:, group_of].astype(np.float64)))
@@ -64,9 +64,9 @@ def resampled(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Floats]:
 
 
 def interval(values: Floats) -> Interval | None:
-    """The 95 % interval of a metric: the 2.5 and 97.5 % quantiles of its resamples.
+    """The 95 % interval of a metric: the 2.5 % and 97.5 % quantiles of its resamples.
 
-    Resamples that leave it undefined (no positive drawn, say) do not count; None where all do.
+    Resamples in which it is undefined (such as without positives) do not count; None if all are.
     """
     known = values[~np.isnan(values)]
     if not len(known):

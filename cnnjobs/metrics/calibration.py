@@ -1,22 +1,22 @@
-"""What the validation split decides after training: a threshold and a temperature."""
+"""The threshold and the temperature, chosen on the validation split after training."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.float32]
 
-#: Temperatures that are looked at; a best one beyond them is none.
+#: Range of the search; a best temperature outside of it counts as none.
 _COLDEST, _HOTTEST = 0.05, 20.0
 
-#: Halvings of that range: to the last bit of a double.
+#: Halvings of that range: enough for the last bit of a double.
 _HALVINGS = 60
 
 
 def scaled(scores: Scores, temperature: float) -> Scores:
     """Probabilities whose logits are divided by a temperature (Guo et al. 2017).
 
-    1 returns what it was given, to the bit. Above 1 probabilities become less sure; their
-    order stays.
+    A temperature of 1 returns the scores unchanged, bit for bit. Above 1, probabilities become
+    less confident; their order does not change.
 
     Args:
         scores: (N, 1) of the positive class, or (N, classes) that sum to 1.
@@ -32,10 +32,10 @@ def scaled(scores: Scores, temperature: float) -> Scores:
 
 
 def temperature(scores: Scores, targets: NDArray[np.int64]) -> float:
-    """The temperature at which the labels are most likely (least mean log loss).
+    """The temperature with the highest likelihood of the labels (lowest mean log loss).
 
-    1 where no temperature is best: all images are on the right side, and the surer the better,
-    or the scores say nothing.
+    1 if no temperature is best: all images are predicted correctly and more confidence is always
+    better, or the scores are uninformative.
 
     Args:
         scores: see `scaled`.
@@ -46,7 +46,7 @@ def temperature(scores: Scores, targets: NDArray[np.int64]) -> float:
     chosen = logarithms[np.arange(len(targets)), targets]
 
     def slope(cold: float) -> float:
-        """Of the loss over 1 / temperature: it only rises, because the loss is convex."""
+        """Slope of the loss over 1 / temperature; it only rises, because the loss is convex."""
         scaled_up = cold * logarithms
         shares = np.exp(scaled_up - scaled_up.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
@@ -62,14 +62,14 @@ def temperature(scores: Scores, targets: NDArray[np.int64]) -> float:
 
 
 def threshold(rule: str, probabilities: Scores, positive: NDArray[np.bool_]) -> float:
-    """The probability from which on an image is to be predicted positive.
+    """The lowest probability to predict as positive.
 
     Args:
-        rule: `youden`: sensitivity + specificity is largest (Youden 1950), of equals the
-            nearest to 0.5; `sensitivity=S`: the highest with at least that sensitivity; or a
-            number.
+        rule: `youden` for the largest sensitivity + specificity (Youden 1950), and of several such
+            thresholds the nearest to 0.5; `sensitivity=S` for the highest threshold with at least
+            that sensitivity; or a number.
         probabilities: (N,) of the positive class.
-        positive: (N,) which images are; both classes must be there.
+        positive: (N,) whether each image is positive; both classes must occur.
     """
     if rule != "youden" and not rule.startswith("sensitivity="):
         return float(rule)
@@ -79,15 +79,15 @@ def threshold(rule: str, probabilities: Scores, positive: NDArray[np.bool_]) -> 
         index = sensitivity - _share_from(candidates, probabilities[~positive])
         best = candidates[np.isclose(index, index.max())]
         return float(best[np.argmin(np.abs(best - 0.5))])
-    wanted = float(rule.partition("=")[2])
-    return float(candidates[sensitivity >= wanted - 1e-9].max())
+    required = float(rule.partition("=")[2])
+    return float(candidates[sensitivity >= required - 1e-9].max())
 
 
 def _between(probabilities: Scores) -> Scores:
-    """Halfway between neighbours, where other arithmetic changes no prediction; and 0."""
+    """0, and the middles between neighbors, where rounding differences change no prediction."""
     known = np.unique(probabilities)
     halfway = (known[:-1] + known[1:]) / np.float32(2)
-    # between two neighbouring floats there is nothing
+    # there is no number between two neighboring floats
     return np.concatenate([[np.float32(0)], np.where(halfway > known[:-1], halfway, known[1:])])
 
 
@@ -98,7 +98,7 @@ def _share_from(candidates: Scores, probabilities: Scores) -> NDArray[np.float64
 
 
 def _logarithms(scores: Scores) -> NDArray[np.float64]:
-    """Of the probability of every class, (N, classes)."""
+    """Logarithms of the probability of every class, (N, classes)."""
     wide = np.asarray(scores, np.float64)
     every = np.concatenate([1 - wide, wide], axis=1) if wide.shape[1] == 1 else wide
     with np.errstate(divide="ignore"):

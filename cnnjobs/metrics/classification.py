@@ -1,4 +1,4 @@
-"""Numbers on labels and probabilities, with the field's names, edge cases and intervals."""
+"""Metrics of labels and probabilities, with their edge cases and intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from cnnjobs.metrics.weighted import Floats
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """`values` by name (None where undefined), why they are, and the confusion matrix.
+    """`values` by name, None if undefined for the reason in `undefined`; the confusion matrix.
 
-    `confusion[actual][predicted]` counts images. `intervals` (95 %) are empty where none were
-    asked for, or refused with the reason in `no_intervals`; `resamples` are what they are of.
+    `confusion[actual][predicted]` counts images. `intervals` (95 %) are the quantiles of
+    `resamples`; they are empty if not requested, or refused for the reason in `no_intervals`.
     """
 
     num_images: int
@@ -31,28 +31,28 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A metric of one minus that of another, with its 95 % interval where there is one."""
+    """A metric of one model or set minus that of another, with its 95 % interval if known."""
 
     value: float
     interval: Interval | None
 
 
 def differences(one: Metrics, other: Metrics) -> dict[str, Difference]:
-    """How much larger each metric of `one` is, where both have it.
+    """How much larger each metric of `one` is, if both define it.
 
-    Of two models on the same images, give both the same bootstrap: the resamples are then pairs.
-    Of two sets of images, give each a seed of its own: with one seed for both, the draws would
-    go together though the images do not.
+    For two models on the same images, use the same bootstrap for both: the resamples are then
+    paired. For two sets of images, use different seeds: the draws would otherwise be correlated
+    although the images are not.
     """
     found = {}
     for name, value in one.values.items():
-        against = other.values.get(name)
-        if value is None or against is None:
+        other_value = other.values.get(name)
+        if value is None or other_value is None:
             continue
-        ends = None
+        of_difference = None
         if name in one.resamples and name in other.resamples:
-            ends = interval(one.resamples[name] - other.resamples[name])
-        found[name] = Difference(value=value - against, interval=ends)
+            of_difference = interval(one.resamples[name] - other.resamples[name])
+        found[name] = Difference(value=value - other_value, interval=of_difference)
     return found
 
 
@@ -69,26 +69,26 @@ def binary(
 ) -> Metrics:
     """Metrics of a two-class model.
 
-    Sensitivity is the share of positives found, specificity the share of negatives not
-    accused, PPV and NPV the shares of the two predictions that are right at the prevalence
-    seen here; MCC is Matthews' correlation, AUPRC the average precision; Brier score is the
-    mean squared error of the probability (Brier 1950), ECE its expected calibration error in
-    15 bins of one width (Naeini et al. 2015).
+    Sensitivity is the share of positives that are predicted positive, specificity the share of
+    negatives that are predicted negative. PPV and NPV are the shares of positive and negative
+    predictions that are correct at the prevalence of these images. MCC is Matthews' correlation
+    coefficient, AUPRC the average precision. The Brier score is the mean squared error of the
+    probability (Brier 1950), ECE its expected calibration error in 15 bins of equal width
+    (Naeini et al. 2015).
 
     Args:
         labels: (N,) of `positive` and `negative`.
         probabilities: (N,) of the positive class.
-        positive: name of the class that is looked for.
+        positive: name of the positive class.
         negative: name of the other class.
-        threshold: probability from which on an image counts as positive.
-        prevalence: share of positives at which `ppv_at_prevalence` and
-            `npv_at_prevalence` are to hold, by Bayes' theorem.
-        uncalibrated: the probabilities before a temperature, of which Brier score and ECE are
-            given, too.
-        bootstrap: how to make intervals.
+        threshold: lowest probability that is predicted positive.
+        prevalence: share of positives for which to compute `ppv_at_prevalence` and
+            `npv_at_prevalence`, by Bayes' theorem.
+        uncalibrated: the probabilities before temperature scaling; adds their Brier score and ECE.
+        bootstrap: how to compute intervals.
     """
     actual = np.array([label == positive for label in labels], dtype=bool)
-    # in the type they come in: 0.7 as a float32 is not the threshold 0.7
+    # compared in their own type: 0.7 as a float32 is not the threshold 0.7
     predicted = np.asarray(probabilities) >= threshold
     wide = np.asarray(probabilities, np.float64)
     raw = np.asarray(uncalibrated, np.float64) if uncalibrated is not None else None
@@ -101,15 +101,15 @@ def binary(
             "auroc": weighted.auroc(*ranked),
             "auprc": weighted.auprc(*ranked),
             **_two_class_calibration(wide, actual, weights),
-            **_uncalibrated(raw, lambda given: _two_class_calibration(given, actual, weights)),
+            **_uncalibrated(raw, lambda scores: _two_class_calibration(scores, actual, weights)),
         }
 
-    both = bool(0 < actual.sum() < len(actual))
+    has_both = bool(0 < actual.sum() < len(actual))
     return _measured(
         statistic,
         weighted.confusion(actual.astype(int), predicted.astype(int), _once(actual), 2)[0],
         names=(negative, positive),
-        undefined=None if both else _one_class(labels),
+        undefined=None if has_both else _one_class(labels),
         bootstrap=bootstrap,
     )
 
@@ -122,19 +122,19 @@ def multiclass(
     uncalibrated: NDArray[np.float32] | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> Metrics:
-    """Metrics of a model of more than two classes; the most probable class is predicted.
+    """Metrics of a model with more than two classes; the most probable class is predicted.
 
-    `auroc` is the mean over all pairs of classes (Hand and Till 2001), `brier` the squared
-    error summed over the classes (Brier 1950, 0 to 2), `ece` that of the predicted class'
-    probability; `precision_<name>`, `recall_<name>` and `f1_<name>` are of one class against
-    all others, `macro_f1` the mean of the last.
+    `auroc` is the mean over all pairs of classes (Hand and Till 2001), `brier` the squared error
+    summed over the classes (Brier 1950, 0 to 2), `ece` that of the probability of the predicted
+    class. `precision_<name>`, `recall_<name>` and `f1_<name>` are of one class against all others,
+    and `macro_f1` is the mean F1 score over the classes.
 
     Args:
         labels: (N,) of `names`.
         probabilities: (N, len(names)), rows sum to 1.
         names: the classes, in the order of the columns.
         uncalibrated: as for `binary`.
-        bootstrap: how to make intervals.
+        bootstrap: how to compute intervals.
     """
     index = {name: position for position, name in enumerate(names)}
     actual = np.array([index[label] for label in labels], dtype=int)
@@ -148,7 +148,7 @@ def multiclass(
             **weighted.many_class(matrix, names),
             "auroc": weighted.auroc_of_pairs(wide, actual, weights),
             **_many_class_calibration(wide, actual, weights),
-            **_uncalibrated(raw, lambda given: _many_class_calibration(given, actual, weights)),
+            **_uncalibrated(raw, lambda scores: _many_class_calibration(scores, actual, weights)),
         }
 
     present = set(labels)
@@ -185,7 +185,7 @@ def _many_class_calibration(
 def _uncalibrated(
     raw: Floats | None, measure: Callable[[Floats], Mapping[str, Floats]]
 ) -> dict[str, Floats]:
-    """The same measures of the raw probabilities, if there are any, under names of their own."""
+    """Calibration metrics of the raw probabilities, if any, under names with `_uncalibrated`."""
     if raw is None:
         return {}
     return {f"{name}_uncalibrated": value for name, value in measure(raw).items()}
@@ -201,7 +201,7 @@ def _measured(
 ) -> Metrics:
     number = int(matrix.sum())
     values = statistic(np.ones((1, number)))
-    drawn = resampled(statistic, bootstrap) if bootstrap is not None else {}
+    resamples = resampled(statistic, bootstrap) if bootstrap is not None else {}
     return Metrics(
         num_images=number,
         values={name: _defined(float(value[0])) for name, value in values.items()},
@@ -210,9 +210,9 @@ def _measured(
             name: dict(zip(names, map(int, row), strict=True))
             for name, row in zip(names, matrix, strict=True)
         },
-        intervals={name: interval(values) for name, values in drawn.items()},
+        intervals={name: interval(values) for name, values in resamples.items()},
         no_intervals=bootstrap.refused if bootstrap is not None else None,
-        resamples=drawn,
+        resamples=resamples,
     )
 
 

@@ -1,4 +1,4 @@
-"""The mean of a metric over repeated splits, with an interval that knows they share images."""
+"""The mean of a metric over repeated splits, with an interval that allows for shared images."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from scipy.special import stdtrit
 class Estimate:
     """A metric over several trainings: mean, standard deviation and 95 % interval of the mean.
 
-    `num` is how many trainings have the metric; of one there is neither `sd` nor interval.
+    `num` is the number of trainings in which the metric is defined; a single one has no `sd` and
+    no interval.
     """
 
     num: int
@@ -30,15 +31,15 @@ def estimate(
 ) -> Estimate:
     """The corrected resampled t interval of Nadeau and Bengio (2003), doi 10.1023/A:1024068626366.
 
-    Trainings on folds share most of their images, so that their results differ less than those
-    of new data would. The variance of the mean is therefore not taken as s²/J of the J results
-    but as (1/J + test/train) s², with the number of images in a test and in its training; for
-    folds that are repeated as Bouckaert and Frank (2004) do.
+    Trainings on folds share most of their images, so their results vary less than they would on
+    new data. The variance of the mean of J results is therefore not s²/J but (1/J + test/train) s²,
+    with the numbers of test and training images; for repeated folds as in Bouckaert and
+    Frank (2004).
 
     Args:
-        values: one a training.
-        test_share: images in a test, for each one in its training.
-        bounds: of the metric, where the interval ends too.
+        values: one per training.
+        test_share: test images per training image.
+        bounds: of the metric; they also limit the interval.
     """
     mean = float(np.mean(values))
     if len(values) < 2:

@@ -9,7 +9,7 @@ from cnnjobs.metrics import weighted
 from cnnjobs.metrics.bootstrap import Bootstrap, Statistic, resampled
 from cnnjobs.metrics.weighted import Floats, Scores
 
-#: Where bands are made: of 1 - specificity, and of sensitivity (at 0 no precision is defined).
+#: Points of the bands: 1 - specificity, and sensitivity (precision is undefined at 0).
 _RATES, _RECALLS = np.linspace(0, 1, 101), np.linspace(0.01, 1, 100)
 
 #: Thresholds of the decision curve; at 1 the odds are infinite.
@@ -18,7 +18,7 @@ _THRESHOLDS = np.arange(1, 100) / 100
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """The middle 95 % of the resamples' curves at each `x`, all (points,)."""
+    """The middle 95 % of the curves of the resamples at each `x`; all (points,)."""
 
     x: Floats
     low: Floats
@@ -27,7 +27,7 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A line through (x, y), both (points,), and its band where the bootstrap makes one."""
+    """A line through (x, y), both (points,), and its band if there is a bootstrap."""
 
     x: Floats
     y: Floats
@@ -36,51 +36,51 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionCurve:
-    """Net benefit over the threshold: of the model, and of treating everybody, (points,)."""
+    """Net benefit by threshold, (points,): of the model, and of treating all."""
 
     model: Curve
     treat_all: Floats
 
 
 def roc(scores: Scores, positive: NDArray[np.bool_], bootstrap: Bootstrap | None = None) -> Curve:
-    """Sensitivity (y) over 1 - specificity (x), from no image called positive to all.
+    """Sensitivity (y) over 1 - specificity (x), from no image predicted positive to all.
 
     Args:
         scores: (N,) probabilities.
-        positive: (N,) which images are; both classes must be there.
-        bootstrap: how to make the band.
+        positive: (N,) whether each image is positive; both classes must occur.
+        bootstrap: how to compute the band.
     """
 
     def statistic(weights: Floats) -> dict[str, Floats]:
-        found, accused = _from_above(scores, positive, weights)
-        rows = zip(_shares(accused), _shares(found), strict=True)
+        true, false = _predicted_positive(scores, positive, weights)
+        rows = zip(_shares(false), _shares(true), strict=True)
         return {"y": np.array([np.interp(_RATES, x, y) for x, y in rows])}
 
-    found, accused = _from_above(scores, positive, _once(scores))
+    true, false = _predicted_positive(scores, positive, _once(scores))
     band = _band(_RATES, statistic, bootstrap)
-    return Curve(x=_shares(accused)[0], y=_shares(found)[0], band=band)
+    return Curve(x=_shares(false)[0], y=_shares(true)[0], band=band)
 
 
 def precision_recall(
     scores: Scores, positive: NDArray[np.bool_], bootstrap: Bootstrap | None = None
 ) -> Curve:
-    """Precision (y) over recall (x), upwards; each y holds from the x before up to its own.
+    """Precision (y) by recall (x), ascending; each y applies from the previous x up to its own.
 
-    So the area under these steps is the average precision. Arguments as for `roc`.
+    The area under these steps is the average precision. Arguments as for `roc`.
     """
 
     def statistic(weights: Floats) -> dict[str, Floats]:
-        found, accused = _from_above(scores, positive, weights)
-        precision = weighted.ratio(found, found + accused)
-        # counts, because shares of them are rounded
-        wanted = _RECALLS * found[:, -1:] - 1e-9
-        rows = zip(found, precision, wanted, strict=True)
+        true, false = _predicted_positive(scores, positive, weights)
+        precision = weighted.ratio(true, true + false)
+        # searched by counts, because shares are rounded
+        counts = _RECALLS * true[:, -1:] - 1e-9
+        rows = zip(true, precision, counts, strict=True)
         return {"y": np.array([y[np.searchsorted(x, at)] for x, y, at in rows])}
 
-    found, accused = _from_above(scores, positive, _once(scores))
-    precision = weighted.ratio(found, found + accused)
+    true, false = _predicted_positive(scores, positive, _once(scores))
+    precision = weighted.ratio(true, true + false)
     band = _band(_RECALLS, statistic, bootstrap)
-    return Curve(x=_shares(found)[0, 1:], y=precision[0, 1:], band=band)
+    return Curve(x=_shares(true)[0, 1:], y=precision[0, 1:], band=band)
 
 
 def decision(
@@ -90,27 +90,27 @@ def decision(
     prevalence: float | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> DecisionCurve:
-    """Net benefit over the probability from which on one would treat (Vickers and Elkin 2006).
+    """Net benefit by the lowest probability that one would treat (Vickers and Elkin 2006).
 
-    True positives less false positives, these times the odds of the threshold, as a share of
-    the images: what finding one sick patient is worth against treating one in vain.
+    True positives, minus false positives times the odds of the threshold, as a share of the
+    images. The odds weigh an unnecessary treatment against a treated patient who needs it.
 
     Args:
         scores: (N,) calibrated probabilities.
-        positive: (N,) which images are; both classes must be there.
-        prevalence: share of positives where the model is to be used; None: that of the images.
-        bootstrap: how to make the band.
+        positive: (N,) whether each image is positive; both classes must occur.
+        prevalence: share of positives where the model will be used; None: that of the images.
+        bootstrap: how to compute the band.
     """
-    called = scores[:, np.newaxis] >= _THRESHOLDS.astype(scores.dtype)
+    treated = scores[:, np.newaxis] >= _THRESHOLDS.astype(scores.dtype)
     odds = _THRESHOLDS / (1 - _THRESHOLDS)
 
     def statistic(weights: Floats) -> dict[str, Floats]:
         sick = weights @ positive
         share = weighted.ratio(sick, weights.sum(axis=1)) if prevalence is None else prevalence
-        found = weighted.ratio(weights @ (called & positive[:, np.newaxis]), _column(sick))
+        true = weighted.ratio(weights @ (treated & positive[:, np.newaxis]), _column(sick))
         healthy = weights.sum(axis=1) - sick
-        accused = weighted.ratio(weights @ (called & ~positive[:, np.newaxis]), _column(healthy))
-        return {"y": found * _column(share) - accused * (1 - _column(share)) * odds}
+        false = weighted.ratio(weights @ (treated & ~positive[:, np.newaxis]), _column(healthy))
+        return {"y": true * _column(share) - false * (1 - _column(share)) * odds}
 
     share = float(positive.mean()) if prevalence is None else prevalence
     band = _band(_THRESHOLDS, statistic, bootstrap)
@@ -120,17 +120,17 @@ def decision(
     )
 
 
-def _from_above(
+def _predicted_positive(
     scores: Scores, positive: NDArray[np.bool_], weights: Floats
 ) -> tuple[Floats, Floats]:
-    """Positives and negatives from each score up, both (R, 1 + scores): none, then more and more.
+    """True and false positives, both (R, 1 + scores), with each score as threshold, descending.
 
-    NaN in resamples without one of the classes.
+    They start at 0, without any; NaN in resamples without one of the classes.
     """
     ranked = weighted.by_score(np.asarray(scores, np.float64), positive, weights)
-    found, accused = (np.pad(np.cumsum(each[:, ::-1], axis=1), ((0, 0), (1, 0))) for each in ranked)
-    both = (found[:, -1:] > 0) & (accused[:, -1:] > 0)
-    return np.where(both, found, np.nan), np.where(both, accused, np.nan)
+    true, false = (np.pad(np.cumsum(each[:, ::-1], axis=1), ((0, 0), (1, 0))) for each in ranked)
+    has_both = (true[:, -1:] > 0) & (false[:, -1:] > 0)
+    return np.where(has_both, true, np.nan), np.where(has_both, false, np.nan)
 
 
 def _shares(counts: Floats) -> Floats:
@@ -139,10 +139,10 @@ def _shares(counts: Floats) -> Floats:
 
 
 def _band(x: Floats, statistic: Statistic, bootstrap: Bootstrap | None) -> Band | None:
-    drawn = resampled(statistic, bootstrap) if bootstrap is not None else {}
-    if not drawn:
+    resamples = resampled(statistic, bootstrap) if bootstrap is not None else {}
+    if not resamples:
         return None
-    known = drawn["y"][~np.isnan(drawn["y"]).any(axis=1)]
+    known = resamples["y"][~np.isnan(resamples["y"]).any(axis=1)]
     if not len(known):
         return None
     low, high = np.quantile(known, [0.025, 0.975], axis=0)

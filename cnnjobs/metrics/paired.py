@@ -1,4 +1,4 @@
-"""Two models on the same images: is one better, or is it chance?"""
+"""Tests of two models on the same images: is one better, or is it chance?"""
 
 import math
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _Z = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class DeLong:
-    """AUROC of one model less that of another on the same images.
+    """AUROC of one model minus that of another on the same images.
 
     Attributes:
         difference: of the two.
-        standard_error: of the difference, 0 where the models rank every pair alike.
+        standard_error: of the difference; 0 if the models rank every pair in the same way.
         interval: 95 %.
-        p: two-sided; 1 where the standard error is 0.
+        p: two-sided; 1 if the standard error is 0.
     """
 
     difference: float
@@ -32,7 +32,7 @@ class DeLong:
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """Images that only one of two models gets right, and the exact two-sided p of that split."""
+    """Images that only one of two models predicts correctly, and the exact two-sided p."""
 
     only_one: int
     only_other: int
@@ -40,14 +40,14 @@ class McNemar:
 
 
 def delong(one: Scores, other: Scores, positive: NDArray[np.bool_]) -> DeLong:
-    """Compare two AUROCs (DeLong et al. 1988), by ranks in place of pairs (Sun and Xu 2014).
+    """Compare two AUROCs (DeLong et al. 1988), by ranks instead of pairs (Sun and Xu 2014).
 
-    Takes the images for independent of each other.
+    Assumes that the images are independent of each other.
 
     Args:
         one: (N,) probabilities of one model.
         other: (N,) of the other.
-        positive: (N,) which images are; at least two of each class.
+        positive: (N,) whether each image is positive; at least two of each class.
     """
     of_positives, of_negatives = zip(
         *(_shares(each, positive) for each in (one, other)), strict=True
@@ -64,26 +64,27 @@ def delong(one: Scores, other: Scores, positive: NDArray[np.bool_]) -> DeLong:
 
 
 def mcnemar(one_right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> McNemar:
-    """Compare which images two models get right (McNemar 1947, the exact test).
+    """Compare which images two models predict correctly (McNemar 1947, the exact test).
 
-    Only those count that one gets right and the other does not: of equally good models each
-    gets half.
+    Only images that exactly one of them predicts correctly count: each of two equally good models
+    gets half of those.
 
     Args:
-        one_right: (N,) whether one model is right.
+        one_right: (N,) whether one model is correct.
         other_right: (N,) whether the other is.
     """
     only_one = int(np.sum(one_right & ~other_right))
     only_other = int(np.sum(other_right & ~one_right))
     number = only_one + only_other
-    ways = sum(math.comb(number, least) for least in range(min(only_one, only_other) + 1))
-    return McNemar(only_one=only_one, only_other=only_other, p=min(1.0, 2 * ways / 2**number))
+    outcomes = sum(math.comb(number, fewer) for fewer in range(min(only_one, only_other) + 1))
+    p = min(1.0, 2 * outcomes / 2**number)
+    return McNemar(only_one=only_one, only_other=only_other, p=p)
 
 
 def _shares(scores: Scores, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Of each positive the share of negatives below it, of each negative that of positives above.
+    """For each positive the share of negatives below it, for each negative of positives above it.
 
-    Ties count half; the mean of either is the AUROC.
+    Ties count half; the mean of either array is the AUROC.
     """
     above, below = scores[positive], scores[~positive]
     ranks = _midranks(scores)
@@ -93,7 +94,7 @@ def _shares(scores: Scores, positive: NDArray[np.bool_]) -> tuple[Floats, Floats
 
 
 def _midranks(values: Scores) -> Floats:
-    """Places in ascending order from 1 on; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middle: Floats = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return middle
+    """Ranks in ascending order, from 1; equal values share their mean rank."""
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[index]
+    return ranks

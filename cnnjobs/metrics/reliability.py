@@ -1,4 +1,4 @@
-"""How often images of each probability are what they are said to be."""
+"""Calibration bins: how often predictions with a given probability are correct."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _Z = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Images of like probability, in one of the bins of the calibration error.
+    """Images of similar probability: one bin of the expected calibration error.
 
     Attributes:
         low: lower edge.
         high: upper edge.
-        num_images: that fall in it; bins without images are none.
+        num_images: in the bin, at least 1.
         confidence: mean probability.
-        share: of the images that are right.
+        share: of images that are of the class.
         interval: of the share, 95 %; see `wilson`.
     """
 
@@ -35,13 +35,13 @@ class Bin:
 
 
 def bins(confidence: Scores, right: NDArray[np.bool_]) -> Sequence[Bin]:
-    """The bins that have images, upwards; weighted by them, their gaps are the `ece`.
+    """The bins with images, ascending; their gaps, weighted by images, add up to the `ece`.
 
     Args:
-        confidence: (N,) probabilities.
-        right: (N,) whether the image is of the class that the probability is of.
+        confidence: (N,) probabilities of a class.
+        right: (N,) whether each image is of that class.
     """
-    place = bin_of(np.asarray(confidence, np.float64))
+    index = bin_of(np.asarray(confidence, np.float64))
     return [
         Bin(
             low=number / NUM_BINS,
@@ -52,7 +52,7 @@ def bins(confidence: Scores, right: NDArray[np.bool_]) -> Sequence[Bin]:
             interval=wilson(int(right[inside].sum()), int(inside.sum())),
         )
         for number in range(NUM_BINS)
-        for inside in [place == number]
+        for inside in [index == number]
         if inside.any()
     ]
 

@@ -1,4 +1,4 @@
-"""Architectures, and the bundle that a trained model travels in."""
+"""Architectures of models, and the bundle that a trained model is stored in."""
 
 from cnnjobs.models.architectures import (
     ARCHITECTURES,
@@ -9,12 +9,12 @@ from cnnjobs.models.architectures import (
     portable,
 )
 from cnnjobs.models.keras_backend import import_keras, quiet_tensorflow
-from cnnjobs.models.user_model import OwnModel
+from cnnjobs.models.user_model import UserModel
 
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
-    "OwnModel",
+    "UserModel",
     "build",
     "describe",
     "find",

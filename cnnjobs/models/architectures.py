@@ -1,4 +1,4 @@
-"""The table of architectures: find, build and describe them."""
+"""The table of architectures: find, describe and build them."""
 
 import dataclasses
 import difflib
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnjobs.errors import InputError
 from cnnjobs.models.keras_backend import import_keras
-from cnnjobs.models.user_model import OwnModel, is_own, read
+from cnnjobs.models.user_model import UserModel, is_user_model, read
 
 if TYPE_CHECKING:
     import keras
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What is known of an architecture before Keras is imported to build it.
+    """What is known about an architecture without importing Keras.
 
-    `num_parameters` holds for `num_labels` classes, the task it was drawn for. Of a user's own
-    model the numbers are 0 until `describe` has built it.
+    `num_parameters` is the count for `num_labels` classes. The sizes of a user's own model are 0
+    until `describe` has built it.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Architecture:
 
     @property
     def is_described(self) -> bool:
-        """Whether the numbers are known; if not, `describe` finds them."""
+        """Whether the sizes are known; if not, `describe` finds them."""
         return self.num_parameters > 0
 
 
@@ -94,47 +94,48 @@ ARCHITECTURES = {
 
 
 def find(name: str) -> Architecture:
-    """The architecture of that name; a user's file is looked at but not run.
+    """The architecture with this name; a user's file is parsed but not run.
 
     Raises:
-        InputError: there is none; near names are suggested.
+        InputError: no architecture has this name; similar names are suggested.
     """
-    if is_own(name):
-        return _of_own(read(name))
+    if is_user_model(name):
+        return _of_user(read(name))
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    near = difflib.get_close_matches(name, ARCHITECTURES, n=1)
+    similar = difflib.get_close_matches(name, ARCHITECTURES, n=1)
     known = f"known: {', '.join(ARCHITECTURES)}, or file.py:function for your own."
-    raise InputError(f"there is no model {name!r}; {f'did you mean {near[0]}?' if near else known}")
+    hint = f"did you mean {similar[0]}?" if similar else known
+    raise InputError(f"there is no model {name!r}; {hint}")
 
 
-def portable(name: str) -> str | OwnModel:
-    """What stands for that name in any process of a cluster: a user's file travels as text.
+def portable(name: str) -> str | UserModel:
+    """A form of the name that works in any process of a cluster: a user's file as its text.
 
     Raises:
-        InputError: as `find`.
+        InputError: see `find`.
     """
     find(name)
-    return read(name) if is_own(name) else name
+    return read(name) if is_user_model(name) else name
 
 
-def build(name: str | OwnModel, num_labels: int, *, weights: str | None = None) -> "keras.Model":
-    """A new Keras model: (N, height, width, 1) uint8 in, scores out.
+def build(name: str | UserModel, num_labels: int, *, weights: str | None = None) -> "keras.Model":
+    """A new Keras model: (N, height, width, 1) uint8 in, probabilities out.
 
-    Two labels give (N, 1), the probability of the positive class; more give
-    (N, num_labels), probabilities that sum to 1. `weights`, for the architectures that take
-    them, is a file of the backbone's weights or "imagenet"; None gives random ones.
+    For two labels the output is (N, 1), the probability of the positive class; for more it is
+    (N, num_labels), and rows sum to 1. `weights`, for architectures that take them, is a file
+    with the weights of the backbone, or "imagenet"; None initializes them at random.
 
     Raises:
-        InputError: an unknown name, weights that it cannot take, or a user's model that does
-            not keep to the above.
+        InputError: an unknown name, weights that the architecture cannot take, or a user's
+            model with other inputs or outputs.
     """
-    own = read(name) if isinstance(name, str) and is_own(name) else name
-    if isinstance(own, OwnModel):
-        _check_weights(_of_own(own), weights)
+    model = read(name) if isinstance(name, str) and is_user_model(name) else name
+    if isinstance(model, UserModel):
+        _check_weights(_of_user(model), weights)
         import_keras()
-        return own.build(num_labels)
-    architecture = find(own)
+        return model.build(num_labels)
+    architecture = find(model)
     _check_weights(architecture, weights)
     import_keras()
     from cnnjobs.models import backbones, cnn
@@ -146,15 +147,15 @@ def build(name: str | OwnModel, num_labels: int, *, weights: str | None = None) 
     return builders[architecture.name](*size, num_labels)
 
 
-def describe(name: str | OwnModel, num_labels: int) -> Architecture:
-    """The architecture with its numbers for `num_labels` classes, found by building it.
+def describe(name: str | UserModel, num_labels: int) -> Architecture:
+    """The architecture with its sizes for `num_labels` classes, found by building it.
 
-    Imports Keras and runs a user's file: for a worker, not for the command line.
+    Imports Keras and runs a user's file: call it in a worker, not in the command line.
 
     Raises:
-        InputError: as `build`.
+        InputError: see `build`.
     """
-    known = _of_own(name) if isinstance(name, OwnModel) else find(name)
+    known = _of_user(name) if isinstance(name, UserModel) else find(name)
     model = build(name, num_labels)
     _, height, width, _ = model.input_shape
     return dataclasses.replace(
@@ -166,10 +167,10 @@ def describe(name: str | OwnModel, num_labels: int) -> Architecture:
     )
 
 
-def _of_own(own: OwnModel) -> Architecture:
+def _of_user(model: UserModel) -> Architecture:
     return Architecture(
-        name=own.name,
-        summary=f"function {own.function} of {own.file_name}",
+        name=model.name,
+        summary=f"function {model.function} in {model.file_name}",
         height=0,
         width=0,
         num_labels=0,
@@ -183,5 +184,5 @@ def _check_weights(architecture: Architecture, weights: str | None) -> None:
     takers = [known.name for known in ARCHITECTURES.values() if known.takes_weights]
     raise InputError(
         f"model {architecture.name} takes no weights, got {weights!r}; "
-        f"these do: {', '.join(takers)}."
+        f"models that do: {', '.join(takers)}."
     )

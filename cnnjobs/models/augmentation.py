@@ -1,4 +1,4 @@
-"""Random changes of the images, made in training and at no other time."""
+"""Random changes to the images, only during training."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Strength:
-    """How far images are changed; 0 leaves a change out.
+    """The largest changes, in either direction; 0 turns a change off.
 
     Attributes:
-        degrees: of a rotation to either side, at most.
-        shift: part of the height and of the width.
-        contrast: by which differences from an image's mean are scaled, more or less.
-        brightness: part of white that is added or taken away.
-        zoom: by which an image is made larger or smaller.
-        erase: share of the images in which a rectangle of 2 to 10 % is painted black.
+        degrees: of rotation.
+        shift: as a share of the height and of the width.
+        contrast: relative change of the differences from an image's mean.
+        brightness: added or subtracted, as a share of white.
+        zoom: relative change of the size.
+        erase: share of images in which a rectangle of 2 to 10 % of the area is painted black.
     """
 
     degrees: float
@@ -35,16 +35,16 @@ STRENGTHS = {
 
 
 def augmented(model: "keras.Model", strength: str) -> "keras.Model":
-    """A model to train in place of `model`: (N, height, width, 1) uint8 in, the same scores out.
+    """A model to train instead of `model`: (N, height, width, 1) uint8 in, the same scores out.
 
-    The two share their weights. Compile and train the one returned; then save and score with
-    `model`, which knows nothing of this. Every image gets its own changes at every step, with
-    black where nothing was; never a left-right flip, because hearts are on the left. Outside
-    training images pass unchanged.
+    The two share their weights. Compile and train the returned model, then save `model` and score
+    with it, without augmentation. Every image is changed differently at every step, and areas
+    without content are filled with black. Images are never flipped left to right, because hearts
+    are on the left. Outside of training they pass unchanged.
 
-    The random states are the layers' own, made from the seed of `keras.utils.set_random_seed`
-    and among the `variables` of the model returned. XLA has no such rotation: the model
-    returned cannot be compiled with `jit_compile=True`.
+    The random states belong to the layers, are seeded by `keras.utils.set_random_seed`, and are
+    among the `variables` of the returned model. XLA does not support the rotation, so the returned
+    model cannot be compiled with `jit_compile=True`.
     """
     import keras
 
@@ -52,7 +52,7 @@ def augmented(model: "keras.Model", strength: str) -> "keras.Model":
     changed = keras.ops.cast(pixels, "float32")
     for change in _changes(STRENGTHS[strength]):
         changed = change(changed)
-    # a cast alone would make every image darker, by half a gray value
+    # without rounding, the cast would darken every image by half a gray level
     rounded = keras.ops.cast(keras.ops.round(changed), "uint8")
     return keras.Model(pixels, model(rounded), name=f"{model.name}-augmented")
 
@@ -62,8 +62,8 @@ def _changes(strength: Strength) -> list[Any]:
 
     black = {"fill_mode": "constant", "fill_value": 0.0, "dtype": "float32"}
     gray: dict[str, Any] = {"value_range": (0, 255), "dtype": "float32"}
-    # first, so that the black around it does not count in the mean; and a pair, because of
-    # one number Keras makes more contrast only
+    # contrast comes first, so the black areas do not count in the mean; it is a pair, because
+    # with a single number Keras only increases the contrast
     contrast = (strength.contrast, strength.contrast)
     changes = [layers.RandomContrast(contrast, name="random_contrast", **gray)]
     if strength.brightness:

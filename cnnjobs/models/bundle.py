@@ -1,10 +1,10 @@
-"""The model bundle: a directory with all that scoring needs, and no code to run.
+"""The model bundle: a directory with everything that scoring needs, and no code to run.
 
-model.keras      architecture and weights (Keras' own format, loaded in safe mode)
+model.keras      architecture and weights (in Keras' format, loaded in safe mode)
 bundle.json      labels, positive class, preprocessing, threshold, metrics, versions
-summary.txt      the layers with their shapes and parameters, as Keras prints them
-images.parquet   path, content hash and split of the images it was made with
-openvino/        the model as OpenVINO reads it; see `exports`
+summary.txt      the layers with their shapes and parameters, as printed by Keras
+images.parquet   path, content hash and split of the images used to train the model
+openvino/        the model in OpenVINO's format; see `openvino_export`
 """
 
 import dataclasses
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 MODEL, DESCRIPTION, IMAGES = "model.keras", "bundle.json", "images.parquet"
 SUMMARY = "summary.txt"
 
-#: Columns of the manifest that the bundle keeps, to tell later which images it has seen.
+#: Columns of the manifest that the bundle keeps, to recognize the images of the training later.
 _IMAGE_COLUMNS = ["path", "content_hash", "group", "split"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """What `bundle.json` says.
+    """The content of `bundle.json`.
 
     Attributes:
-        architecture: name of the model.
-        labels: the classes; with more than two, in the order of the model's outputs.
-        positive: the class whose probability a two-class model gives; None with more.
-        preprocessing: how pixels are made of files, in training and in scoring.
-        threshold: probability of `positive` from which on it is predicted.
-        fingerprint: 16 hex digits of architecture, weights, threshold and temperature.
+        architecture: name of the model's architecture.
+        labels: the classes; if there are more than two, in the order of the model's outputs.
+        positive: of two classes, the one whose probability the model gives; otherwise None.
+        preprocessing: turns files into pixels, in training and in scoring.
+        threshold: lowest probability of `positive` at which it is predicted.
+        fingerprint: 16 hex digits that depend on architecture, weights, threshold and temperature.
         model_sha256: of the file `model.keras`.
-        manifest_fingerprint: of the manifest it was trained on.
+        manifest_fingerprint: of the manifest used for training.
         metrics: on the validation split, after the last epoch.
-        versions: of the packages that made it.
+        versions: of the packages used for training.
         created: when, in UTC (ISO 8601).
-        temperature: that the model's logits are divided by, see `calibration.scaled`.
-        uri: where it stands; not part of the file.
+        temperature: divides the model's logits; see `calibration.scaled`.
+        uri: location of the bundle; not part of the file.
     """
 
     architecture: str
@@ -71,7 +71,7 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """Architecture and fingerprint: what the `model` column of a prediction says."""
+        """Architecture and fingerprint: the `model` column of predictions."""
         return f"{self.architecture}-{self.fingerprint}"
 
 
@@ -90,9 +90,9 @@ def write(
     threshold: float = 0.5,
     temperature: float = 1.0,
 ) -> Bundle:
-    """Write a bundle of a trained model; `bundle.json` comes last and makes it one.
+    """Write the bundle of a trained model; `bundle.json` is written last and completes it.
 
-    `images` are the manifest's rows that trained and validated it.
+    `images` are the rows of the manifest that were used to train and validate it.
     """
     saved = _model_file(model)
     bundle = Bundle(
@@ -122,10 +122,10 @@ def write(
 
 
 def read(uri: str) -> Bundle:
-    """Read `bundle.json`, of the bundle itself or of the run that trained it.
+    """Read `bundle.json` of a bundle, or of the run that trained it.
 
     Raises:
-        BundleError: a file is missing, damaged or of another schema version.
+        BundleError: a file is missing, damaged or has another schema version.
     """
     uri = filesystem.normalize(uri)
     if not filesystem.exists(filesystem.join(uri, DESCRIPTION)):
@@ -134,37 +134,37 @@ def read(uri: str) -> Bundle:
             uri = inner
     try:
         text = _read_part(uri, DESCRIPTION)
-        described = json.loads(text)
-        version = described.pop("bundle_version")
+        content = json.loads(text)
+        version = content.pop("bundle_version")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
     if version != schema.BUNDLE_VERSION:
         raise BundleError(
-            f"{uri} is a bundle of schema version {version}, this cnnjobs reads version "
+            f"{uri} is a bundle with schema version {version}, but this cnnjobs reads version "
             f"{schema.BUNDLE_VERSION}; train again."
         )
     for part in (MODEL, IMAGES):
         if not filesystem.exists(filesystem.join(uri, part)):
             _raise_missing(uri, part)
     try:
-        preprocessing = Preprocessing(**described.pop("preprocessing"))
-        return Bundle(**described, preprocessing=preprocessing, uri=uri)
+        preprocessing = Preprocessing(**content.pop("preprocessing"))
+        return Bundle(**content, preprocessing=preprocessing, uri=uri)
     except (TypeError, KeyError, ConfigError) as error:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
 
 
 def copy(bundle: Bundle, uri: str) -> Bundle:
-    """Copy a bundle; `bundle.json` comes last here too."""
+    """Copy a bundle; `bundle.json` is written last."""
     for part in (MODEL, SUMMARY, IMAGES, DESCRIPTION):
         filesystem.write_bytes(filesystem.join(uri, part), _read_part(bundle.uri, part))
     return dataclasses.replace(bundle, uri=uri)
 
 
 def load_model(bundle: Bundle) -> "keras.Model":
-    """The Keras model, uncompiled, in safe mode: nothing in the file is run.
+    """The Keras model, uncompiled, in safe mode: no code in the file is run.
 
     Raises:
-        BundleError: `model.keras` is missing or is not the file that was written.
+        BundleError: `model.keras` is missing or not the file that was written.
     """
     saved = _read_part(bundle.uri, MODEL)
     if hashlib.sha256(saved).hexdigest() != bundle.model_sha256:
@@ -180,14 +180,14 @@ def load_model(bundle: Bundle) -> "keras.Model":
             model: keras.Model = saving.load_model(file, compile=False, safe_mode=True)
         except (ValueError, TypeError, KeyError, OSError) as error:
             raise BundleError(
-                f"{bundle.uri}/{MODEL} cannot be loaded in safe mode; give a bundle that "
+                f"{bundle.uri}/{MODEL} cannot be loaded in safe mode; use a bundle that "
                 "cnnjobs train wrote."
             ) from error
     return model
 
 
 def seen_images(bundle: Bundle) -> pa.Table:
-    """The images that trained (split train) or chose (validation) the model."""
+    """The images that trained the model (split train) or validated it (validation)."""
     data = _read_part(bundle.uri, IMAGES)
     try:
         return pq.read_table(pa.BufferReader(data)).select(_IMAGE_COLUMNS)
@@ -204,13 +204,13 @@ def _read_part(uri: str, part: str) -> bytes:
 
 def _raise_missing(uri: str, part: str) -> NoReturn:
     raise BundleError(
-        f"{uri} is not a whole bundle: {part} is missing; give the run of a training."
+        f"{uri} is not a complete bundle: {part} is missing; use the run of a training."
     )
 
 
 def _model_file(model: "keras.Model") -> bytes:
-    """The model in Keras' format without the optimizer, which would triple its size."""
-    # clone_model would take the optimizer along
+    """The model in Keras' format, without the optimizer, which would triple its size."""
+    # clone_model would copy the optimizer
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder:
@@ -220,18 +220,18 @@ def _model_file(model: "keras.Model") -> bytes:
 
 
 def _layers(model: "keras.Model") -> str:
-    """The table of the layers; as wide as it must be, whatever the terminal."""
+    """The table of layers, 100 columns wide on any terminal."""
     lines: list[str] = []
     model.summary(line_length=100, print_fn=lines.append)
     return "\n".join(lines)
 
 
 def _fingerprint(model: "keras.Model", threshold: float, temperature: float) -> str:
-    # the config without the compilation, which to_json would add
+    # get_config leaves out the compilation settings, which to_json includes
     digest = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
     for weights in model.get_weights():
         digest.update(weights.tobytes())
     if (threshold, temperature) != (0.5, 1.0):
-        # they change what is predicted, so a run must not be resumed with others
+        # they change predictions, so a run must not be resumed with other values
         digest.update(f"{threshold} {temperature}".encode())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The lab sheet's CNNs: convolutions with max-pooling, one hidden dense layer."""
+"""The CNNs of the lab sheet: convolutions with max-pooling, and one hidden dense layer."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def covid(height: int, width: int, num_labels: int) -> keras.Model:
 
 
 def covid_gap(height: int, width: int, num_labels: int) -> keras.Model:
-    """`covid` with the mean over the image of each channel: 109,313 parameters at any size."""
+    """`covid` with each channel averaged over the image: 109,313 parameters at any size."""
     means = layers.GlobalAveragePooling2D(name="average")
     return _convolutions("covid-gap", (32, 64, 128), means, height, width, num_labels)
 
@@ -25,7 +25,7 @@ def digits(height: int, width: int, num_labels: int) -> keras.Model:
 
 
 def scores(num_labels: int) -> layers.Layer:
-    """The last layer: (N, features) to (N, 1) sigmoid, or (N, num_labels) softmax above 2."""
+    """The last layer: (N, features) to (N, 1) sigmoid, or (N, num_labels) softmax for 3 or more."""
     if num_labels == 2:
         return layers.Dense(1, activation="sigmoid", name="probability")
     return layers.Dense(num_labels, activation="softmax", name="probabilities")
@@ -39,20 +39,20 @@ def _convolutions(
     width: int,
     num_labels: int,
 ) -> keras.Model:
-    """(N, height, width, 1) uint8 to (N, 1) sigmoid, or (N, num_labels) softmax above 2 labels.
+    """(N, height, width, 1) uint8 to (N, 1) sigmoid, or (N, num_labels) softmax for 3 or more.
 
-    Scaling to [0, 1] is the first layer: no caller can forget or repeat it.
+    The first layer scales pixels to [0, 1], so no caller can forget or repeat it.
     """
-    # named, because Keras counts up the names it gives within a process, and a model's
-    # fingerprint must not depend on how many were built before it
+    # every layer has a name: Keras numbers unnamed layers across the whole process, but the
+    # fingerprint of a model must not depend on which models were built before
     stack = [
         keras.Input((height, width, 1), dtype="uint8", name="pixels"),
         layers.Rescaling(1 / 255, name="scale"),
     ]
-    for place, number in enumerate(filters, start=1):
+    for number, num_filters in enumerate(filters, start=1):
         stack += [
-            layers.Conv2D(number, 3, activation="relu", name=f"conv_{place}"),
-            layers.MaxPooling2D(2, name=f"pool_{place}"),
+            layers.Conv2D(num_filters, 3, activation="relu", name=f"conv_{number}"),
+            layers.MaxPooling2D(2, name=f"pool_{number}"),
         ]
     stack += [to_vector, layers.Dense(128, activation="relu", name="hidden"), scores(num_labels)]
     return keras.Sequential(stack, name=name)

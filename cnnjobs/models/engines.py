@@ -1,7 +1,7 @@
-"""Scoring engines: uint8 batches in, probabilities out, batch size fixed.
+"""Scoring engines: uint8 batches in, probabilities out, with a fixed batch size.
 
-Batches are padded to `batch_size` images: the network is compiled once for that shape, and an
-image's score does not depend on how many others came with it.
+Batches are padded to `batch_size` images: the network is compiled once for that shape, and the
+score of an image does not depend on the number of images in its batch.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Scores = NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """What scores images, wherever it runs."""
+    """Scores images; independent of where it runs."""
 
     def scores(self, images: Images) -> Scores:
         """Probabilities of (N, height, width, 1) images.
 
-        (N, 1) of the positive class for two labels, (N, num_labels) for more.
+        For two labels (N, 1), of the positive class; for more (N, num_labels).
         """
 
 
@@ -34,13 +34,13 @@ class OpenVinoEngine:
     """OpenVINO on the CPU, without TensorFlow in the process; one batch at a time."""
 
     def __init__(self, network: bytes, weights: bytes, *, batch_size: int, threads: int) -> None:
-        """Compile for batches of one size.
+        """Compile for a fixed batch size.
 
         Args:
-            network: the XML of OpenVINO's own format, whose first dimension is free.
-            weights: the weights beside it.
-            batch_size: images scored at once.
-            threads: of the processor.
+            network: XML in OpenVINO's format, with a dynamic batch dimension.
+            weights: of the network.
+            batch_size: images per batch.
+            threads: of the CPU.
         """
         import openvino
 
@@ -51,9 +51,9 @@ class OpenVinoEngine:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
-            # processors that know bfloat16 would use it: scores that differ from Keras' by 1e-3
+            # CPUs with bfloat16 would use it, and scores would differ from Keras' by 1e-3
             "INFERENCE_PRECISION_HINT": "f32",
-            # the same cores decode, and several scorers may share a machine
+            # the same cores also decode, and several processes may share a machine
             "ENABLE_CPU_PINNING": False,
         }
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
@@ -64,15 +64,15 @@ class OpenVinoEngine:
         return _in_batches(images, self._batch_size, self._score)
 
     def _score(self, images: Images) -> Any:
-        # copied out of the request's memory, which the next batch overwrites
+        # a copy, because the next batch overwrites the memory of the request
         return self._request.infer([images])[0].copy()
 
 
 class KerasEngine:
-    """Keras with TensorFlow: on a GPU compiled by XLA and in mixed precision."""
+    """Keras with TensorFlow; on a GPU, compiled by XLA and in mixed precision."""
 
     def __init__(self, model: "keras.Model", *, batch_size: int) -> None:
-        """Compile for batches of one size; `model` takes (N, height, width, 1) uint8."""
+        """Compile for a fixed batch size; `model` takes (N, height, width, 1) uint8."""
         models.import_keras()
         import tensorflow as tf
 
@@ -85,7 +85,7 @@ class KerasEngine:
             input_signature=[tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8)],
             jit_compile=on_gpu or None,
         )
-        # what is not compiled now would be while the first images wait
+        # compiles now, instead of while the first images wait
         self._call(np.zeros((batch_size, *model.input_shape[1:]), np.uint8))
 
     def scores(self, images: Images) -> Scores:
@@ -94,7 +94,7 @@ class KerasEngine:
 
 
 def _in_batches(images: Images, size: int, score: Callable[[Images], Any]) -> Scores:
-    """The scores of any number of images by a function that takes `size` at once."""
+    """Score any number of images with a function that takes `size` at a time."""
     parts = []
     for start in range(0, len(images), size):
         batch = images[start : start + size]

@@ -1,4 +1,4 @@
-"""The one place that imports Keras: on the TensorFlow backend, without start-up chatter."""
+"""Imports Keras on the TensorFlow backend, without TensorFlow's start-up messages."""
 
 import os
 import re
@@ -8,37 +8,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-#: What TensorFlow logs before its log is set up.
+#: Lines that TensorFlow writes before its logging is configured.
 _STARTUP_LINE = re.compile(rb"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:")
 
 
 def import_keras() -> Any:
     """The `keras` module on the TensorFlow backend, whatever a user's keras.json says."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    # processes may share a GPU: each takes what it needs, not all that there is
+    # several processes may share a GPU: each allocates what it needs, not all memory
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     quiet_tensorflow()
     with nullcontext() if "tensorflow" in sys.modules else _without_startup_lines():
         import keras
         import tensorflow as tf
 
-        # looks for GPUs now, and tells of it here instead of later
+        # searches for GPUs, and so writes its messages now instead of later
         tf.config.list_physical_devices()
     return keras
 
 
 def quiet_tensorflow() -> None:
-    """Leave out TensorFlow's start-up lines about CPU features and missing GPUs."""
+    """Hide TensorFlow's start-up messages about CPU features and missing GPUs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @contextmanager
 def _without_startup_lines() -> Iterator[None]:
-    """Keep what TensorFlow logs while it starts off standard error, and nothing else.
+    """Drop the lines that TensorFlow writes to standard error while it starts, and no others.
 
-    No setting silences these lines (tensorflow#100442); `tests/test_models.py` tells when this
-    can go.
+    No setting silences these lines (tensorflow#100442); a test in `tests/models/test_models.py`
+    fails once this is no longer needed.
     """
     with tempfile.TemporaryFile() as kept:
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Names of layers that do not depend on what the process has built before."""
+"""Layer names that do not depend on the models built before in the same process."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,18 +8,17 @@ if TYPE_CHECKING:
     import keras
 
 
-def count_names_anew(model: "keras.Model") -> "keras.Model":
-    """The same model and weights, with the names that Keras gave counted from the first.
+def with_reset_names(model: "keras.Model") -> "keras.Model":
+    """The same model and weights, with the automatic names of layers numbered from the start.
 
-    Keras numbers layers without a name by class over the whole process (`conv2d_7`), and a
-    model's fingerprint covers the names. A layer that was named like that on purpose is
-    counted with the rest.
+    Keras numbers unnamed layers by class across the whole process (`conv2d_7`), and the fingerprint
+    of a model includes the names. A layer that was given such a name on purpose is renumbered too.
     """
     config = {"class_name": type(model).__name__, "config": model.get_config()}
     counts: Counter[str] = Counter()
     new_names = {}
-    # sorted by number, a name without one keeps it: words that are names as well, such as
-    # an activation's "relu", are never replaced
+    # the sort puts a name without a number first, which keeps it: words that are also names,
+    # such as "relu" of an activation, are never replaced
     for prefix, _, name in sorted(set(_automatic(config))):
         new_names[name] = f"{prefix}_{counts[prefix]}" if counts[prefix] else prefix
         counts[prefix] += 1
@@ -29,7 +28,7 @@ def count_names_anew(model: "keras.Model") -> "keras.Model":
 
 
 def _automatic(config: Any) -> Iterator[tuple[str, int, str]]:
-    """Yield (prefix, number, name) of each name made of its class, such as `re_lu_3`."""
+    """Yield (prefix, number, name) of each name derived from its class, such as `re_lu_3`."""
     if isinstance(config, (list, tuple)):
         for part in config:
             yield from _automatic(part)
@@ -48,7 +47,7 @@ def _automatic(config: Any) -> Iterator[tuple[str, int, str]]:
 
 
 def _replaced(config: Any, new_names: dict[str, str]) -> Any:
-    """`config` with every string that is a name replaced."""
+    """`config` with every string that equals an old name replaced."""
     if isinstance(config, dict):
         return {key: _replaced(part, new_names) for key, part in config.items()}
     if isinstance(config, (list, tuple)):

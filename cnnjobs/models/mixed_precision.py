@@ -1,4 +1,4 @@
-"""The same model computing in 16 bits, for GPUs that are several times as fast in them."""
+"""A model with float16 arithmetic, in which GPUs are several times as fast."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,10 +7,10 @@ if TYPE_CHECKING:
 
 
 def in_mixed_precision(model: "keras.Model") -> "keras.Model":
-    """The model and its weights with float16 arithmetic in all layers but the first and last.
+    """The same model and weights, with float16 arithmetic in all layers but the first and last.
 
-    Weights stay float32, and so do the scaling of the pixels (1/255 has 11 bits in float16)
-    and the probabilities (NVIDIA's and Keras' advice). A probability differs by about 1e-3.
+    Weights stay in float32, and so do the scaling of pixels (1/255 has 11 bits in float16) and the
+    probabilities (as NVIDIA and Keras advise). Probabilities change by about 1e-3.
     """
     first = {"Rescaling", "InputLayer"}
     last = model.layers[-1].name

@@ -1,7 +1,7 @@
-"""What a bundle carries of how it did: its last evaluation and audit, and what they lack.
+"""The last evaluation and audit of a model, stored in its bundle, and reasons for doubt.
 
-evaluation.json   metrics with intervals, and of which images
-audit.json        the verdict, and of which images
+evaluation.json   metrics with intervals, and the images they are on
+audit.json        the verdict, and the images it is on
 """
 
 import json
@@ -16,24 +16,23 @@ from cnnjobs.storage import filesystem
 
 EVALUATION, AUDIT = "evaluation.json", "audit.json"
 
-#: As `verdicts` writes it.
+#: The verdict in `evaluation.shortcut_verdict` on a model whose score survives without the lungs.
 _SHORTCUT = "shortcut"
 
 
-def carry(
+def write(
     bundle: Bundle, file: str, *, manifest: str, split: str, facts: Mapping[str, Any]
 ) -> bool:
-    """Write a file of evidence into the bundle, in place of an older one; whether it was.
+    """Write a result into the bundle, replacing an older one; returns whether it was written.
 
-    Nothing that was seen in training is evidence, and where a bundle may not be written it
-    carries none.
+    Results on images used in training are not written, nor is anything to a read-only bundle.
 
     Args:
-        bundle: as read.
+        bundle: of the model.
         file: `EVALUATION` or `AUDIT`.
-        manifest: fingerprint of the images' manifest.
-        split: of it.
-        facts: what was found.
+        manifest: fingerprint of the manifest of the images.
+        split: of the manifest.
+        facts: the result.
     """
     if split in (constants.TRAIN, constants.VALIDATION):
         return False
@@ -46,16 +45,16 @@ def carry(
         **facts,
     }
     try:
-        filesystem.write_bytes(_place(bundle, file), json.dumps(record, indent=2).encode())
+        filesystem.write_bytes(_uri(bundle, file), json.dumps(record, indent=2).encode())
     except (StorageError, OSError):
         return False
     return True
 
 
-def carried(bundle: Bundle, file: str) -> dict[str, Any] | None:
-    """What `carry` wrote; None if there is nothing, or it is of another model."""
+def read(bundle: Bundle, file: str) -> dict[str, Any] | None:
+    """The result that `write` wrote; None if there is none, or it belongs to another model."""
     try:
-        record = json.loads(filesystem.read_bytes(_place(bundle, file)))
+        record = json.loads(filesystem.read_bytes(_uri(bundle, file)))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if not isinstance(record, dict) or record.get("fingerprint") != bundle.fingerprint:
@@ -64,20 +63,19 @@ def carried(bundle: Bundle, file: str) -> dict[str, Any] | None:
 
 
 def doubt(bundle: Bundle) -> str | None:
-    """Why nobody should rely on this model's scores, in one line; None if no reason is known."""
-    if carried(bundle, EVALUATION) is None:
+    """A reason not to rely on this model's scores, in one line; None if none is known."""
+    if read(bundle, EVALUATION) is None:
         return (
-            f"{bundle.name} was never evaluated: nobody knows how often it is right; "
-            "cnnjobs evaluate tells"
+            f"{bundle.name} has not been evaluated: its accuracy is unknown; run cnnjobs evaluate"
         )
-    audit = carried(bundle, AUDIT)
+    audit = read(bundle, AUDIT)
     if audit is not None and audit.get("verdict") == _SHORTCUT:
         return (
             f"{bundle.name} takes a shortcut: {audit['surviving_share']:.0%} of its score "
-            "survives without the lungs; cnnjobs audit tells more"
+            "survives without the lungs; run cnnjobs audit for details"
         )
     return None
 
 
-def _place(bundle: Bundle, file: str) -> str:
+def _uri(bundle: Bundle, file: str) -> str:
     return filesystem.join(bundle.uri, file)

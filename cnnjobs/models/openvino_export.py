@@ -1,7 +1,7 @@
-"""The model of a bundle as OpenVINO reads it: made once, checked, kept in the bundle.
+"""The model of a bundle in OpenVINO's format: exported once, checked, and kept in the bundle.
 
-openvino/model.xml, model.bin   the network in OpenVINO's own format (IR), float32
-openvino/export.json            whose export it is, its hashes, or why there is none
+openvino/model.xml, model.bin   the network in OpenVINO's format (IR), float32
+openvino/export.json            the model it belongs to, its hashes, or why there is none
 """
 
 import contextlib
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 FOLDER, XML, WEIGHTS, DESCRIPTION = "openvino", "model.xml", "model.bin", "export.json"
 
-#: Largest difference of a probability to Keras' at which an export counts as the same model.
-#: On the models of this package it is below 1e-6.
+#: Largest difference from Keras' probabilities at which an export counts as the same model.
+#: For the models of this package it is below 1e-6.
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What `export.json` says.
+    """The content of `export.json`.
 
     Attributes:
         fingerprint: of the bundle's model.
         sha256: of the two files; empty if there are none.
-        difference: largest of a probability to Keras', on 16 images of noise.
-        refused: why the model has no export; None if it has.
-        openvino: the version that made it.
+        difference: largest difference from Keras' probabilities, on 16 images of noise.
+        refused: why the model has no export; None if it has one.
+        openvino: version that made it.
     """
 
     fingerprint: str
@@ -55,7 +55,7 @@ class Export:
 
 
 def find(bundle: Bundle) -> Export | None:
-    """The export that the bundle keeps; None if there is none, or another model's."""
+    """The export in the bundle; None if there is none, or it belongs to another model."""
     try:
         export = Export(**json.loads(filesystem.read_file(_part(bundle, DESCRIPTION))))
     except (FileNotFoundError, ValueError, TypeError):
@@ -64,14 +64,14 @@ def find(bundle: Bundle) -> Export | None:
 
 
 def write(bundle: Bundle, model: "keras.Model | None" = None) -> Export:
-    """Export the bundle's model into it; imports TensorFlow.
+    """Export the bundle's model into the bundle; imports TensorFlow.
 
-    A model that OpenVINO cannot take, or that scores otherwise in it, gets an export that says
-    so: `auto` then chooses Keras.
+    For a model that OpenVINO does not support or scores differently, the export contains only the
+    reason; the engine `auto` then chooses Keras.
 
     Args:
-        bundle: as read or written.
-        model: its model, if it is at hand.
+        bundle: of the model.
+        model: the bundle's model, if it is loaded already.
 
     Raises:
         StorageError: the bundle cannot be written.
@@ -93,16 +93,16 @@ def write(bundle: Bundle, model: "keras.Model | None" = None) -> Export:
 
 
 def read(bundle: Bundle) -> tuple[bytes, bytes]:
-    """The network and its weights, as `openvino.Core.read_model` takes them.
+    """The network and its weights, for `openvino.Core.read_model`.
 
     Raises:
-        BundleError: there is no export, or its files are not those that were written.
+        BundleError: there is no export, or its files have changed.
     """
     export = find(bundle)
     if export is None or export.refused is not None:
-        why = export.refused if export is not None else "it was never made"
+        reason = export.refused if export is not None else "it was never made"
         raise BundleError(
-            f"{bundle.uri} has no OpenVINO export ({why}); use --engine keras or auto."
+            f"{bundle.uri} has no OpenVINO export ({reason}); use --engine keras or auto."
         )
     network, weights = (_read_checked(bundle, export, name) for name in (XML, WEIGHTS))
     return network, weights
@@ -116,7 +116,7 @@ def _read_checked(bundle: Bundle, export: Export, name: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != export.sha256[name]:
         raise BundleError(
             f"{_part(bundle, name)} is not the file that {DESCRIPTION} describes; delete the "
-            f"folder {FOLDER}, and it is made anew."
+            f"folder {FOLDER}, and it will be exported again."
         )
     return data
 
@@ -126,31 +126,31 @@ def _part(bundle: Bundle, name: str) -> str:
 
 
 def _exported(model: "keras.Model") -> tuple[dict[str, bytes], float | None, str | None]:
-    """The files, the largest difference to Keras, and why there are none."""
+    """The files, the largest difference from Keras, and the reason if there are no files."""
     models.import_keras()
     from openvino import frontend
 
-    unknown = (frontend.OpConversionFailure, frontend.GeneralFailure, NotImplementedError)
+    unsupported = (frontend.OpConversionFailure, frontend.GeneralFailure, NotImplementedError)
     with tempfile.TemporaryDirectory() as folder, _without_telemetry():
         try:
             model.export(str(Path(folder, XML)), format="openvino", verbose=False)
-        except unknown as error:
-            return {}, None, f"OpenVINO does not know all of it: {_reason(error)}"
+        except unsupported as error:
+            return {}, None, f"OpenVINO does not support it: {_reason(error)}"
         files = {name: Path(folder, name).read_bytes() for name in (XML, WEIGHTS)}
     noise = np.random.default_rng(0).integers(0, 256, (16, *model.input_shape[1:]), np.uint8)
     network = OpenVinoEngine(files[XML], files[WEIGHTS], batch_size=len(noise), threads=1)
-    theirs = np.asarray(model.predict_on_batch(noise))
-    difference = float(np.abs(network.scores(noise) - theirs).max())
+    expected = np.asarray(model.predict_on_batch(noise))
+    difference = float(np.abs(network.scores(noise) - expected).max())
     if not difference <= TOLERANCE:
-        return {}, difference, f"its scores in OpenVINO differ by {difference:.1e}"
+        return {}, difference, f"its scores differ by {difference:.1e} in OpenVINO"
     return files, difference, None
 
 
 @contextlib.contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO's converter from reporting to its makers, as it does but in CI.
+    """Keep OpenVINO's converter from sending telemetry, which it does unless it runs in CI.
 
-    There is no switch for one process: `opt_in_out --opt_out` is one for a user's home.
+    No other switch works for a single process: `opt_in_out --opt_out` writes to the user's home.
     """
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
@@ -164,6 +164,6 @@ def _without_telemetry() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The line of OpenVINO's message that names the operation, or its first."""
+    """The line of OpenVINO's message that names the operation, or the first line."""
     lines = [line.strip("- .\n") for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if line.startswith("No conversion rule")), lines[0])

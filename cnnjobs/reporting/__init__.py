@@ -1,12 +1,17 @@
-"""The report's page: what runs have left, as one HTML file that needs nothing else.
+"""From runs to one self-contained HTML page.
 
-given.py      the runs that are given, and the model they are of
-parts.py      what a page is made of: sections, tables, figures
-sections.py   from runs to sections: data, model, training, scoring, how to repeat it
-findings.py   from runs to sections: key figures, evaluation, audit, limits
-folds.py      from cross-validations to a section
-numbers.py    metrics by their names
-gallery.py    which images are shown, and what is said of each
-pictures.py   images as small as a page can carry them
-html.py       sections to HTML, with page.html, page.css and page.js
+report.py             the job: read runs, choose images, draw heat maps, render
+inputs.py             the runs to report, with their bundle and manifests
+data_section.py       images by class, split and source
+model_section.py      architecture, layers and preprocessing
+sections.py           training, scoring, and how to repeat both
+results.py            key figures and evaluations
+cross_validation.py   metrics over folds and by source
+limits.py             audit and limits
+gallery.py            which images are shown, and what is known of each
+heat_maps.py          Grad-CAM for the most wrong and the most certain
+thumbnails.py         images small enough for a page
+blocks.py             Section, Table, Figure, Tile: all the template knows
+formatting.py         names and digits of metrics
+render.py             blocks to HTML, with page.html, page.css and page.js
 """

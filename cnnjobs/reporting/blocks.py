@@ -1,4 +1,4 @@
-"""What a page is made of, whatever it tells: the template knows these and nothing else."""
+"""What a page is made of: the template knows these and nothing else."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A picture as a `data:` URI, with the words that stand in its place.
+    """An image as a `data:` URI, with its alternative text.
 
-    One that `is_wide` has the page's whole width, and a small screen scrolls it.
+    A figure that `is_wide` spans the page and scrolls on small screens.
     """
 
     uri: str
@@ -30,7 +30,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """What is folded away until it is asked for."""
+    """Facts that stay folded until opened."""
 
     title: str
     facts: Mapping[str, str]
@@ -38,19 +38,19 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One part of the page, in the order in which it is told.
+    """One part of the page; its attributes appear in this order.
 
     Attributes:
         name: the anchor.
         title: the heading.
         text: paragraphs.
-        points: a list under them.
-        warnings: sentences that must not be missed.
+        points: a bulleted list.
+        warnings: highlighted sentences.
         facts: values by name.
         code: lines for a shell.
-        tables: under the facts.
-        figures: under the tables.
-        details: at the end, folded.
+        tables: one or more tables.
+        figures: one or more figures.
+        details: folded facts.
     """
 
     name: str
@@ -67,20 +67,20 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A key figure at the head of the page."""
+    """A key figure at the top of the page."""
 
     name: str
     value: str
     note: str
 
 
-def data_uri(kind: str, data: bytes) -> str:
-    """Bytes as a URI that holds them; `kind` is the media type."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+def data_uri(media_type: str, data: bytes) -> str:
+    """A URI that contains the bytes."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
-def shown(value: Any) -> str:
-    """A value as a person reads it."""
+def to_text(value: Any) -> str:
+    """A value as people write it."""
     match value:
         case None:
             return "-"
@@ -91,8 +91,13 @@ def shown(value: Any) -> str:
         case float():
             return f"{value:.4g}"
         case Mapping():
-            return ", ".join(f"{key} {shown(item)}" for key, item in value.items()) or "-"
+            return ", ".join(f"{key} {to_text(item)}" for key, item in value.items()) or "-"
         case list() | tuple():
-            return ", ".join(shown(item) for item in value) or "-"
+            return ", ".join(to_text(item) for item in value) or "-"
         case _:
             return str(value)
+
+
+def to_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Each value as people write it."""
+    return {name: to_text(value) for name, value in values.items()}

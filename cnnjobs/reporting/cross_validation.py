@@ -1,66 +1,79 @@
-"""From cross-validations to a section: over the folds, and by source."""
+"""From cross-validations to a section: metrics over the folds, and by source."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnjobs.reporting.blocks import Section, Table, shown
-from cnnjobs.reporting.formatting import KEY, ends, interval, named, number
-from cnnjobs.reporting.inputs import Given
-from cnnjobs.reporting.sections import figures_of
+from cnnjobs.reporting.blocks import Section, Table, to_text
+from cnnjobs.reporting.formatting import (
+    BINARY_KEY_METRICS,
+    MULTICLASS_KEY_METRICS,
+    bounds,
+    display_name,
+    interval,
+    number,
+)
+from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.sections import plots_of
 
 
-def crossvalidation(given: Sequence[Given]) -> Section | None:
+def cross_validation(runs: Sequence[InputRun]) -> Section | None:
     """Each metric over the folds, and on every source that was left out of a training."""
-    told = [run for run in given if run.command == "crossval"]
-    if not told:
+    runs = [run for run in runs if run.command == "crossval"]
+    if not runs:
         return None
-    ended = [run.summary for run in told if run.summary]
+    summaries = [run.summary for run in runs if run.summary]
     return Section(
         name="cross-validation",
         title="Cross-validation",
         text=[
-            f"{shown(its['num_images'])} images of {shown(its['num_groups'])} groups, each tested "
-            f"by a model of {its['architecture']} that has not seen its group."
-            for its in ended
+            f"{to_text(summary['num_images'])} images from {to_text(summary['num_groups'])} "
+            f"groups, each tested by a {summary['architecture']} model that has not seen its group."
+            for summary in summaries
         ],
         warnings=[
             f"Source {source} could not be left out: {reason}"
-            for its in ended
-            for source, reason in its["not_left_out"].items()
+            for summary in summaries
+            for source, reason in summary["not_left_out"].items()
         ],
-        tables=[table for its in ended for table in _crossvalidated(its)],
-        figures=[figure for run in told for figure in figures_of(run, {})],
+        tables=[table for summary in summaries for table in _tables(summary)],
+        figures=[figure for run in runs for figure in plots_of(run, {})],
     )
 
 
-def _crossvalidated(told: Mapping[str, Any]) -> list[Table]:
-    """Over all folds, then of each training."""
+def _tables(summary: Mapping[str, Any]) -> list[Table]:
+    """Estimates over all folds, then one table per kind of training."""
     estimates = Table(
-        caption="Over all folds: mean, standard deviation and 95 % interval of the mean.",
-        header=["metric", "mean", "sd", "95 % interval"],
+        caption="Over all folds: mean, standard deviation and 95% interval of the mean.",
+        header=["metric", "mean", "sd", "95% interval"],
         rows=[
-            [named(name), number(its["mean"]), number(its["sd"]), interval(ends(its))]
-            for name, its in told["estimates"].items()
+            [
+                display_name(name),
+                number(estimate["mean"]),
+                number(estimate["sd"]),
+                interval(bounds(estimate)),
+            ]
+            for name, estimate in summary["estimates"].items()
         ],
     )
-    key = KEY[0] if told["positive"] is not None else KEY[1]
+    is_binary = summary["positive"] is not None
+    key_metrics = BINARY_KEY_METRICS if is_binary else MULTICLASS_KEY_METRICS
     of_each = [
         Table(
             caption=caption,
-            header=["tested on", "images", *(named(name) for name in key)],
+            header=["tested on", "images", *map(display_name, key_metrics)],
             rows=[
                 [
-                    str(its["name"]),
-                    shown(its["num_test"]),
-                    *(number(its["metrics"].get(name)) for name in key),
+                    str(result["name"]),
+                    to_text(result["num_test"]),
+                    *(number(result["metrics"].get(name)) for name in key_metrics),
                 ]
-                for its in results
+                for result in results
             ],
         )
         for caption, results in (
-            ("Each fold.", told["folds"]),
-            ("Each source, of which the training had nothing.", told["sources"]),
+            ("Each fold.", summary["folds"]),
+            ("Each source, left out of the training.", summary["sources"]),
         )
         if results
     ]
-    return [estimates, *of_each] if told["estimates"] else of_each
+    return [estimates, *of_each] if summary["estimates"] else of_each

@@ -1,7 +1,11 @@
-"""Metrics and figures by the names and in the digits that a page gives them."""
+"""Names and digits of metrics and figures, as the page shows them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+#: Metrics at the top of the page, for two classes and for more.
+BINARY_KEY_METRICS = ("auroc", "sensitivity", "specificity")
+MULTICLASS_KEY_METRICS = ("accuracy", "macro_f1", "auroc")
 
 _NAMES = {
     "auroc": "AUROC",
@@ -24,25 +28,22 @@ _NAMES = {
     "crossval": "Cross-validation",
 }
 
-#: The key figures at the head of the page, of two and of more classes.
-KEY = (("auroc", "sensitivity", "specificity"), ("accuracy", "macro_f1", "auroc"))
 
-
-def named(name: str) -> str:
-    """A metric's or a figure's name as people write it."""
+def display_name(name: str) -> str:
+    """The name of a metric or figure as people write it."""
     return _NAMES.get(name, name.replace("_", " ").capitalize())
 
 
 def number(value: float | None) -> str:
-    """Three digits, or a dash."""
+    """Three decimals, or a dash."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def interval(ends: Sequence[float] | None) -> str:
-    """Both ends, or a dash."""
-    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+def interval(bounds: Sequence[float] | None) -> str:
+    """Both bounds, or a dash."""
+    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
-def ends(told: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The ends of an interval that stand under their names."""
-    return None if told["low"] is None else (told["low"], told["high"])
+def bounds(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval of a row that has `low` and `high`."""
+    return None if row["low"] is None else (row["low"], row["high"])

@@ -1,7 +1,7 @@
 "use strict";
 
 // The gallery: filters, sorts and pages over the images of the JSON block. A page has at most
-// PAGE cards, so that thousands of images weigh no more than these.
+// PAGE cards, so thousands of images load as fast as these.
 (() => {
   const PAGE = 60;
   const data = JSON.parse(document.getElementById("gallery-data").textContent);
@@ -22,7 +22,7 @@
 
   const nameOf = (image) => image.path.split("/").pop();
 
-  // of the positive class with two classes, of the predicted one with more
+  // the positive class's with two classes, the predicted class's with more
   const score = (image) => {
     if (image.error) return null;
     return image.probabilities ? Math.max(...image.probabilities) : image.probability;
@@ -54,20 +54,20 @@
     path: byPath,
   };
 
-  const wanted = () => {
+  const matches = () => {
     const { kind, label, prediction, split, name } = form.elements;
-    const part = name.value.trim().toLowerCase();
+    const text = name.value.trim().toLowerCase();
     return (image) =>
       (!kind.value || KINDS[kind.value](image)) &&
       (!label.value || image.label === label.value) &&
       (!prediction.value || image.prediction === prediction.value) &&
       (!split.value || image.split === split.value) &&
-      (!part || image.path.toLowerCase().includes(part));
+      (!text || image.path.toLowerCase().includes(text));
   };
 
   const update = () => {
     const compare = ORDERS[form.elements.order.value];
-    found = images.filter(wanted()).sort((one, other) => compare(one, other) || byPath(one, other));
+    found = images.filter(matches()).sort((one, other) => compare(one, other) || byPath(one, other));
     page = 0;
     show();
   };
@@ -86,25 +86,25 @@
     return box;
   };
 
-  const inWords = (image) => {
+  const describe = (image) => {
     const actual = image.label === null ? "" : `, labelled ${image.label}`;
     if (image.error) return `${nameOf(image)}${actual}, no score: ${image.error}`;
     return `${nameOf(image)}${actual}, predicted ${image.prediction}`;
   };
 
-  const missing = (image) => image.error || image.unread || "no picture";
+  const missing = (image) => image.error || image.unread || "not available";
 
-  const card = (image, place) => {
+  const card = (image, index) => {
     const button = make("button", ["card", ...tagsOf(image)].join(" "));
     button.type = "button";
-    button.dataset.place = place;
+    button.dataset.index = index;
     button.title = image.path;
-    button.append(frame(image.thumbnail, inWords(image), missing(image)));
+    button.append(frame(image.thumbnail, describe(image), missing(image)));
     button.append(make("span", "name", nameOf(image)));
     const actual = image.label === null ? "" : `${image.label} → `;
     button.append(make("span", "", `${actual}${image.prediction ?? "–"}`));
     const value = score(image);
-    button.append(make("span", "said", value === null ? "–" : value.toFixed(3)));
+    button.append(make("span", "score", value === null ? "–" : value.toFixed(3)));
     button.append(make("span", "tags", tagsOf(image).join(", ")));
     const item = make("li");
     item.append(button);
@@ -115,7 +115,7 @@
     const pages = Math.max(1, Math.ceil(found.length / PAGE));
     const start = page * PAGE;
     at("cards").replaceChildren(
-      ...found.slice(start, start + PAGE).map((image, place) => card(image, start + place)),
+      ...found.slice(start, start + PAGE).map((image, index) => card(image, start + index)),
     );
     const count = (kind) => found.filter(KINDS[kind]).length.toLocaleString("en");
     at("counts").textContent =
@@ -139,7 +139,7 @@
       Prediction: image.prediction,
       Split: image.split,
       Size: image.width ? `${image.width} × ${image.height} pixels` : null,
-      Marks: tagsOf(image).join(", ") || null,
+      Flags: tagsOf(image).join(", ") || null,
       Error: image.error,
       Warning: image.warning,
       Path: image.path,
@@ -149,10 +149,10 @@
       return { [positive ? `P(${positive})` : "Probability"]: image.probability.toFixed(4), ...fields };
     }
     const ranked = image.probabilities
-      .map((value, place) => [value, labels[place] ?? place])
+      .map((value, index) => [value, labels[index] ?? index])
       .sort((one, other) => other[0] - one[0]);
-    const told = ranked.slice(0, 5).map(([value, label]) => `${label} ${value.toFixed(4)}`);
-    return { Probabilities: told.join(", "), ...fields };
+    const top = ranked.slice(0, 5).map(([value, label]) => `${label} ${value.toFixed(4)}`);
+    return { Probabilities: top.join(", "), ...fields };
   };
 
   const picture = (source, alt, caption, absent) => {
@@ -161,20 +161,20 @@
     return figure;
   };
 
-  const look = (place) => {
-    open = place;
-    const image = found[place];
+  const openImage = (index) => {
+    open = index;
+    const image = found[index];
     at("image-name").textContent = nameOf(image);
     const pictures = [
-      picture(image.large || image.thumbnail, inWords(image), "The image", missing(image)),
+      picture(image.large || image.thumbnail, describe(image), "Image", missing(image)),
     ];
     if (image.heat) {
-      const alt = `What the prediction ${image.prediction} of ${nameOf(image)} rests on`;
-      pictures.push(picture(image.heat, alt, `Grad-CAM: what speaks for ${image.prediction}`, ""));
+      const alt = `${nameOf(image)}: regions that support the prediction ${image.prediction}`;
+      pictures.push(picture(image.heat, alt, `Grad-CAM: evidence for ${image.prediction}`, ""));
     }
     at("pictures").replaceChildren(...pictures);
     at("image-note").textContent =
-      image.large || !image.thumbnail ? "" : "Enlarged from its thumbnail; the file has more.";
+      image.large || !image.thumbnail ? "" : "Enlarged from the thumbnail; the file has more detail.";
     at("fields").replaceChildren(
       ...Object.entries(fieldsOf(image))
         .filter(([, value]) => value !== null && value !== undefined)
@@ -184,14 +184,14 @@
           return row;
         }),
     );
-    at("place").textContent = `${place + 1} of ${found.length}`;
-    at("before").disabled = place === 0;
-    at("after").disabled = place === found.length - 1;
+    at("position").textContent = `${index + 1} of ${found.length}`;
+    at("before").disabled = index === 0;
+    at("after").disabled = index === found.length - 1;
     if (!dialog.open) dialog.showModal();
   };
 
   const go = (by) => {
-    if (open + by >= 0 && open + by < found.length) look(open + by);
+    if (open + by >= 0 && open + by < found.length) openImage(open + by);
   };
 
   const choices = (name, values) => {
@@ -210,16 +210,16 @@
   }
   form.hidden = false;
   form.addEventListener("input", update);
-  // a choice made by a program (a password manager, a test) is no input
+  // a value set by a program (a password manager, a test) fires no input event
   form.addEventListener("change", update);
   form.addEventListener("submit", (event) => event.preventDefault());
-  // the fields have their first values only after the event
+  // the fields are reset only after the event
   form.addEventListener("reset", () => setTimeout(update));
   at("earlier").addEventListener("click", () => turn(-1));
   at("later").addEventListener("click", () => turn(1));
   at("cards").addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (button) look(Number(button.dataset.place));
+    if (button) openImage(Number(button.dataset.index));
   });
   at("close").addEventListener("click", () => dialog.close());
   at("before").addEventListener("click", () => go(-1));
@@ -232,10 +232,10 @@
     if (event.key === "ArrowRight") go(1);
   });
   dialog.addEventListener("close", () => {
-    // what was looked at last may stand on another page
+    // the last opened image may be on another page
     page = Math.floor(open / PAGE);
     show();
-    at("cards").querySelector(`[data-place="${open}"]`)?.focus();
+    at("cards").querySelector(`[data-index="${open}"]`)?.focus();
   });
   addEventListener("beforeprint", () => {
     for (const each of document.querySelectorAll("details")) each.open = true;

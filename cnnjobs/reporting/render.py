@@ -1,4 +1,4 @@
-"""Sections to one HTML file that loads nothing: style, script and pictures stand in it."""
+"""Sections to one HTML file that loads nothing: style, script and images are embedded."""
 
 import base64
 import hashlib
@@ -14,20 +14,20 @@ from cnnjobs.reporting.blocks import Section, Tile
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that the page tells.
+    """Everything on the page.
 
     Attributes:
         title: the heading.
         subtitle: the line below it.
-        verdict: of the audit, None where there was none.
-        line: the sentence of the audit, which the page opens with.
-        warnings: what the page could not tell.
+        verdict: of the audit; None without an audit.
+        line: the sentence beside the verdict.
+        warnings: what is missing from the page.
         tiles: key figures.
         before: sections above the gallery.
         after: sections below it.
-        gallery: what page.js shows: `images`, and what it must know of them; None for no gallery.
+        gallery: the data of page.js, `images` and their labels; None for no gallery.
         gallery_text: which images are shown.
-        made: by what, and when.
+        footer: what made the page, and when.
     """
 
     title: str
@@ -40,13 +40,13 @@ class Page:
     after: Sequence[Section]
     gallery: Mapping[str, Any] | None
     gallery_text: str
-    made: str
+    footer: str
 
 
 def render(page: Page) -> str:
-    """The page as HTML; every text in it is escaped."""
+    """The page as HTML; all text in it is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cnnjobs", "page"),
+        loader=jinja2.PackageLoader(__package__, "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -59,7 +59,7 @@ def render(page: Page) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A Content-Security-Policy that lets this style and this script work, and nothing else."""
+    """A Content-Security-Policy that allows this style and this script, and nothing else."""
     return "; ".join(
         [
             "default-src 'none'",

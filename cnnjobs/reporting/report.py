@@ -1,4 +1,4 @@
-"""`cnnjobs report`: one HTML page of what runs have left, to keep and to hand on."""
+"""`cnnjobs report`: one HTML page from the runs of a model, to keep and to share."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cnnjobs.config import ReportConfig
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.errors import BundleError, ImageError, InputError, RunExistsError
-from cnnjobs.evaluation import grad_cam
-from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.errors import BundleError, RunExistsError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
 from cnnjobs.reporting import (
-    cross_validation,
     gallery,
+    heat_maps,
     inputs,
+    limits,
     render,
     results,
     sections,
     thumbnails,
 )
-from cnnjobs.reporting.gallery import Judged
-from cnnjobs.reporting.inputs import Given
+from cnnjobs.reporting.cross_validation import cross_validation
+from cnnjobs.reporting.data_section import data_section
+from cnnjobs.reporting.gallery import JudgedRows
+from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.model_section import model_section
 from cnnjobs.reporting.render import Page
 from cnnjobs.storage import filesystem, run_dir, s3
 
@@ -36,16 +36,15 @@ if TYPE_CHECKING:
 #: The command line of a run, from its command and its settings.
 Spell = Callable[[str, Mapping[str, Any]], str]
 
-#: Images decoded between two reports of progress.
-_REPORTED = 64
+#: Images between two progress updates.
+_PROGRESS_STEP = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """What the page holds; `unread` images are shown without their picture.
+    """What the page holds; `unread` images are shown by name only.
 
-    `warnings` name what the page could not tell: runs that are not finished, a bundle that is
-    gone.
+    `warnings` say what is missing: the results of unfinished runs, or a bundle that is gone.
     """
 
     output: str
@@ -64,20 +63,20 @@ class ReportSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPlan:
-    """The runs and what belongs to them, read before an image is."""
+    """The runs with their bundle and manifests, read before any image."""
 
     config: ReportConfig
     output: str
-    runs: Sequence[Given]
+    runs: Sequence[InputRun]
     bundle: Bundle | None
     manifests: Mapping[str, Manifest]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `--dry-run` tells."""
+        """What `--dry-run` prints."""
         return {
             "runs": {run.uri: run.command for run in self.runs},
-            "model": inputs.model(self.runs),
+            "model": inputs.model_name(self.runs),
             "bundle": self.bundle.uri if self.bundle is not None else None,
             "output": self.output,
             "warnings": self.warnings,
@@ -85,13 +84,13 @@ class ReportPlan:
 
     @property
     def warnings(self) -> list[str]:
-        """What the page will not be able to tell."""
-        model = inputs.model(self.runs)
+        """What will be missing from the page."""
+        model = inputs.model_name(self.runs)
         warnings = sections.unfinished(self.runs)
         if model is not None and self.bundle is None:
             warnings.append(
-                f"The bundle of {model} is gone: its architecture is not told, and no image is "
-                "called uncertain."
+                f"The bundle of {model} is gone: the page lacks its architecture, and no image is "
+                "marked uncertain."
             )
         return warnings
 
@@ -100,21 +99,21 @@ def plan(config: ReportConfig) -> ReportPlan:
     """Read the runs and find their bundle and manifests; writes nothing.
 
     Raises:
-        InputError: see `given.read`.
-        RunExistsError: the output is there already and `overwrite` is off.
+        InputError: see `inputs.read`.
+        RunExistsError: the output exists and `overwrite` is off.
     """
     s3.use(**config.s3)
     output = filesystem.normalize(config.output)
-    told = inputs.read(config.runs)
+    runs = inputs.read(config.runs)
     if filesystem.exists(output) and not config.overwrite:
-        raise RunExistsError(f"{output} exists already; choose another name or add --overwrite.")
+        raise RunExistsError(f"{output} already exists; choose another name or add --overwrite.")
     filesystem.check_writable(output.rpartition("/")[0])
     return ReportPlan(
         config=config,
         output=output,
-        runs=told,
-        bundle=inputs.find_bundle(told),
-        manifests=inputs.manifests(told),
+        runs=runs,
+        bundle=inputs.find_bundle(runs),
+        manifests=inputs.manifests(runs),
     )
 
 
@@ -126,12 +125,12 @@ def report(
 ) -> ReportSummary:
     """Write the page.
 
-    The most wrong and the most certain images get a heat map, where the model has convolutions.
+    The most wrong and the most certain images get a heat map if the model has convolutions.
 
     Args:
         config: the settings.
-        progress: told of every image.
-        spell: gives the command lines of "How to repeat it"; None leaves them out.
+        progress: called after every few images.
+        spell: makes the command lines of "How to repeat it"; None leaves them out.
 
     Raises:
         InputError: see `plan`.
@@ -139,17 +138,18 @@ def report(
     began = time.monotonic()
     planned = plan(config)
     progress("read", 0, None)
-    network = _network(planned.bundle)
-    shown, judged = _shown(planned, progress)
-    if network is not None and judged is not None:
-        _draw_heat(planned, shown, judged, network)
+    network = _load_network(planned.bundle)
+    shown, judged = _select_images(planned, progress)
+    if planned.bundle is not None and network is not None and judged is not None:
+        policy = inputs.policy(planned.runs)
+        heat_maps.add(shown, judged, planned.bundle, network, policy)
     page = _page(planned, network, shown, judged, spell)
     data = render.render(page).encode()
     filesystem.write_bytes(planned.output, data)
     return ReportSummary(
         output=planned.output,
         title=page.title,
-        model=inputs.model(planned.runs),
+        model=inputs.model_name(planned.runs),
         verdict=page.verdict,
         sections=[section.name for section in (*page.before, *page.after)],
         num_images=0 if judged is None else judged.rows.num_rows,
@@ -162,121 +162,85 @@ def report(
     )
 
 
-def _page(
-    planned: ReportPlan,
-    network: "keras.Model | None",
-    shown: Sequence[Mapping[str, Any]],
-    judged: Judged | None,
-    spell: Spell | None,
-) -> Page:
-    told, bundle = planned.runs, planned.bundle
-    found = results.audited(told, inputs.kept_audit(bundle))
-    before = [
-        sections.data(planned.manifests),
-        sections.model(bundle, network),
-        sections.training(told),
-        results.evaluation(told),
-        cross_validation.crossvalidation(told),
-        results.audit(found, told),
-        sections.scoring(told),
-    ]
-    commands = [spell(run.command, run.config) for run in told] if spell is not None else []
-    model = inputs.model(told)
-    now = datetime.now(UTC)
-    gallery_text = ""
-    if judged is not None:
-        gallery_text = gallery.told(judged, len(shown), planned.config.seed)
-    return Page(
-        title=planned.config.title or (f"Report on {model}" if model else "Report"),
-        subtitle=f"{', '.join(run.command for run in told)} · {now:%Y-%m-%d %H:%M} UTC · not a "
-        "medical device",
-        verdict=found.verdict,
-        line=found.line,
-        warnings=planned.warnings,
-        tiles=results.tiles(told),
-        before=[section for section in before if section is not None],
-        after=[
-            results.limits(told, bundle, planned.manifests, found),
-            sections.repeating(told, commands),
-        ],
-        gallery=_gallery(shown, bundle) if judged is not None else None,
-        gallery_text=gallery_text,
-        made=f"Made by cnnjobs {run_dir.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
-    )
-
-
-def _gallery(shown: Sequence[Mapping[str, Any]], bundle: Bundle | None) -> dict[str, Any]:
-    return {
-        "images": shown,
-        "labels": list(bundle.labels) if bundle is not None else [],
-        "positive": bundle.positive if bundle is not None else None,
-    }
-
-
-def _shown(planned: ReportPlan, progress: Progress) -> tuple[list[dict[str, Any]], Judged | None]:
-    """The images of the gallery with their pictures, and what is known of all."""
-    rows = inputs.scored(planned.runs)
-    if rows is None:
-        return [], None
-    judged = gallery.judge(rows, planned.bundle)
-    places = gallery.select(judged, planned.config.max_images, seed=planned.config.seed)
-    shown = gallery.entries(judged, places, inputs.splits(planned.manifests))
-    read = thumbnails.read(
-        shown, inputs.policy(planned.runs), num_pixels=inputs.num_pixels(planned.runs)
-    )
-    for number, (entry, picture) in enumerate(zip(shown, read, strict=True)):
-        del entry["is_large"]
-        entry |= {"thumbnail": picture.thumbnail, "large": picture.large}
-        entry["unread"] = picture.error if entry["error"] is None else None
-        if number % _REPORTED == 0:
-            progress("images", number, len(shown))
-    progress("images", len(shown), len(shown))
-    return shown, judged
-
-
-def _draw_heat(
-    planned: ReportPlan,
-    shown: Sequence[dict[str, Any]],
-    judged: Judged,
-    network: "keras.Model",
-) -> None:
-    """Add the heat map of the most wrong and the most certain to what is shown of them."""
-    bundle = planned.bundle
-    assert bundle is not None
-    try:
-        watched = grad_cam.watched(network)
-    except InputError:
-        # a model without convolutions looks nowhere
-        return
-    by_path = {image["path"]: image for image in shown}
-    places = np.flatnonzero([path in by_path for path in judged.rows["path"].to_pylist()])
-    for path in gallery.to_explain(judged, places):
-        image = by_path[path]
-        if image["unread"] is not None:
-            continue
-        try:
-            data = reading.read_image(path)
-        except ImageError:
-            # it was there a moment ago
-            continue
-        decoded = reading.decoded(data, bundle.preprocessing, inputs.policy(planned.runs))
-        if isinstance(decoded, ImageError):
-            continue
-        towards = list(bundle.labels).index(image["prediction"])
-        if bundle.positive is not None:
-            towards = int(image["prediction"] == bundle.positive)
-        heat = grad_cam.heat_of(watched, decoded.pixels, towards=towards)
-        drawn = grad_cam.overlay(decoded.pixels[:, :, 0], heat)
-        height, width = thumbnails.fitted(image["height"], image["width"], thumbnails.LARGE_SIDE)
-        resized = preprocessing.resize(drawn, height=height, width=width)
-        image["heat"] = thumbnails.encoded(np.asarray(resized, np.uint8))
-
-
-def _network(bundle: Bundle | None) -> "keras.Model | None":
-    """The model itself; None where the bundle lacks it."""
+def _load_network(bundle: Bundle | None) -> "keras.Model | None":
+    """The Keras model; None if the bundle lacks it."""
     if bundle is None:
         return None
     try:
         return bundles.load_model(bundle)
     except BundleError:
         return None
+
+
+def _select_images(
+    planned: ReportPlan, progress: Progress
+) -> tuple[list[dict[str, Any]], JudgedRows | None]:
+    """The gallery's images with their thumbnails, and the judged rows of all images."""
+    rows = inputs.prediction_rows(planned.runs)
+    if rows is None:
+        return [], None
+    judged = gallery.judge(rows, planned.bundle)
+    indices = gallery.select(judged, planned.config.max_images, seed=planned.config.seed)
+    shown = gallery.entries(judged, indices, inputs.splits(planned.manifests))
+    read = thumbnails.read(
+        shown, inputs.policy(planned.runs), max_pixels=inputs.max_pixels(planned.runs)
+    )
+    for number, (entry, thumbnail) in enumerate(zip(shown, read, strict=True)):
+        del entry["is_large"]
+        entry |= {"thumbnail": thumbnail.small, "large": thumbnail.large}
+        entry["unread"] = thumbnail.error if entry["error"] is None else None
+        if number % _PROGRESS_STEP == 0:
+            progress("images", number, len(shown))
+    progress("images", len(shown), len(shown))
+    return shown, judged
+
+
+def _page(
+    planned: ReportPlan,
+    network: "keras.Model | None",
+    shown: Sequence[Mapping[str, Any]],
+    judged: JudgedRows | None,
+    spell: Spell | None,
+) -> Page:
+    runs, bundle = planned.runs, planned.bundle
+    audit = limits.find_audit(runs, bundle)
+    before = [
+        data_section(planned.manifests),
+        model_section(bundle, network),
+        sections.training_section(runs),
+        results.evaluation_section(runs),
+        cross_validation(runs),
+        limits.audit_section(audit, runs),
+        sections.scoring_section(runs),
+    ]
+    commands = [spell(run.command, run.config) for run in runs] if spell is not None else []
+    model = inputs.model_name(runs)
+    now = datetime.now(UTC)
+    gallery_text = ""
+    if judged is not None:
+        gallery_text = gallery.describe_selection(judged, len(shown), planned.config.seed)
+    return Page(
+        title=planned.config.title or (f"Report on {model}" if model else "Report"),
+        subtitle=f"{', '.join(run.command for run in runs)} · {now:%Y-%m-%d %H:%M} UTC · not a "
+        "medical device",
+        verdict=audit.verdict,
+        line=audit.line,
+        warnings=planned.warnings,
+        tiles=results.tiles(runs),
+        before=[section for section in before if section is not None],
+        after=[
+            limits.limits_section(runs, bundle, planned.manifests, audit),
+            sections.repeat_section(runs, commands),
+        ],
+        gallery=_gallery_data(shown, bundle) if judged is not None else None,
+        gallery_text=gallery_text,
+        footer=f"Made by cnnjobs {run_dir.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
+    )
+
+
+def _gallery_data(shown: Sequence[Mapping[str, Any]], bundle: Bundle | None) -> dict[str, Any]:
+    return {
+        "images": shown,
+        "labels": list(bundle.labels) if bundle is not None else [],
+        "positive": bundle.positive if bundle is not None else None,
+    }

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 import tempfile
 import uuid
@@ -17,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import listing, s3
+from cnnjobs.storage import credentials, listing, s3
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileInfo:
-    """One listed file: what a listing tells without opening it."""
+    """One listed file, as far as a listing reveals it."""
 
     path: str
     size_bytes: int
@@ -31,9 +30,9 @@ class FileInfo:
 
 
 def normalize(uri: str | Path) -> str:
-    """An absolute local path, or `s3://bucket/key` without a slash at its end."""
+    """An absolute local path, or `s3://bucket/key` without a trailing slash."""
     text = str(uri)
-    _refuse_secrets(text)
+    credentials.refuse_in_name(text)
     if is_s3(text):
         if not text.removeprefix("s3://").split("/")[0]:
             raise StorageError(f"{text} names no bucket; write s3://bucket/prefix.")
@@ -44,7 +43,7 @@ def normalize(uri: str | Path) -> str:
 
 
 def is_s3(uri: str) -> bool:
-    """Whether the name is one of S3's."""
+    """Whether the name is on S3."""
     return uri.startswith("s3://")
 
 
@@ -54,7 +53,7 @@ def join(uri: str, *names: str) -> str:
 
 
 def relative(path: str, root: str) -> str:
-    """`path` as seen from the folder or prefix `root` that it was listed under."""
+    """`path` relative to the folder or prefix `root` under which it was listed."""
     return path.removeprefix(root.rstrip("/") + "/")
 
 
@@ -66,11 +65,11 @@ def list_files(uri: str) -> Iterator[FileInfo]:
 def list_tables(uri: str) -> Iterator[pa.Table]:
     """Every file under a folder or prefix, as tables of `listing.LISTING`.
 
-    Sorted by key on S3, by path within each folder on local disk, where links to files and
+    Sorted by key on S3, and by path within each folder on local disk, where links to files and
     folders are followed and a folder reached twice is listed once.
 
     Raises:
-        StorageError: the folder or bucket is missing or may not be read, in part or whole.
+        StorageError: the folder or bucket does not exist or cannot be fully read.
     """
     if is_s3(uri):
         return _list_s3(uri)
@@ -82,7 +81,7 @@ def list_tables(uri: str) -> Iterator[pa.Table]:
 
 
 def names(uri: str) -> list[str]:
-    """Sorted names of the whole files right in a folder; [] if it is not there."""
+    """Sorted names of the complete files directly in a folder; [] if it does not exist."""
     with _explained(uri, "listed"):
         if is_s3(uri):
             answers = s3.pages(_s3_path(uri), delimiter="/")
@@ -96,7 +95,7 @@ def names(uri: str) -> list[str]:
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file or a folder (or any key under the prefix) of that name."""
+    """Whether a file, a folder or any key under the prefix exists."""
     with _explained(uri, "read"):
         if is_s3(uri):
             return s3.is_object(_s3_path(uri)) or _has_keys(uri)
@@ -104,13 +103,13 @@ def exists(uri: str) -> bool:
 
 
 def is_file(uri: str) -> bool:
-    """Whether the name is that of one file."""
+    """Whether the name is a file."""
     with _explained(uri, "read"):
         return s3.is_object(_s3_path(uri)) if is_s3(uri) else Path(uri).is_file()
 
 
 def is_empty(uri: str) -> bool:
-    """Whether nothing stands there: no file, and no folder with anything in it."""
+    """Whether nothing exists there: no file, and no folder with anything in it."""
     with _explained(uri, "read"):
         if is_s3(uri):
             return not (s3.is_object(_s3_path(uri)) or _has_keys(uri))
@@ -120,12 +119,12 @@ def is_empty(uri: str) -> bool:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole file. Raises OSError (FileNotFoundError, PermissionError) as the system does."""
+    """The whole file. Raises OSError (FileNotFoundError, PermissionError) like the system."""
     return s3.read(_s3_path(uri)) if is_s3(uri) else Path(uri).read_bytes()
 
 
 def read_first(uri: str, num_bytes: int) -> bytes:
-    """The first bytes of a file, fewer if it is shorter. Raises OSError as `read_bytes`."""
+    """The first bytes of a file, fewer if it is shorter. Raises OSError like `read_bytes`."""
     if is_s3(uri):
         return s3.read(_s3_path(uri), first=num_bytes)
     with Path(uri).open("rb") as file:
@@ -133,7 +132,7 @@ def read_first(uri: str, num_bytes: int) -> bytes:
 
 
 def read_file(uri: str) -> bytes:
-    """The whole file. Raises FileNotFoundError, and StorageError for all else."""
+    """The whole file. Raises FileNotFoundError, and StorageError for everything else."""
     try:
         return read_bytes(uri)
     except FileNotFoundError:
@@ -143,10 +142,10 @@ def read_file(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write the whole file or nothing: aside, then renamed (S3 itself puts whole objects).
+    """Write a whole file or nothing: under a temporary name, then renamed (S3 puts whole objects).
 
     Raises:
-        StorageError: there is no permission or no space.
+        StorageError: no permission or no space.
     """
     if is_s3(uri):
         with _explained(uri, "written"):
@@ -158,10 +157,10 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def writing(uri: str) -> Iterator[IO[bytes]]:
-    """A file to write to piece by piece, whole or not there at all when the block ends.
+    """A file to write piece by piece; when the block ends, it is complete or absent.
 
-    For what memory may not hold; an object on S3 is collected in a temporary file first. Raises
-    as `write_bytes` does.
+    For what may not fit in memory; an object for S3 is first collected in a temporary file. Raises
+    like `write_bytes`.
     """
     if is_s3(uri):
         with _explained(uri, "written"), tempfile.NamedTemporaryFile() as file:
@@ -184,13 +183,13 @@ def writing(uri: str) -> Iterator[IO[bytes]]:
 
 
 def write_folder(uri: str, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write a new folder of many files, by name in it: aside, then renamed.
+    """Write a new folder of many files, given by name: under a temporary name, then renamed.
 
-    One flush to disk for all, where `write_bytes` makes one a file. On S3, which cannot
-    rename, the objects are put one by one: write what vouches for them afterwards.
+    Flushes to disk once for all files, where `write_bytes` does so for each. On S3, which cannot
+    rename, objects are put one by one: write whatever marks them as complete afterwards.
 
     Raises:
-        StorageError: there is no permission or no space.
+        StorageError: no permission or no space.
     """
     if is_s3(uri):
         with ThreadPoolExecutor(32) as pool:
@@ -216,14 +215,14 @@ def write_folder(uri: str, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def write_table(uri: str, table: pa.Table) -> None:
-    """Write a table as one Parquet file, whole or not at all; see `write_bytes`."""
+    """Write a table as one Parquet file, completely or not at all; see `write_bytes`."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_bytes(uri, sink.getvalue().to_pybytes())
 
 
 def delete(uri: str) -> None:
-    """Delete a file, or a folder (prefix) with all that is in it."""
+    """Delete a file, or a folder (prefix) with everything in it."""
     if is_s3(uri):
         with _explained(uri, "deleted"):
             s3.delete(_s3_path(uri), one_key=is_file(uri))
@@ -236,10 +235,10 @@ def delete(uri: str) -> None:
 
 
 def check_readable(uri: str) -> None:
-    """Raise StorageError now if what is under `uri`, or the file of that name, may not be read.
+    """Raise StorageError now if what is under `uri`, or the file of that name, cannot be read.
 
-    On S3 one byte is read of the object, or of the first one under the prefix: the right to
-    list is not the right to read. What is not there is the job's to tell.
+    On S3, one byte of the object is read, or of the first one under the prefix, because permission
+    to list does not imply permission to read. Missing files are left for the job to report.
     """
     if not is_s3(uri):
         with _explained(uri, "read"):
@@ -248,7 +247,7 @@ def check_readable(uri: str) -> None:
             raise StorageError(f"{uri} cannot be read: no permission.")
         return
     path = _s3_path(uri)
-    # a key that is missing looks denied to those who may not list: go on, and list
+    # without permission to list, a missing key looks denied: continue, and let the listing decide
     with _explained(uri, "read"), contextlib.suppress(FileNotFoundError, PermissionError):
         if "/" in path:
             s3.read(path, first=1)
@@ -285,31 +284,13 @@ def _has_keys(uri: str) -> bool:
     return any(answer["Contents"] for answer in s3.pages(_s3_path(uri), size=10))
 
 
-def _refuse_secrets(text: str) -> None:
-    """Raise StorageError, without the secret, for a name that holds keys or is presigned."""
-    scheme, colon, rest = text.partition("://")
-    if not colon:
-        return
-    # a secret key may hold slashes: then the bucket seems to be KEY:SEC
-    if "@" in rest.partition("/")[0] or (":" in rest.partition("/")[0] and "@" in rest):
-        raise StorageError(
-            f"{scheme}://…@{rest.rpartition('@')[2]} holds credentials; leave them out, and "
-            "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-        )
-    name, mark, query = rest.partition("?")
-    if mark and re.search(r"(?i)x-amz-|signature=|awsaccesskeyid=", query):
-        raise StorageError(
-            f"{scheme}://{name}?… is a presigned URL; write s3://bucket/prefix and set AWS_PROFILE."
-        )
-
-
 def _list_s3(uri: str) -> Iterator[pa.Table]:
     with _explained(uri, "listed"):
         yield from listing.s3_tables(_s3_path(uri))
 
 
 class _explained:  # noqa: N801 - reads as a word in `with`
-    """Turn what storage libraries raise into one StorageError line, without credentials."""
+    """Turn exceptions of storage libraries into a one-line StorageError without credentials."""
 
     def __init__(self, uri: str, done: str) -> None:
         self.uri = uri

@@ -1,4 +1,4 @@
-"""What is under a folder or a prefix, as tables of some thousand rows: small, and made fast."""
+"""Listings of folders and prefixes, as tables of several thousand rows: compact and fast."""
 
 import os
 import stat
@@ -21,25 +21,26 @@ LISTING = pa.schema(
     ]
 )
 
-#: Rows of a table of local files.
+#: Rows per table of local files.
 _ROWS = 10_000
 
-#: Prefixes that are listed at once. boto3 reads some ten thousand keys a second, one thread's
-#: worth; what overlaps is the waiting for S3.
+#: Prefixes listed at once. boto3 parses about ten thousand keys per second, which is one thread's
+#: worth; only the waiting for S3 overlaps.
 _THREADS = 16
 
-#: Prefixes below which no more are looked for: enough for all threads.
+#: Once there are this many prefixes, enough for all threads, no deeper ones are looked for.
 _ENOUGH_PREFIXES = 32
 
-#: A level of more names (patients, say) is listed flat: a request for each would cost more.
+#: A level with more names (patients, for example) is listed flat: one request per name would cost
+#: more.
 _WIDEST_LEVEL = 100
 
 
 def local_tables(folder: str) -> Iterator[pa.Table]:
     """The files below a local folder, sorted by path within each folder.
 
-    Links are followed, a folder reached twice is listed once; what is neither a file nor a
-    link (a pipe, a socket, a device) is left out.
+    Links are followed, and a folder reached twice is listed once. Anything that is neither a file
+    nor a link (a pipe, a socket, a device) is left out.
     """
     rows: list[tuple[str, int, int]] = []
     for row in _walk(folder, set()):
@@ -54,8 +55,8 @@ def local_tables(folder: str) -> Iterator[pa.Table]:
 def s3_tables(path: str) -> Iterator[pa.Table]:
     """The objects under `bucket/prefix/`, sorted by key, with ETags.
 
-    The prefix is opened level by level until there are enough prefixes for all threads; these
-    are listed flat and ahead, in order.
+    The prefix is expanded level by level until there are enough prefixes for all threads; these are
+    listed flat and ahead of time, in order.
     """
     bucket = path.partition("/")[0]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -97,7 +98,7 @@ def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, i
         try:
             status = entry.stat()
         except OSError:
-            # a link to nothing: listed, so that it ends as a row with an error
+            # a dangling link: listed, so that it becomes a row with an error
             status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             yield entry.path, status.st_size, status.st_mtime_ns
@@ -124,7 +125,7 @@ def _local_table(rows: list[tuple[str, int, int]]) -> pa.Table:
 
 
 def _opened(path: str, pool: ThreadPoolExecutor) -> list[Any]:
-    """Objects (as S3 answers them) and prefixes (as text) that together are all, sorted."""
+    """Objects (as S3 returns them) and prefixes (as text) that cover everything, sorted."""
     bucket, _, prefix = path.partition("/")
     root = f"{prefix.rstrip('/')}/" if prefix else ""
     found: dict[str, Any] = {root: root}
@@ -144,18 +145,18 @@ def _opened(path: str, pool: ThreadPoolExecutor) -> list[Any]:
 
 
 def _level(bucket: str, prefix: str) -> dict[str, Any] | None:
-    """What is right under a prefix, by key; None if that is too much."""
+    """The direct children of a prefix, by key; None if there are too many."""
     answer = s3.page(f"{bucket}/{prefix}".rstrip("/"), delimiter="/", size=_WIDEST_LEVEL)
     if answer.get("IsTruncated"):
         return None
     below = [item["Prefix"] for item in answer.get("CommonPrefixes", [])]
     if not all(name.strip("/") and not name.endswith("//") for name in below):
-        return None  # a key with an empty part: only a flat listing names it
+        return None  # a key with an empty part, which only a flat listing can name
     return {item["Key"]: item for item in answer["Contents"]} | {name: name for name in below}
 
 
 def _all_pages(part: Any) -> Any:
-    """The tables of a prefix; an object as it is."""
+    """The tables of a prefix; an object is passed through."""
     if isinstance(part, dict):
         return part
     bucket = part.partition("/")[0]
@@ -166,7 +167,7 @@ def _all_pages(part: Any) -> Any:
 def _ahead(
     pool: ThreadPoolExecutor, function: Callable[[Any], Any], parts: Iterable[Any]
 ) -> Iterator[Any]:
-    """Results in order, of which no more than twice the threads' number wait."""
+    """Results in order; at most twice as many as there are threads are waiting."""
     waiting: deque[Future[Any]] = deque()
     for part in parts:
         waiting.append(pool.submit(function, part))

@@ -1,4 +1,4 @@
-"""The run directory: `run.json` tells what was done, `_SUCCESS` comes last of all."""
+"""The run directory: `run.json` records what was done, `_SUCCESS` is written last."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ class Run:
     """One job's output directory, while the job writes to it.
 
     Attributes:
-        spilled_bytes: what Ray has put on disk for this job, on each machine; None where unknown.
+        spilled_bytes: returns what Ray has put on disk for this job, by machine; None if unknown.
     """
 
     uri: str
@@ -40,15 +40,15 @@ class Run:
     spilled_bytes: SpilledBytes = lambda: None
 
     def path(self, *names: str) -> str:
-        """The name of something in the run directory."""
+        """The URI of a file in the run directory."""
         return filesystem.join(self.uri, *names)
 
     def seconds(self) -> float:
-        """Since the run was started (first, if it was resumed)."""
+        """Seconds since the run was started (for the first time, if it was resumed)."""
         return (datetime.now(UTC) - self.started).total_seconds()
 
     def record(self, status: str, **facts: Any) -> dict[str, Any]:
-        """Write `run.json` with what is known now; returns what was written."""
+        """Write `run.json` with what is known so far; returns what was written."""
         now = datetime.now(UTC)
         record = {
             "run_version": schema.RUN_VERSION,
@@ -70,7 +70,7 @@ class Run:
 
     @contextlib.contextmanager
     def failing_recorded(self, **facts: Any) -> Iterator[None]:
-        """Write a `run.json` that says so if the block does not come to its end."""
+        """Record in `run.json` that the run failed or was stopped if the block does not finish."""
         self.record("running", **facts)
         with contextlib.ExitStack() as stack:
             stack.push(lambda kind, *_: self._record_end(kind, facts))
@@ -82,28 +82,29 @@ class Run:
             self.record("stopped" if is_asked_for else "failed", **facts)
 
     def finish(self, **facts: Any) -> dict[str, Any]:
-        """Write the last `run.json`, then `_SUCCESS`."""
+        """Write the final `run.json`, then `_SUCCESS`."""
         record = self.record("done", **facts)
         filesystem.write_bytes(self.path(SUCCESS), b"")
         return record
 
 
 def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
-    """Raise unless a run may start here; nothing is deleted or written but a probe.
+    """Raise unless a run may start here; nothing is deleted, and only a probe is written.
 
     Raises:
-        RunExistsError: the directory holds a run and `overwrite` is off, or something else.
+        RunExistsError: the directory contains a run and `overwrite` is off, or something else.
         StorageError: nothing can be written there.
     """
     if filesystem.is_file(uri):
         raise RunExistsError(f"{uri} is a file; give a directory.")
     if not filesystem.is_empty(uri) and not _is_left_over(uri):
         if read_record(uri) is None:
-            raise RunExistsError(f"{uri} is not empty and holds no run; choose another directory.")
+            raise RunExistsError(f"{uri} is not empty and is not a run; choose another directory.")
         if not overwrite:
-            ways = "--resume to go on, --overwrite" if resumable else "--overwrite"
+            ways = "--resume to continue it, --overwrite" if resumable else "--overwrite"
             raise RunExistsError(
-                f"{uri} already holds a run; add {ways} to replace it, or choose another directory."
+                f"{uri} already contains a run; add {ways} to replace it, or choose another "
+                "directory."
             )
     filesystem.check_writable(uri)
 
@@ -115,7 +116,7 @@ def start(
     *,
     spilled_bytes: SpilledBytes = lambda: None,
 ) -> Run:
-    """Begin a run in a directory that `check_free` has passed; an older run in it goes."""
+    """Start a run in a directory that passed `check_free`; an older run in it is deleted."""
     if filesystem.exists(filesystem.join(uri, RECORD)):
         reopen(uri)
         filesystem.delete(uri)
@@ -132,7 +133,7 @@ def start(
 
 
 def reopen(uri: str) -> None:
-    """Take back that a run came to its end, before anything else of it changes."""
+    """Withdraw the mark of a finished run before anything in it changes."""
     if is_finished(uri):
         filesystem.delete(filesystem.join(uri, SUCCESS))
 
@@ -144,21 +145,21 @@ def find_same(
     *,
     spilled_bytes: SpilledBytes = lambda: None,
 ) -> Run | None:
-    """The run that a directory holds, to go on with it (or see it done); None if there is none.
+    """The run in a directory, to resume it (or find it finished); None if there is none.
 
     Args:
         uri: the directory.
-        command: that the run must be of.
-        same: facts and settings that must not have changed since.
+        command: the run's command must be the same.
+        same: facts and settings that must not have changed.
         spilled_bytes: see `Run`.
 
     Raises:
-        RunExistsError: it is another run; the differences are named.
+        RunExistsError: it is a different run; the differences are named.
     """
     record = read_record(uri)
     if record is None:
         return None
-    # a setting before a fact: `model` is the architecture's name, and then the bundle's
+    # a setting overrides a fact: `model` is the architecture's name, and then the bundle's
     known = {**record, **record["config"]}
     now = {"command": command, **same}
     differences = [
@@ -168,8 +169,8 @@ def find_same(
     ]
     if differences:
         raise RunExistsError(
-            f"{uri} holds another run ({'; '.join(differences)}); resume with the same, or "
-            "choose another directory."
+            f"{uri} contains a different run ({'; '.join(differences)}); resume with the same "
+            "settings, or choose another directory."
         )
     return Run(
         uri=uri,
@@ -182,10 +183,10 @@ def find_same(
 
 
 def read_record(uri: str) -> dict[str, Any] | None:
-    """What `run.json` says, or None if there is no run (or it is another program's).
+    """The contents of `run.json`; None if there is no run, or it is another program's file.
 
     Raises:
-        RunExistsError: it is no JSON.
+        RunExistsError: it is not JSON.
     """
     try:
         data = filesystem.read_bytes(filesystem.join(uri, RECORD))
@@ -201,7 +202,7 @@ def read_record(uri: str) -> dict[str, Any] | None:
 
 
 def is_finished(uri: str) -> bool:
-    """Whether the run in the directory came to its end."""
+    """Whether the run in the directory has finished."""
     return filesystem.exists(filesystem.join(uri, SUCCESS))
 
 
@@ -228,7 +229,7 @@ def code_version() -> str:
 
 
 def _is_left_over(uri: str) -> bool:
-    """Whether nothing stands there but what a process that was killed had begun to write."""
+    """Whether the directory contains only partial files left by a killed process."""
     names = (Path(file.path).name for file in filesystem.list_files(uri))
     return all(name.startswith(".") and name.endswith(".partial") for name in names)
 

@@ -1,8 +1,9 @@
-"""S3 as the storage wants it: one client, whole bodies, retries, and its errors in words.
+"""S3 for the storage layer: one client, whole bodies, retries, and errors in words.
 
-All through boto3: its credential chain knows every kind of profile and renews what expires,
-which pyarrow's does not. On 700 kB files from a local server it reads 507 a second with 16
-threads for 1.7 ms of CPU each; pyarrow 658 for 1.6 (HEAD and GET), uncounted in its retries.
+Uses boto3 for everything: its credential chain knows every kind of profile and renews credentials
+that expire, which pyarrow's does not. For 700 kB files from a local server it reads 507 per second
+with 16 threads at 1.7 ms of CPU each; pyarrow reads 658 at 1.6 ms (HEAD and GET), and does not
+report its retries.
 """
 
 import io
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Set to 1, requests are not signed.
+#: If set to 1, requests are not signed.
 ANONYMOUS = "CNNJOBS_S3_ANONYMOUS"
 
-#: What tells where S3 is and who asks, without being a secret.
+#: Variables that say where S3 is and as whom to connect, without being secret.
 _PLACE = (
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
@@ -43,14 +44,14 @@ _PLACE = (
 )
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
-#: Connections kept open: more requests at once would each make a new one.
+#: Connections kept open: more simultaneous requests would each open a new one.
 _MAX_CONNECTIONS = 64
 
-#: A body may take so long, and a second more for every 100 kB: what is slower is asked for anew.
+#: Time limit for a body, plus one second per 100 kB: slower ones are requested again.
 _BODY_S = 20.0
 _SLOWEST_BYTES_PER_S = 100_000
 _CHUNK_BYTES = 1 << 14
-#: Of a file that is put in parts.
+#: Part size of a multipart upload.
 _PART_BYTES = 64 << 20
 
 _lock = threading.Lock()
@@ -64,17 +65,17 @@ def use(
     profile: str | None = None,
     anonymous: bool = False,
 ) -> None:
-    """Say where S3 is and who asks, for this process and what it starts; None changes nothing.
+    """Set the S3 server and identity for this process and its children; None changes nothing.
 
     Args:
         endpoint: `http(s)://HOST[:PORT]` of a server other than AWS.
         region: of the bucket.
-        profile: of AWS's configuration; it wins over keys in the environment, which are
-            taken out of it.
-        anonymous: sign no request.
+        profile: of AWS's configuration; it overrides keys in the environment, which are removed
+            from it.
+        anonymous: do not sign requests.
 
     Raises:
-        ConfigError: the endpoint is no such URL.
+        ConfigError: the endpoint is not such a URL.
     """
     if endpoint is not None:
         os.environ["AWS_ENDPOINT_URL_S3"] = checked_endpoint(endpoint)
@@ -90,7 +91,7 @@ def use(
 
 
 def forget() -> None:
-    """Let the next request read the environment again."""
+    """Make the next request read the environment again."""
     global _client
     with _lock:
         if _client is not None:
@@ -100,26 +101,26 @@ def forget() -> None:
 
 
 def environment() -> dict[str, str]:
-    """The variables that let another process, on another machine too, use the same place.
+    """The variables that let another process, even on another machine, use the same server.
 
-    Never a key: what runs elsewhere shows its environment in logs and dashboards. Machines
-    of a cluster have a role or a profile of their own.
+    Never a key: remote processes show their environment in logs and dashboards. The machines of a
+    cluster have a role or a profile of their own.
     """
     return {name: os.environ[name] for name in _PLACE if name in os.environ}
 
 
 def checked_endpoint(endpoint: str) -> str:
-    """The endpoint, if it is a URL that names a server and no more.
+    """The endpoint, if it is a URL that names a server and nothing else.
 
     Raises:
-        ConfigError: it is not, or it holds a password.
+        ConfigError: it is not, or it contains a password.
     """
     parts = urlsplit(endpoint)
     shown = endpoint.rpartition("@")[2].partition("?")[0]
     if "@" in endpoint:
         raise ConfigError(
-            f"the S3 endpoint (…@{shown}) must not hold a password; give keys by a profile or "
-            "the environment."
+            f"the S3 endpoint (…@{shown}) must not contain a password; provide keys through a "
+            "profile or the environment."
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise ConfigError(f"the S3 endpoint must be http://HOST or https://HOST, got {shown}.")
@@ -127,11 +128,11 @@ def checked_endpoint(endpoint: str) -> str:
 
 
 def client() -> "S3Client":
-    """The client of boto3, made once in a process; it may be used by many threads.
+    """The boto3 client, created once per process; thread-safe.
 
     Raises:
-        OSError: no client can be made of the settings (an unknown profile, say).
-        ConfigError: the endpoint in the environment is no URL.
+        OSError: the settings do not allow creating a client (an unknown profile, for example).
+        ConfigError: the endpoint in the environment is not a URL.
     """
     global _client
     with _lock:
@@ -144,7 +145,7 @@ def client() -> "S3Client":
 
 
 def read(path: str, *, first: int | None = None) -> bytes:
-    """The object `bucket/key`, whole or not at all; or its `first` bytes.
+    """The object `bucket/key`, completely or not at all; or its `first` bytes.
 
     Raises:
         FileNotFoundError, PermissionError, OSError: with the reason in words.
@@ -165,22 +166,22 @@ def read(path: str, *, first: int | None = None) -> bytes:
 
 
 def write(path: str, data: bytes) -> None:
-    """Put the object `bucket/key`, whole or not at all."""
+    """Put the object `bucket/key`, completely or not at all."""
     bucket, _, key = path.partition("/")
-    # a stream goes out in pieces with a time limit each; bytes would have one for all
+    # a stream is sent in pieces with a time limit each; bytes would have one limit in total
     _asked(lambda: client().put_object(Bucket=bucket, Key=key, Body=io.BytesIO(data)))
 
 
 def write_file(path: str, file: Path) -> None:
-    """Put a file of any size as the object `bucket/key`, in parts; whole or not at all."""
+    """Put a file of any size as the object `bucket/key`, in parts; completely or not at all."""
     from boto3.s3.transfer import TransferConfig
 
     bucket, _, key = path.partition("/")
-    # S3 takes 10,000 parts
+    # S3 accepts at most 10,000 parts
     in_turn = TransferConfig(multipart_chunksize=_PART_BYTES, use_threads=False)
 
     def ask() -> None:
-        # opened anew each time: boto3 closes what it has sent
+        # opened for each attempt: boto3 closes what it has sent
         with file.open("rb") as data:
             client().upload_fileobj(data, bucket, key, Config=in_turn)
 
@@ -188,7 +189,7 @@ def write_file(path: str, file: Path) -> None:
 
 
 def is_object(path: str) -> bool:
-    """Whether there is an object `bucket/key`."""
+    """Whether the object `bucket/key` exists."""
     bucket, _, key = path.partition("/")
     if not key:
         return False
@@ -202,13 +203,13 @@ def is_object(path: str) -> bool:
 def page(
     path: str, *, after: str | None = None, delimiter: str = "", size: int = 1000
 ) -> dict[str, Any]:
-    """One answer of ListObjectsV2 about what is under `bucket/prefix/`.
+    """One page of ListObjectsV2 for `bucket/prefix/`.
 
     Args:
         path: `bucket` or `bucket/prefix`.
-        after: NextContinuationToken of the page before.
-        delimiter: `/` lists what is right there, and the prefixes below.
-        size: keys and prefixes at most.
+        after: NextContinuationToken of the previous page.
+        delimiter: with `/`, lists direct children and the prefixes below.
+        size: largest number of keys and prefixes.
     """
     bucket, _, prefix = path.partition("/")
     more: Any = {} if after is None else {"ContinuationToken": after}
@@ -218,13 +219,13 @@ def page(
             Bucket=bucket, Prefix=prefix, Delimiter=delimiter, MaxKeys=size, **more
         )
     )
-    # some tools put an empty object where a folder should show
+    # some tools put an empty object to represent a folder
     found = [item for item in answer.get("Contents", []) if not item["Key"].endswith("/")]
     return {**answer, "Contents": found}
 
 
 def pages(path: str, *, delimiter: str = "", size: int = 1000) -> Iterator[dict[str, Any]]:
-    """All answers of ListObjectsV2 about what is under `bucket/prefix/`, sorted by key."""
+    """All pages of ListObjectsV2 for `bucket/prefix/`, sorted by key."""
     after = None
     while True:
         answer = page(path, after=after, delimiter=delimiter, size=size)
@@ -245,7 +246,7 @@ def delete(path: str, *, one_key: bool) -> None:
 
 
 def reason(error: BaseException | None) -> str | None:
-    """Why, in words, if `error` came from storage; None if it did not."""
+    """The reason in words, if `error` came from storage; otherwise None."""
     if not isinstance(error, OSError):
         return None
     return error.strerror or str(error).splitlines()[0].rstrip(".")
@@ -259,18 +260,18 @@ def _asked(ask: Callable[[], T]) -> T:
 
 
 def _body(answer: Any) -> bytes:
-    """All bytes of a body: no fewer than announced, and in no more time than is fair."""
-    wanted, body = answer["ContentLength"], answer["Body"]
-    latest = monotonic() + _BODY_S + wanted / _SLOWEST_BYTES_PER_S
+    """All bytes of a body: no fewer than announced, and within the time limit."""
+    expected, body = answer["ContentLength"], answer["Body"]
+    latest = monotonic() + _BODY_S + expected / _SLOWEST_BYTES_PER_S
     pieces = []
     with body:
         for piece in body.iter_chunks(_CHUNK_BYTES):
             pieces.append(piece)
             if monotonic() > latest:
-                raise s3_retries.SlowBodyError("the body comes too slowly")
+                raise s3_retries.SlowBodyError("the body arrives too slowly")
     data = b"".join(pieces)
-    if len(data) != wanted:
-        raise IncompleteReadError(actual_bytes=len(data), expected_bytes=wanted)
+    if len(data) != expected:
+        raise IncompleteReadError(actual_bytes=len(data), expected_bytes=expected)
     return data
 
 
@@ -286,18 +287,19 @@ def _new_client() -> "S3Client":
         # servers other than AWS may answer 411 to the checksum trailers of new clients
         os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     settings = Config(
-        # of each connection and each piece of an answer; botocore's own 60 s look like a hang
+        # for each connection and each piece of a response; botocore's default of 60 s looks like a
+        # hang
         connect_timeout=5,
         read_timeout=20,
         max_pool_connections=_MAX_CONNECTIONS,
-        # see `retries.patiently`
+        # see `s3_retries.patiently`
         retries={"mode": "standard", "total_max_attempts": 1},
         signature_version=UNSIGNED if os.environ.get(ANONYMOUS) == "1" else None,
     )
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    # a session of our own: boto3's common one keeps the first credentials it finds
+    # a separate session: boto3's default one keeps the first credentials it finds
     session = get_session()
-    # botocore's takes most of the time of a listing: a million keys, a million times
+    # botocore's parser takes most of the time of a listing of a million keys
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
     made = boto3.Session(botocore_session=session, region_name=region)
     return made.client("s3", endpoint_url=endpoint, config=settings)

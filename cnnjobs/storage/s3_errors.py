@@ -1,15 +1,15 @@
-"""What S3 and boto3 raise, as the errors that local files raise, and in a user's words."""
+"""Exceptions of S3 and boto3, as those that local files raise, in a user's words."""
 
 import re
 
 from botocore.exceptions import ClientError
 
-#: What S3 says to those who may not.
+#: What users without permission see.
 DENIED = "S3 denies access with these credentials"
 
-#: S3's error codes (and boto3's own words) in a user's words.
+#: S3's error codes (and boto3's own phrases) in a user's words.
 _REASONS = {
-    "NoSuchBucket": "there is no such bucket",
+    "NoSuchBucket": "the bucket does not exist",
     "InvalidAccessKeyId": "S3 does not know this access key",
     "SignatureDoesNotMatch": "S3 refuses the secret key",
     "ExpiredToken": "the S3 credentials have expired",
@@ -17,8 +17,8 @@ _REASONS = {
     "(403)": DENIED,
     "AuthorizationHeaderMalformed": "the bucket is in another region; set --s3-region",
     "PermanentRedirect": "the bucket is in another region; set --s3-region",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong",
-    "SlowDown": "S3 answers 503 SlowDown, also after several attempts",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+    "SlowDown": "S3 still answers 503 SlowDown after several attempts",
     "Unable to locate credentials": (
         "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
         "or give --s3-anonymous for a public bucket"
@@ -35,7 +35,7 @@ def translated(error: Exception) -> OSError:
         code = error.response.get("Error", {}).get("Code", "")
         text = f"{text} ({status(error)})"
         if code in ("NoSuchKey", "404"):
-            return FileNotFoundError("there is no such object")
+            return FileNotFoundError("the object does not exist")
         if code in ("AccessDenied", "403"):
             return PermissionError(DENIED)
     for sign, words in _REASONS.items():
@@ -45,7 +45,7 @@ def translated(error: Exception) -> OSError:
 
 
 def status(error: Exception) -> int | None:
-    """The HTTP status of an answer of S3's; None if it is no answer."""
+    """The HTTP status of a response from S3; None if it is not a response."""
     if not isinstance(error, ClientError):
         return None
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -1,4 +1,4 @@
-"""What S3 refuses for a moment is asked again: when, how often, and how many times it was."""
+"""Retries of S3 requests that fail temporarily: when, how often, and how many there were."""
 
 import os
 import random
@@ -20,15 +20,15 @@ from botocore.parsers import ResponseParserError
 
 T = TypeVar("T")
 
-#: Longest waits before the second to the eighth attempt: with jitter 24 to 48 s for one object
-#: that always fails. A bucket that throttles takes some seconds to split its partition; what
-#: lasts longer than a minute is an outage, and the job's own resuming is the answer to it.
+#: Longest waits before the second to the eighth attempt: with jitter, 24 to 48 s for one object
+#: that always fails. A throttling bucket takes several seconds to split its partition; anything
+#: longer than a minute is an outage, for which the job can be resumed.
 WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0)
 
-#: The same until S3 has answered this process once: an address may be wrong, say so soon.
+#: The same until S3 has answered this process once: a wrong address should be reported soon.
 FIRST_WAITS_S = (0.5,)
 
-#: Set in the environment by the first answer, so that local Ray workers inherit it.
+#: Set in the environment by the first response, so that local Ray workers inherit it.
 REACHED = "CNNJOBS_S3_REACHED"
 
 _PASSING_STATUS = (429, 500, 502, 503, 504)
@@ -43,7 +43,7 @@ _PASSING_CODES = (
 )
 _PASSING_ERRORS = (
     NoConnectionError,
-    HTTPClientError,  # resets, time-outs
+    HTTPClientError,  # resets, timeouts
     IncompleteReadError,
     ResponseParserError,
     ChecksumError,
@@ -55,22 +55,22 @@ _num_retries = 0
 
 
 class SlowBodyError(Exception):
-    """A body comes so slowly that asking again is faster."""
+    """A body arrives so slowly that requesting it again is faster."""
 
 
 def num_retries() -> int:
-    """How many requests this process has repeated so far."""
+    """How many requests this process has retried so far."""
     return _num_retries
 
 
 def patiently(ask: Callable[[], T]) -> T:
-    """What `ask` returns, which is one attempt; asked again where the reason passes.
+    """Return the result of `ask`, which makes one attempt; retry temporary failures.
 
-    With exponential back-off and jitter, here and not in botocore: its retries end where a
-    body begins (one cut short would not be asked for again), and it does not count them.
+    With exponential back-off and jitter, here and not in botocore: its retries end where a body
+    begins (a truncated one would not be retried), and it does not count them.
 
     Raises:
-        botocore's last error: what does not pass (403, 404, credentials), or did not in time.
+        botocore's last error: it is permanent (403, 404, credentials), or did not pass in time.
     """
     attempt = 0
     while True:
@@ -81,7 +81,7 @@ def patiently(ask: Callable[[], T]) -> T:
             if not is_passing(error) or attempt >= len(waits):
                 raise
             _count()
-            # half of the wait at least: retries of many threads must not come together
+            # at least half of the wait: retries of many threads must not coincide
             time.sleep(random.uniform(0.5, 1) * waits[attempt])
             attempt += 1
             continue
@@ -91,7 +91,7 @@ def patiently(ask: Callable[[], T]) -> T:
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same request may well succeed a moment later."""
+    """Whether the same request may succeed a moment later."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = error.response.get("Error", {}).get("Code", "")

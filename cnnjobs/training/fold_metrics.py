@@ -1,4 +1,4 @@
-"""What each training of a cross-validation came to on its test images, and all together."""
+"""Metrics of each training of a cross-validation on its test images, and over all of them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,28 +8,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config.constants import TRAIN, VALIDATION
-from cnnjobs.data import plots
 from cnnjobs.errors import TrainingError
 from cnnjobs.evaluation import prediction_metrics
 from cnnjobs.metrics import Bootstrap, Interval
 from cnnjobs.metrics.cross_validation import Estimate, estimate
 from cnnjobs.models.bundle import Bundle
+from cnnjobs.training import plots
 from cnnjobs.training.folds import Fold
 
-#: Metrics that are drawn, where there are such.
-_DRAWN = ("auroc", "auprc", "accuracy", "sensitivity", "specificity", "macro_f1")
+#: Metrics in the plot.
+_PLOTTED = ("auroc", "auprc", "accuracy", "sensitivity", "specificity", "macro_f1")
 
-#: Of the metrics that are no shares; the Brier score of many classes is a sum over them.
+#: Of the metrics that do not range from 0 to 1; a multiclass Brier score sums over the classes.
 _BOUNDS = {"mcc": (-1.0, 1.0), "brier": (0.0, 2.0), "brier_uncalibrated": (0.0, 2.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
-    """One training and its test.
+    """A training and its test.
 
-    `counts` are the tested images by class, `num_failed` those that could not be read.
-    `intervals` are given where a source was left out, whose images are a sample of their own;
-    see `metrics.Metrics`.
+    `counts` are the tested images by class, `num_failed` those that could not be read. Only a
+    source left out, whose images are an independent sample, has `intervals`; see
+    `metrics.Metrics`.
     """
 
     name: str
@@ -60,14 +60,14 @@ def measured(
     scored = predictions.filter(pc.is_null(predictions["error"]))
     if not scored.num_rows:
         raise TrainingError(
-            f"{fold.name}: none of the {predictions.num_rows} test images could be read, "
-            f"{predictions['path'][0]} ({predictions['error'][0]}) the first; index them again."
+            f"{fold.name}: none of the {predictions.num_rows} test images could be read, starting "
+            f"with {predictions['path'][0]} ({predictions['error'][0]}); index them again."
         )
     bootstrap = None
     if fold.left_out is not None:
         groups = [group_of[path] for path in scored["path"].to_pylist()]
         bootstrap = Bootstrap(groups=groups, seed=seed)
-    its = prediction_metrics.measure(scored, bundle, bootstrap=bootstrap)
+    measures = prediction_metrics.measure(scored, bundle, bootstrap=bootstrap)
     splits = Counter(fold.splits)
     return FoldResult(
         name=fold.name,
@@ -81,15 +81,15 @@ def measured(
         num_failed=predictions.num_rows - scored.num_rows,
         counts=dict(sorted(Counter(scored["label"].to_pylist()).items())),
         threshold=bundle.threshold,
-        metrics=its.values,
-        intervals=its.intervals,
-        no_intervals=its.no_intervals,
-        undefined=its.undefined,
+        metrics=measures.values,
+        intervals=measures.intervals,
+        no_intervals=measures.no_intervals,
+        undefined=measures.undefined,
     )
 
 
 def estimates(results: Sequence[FoldResult], *, folds: int) -> dict[str, Estimate]:
-    """Of each metric over all folds of all repeats; of those folds that have it."""
+    """The estimate of each metric over all folds of all repeats in which it is defined."""
     if not results:
         return {}
     known = {
@@ -103,24 +103,24 @@ def estimates(results: Sequence[FoldResult], *, folds: int) -> dict[str, Estimat
     }
 
 
-def drawn(
+def plot(
     folds: Sequence[FoldResult], means: Mapping[str, Estimate], sources: Sequence[FoldResult]
 ) -> bytes | None:
-    """PNG of a point a fold, the means with their intervals, and AUROC by source left out.
+    """PNG of the metrics of each fold, their means with intervals, and AUROC by source left out.
 
-    None where there are no folds, and no source has an AUROC.
+    None if there are no folds and no source has an AUROC.
     """
-    shown = [name for name in _DRAWN if name in means]
+    shown = [name for name in _PLOTTED if name in means]
     values = {
         name: [value for each in folds if (value := each.metrics[name]) is not None]
         for name in shown
     }
-    ends = {name: (means[name].mean, means[name].low, means[name].high) for name in shown}
+    intervals = {name: (means[name].mean, means[name].low, means[name].high) for name in shown}
     by_source = {
         each.name: (auroc, *(each.intervals.get("auroc") or (None, None)))
         for each in sources
         if (auroc := each.metrics["auroc"]) is not None
     }
-    if not ends and not by_source:
+    if not intervals and not by_source:
         return None
-    return plots.fold_points(values, ends, by_source)
+    return plots.fold_metrics(values, intervals, by_source)

@@ -1,4 +1,4 @@
-"""A finished training in an MLflow store, through the extra `mlflow`."""
+"""Log a finished training to an MLflow store; needs the extra `mlflow`."""
 
 import contextlib
 import importlib.util
@@ -14,12 +14,12 @@ EXPERIMENT = "cnnjobs"
 
 _DATABASES = ("sqlite:", "postgresql:", "mysql:", "mssql:")
 
-#: MLflow itself tries 7 times, for minutes.
+#: MLflow's default is 7, which takes minutes.
 _RETRIES = "2"
 
 
 def check(uri: str) -> None:
-    """Raise unless runs can be logged there; makes the experiment if there is none.
+    """Check that runs can be logged there; creates the experiment if it does not exist.
 
     Raises:
         ConfigError: the package is not installed.
@@ -46,15 +46,15 @@ def log(
     tags: Mapping[str, str],
     files: Mapping[str, bytes],
 ) -> str:
-    """Log one run, one step an epoch; returns MLflow's id of it.
+    """Log one run with one step per epoch; returns its MLflow id.
 
     Args:
         uri: of the store: a folder, `sqlite:///file` or `http://host:port`.
         name: of the run.
-        settings: MLflow's params.
-        history: one mapping an epoch, with `epoch`.
-        tags: what the run can be found by.
-        files: name and content of each artifact.
+        settings: logged as params.
+        history: one mapping per epoch, with `epoch`.
+        tags: to find the run by.
+        files: content of each artifact, by name.
     """
     from mlflow.entities import Metric, Param
 
@@ -79,14 +79,14 @@ def log(
 
 
 def _experiment(client: Any) -> str:
-    known = client.get_experiment_by_name(EXPERIMENT)
-    return str(known.experiment_id if known is not None else client.create_experiment(EXPERIMENT))
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return str(found.experiment_id if found is not None else client.create_experiment(EXPERIMENT))
 
 
 @contextlib.contextmanager
 def _opened(uri: str) -> Iterator[Any]:
-    """MLflow's client of the store; what goes wrong with it becomes one line."""
-    # MLflow 3 refuses folders unless told that one is meant, and it is: it was named
+    """MLflow's client for the store; its errors become a `StorageError` of one line."""
+    # MLflow 3 refuses folders without this; here the user has named one on purpose
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _RETRIES)
     from mlflow import MlflowClient

@@ -1,8 +1,7 @@
-"""Ray Data in: manifest rows to blocks of uint8 pixels, read and decoded once."""
+"""Ray Data for training: manifest rows to blocks of uint8 pixels, read and decoded once."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -10,45 +9,42 @@ import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
 
-from cnnjobs.cluster.ray_data import quiet_and_ordered
+from cnnjobs.cluster.ray_data import quiet_and_ordered, rows_per_block
 from cnnjobs.errors import ImageError, TrainingError
-from cnnjobs.imaging import preprocessing as images
-from cnnjobs.imaging import reading
-from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.imaging import reading, tensors
+from cnnjobs.imaging.decoder import read_many
+from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
 from cnnjobs.storage import filesystem
 
-#: Columns that decoding adds to (or, for `width` to `error`, replaces in) the manifest's.
+#: Files that a task reads from S3 at once; local files are read one at a time, as every core has a
+#: task.
+_REMOTE_READERS = 16
+
+#: The column that decoding adds to the manifest's; it also replaces `width`, `height` and `error`.
 PIXELS = "pixels"
-
-#: Batches a block holds at most: 128 images of 256 x 256 are 8 MB.
-_BATCHES_PER_BLOCK = 4
-
-#: Small images stand in blocks of up to so many bytes and rows: Ray takes about 25 ms a block,
-#: which at 128 digits was half the time (3,600 to 4,000 images/s on 2 cores; 6,400 to 6,800
-#: at 512).
-_SMALL_BLOCK_BYTES = 4 << 20
-_SMALL_BLOCK_ROWS = 512
 
 
 def decoded(
     rows: pa.Table, preprocessing: Preprocessing, *, batch_size: int, num_cpus: int
 ) -> "ray.data.Dataset":
-    """A lazy dataset of the rows, in their order, with their pixels.
+    """A lazy dataset of the rows, in order, with their pixels.
 
-    A block is a whole number of batches, and a small one: batches are the same images
-    whatever the number of workers, and memory stays bounded. An image that cannot be
-    decoded keeps its row, with `error` filled and black pixels.
+    Blocks are small and hold whole batches: batches have the same images for any number of
+    workers, and memory stays bounded. An image that cannot be decoded keeps its row, with `error`
+    filled in and black pixels.
 
     Args:
         rows: of a manifest.
-        preprocessing: what to make of the files.
-        batch_size: images.
-        num_cpus: of the cluster; small sets are cut so that each gets some blocks.
+        preprocessing: turns files into pixels.
+        batch_size: images per batch.
+        num_cpus: of the cluster; a small set is split so that every core gets some blocks.
     """
-    batches = -(-rows.num_rows // batch_size)
-    small = _SMALL_BLOCK_BYTES // (preprocessing.height * preprocessing.width)
-    largest = max(_BATCHES_PER_BLOCK, min(_SMALL_BLOCK_ROWS, small) // batch_size)
-    per_block = batch_size * max(1, min(largest, batches // (4 * num_cpus)))
+    per_block = rows_per_block(
+        rows.num_rows,
+        batch_size=batch_size,
+        image_bytes=preprocessing.height * preprocessing.width,
+        min_blocks=4 * num_cpus,
+    )
     blocks = [
         rows.slice(start, per_block).combine_chunks()
         for start in range(0, rows.num_rows, per_block)
@@ -63,49 +59,49 @@ def decoded(
 
 
 class DecodedSet:
-    """Decoded images with labels, in memory: blocks shared with the object store, not copied.
+    """Decoded, labelled images of one split; the pixels stay in the blocks, without a copy.
 
     Attributes:
         targets: (N,) the class of each image as a number.
-        sources: (N,) the collection that each image is from.
-        num_failed: images that were left out because they could not be decoded.
+        sources: (N,) the collection that each image comes from.
+        num_failed: images left out because they could not be decoded.
     """
 
     def __init__(self, blocks: Sequence[pa.Table], split: str, targets: Mapping[str, int]) -> None:
-        """Take the images of one split out of decoded blocks.
+        """Select the images of one split from decoded blocks.
 
         Args:
             blocks: of `decoded`, in order.
-            split: the split to take.
+            split: to select.
             targets: number of each label.
         """
         self._pixels = [pixels_of(block) for block in blocks]
-        self._places: list[tuple[int, int]] = []
+        self._positions: list[tuple[int, int]] = []
         numbers, sources = [], []
         self.num_failed = 0
         for number, block in enumerate(blocks):
             names = ("split", "label", "source", "error")
             columns = (block[name].to_pylist() for name in names)
-            for offset, (its_split, label, source, error) in enumerate(zip(*columns, strict=True)):
-                if its_split != split or label is None:
+            for row, (row_split, label, source, error) in enumerate(zip(*columns, strict=True)):
+                if row_split != split or label is None:
                     continue
                 if error is not None:
                     self.num_failed += 1
                     continue
-                self._places.append((number, offset))
+                self._positions.append((number, row))
                 numbers.append(targets[label])
                 sources.append(source)
         self.targets = np.array(numbers, np.int64)
         self.sources = np.array(sources, np.str_)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._positions)
 
     def stream(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
         """The pixels of each batch of rows, (rows, height, width, 1) uint8."""
         for rows in batches:
-            places = (self._places[row] for row in rows)
-            yield np.stack([self._pixels[number][offset] for number, offset in places])
+            positions = (self._positions[row] for row in rows)
+            yield np.stack([self._pixels[block][row] for block, row in positions])
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The targets of these rows, (len(rows),)."""
@@ -113,22 +109,21 @@ class DecodedSet:
 
 
 class StreamedSet:
-    """Images of one split that are read and decoded anew each pass, in the order of the pass.
+    """Images of one split that are read and decoded again on each pass, in the order of the pass.
 
-    For sets that memory does not hold. The manifest is shuffled, not the pixels, so that the
-    order is that of `DecodedSet`, over all rows; decoding goes ahead of the training step in
-    tasks of their own, for which cores must be free.
+    For sets that do not fit in memory. Shuffling the manifest instead of the pixels gives the same
+    order as `DecodedSet`, over all rows; separate tasks decode ahead of the training step and need
+    free cores.
     """
 
     def __init__(
         self, rows: pa.Table, split: str, targets: Mapping[str, int], preprocessing: Preprocessing
     ) -> None:
-        """Take the rows of one split that could be read when they were indexed."""
-        in_split = pc.and_(pc.equal(rows["split"], split), pc.is_valid(rows["label"]))
-        wanted = rows.filter(in_split)
-        self._rows = wanted.filter(pc.is_null(wanted["error"])).combine_chunks()
+        """Select the rows of one split that were readable when they were indexed."""
+        in_split = rows.filter(pc.and_(pc.equal(rows["split"], split), pc.is_valid(rows["label"])))
+        self._rows = in_split.filter(pc.is_null(in_split["error"])).combine_chunks()
         self._preprocessing = preprocessing
-        self.num_failed = wanted.num_rows - self._rows.num_rows
+        self.num_failed = in_split.num_rows - self._rows.num_rows
         self.targets = np.array(
             [targets[label] for label in self._rows["label"].to_pylist()], np.int64
         )
@@ -141,7 +136,7 @@ class StreamedSet:
         """The pixels of each batch of rows, (rows, height, width, 1) uint8.
 
         Raises:
-            TrainingError: an image can no longer be read that could be when it was indexed.
+            TrainingError: an image that was readable when it was indexed no longer is.
         """
         blocks = decoded(
             self._rows.take(np.concatenate(batches)),
@@ -156,7 +151,7 @@ class StreamedSet:
             ):
                 if error is not None:
                     raise TrainingError(
-                        f"{path} could be read when it was indexed and now cannot ({error}); "
+                        f"{path} was readable when it was indexed, but no longer is ({error}); "
                         "index again."
                     )
             yield pixels_of(block)
@@ -169,17 +164,17 @@ class StreamedSet:
 def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
     """The rows with `pixels` (height, width, 1) uint8, `width`, `height` and `error`.
 
-    Without Ray: what one task does to one block. Reads from S3 overlap.
+    Without Ray: what one task does with one block. Reads from S3 overlap.
     """
-    reading.settle()
+    reading.prepare_process()
     paths = rows["path"].to_pylist()
-    remote = any(filesystem.is_s3(path) for path in paths)
-    with ThreadPoolExecutor(16 if remote else 1) as pool:
-        results = list(pool.map(lambda path: _decode_one(path, preprocessing), paths))
+    threads = _REMOTE_READERS if any(filesystem.is_s3(path) for path in paths) else 1
+    decode = functools.partial(_decode_one, preprocessing=preprocessing)
+    results = list(read_many(paths, decode, threads=threads))
     shape = (len(paths), preprocessing.height, preprocessing.width, 1)
     pixels = np.zeros(shape, np.uint8)
     for position, result in enumerate(results):
-        if isinstance(result, images.Decoded):
+        if isinstance(result, Decoded):
             pixels[position] = result.pixels
     widths, heights, errors = zip(*(_size_and_error(result) for result in results), strict=True)
     kept = rows.drop_columns(["width", "height", "error"])
@@ -189,32 +184,26 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
             "width": pa.array(widths, pa.int32()),
             "height": pa.array(heights, pa.int32()),
             "error": pa.array(errors, pa.string()),
-            PIXELS: pa.FixedShapeTensorArray.from_numpy_ndarray(pixels),
+            PIXELS: tensors.to_column(pixels),
         }
     )
 
 
 def pixels_of(block: pa.Table) -> NDArray[np.uint8]:
     """The pixels of a decoded block, (N, height, width, 1) uint8, not copied."""
-    column = block[PIXELS].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
-    array: NDArray[np.uint8] = column.to_numpy_ndarray()
-    return array
+    return tensors.to_numpy(block[PIXELS])
 
 
-def _decode_one(path: str, preprocessing: Preprocessing) -> images.Decoded | ImageError:
+def _decode_one(path: str, preprocessing: Preprocessing) -> Decoded | ImageError:
     try:
         data = reading.read_image(path)
     except ImageError as error:
         return error
-    # what may be trained on was decided when it was indexed
+    # whether to train on an image was decided when it was indexed
     return reading.decoded(data, preprocessing, reading.Policy(any_modality=True))
 
 
-def _size_and_error(
-    result: images.Decoded | ImageError,
-) -> tuple[int | None, int | None, str | None]:
+def _size_and_error(result: Decoded | ImageError) -> tuple[int | None, int | None, str | None]:
     if isinstance(result, ImageError):
         return None, None, str(result)
     return result.width, result.height, None

@@ -1,18 +1,16 @@
-"""Trainings side by side on Ray, on images that were decoded once, each with its own test."""
+"""Trainings that run in parallel on Ray, on images decoded once, each followed by its test."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+from numpy.typing import NDArray
 from ray.exceptions import RayError
-from ray.util.queue import Queue
 
-from cnnjobs import models
-from cnnjobs.cluster import session
+from cnnjobs.cluster import resources
 from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging.preprocessing import Decoded
@@ -22,13 +20,14 @@ from cnnjobs.inference.predictor import Scoring
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress
 from cnnjobs.storage import filesystem
-from cnnjobs.training import ray_datasets, ray_trainer
+from cnnjobs.training import ray_datasets, ray_process
 from cnnjobs.training.distributed.task import Task
+from cnnjobs.training.ray_process import ProcessInputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One of the trainings: what people call it, what to train, and the split of every row."""
+    """One of the trainings: a name for messages, what to train, and the split of every row."""
 
     name: str
     task: Task
@@ -43,83 +42,79 @@ def run(
     run_id: str,
     progress: Progress,
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Train and test them all; yields the place of each and its prediction rows when it is done.
+    """Train and test them all; yields the index of each and its prediction rows once it is done.
 
-    One whose process dies is started again and goes on from its last checkpoint,
-    `max_failures` times. What still runs when the caller stops asking is ended.
+    A training whose process dies restarts from its last checkpoint, at most `max_failures`
+    times. Trainings that still run when the caller stops iterating are cancelled.
 
     Args:
-        trainings: of one kind, for one set of decoded images.
-        blocks: `fitting.decoded_once` of all rows, in order.
-        parallel: trainings at once; None: as many as there are GPUs, else CPUs.
+        trainings: with the same settings, on the same decoded images.
+        blocks: `ray_process.decode_once` of all rows, in order.
+        parallel: trainings at the same time; None: as many as there are GPUs, else CPUs.
         run_id: for the prediction rows.
-        progress: told of every epoch.
+        progress: called after every epoch.
 
     Raises:
-        TrainingError: one failed; which, and why, in one line.
+        TrainingError: a training failed; names it and says why, in one line.
     """
     config = trainings[0].task.config
-    gpus = session.num_gpus() if config.gpus_per_worker != 0 else 0
-    at_once = min(parallel or gpus or session.num_cpus(), len(trainings))
-    gpus_each = config.gpus_per_worker
-    if gpus_each is None:
-        gpus_each = 1 if gpus >= at_once else 0
-    cpus = session.cores_each(at_once, num_gpus=gpus_each)
-    told = Queue(actor_options={"num_cpus": 0})
-    given = {"blocks": blocks, "threads": max(1, int(cpus)), "told": told, "run_id": run_id}
+    num_gpus = resources.num_gpus() if config.gpus_per_worker != 0 else 0
+    at_once = min(parallel or num_gpus or resources.num_cpus(), len(trainings))
+    per_training = ray_process.resources_each(at_once, config.gpus_per_worker)
+    reports = ray_process.new_queue()
+    inputs = ProcessInputs(blocks=blocks, threads=per_training.threads, reports=reports)
     start = train_and_test.options(
-        num_cpus=cpus,
-        num_gpus=gpus_each,
+        num_cpus=per_training.cpus,
+        num_gpus=per_training.gpus,
         max_retries=config.max_failures,
     )
-    running = {start.remote(each, given): place for place, each in enumerate(trainings)}
+    running = {
+        start.remote(training, inputs, run_id): number for number, training in enumerate(trainings)
+    }
     num_epochs, total = 0, len(trainings) * config.epochs
     progress("train", 0, total, "starting TensorFlow")
     try:
         while running:
             done, _ = ray.wait(list(running), timeout=0.5)
-            for note in ray_trainer.news(told):
+            for note in ray_process.waiting_reports(reports):
                 num_epochs += 1
                 progress("train", num_epochs, total, note)
-            for each in done:
-                place = running.pop(each)
-                yield place, _result(each, trainings[place].name)
+            for finished in done:
+                number = running.pop(finished)
+                yield number, _result(finished, trainings[number].name)
     finally:
-        for each in running:
-            ray.cancel(each, force=True)
-        told.shutdown()
+        for unfinished in running:
+            ray.cancel(unfinished, force=True)
+        reports.shutdown()
 
 
-# a process of its own for each: TensorFlow's threads, seeds and memory are not given back
+# a new process for each training: TensorFlow never gives back its threads, seeds and memory
 @ray.remote(max_calls=1)
-def train_and_test(training: Training, given: Mapping[str, Any]) -> pa.Table:
+def train_and_test(training: Training, inputs: ProcessInputs, run_id: str) -> pa.Table:
     """What the process of each training runs: train, write the bundle, score the test images."""
-    keras = models.import_keras()
-    import tensorflow as tf
-
+    keras = inputs.import_keras()
     from cnnjobs.training.distributed.fit_model import train_model
 
-    tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
-    task, name, told = training.task, training.name, given["told"]
-    tables = _with_splits(ray.get(list(given["blocks"])), training.splits)
+    task = training.task
+    tables = _with_splits(inputs.tables(), training.splits)
     sets = [ray_datasets.DecodedSet(tables, split, task.targets) for split in (TRAIN, VALIDATION)]
 
-    def tell(epoch: int, logs: Mapping[str, float]) -> None:
-        told.put(f"{name}, epoch {epoch + 1}: loss {logs['loss']:.3f}")
+    def report(epoch: int, logs: Mapping[str, float]) -> None:
+        inputs.reports.put(f"{training.name}, epoch {epoch + 1}: loss {logs['loss']:.3f}")
 
-    train_model(task, *sets, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell)])
+    train_model(task, *sets, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=report)])
     scoring = Scoring(
         bundles=[bundles.read(filesystem.join(task.run_uri, "bundle"))],
         engine="keras",
         batch_size=task.config.batch_size,
-        run_id=given["run_id"],
+        run_id=run_id,
         policy=Policy(any_modality=True),
     )
-    return _tested(tables, scoring, threads=given["threads"])
+    return _tested(tables, scoring, threads=inputs.threads)
 
 
 def _with_splits(blocks: Sequence[pa.Table], splits: Sequence[str | None]) -> list[pa.Table]:
-    """The blocks with the splits of one training in place of the manifest's; no pixel moves."""
+    """The blocks with the splits of one training instead of the manifest's; pixels stay shared."""
     tables, start = [], 0
     for block in blocks:
         column = pa.array(splits[start : start + block.num_rows], pa.string())
@@ -147,17 +142,17 @@ def _tested(tables: Sequence[pa.Table], scoring: Scoring, *, threads: int) -> pa
     return pa.concat_tables(parts)
 
 
-def _decoded(row: Mapping[str, Any], pixels: np.ndarray[Any, Any]) -> list[Decoded] | ImageError:
-    """A row of a decoded block as the scorer knows it."""
+def _decoded(row: Mapping[str, Any], pixels: NDArray[Any]) -> list[Decoded] | ImageError:
+    """A row of a decoded block in the form that the predictor takes."""
     if row["error"] is not None:
         category, _, reason = row["error"].partition(": ")
         return ImageError(category, reason)
     return [Decoded(pixels, row["width"], row["height"])]
 
 
-def _result(done: "ray.ObjectRef[pa.Table]", name: str) -> pa.Table:
+def _result(finished: "ray.ObjectRef[pa.Table]", name: str) -> pa.Table:
     try:
-        return ray.get(done)
+        return ray.get(finished)
     except RayError as error:
         cause = getattr(error, "cause", None)
         reason = str(cause if isinstance(cause, TrainingError) else error).strip().splitlines()

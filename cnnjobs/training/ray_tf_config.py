@@ -1,7 +1,7 @@
-"""Ray Train's workers told of each other the way TensorFlow wants it: by TF_CONFIG.
+"""TF_CONFIG for Ray Train's workers, through which TensorFlow connects them.
 
-Ray's own `TensorflowTrainer` does the same, but imports TensorFlow in the trainer's process and
-in the controller's before the first worker starts: 8 s of every training on two cores.
+Ray's own `TensorflowTrainer` does the same, but imports TensorFlow in the processes of the trainer
+and the controller before the first worker starts: 8 s of every training on two cores.
 """
 
 import json
@@ -15,7 +15,7 @@ from ray.train.backend import Backend, BackendConfig
 
 
 class TfConfig(BackendConfig):
-    """What a `DataParallelTrainer` takes to start workers that `training.workers.join` joins."""
+    """A backend for `DataParallelTrainer` whose workers `distributed.workers.join` connects."""
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -27,14 +27,14 @@ class _Backend(Backend):
         addresses = worker_group.execute(_free_address)
         ray.get(
             [
-                worker_group.execute_single_async(rank, _tell, addresses, rank)
+                worker_group.execute_single_async(rank, _set_tf_config, addresses, rank)
                 for rank in range(len(worker_group))
             ]
         )
 
 
 def _free_address() -> str:
-    """An address of this worker that nobody listens at."""
+    """An address on this worker's machine with a free port."""
     host = ray.util.get_node_ip_address()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server(("", 0), family=family) as server:
@@ -42,7 +42,7 @@ def _free_address() -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _tell(addresses: Sequence[str], rank: int) -> None:
+def _set_tf_config(addresses: Sequence[str], rank: int) -> None:
     os.environ["TF_CONFIG"] = json.dumps(
         {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}
     )

@@ -1,70 +1,104 @@
-"""Ray Tune: trials run side by side on images that were decoded once."""
+"""Ray Tune: trials that run in parallel on images decoded once."""
 
 import dataclasses
 import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.queue import Queue
 
-from cnnjobs import models
+from cnnjobs.config import TuneConfig
 from cnnjobs.errors import TrainingError
+from cnnjobs.models import UserModel
 from cnnjobs.storage import filesystem
-from cnnjobs.training import ray_trainer
+from cnnjobs.training import ray_process
 from cnnjobs.training.distributed.task import Task
+from cnnjobs.training.ray_process import ProcessInputs, ProcessResources
 from cnnjobs.training.trials import mode
 
-#: Of the trials that come as far as a rung, one in so many goes on (Ray's own default is 4).
+#: Of the trials that reach a rung, one in this many continues (Ray's own default is 4).
 _REDUCTION = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What all trials of a search share.
+
+    Attributes:
+        config: of the search.
+        task: of every trial, but for the settings drawn for it.
+        models: what to build, and the name of its architecture, by the name in the settings.
+    """
+
+    config: TuneConfig
+    task: Task
+    models: Mapping[str, tuple[str | UserModel, str]]
+
+    def task_of(self, number: int, drawn: Mapping[str, Any]) -> Task:
+        """What one trial trains, and the directory it writes to."""
+        model, architecture = self.models[drawn.get("model", self.task.config.model)]
+        return dataclasses.replace(
+            self.task,
+            config=dataclasses.replace(self.task.config, **drawn),
+            model=model,
+            architecture=architecture,
+            run_uri=filesystem.join(self.task.run_uri, str(number)),
+        )
+
+
 def run_trials(
-    settings: Mapping[str, Any],
+    search: Search,
     trials: Sequence[Mapping[str, Any]],
-    resources: Mapping[str, float],
+    blocks: "Sequence[ray.ObjectRef[Any]]",
+    resources: ProcessResources,
     on_epoch: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Run every trial to its end; returns the number, last report and error of each.
+    """Run every trial until it ends; returns the number, last report and error of each.
 
     Args:
-        settings: what all trials share.
+        search: what all trials share.
         trials: the settings drawn for each.
-        resources: what each trial takes of the cluster.
-        on_epoch: called with a line on every epoch that a trial has finished.
+        blocks: `ray_process.decode_once` of all rows, in order.
+        resources: of each trial.
+        on_epoch: called with a line for every epoch that a trial has finished.
     """
-    notes = Queue(actor_options={"num_cpus": 0})
+    reports = ray_process.new_queue()
+    inputs = ProcessInputs(blocks=blocks, threads=resources.threads, reports=reports)
     try:
-        job = _run_tuner.remote({**settings, "told": notes}, trials, resources)
+        job = _run_tuner.remote(search, trials, inputs, resources)
         while not ray.wait([job], timeout=0.5)[0]:
-            for note in ray_trainer.news(notes):
+            for note in ray_process.waiting_reports(reports):
                 on_epoch(note)
         ended: list[dict[str, Any]] = ray.get(job)
         return ended
     finally:
-        notes.shutdown()
+        reports.shutdown()
 
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _run_tuner(
-    settings: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], resources: Mapping[str, float]
+    search: Search,
+    trials: Sequence[Mapping[str, Any]],
+    inputs: ProcessInputs,
+    resources: ProcessResources,
 ) -> list[dict[str, Any]]:
-    """Run Ray Tune in a task of its own: what it imports and prints stays out of the driver."""
+    """Run Ray Tune in a separate task, which keeps its imports and output out of the driver."""
     from ray import tune as ray_tune
     from ray.tune.schedulers import ASHAScheduler
 
-    # a model or archive given by a relative path is to be found from a trial too
+    # relative paths of models and archives must also work in a trial
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    task, config = settings["task"], settings["config"]
-    monitor = task.config.monitor
-    # the settings are drawn already: each is a point of a grid, which Tune takes in its order
+    monitor = search.task.config.monitor
+    # the settings are drawn already: each is a point of a grid, which Tune takes in order
     points = [{"number": number, **drawn} for number, drawn in enumerate(trials, 1)]
     with tempfile.TemporaryDirectory() as folder:
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(
-                ray_tune.with_parameters(run_trial, given=dict(settings)), dict(resources)
+                ray_tune.with_parameters(run_trial, search=search, inputs=inputs),
+                {"cpu": resources.cpus, "gpu": resources.gpus},
             ),
             param_space={"trial": ray_tune.grid_search(points)},
             tune_config=ray_tune.TuneConfig(
@@ -72,13 +106,13 @@ def _run_tuner(
                 mode=mode(monitor),
                 scheduler=ASHAScheduler(
                     time_attr="epoch",
-                    max_t=config.epochs,
-                    grace_period=config.grace,
+                    max_t=search.config.epochs,
+                    grace_period=search.config.grace,
                     reduction_factor=_REDUCTION,
                 ),
-                max_concurrent_trials=config.parallel,
+                max_concurrent_trials=search.config.parallel,
             ),
-            # nothing is kept here: all that lasts goes to the run's own directory
+            # nothing is kept here: all results are written to the run directory
             run_config=ray_tune.RunConfig(storage_path=folder, name="tune", verbose=0),
         )
         results = tuner.fit()
@@ -88,36 +122,25 @@ def _run_tuner(
                 "last": dict(result.metrics or {}),
                 "error": None if result.error is None else _reason(result.error),
             }
-            for result in (results[place] for place in range(len(results)))
+            for result in (results[position] for position in range(len(results)))
         ]
 
 
-def run_trial(point: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """What the process of each trial runs: train, telling Tune of every epoch; write the bundle.
+def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -> None:
+    """What the process of each trial runs: train, report every epoch to Tune, write the bundle.
 
-    An epoch is reported when the next one begins, the last one when the bundle is whole: Tune
-    ends a trial while it reports, so that one it stops has no bundle, and none is cut short.
+    An epoch is reported when the next one begins, the last one when the bundle is complete: Tune
+    stops a trial while it reports, so a stopped trial has no bundle, and no bundle is incomplete.
     """
     from ray import tune as ray_tune
 
-    keras = models.import_keras()
-    import tensorflow as tf
-
+    keras = inputs.import_keras()
     from cnnjobs.training.distributed.fit_model import train_model
 
-    tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
     drawn = dict(point["trial"])
     number = drawn.pop("number")
-    task: Task = given["task"]
-    model, architecture = given["models"][drawn.get("model", task.config.model)]
-    task = dataclasses.replace(
-        task,
-        config=dataclasses.replace(task.config, **drawn),
-        model=model,
-        architecture=architecture,
-        run_uri=filesystem.join(task.run_uri, str(number)),
-    )
-    monitor, told = task.config.monitor, given["told"]
+    task = search.task_of(number, drawn)
+    monitor = task.config.monitor
     pending: list[dict[str, float]] = []
     best = math.inf if mode(monitor) == "min" else -math.inf
 
@@ -128,15 +151,15 @@ def run_trial(point: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             raise TrainingError(f"{monitor} of epoch {epoch + 1} is {value}.")
         best = min(best, value) if mode(monitor) == "min" else max(best, value)
         pending.append({"epoch": epoch + 1, monitor: value, "best": best})
-        told.put(f"trial {number}, epoch {epoch + 1}: {monitor} {value:.3f}")
+        inputs.reports.put(f"trial {number}, epoch {epoch + 1}: {monitor} {value:.3f}")
 
     def report(epoch: int, logs: Mapping[str, float] | None = None) -> None:
         if pending:
             ray_tune.report({**pending.pop(), "finished": False, "num_failed": 0})
 
-    teller = keras.callbacks.LambdaCallback(on_epoch_begin=report, on_epoch_end=keep)
-    sets = ray_trainer.open_sets(task, given["blocks"])
-    train_model(task, *sets, callbacks=[teller])
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=report, on_epoch_end=keep)
+    sets = inputs.sets(task)
+    train_model(task, *sets, callbacks=[callback])
     num_failed = sum(part.num_failed for part in sets)
     ray_tune.report({**pending.pop(), "finished": True, "num_failed": num_failed})
 

@@ -1,4 +1,4 @@
-"""The settings that a search tries: what they are drawn from, and the draws."""
+"""The space of settings that a search draws from, and the draws."""
 
 import dataclasses
 import math
@@ -15,8 +15,8 @@ from cnnjobs.errors import ConfigError
 
 KINDS = ("choice", "uniform", "loguniform", "randint")
 
-#: Settings that say where and how to train, by what trials are compared, or how images are
-#: decoded, which is done once for all.
+#: Settings that say where and how to train, how trials are compared, or how images are decoded,
+#: which happens once for all trials.
 _FIXED = (
     "data", "output", "recipe", "positive", "epochs", "monitor", "keep", "threshold_rule",
     "calibrate", "workers", "gpus_per_worker", "crop", "mask_corners", "equalize", "cache",
@@ -26,18 +26,18 @@ _FIXED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """What one setting is drawn from.
+    """The range that one setting is drawn from.
 
     Attributes:
         kind: choice, uniform, loguniform or randint.
-        values: the choices, or low and high; randint draws high too.
+        values: the choices, or low and high; randint includes high.
     """
 
     kind: str
     values: Sequence[Any]
 
     def draw(self, random: np.random.Generator) -> Any:
-        """One value."""
+        """Draw one value."""
         if self.kind == "choice":
             return self.values[int(random.integers(len(self.values)))]
         low, high = self.values
@@ -52,18 +52,18 @@ def read(config: TuneConfig) -> dict[str, Range]:
     """Read the space file: a range for each setting.
 
     Raises:
-        ConfigError: the file cannot be read, is empty, or names an unknown setting or a
-            range that the setting cannot be drawn from.
+        ConfigError: the file cannot be read, is empty, or has an unknown setting or a range
+            that is not valid for the setting.
     """
     file = Path(config.space)
-    written = read_yaml(file)
+    content = read_yaml(file)
     names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in _FIXED]
-    if not written:
+    if not content:
         raise ConfigError(
             f"{file} is empty; write lines such as `learning_rate: {{loguniform: [1e-5, 1e-2]}}`."
         )
     space = {}
-    for name, value in written.items():
+    for name, value in content.items():
         key = str(name)
         if key in _FIXED:
             raise ConfigError(f"{file}: {key} cannot be searched; known: {', '.join(names)}.")
@@ -77,7 +77,7 @@ def read(config: TuneConfig) -> dict[str, Range]:
 
 
 def draw(space: Mapping[str, Range], *, seed: int, trials: int) -> list[dict[str, Any]]:
-    """The settings of each trial; they depend on the space, the seed and its number only."""
+    """The settings of each trial; they depend only on the space, the seed and its number."""
     return [
         {name: space[name].draw(np.random.default_rng([seed, number, *name.encode()]))
          for name in space}
@@ -103,7 +103,7 @@ def _range(file: Path, key: str, value: Any) -> Range:
 
 
 def _bounds(file: Path, key: str, kind: str, values: Sequence[Any]) -> list[Any]:
-    # checked_value takes 1e-5, which YAML reads as text, and refuses numbers for words
+    # checked_value accepts 1e-5, which YAML reads as text, and rejects numbers for text settings
     low_high = [checked_value(TrainConfig, file, key, item) for item in values]
     numbers = [item for item in low_high if type(item) in (int, float) and math.isfinite(item)]
     if len(low_high) != 2 or len(numbers) != 2 or numbers[0] >= numbers[1]:

@@ -1,4 +1,4 @@
-"""The trials of a search: what each came to, which is best, and their table."""
+"""The trials of a search: their results, which is best, and their table."""
 
 import csv
 import io
@@ -18,11 +18,11 @@ class Trial:
     """One row of `trials.csv`.
 
     Attributes:
-        number: from 1, in the order in which trials are started.
-        status: finished, stopped (by ASHA, for being behind) or failed.
-        settings: those that were drawn for it.
-        value: the best of the monitored metric over its epochs; None if there was none.
-        epochs: that it trained.
+        number: from 1, in the order in which trials start.
+        status: finished, stopped (by ASHA, because others were better) or failed.
+        settings: drawn for it.
+        value: the best value of the monitored metric; None if it finished no epoch.
+        epochs: that it finished.
         error: why it failed, in one line.
     """
 
@@ -35,7 +35,7 @@ class Trial:
 
 
 def mode(monitor: str) -> str:
-    """Whether the monitored metric is better when it is low: `min` or `max`."""
+    """`min` if a lower value of the monitored metric is better, otherwise `max`."""
     return "min" if monitor.endswith("loss") else "max"
 
 
@@ -45,25 +45,25 @@ def ranked(trials: Sequence[Trial], monitor: str) -> list[Trial]:
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The first of the ranked trials that came to its end.
+    """The first of the ranked trials that finished.
 
     Raises:
-        TrainingError: there is none; says why the first one failed.
+        TrainingError: none finished; says why the first one failed.
     """
     finished = [trial for trial in trials if trial.status == FINISHED]
     if finished:
         return finished[0]
-    # a trial that is stopped was behind another
+    # at least one failed: a trial is only stopped if another one was better
     failed = [trial for trial in trials if trial.status == FAILED]
     first = failed[0]
     raise TrainingError(
-        f"no trial came to its end, {len(failed)} of {len(trials)} failed; trial {first.number}: "
+        f"no trial finished, {len(failed)} of {len(trials)} failed; trial {first.number}: "
         f"{first.error}"
     )
 
 
 def table(trials: Sequence[Trial], monitor: str) -> str:
-    """CSV of one row a trial in the order of their numbers; the value has the metric's name."""
+    """CSV with one row per trial, by number; the column of the value has the metric's name."""
     text = io.StringIO()
     writer = csv.writer(text)
     names = list(trials[0].settings)

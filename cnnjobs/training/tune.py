@@ -1,5 +1,6 @@
-"""`cnnjobs tune`: search for settings with Ray Tune; the best trial's bundle is the result."""
+"""`cnnjobs tune`: search for settings with Ray Tune; the result is the best trial's bundle."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,31 +11,38 @@ from cnnjobs.cluster import session, spilling
 from cnnjobs.config import TuneConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import ConfigError, InputError
+from cnnjobs.models import Architecture
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
-from cnnjobs.training import ray_trainer, ray_tuner
-from cnnjobs.training import search_space as spaces
-from cnnjobs.training import train as training
-from cnnjobs.training import trials as results
-from cnnjobs.training.distributed.task import Task, preprocessing
+from cnnjobs.training import ray_process, ray_tuner, search_space, train_plan, trials
+from cnnjobs.training.ray_tuner import Search
+from cnnjobs.training.train_plan import TrainPlan
 from cnnjobs.training.trials import FAILED, FINISHED, STOPPED, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
 class TunePlan:
-    """What would be searched, decided before Ray starts; `base` is the training of no trial yet."""
+    """What a search would do, decided before Ray starts.
+
+    Attributes:
+        config: its settings.
+        monitor: the metric that trials are compared by.
+        base: a training with the settings that all trials share.
+        settings: drawn for each trial.
+        output: the run directory.
+    """
 
     config: TuneConfig
     monitor: str
-    base: training.TrainPlan
+    base: TrainPlan
     settings: Sequence[Mapping[str, Any]]
     output: str
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `--dry-run` tells."""
+        """What `--dry-run` prints."""
         return {
             **self.base.facts,
             "output": self.output,
@@ -45,7 +53,7 @@ class TunePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSummary:
-    """What the search found; `trials` stand best first, failed ones last."""
+    """The result of a search; `trials` are sorted, the best first and failed ones last."""
 
     output: str
     bundle: str
@@ -59,28 +67,29 @@ class TuneSummary:
 
 
 def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
-    """Read the space and the data and draw the settings of all trials; writes nothing.
+    """Read the space and the data, and draw the settings of all trials; writes nothing.
 
     Raises:
-        InputError: see `space.read` and `train.plan`; or the metric is not one of this data's.
+        InputError: see `search_space.read` and `train_plan.plan`; or the data does not have
+            the monitored metric.
     """
-    space = spaces.read(config)
-    settings = spaces.draw(space, seed=config.seed, trials=config.trials)
+    space = search_space.read(config)
+    settings = search_space.draw(space, seed=config.seed, trials=config.trials)
     for drawn in settings:
         config.of_a_trial(**drawn)
-    _check_sizes(config, [models.find(name) for name in _models(config, settings)])
+    _check_sizes(config, [models.find(name) for name in _model_names(config, settings)])
     run_dir.check_free(filesystem.normalize(config.output), overwrite=config.overwrite)
-    # the output is free or may be replaced: of no concern to the plan of a training
-    base = training.plan(config.of_a_trial(overwrite=True), progress)
-    two_classes = len(base.labels) == 2
-    if config.monitor == "val_auroc" and not two_classes:
+    # the output has just been checked, and a trial cannot tell whether it may be replaced
+    base = train_plan.plan(config.of_a_trial(overwrite=True), progress)
+    has_two_classes = len(base.labels) == 2
+    if config.monitor == "val_auroc" and not has_two_classes:
         raise InputError(
-            f"val_auroc is of two classes, {config.data} has {len(base.labels)}; monitor "
+            f"val_auroc is for two classes, {config.data} has {len(base.labels)}; monitor "
             "val_accuracy or val_loss."
         )
     return TunePlan(
         config=config,
-        monitor=config.monitor or ("val_auroc" if two_classes else "val_accuracy"),
+        monitor=config.monitor or ("val_auroc" if has_two_classes else "val_accuracy"),
         base=base,
         settings=settings,
         output=base.output,
@@ -88,11 +97,11 @@ def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
 
 
 def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
-    """Decode the images once, train all trials on them, keep the best one's bundle.
+    """Train all trials on images decoded once, and keep the best one's bundle.
 
     Raises:
         InputError: see `plan`; or the decoded images do not fit in the object store.
-        TrainingError: no trial came to its end.
+        TrainingError: no trial finished.
     """
     planned = plan(config, progress)
     facts = {"manifest": planned.base.manifest.fingerprint}
@@ -102,11 +111,11 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     with run.failing_recorded(**facts):
         manifest.write(planned.base.manifest, run.path("manifest.parquet"))
         with session.connected(config.address):
-            trials, num_failed = _search(planned, run, progress)
-        ranked = results.ranked(trials, planned.monitor)
-        table = results.table(trials, planned.monitor)
+            results, num_failed = _search(planned, run, progress)
+        ranked = trials.ranked(results, planned.monitor)
+        table = trials.table(results, planned.monitor)
         filesystem.write_bytes(run.path("trials.csv"), table.encode())
-        best = results.best(ranked)
+        best = trials.best(ranked)
         bundle = bundles.copy(
             bundles.read(run.path("trials", str(best.number))), run.path("bundle")
         )
@@ -126,46 +135,33 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
 
 
 def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial], int]:
-    """All trials in the order of their numbers, and the images that could not be decoded."""
+    """All trials by number, and how many images could not be decoded."""
     base, config = planned.base, planned.config
     architectures = {
-        name: _described(name, len(base.labels)) for name in _models(config, planned.settings)
+        name: train_plan.described(models.find(name), name, len(base.labels))
+        for name in _model_names(config, planned.settings)
     }
     _check_sizes(config, list(architectures.values()))
-    first = next(iter(architectures.values()))
-    shared = config.of_a_trial(monitor=planned.monitor)
-    task = Task(
-        config=shared,
-        # these two are set anew in each trial
-        model=models.portable(config.model),
-        architecture=first.name,
-        labels=base.labels,
-        positive=base.positive,
-        targets=base.targets,
-        preprocessing=preprocessing(shared, first),
-        manifest_fingerprint=base.manifest.fingerprint,
-        run_uri=run.path("trials"),
-        rows=base.rows,
+    shared = dataclasses.replace(
+        base,
+        config=config.of_a_trial(monitor=planned.monitor),
+        architecture=next(iter(architectures.values())),
     )
-    if not ray_trainer.fits_in_store(task):
-        raise InputError(
-            f"the decoded images of {config.data} do not fit in Ray's object store, where trials "
-            "share them; tune on a part of them, or on a cluster with more memory."
-        )
-    gpus = config.gpus_per_worker
-    if gpus is None:
-        gpus = 1 if session.num_gpus() >= config.parallel else 0
-    cpus = session.cores_each(config.parallel, num_gpus=gpus)
-    settings = {
-        "task": task,
-        "config": config,
-        "models": {
+    search = Search(
+        config=config,
+        task=train_plan.task_of(shared, run.path("trials")),
+        models={
             name: (models.portable(name), architecture.name)
             for name, architecture in architectures.items()
         },
-        "blocks": ray_trainer.decoded_once(task, progress),
-        "threads": max(1, round(cpus)),
-    }
+    )
+    if not ray_process.fits_in_store(search.task):
+        raise InputError(
+            f"the decoded images of {config.data} do not fit in Ray's object store, which the "
+            "trials share; use fewer images, or a cluster with more memory."
+        )
+    resources = ray_process.resources_each(config.parallel, config.gpus_per_worker)
+    blocks = ray_process.decode_once(search.task, progress)
     progress("tune", 0, None, "starting TensorFlow")
     num_epochs = 0
 
@@ -174,34 +170,23 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         num_epochs += 1
         progress("tune", num_epochs, config.trials * config.epochs, note)
 
-    resources = {"cpu": cpus, "gpu": gpus}
-    ended = ray_tuner.run_trials(settings, planned.settings, resources, on_epoch)
-    trials = [_trial(planned, **item) for item in sorted(ended, key=lambda item: item["number"])]
-    return trials, max((item["last"].get("num_failed", 0) for item in ended), default=0)
+    ended = ray_tuner.run_trials(search, planned.settings, blocks, resources, on_epoch)
+    results = [_trial(planned, **item) for item in sorted(ended, key=lambda item: item["number"])]
+    return results, max((item["last"].get("num_failed", 0) for item in ended), default=0)
 
 
-def _models(config: TuneConfig, settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The models that the trials train, each once."""
+def _model_names(config: TuneConfig, settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The models that the trials train, without repeats."""
     return list(dict.fromkeys(str(drawn.get("model", config.model)) for drawn in settings))
 
 
-def _described(name: str, num_labels: int) -> models.Architecture:
-    architecture = models.find(name)
-    if architecture.is_described:
-        return architecture
-    described: models.Architecture = session.call(
-        models.describe, models.portable(name), num_labels
-    )
-    return described
-
-
-def _check_sizes(config: TuneConfig, architectures: Sequence[models.Architecture]) -> None:
+def _check_sizes(config: TuneConfig, architectures: Sequence[Architecture]) -> None:
     known = [item for item in architectures if item.is_described]
     if len({(item.height, item.width) for item in known}) > 1:
-        given = ", ".join(f"{item.name} {item.height}x{item.width}" for item in known)
+        found = ", ".join(f"{item.name} {item.height}x{item.width}" for item in known)
         raise ConfigError(
             f"{config.space}: model must be one of models that take images of the same size, "
-            f"got {given}; images are decoded once for all trials."
+            f"got {found}; images are decoded once for all trials."
         )
 
 

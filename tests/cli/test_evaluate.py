@@ -13,7 +13,7 @@ RIGHT = ["covid", "normal"] * 10
 SCORES = np.tile(np.array([0.9, 0.2, 0.8, 0.6], np.float32), 5)
 
 
-def test_every_metric_stands_with_its_interval() -> None:
+def test_every_metric_has_its_interval() -> None:
     lines = evaluate_text(_summary(_binary(resamples=200), prevalence=0.02)).splitlines()
     assert lines[1].split() == ["metric", "value", "95", "%", "interval"]
     specificity = next(line for line in lines if line.startswith("specificity"))
@@ -21,22 +21,22 @@ def test_every_metric_stands_with_its_interval() -> None:
     low, to, high = specificity.split()[2:]
     assert to == "to"
     assert 0 <= float(low) < 0.5 < float(high) <= 1
-    assert any(line.startswith("intervals: resamples of 20 groups; ") for line in lines)
-    assert "at_prevalence: if 0.02 of the images were positive" in lines
+    assert any(line.startswith("intervals: bootstrap over 20 groups; ") for line in lines)
+    assert "at_prevalence: for a share of 0.02 positive images" in lines
 
 
-def test_without_intervals_there_is_no_column_but_the_reason() -> None:
+def test_without_intervals_the_reason_replaces_the_column() -> None:
     summary = _summary(_binary(resamples=200, groups=["a", "b"] * 10))
     lines = evaluate_text(summary).splitlines()
     assert lines[1].split() == ["metric", "value"]
-    assert "no intervals of 2 groups: at least 10 are needed" in lines
+    assert "no intervals for 2 groups: at least 10 are needed" in lines
 
 
-def test_intervals_that_nobody_wanted_leave_no_word() -> None:
+def test_intervals_that_were_not_requested_are_not_mentioned() -> None:
     assert "interval" not in evaluate_text(_summary(_binary(resamples=0)))
 
 
-def test_many_classes_have_a_table_of_their_own() -> None:
+def test_more_than_two_classes_have_their_own_table() -> None:
     scores = np.eye(3, dtype=np.float32)[[0, 1, 2, 0] * 5]
     measured = metrics.multiclass(
         ["0", "1", "2", "1"] * 5,
@@ -55,14 +55,14 @@ def test_many_classes_have_a_table_of_their_own() -> None:
     assert text.splitlines()[header + 3].startswith("2      1.0000 (1.0000 to 1.0000)")
 
 
-def test_the_most_wrong_images_are_named() -> None:
+def test_the_most_wrong_images_are_listed() -> None:
     row = WrongPrediction(path="a/1.png", label="covid", prediction="normal", probability=0.98)
     lines = evaluate_text(_summary(_binary(resamples=0), most_wrong=[row])).splitlines()
     header = lines.index("most wrong  label  prediction  probability")
     assert lines[header + 1] == "a/1.png     covid  normal           0.9800"
 
 
-def test_another_set_stands_beside_the_test_with_the_drop() -> None:
+def test_other_data_is_shown_next_to_the_test_with_the_drop() -> None:
     measured = _binary(resamples=0)
     other = BesideSummary(
         data="elsewhere",
@@ -73,7 +73,7 @@ def test_another_set_stands_beside_the_test_with_the_drop() -> None:
         counts={"normal": 7},
         metrics={**measured.values, "specificity": 0.25, "auroc": None},
         intervals={},
-        no_intervals="no intervals of 7 images: at least 10 are needed",
+        no_intervals="no intervals for 7 images: at least 10 are needed",
         undefined="all images are normal: no AUROC, AUPRC or MCC",
         confusion=measured.confusion,
         drops={"specificity": Difference(value=0.25, interval=(0.1, 0.4))},
@@ -81,12 +81,12 @@ def test_another_set_stands_beside_the_test_with_the_drop() -> None:
         predictions=None,
     )
     lines = evaluate_text(_summary(measured, beside=[other])).splitlines()
-    title = lines.index("beside it, 7 images of elsewhere (normal 7)")
+    title = lines.index("compared with 7 images of elsewhere (normal 7)")
     assert lines[title + 1].split()[:5] == ["metric", "test", "beside", "drop", "95"]
     rows = {line.split()[0]: line.split()[1:] for line in lines[title + 2 :]}
     assert rows["specificity"] == ["0.5000", "0.2500", "0.2500", "0.1000", "to", "0.4000"]
     assert rows["auroc"][1:] == ["-", "-", "-"]
-    assert "no intervals of 7 images: at least 10 are needed" in lines
+    assert "no intervals for 7 images: at least 10 are needed" in lines
     assert "undefined: all images are normal: no AUROC, AUPRC or MCC" in lines
 
 

@@ -1,4 +1,4 @@
-"""A job on a cluster that has no machine yet: Ray's own autoscaler brings one, and lets it go."""
+"""A job on a cluster without workers: Ray's autoscaler adds one and removes it again."""
 
 import json
 import os
@@ -26,13 +26,13 @@ NUM_IMAGES = 60
 
 @pytest.fixture
 def head() -> Iterator[tuple[str, int]]:
-    """The address of a head without cores, and the process below which its whole cluster runs.
+    """The address of a head without cores, and the parent process of its whole cluster.
 
-    The provider starts "machines" on this one ("Testing autoscaling locally" in Ray's docs); all
-    that decides is the real autoscaler. `ray.cluster_utils.AutoscalingCluster` would do the same,
-    but stops every Ray of this machine first, and reads a file that the wheel leaves out.
+    The provider starts "machines" on this one ("Testing autoscaling locally" in Ray's docs), but
+    every decision is the real autoscaler's. `ray.cluster_utils.AutoscalingCluster` would do the
+    same, but first stops every Ray on this machine, and reads a file missing from the wheel.
     """
-    # sockets have short names only
+    # the path of a socket has to be short
     port = machine.free_port()
     folder = Path(f"/tmp/ray-{os.getpid()}-{port}")
     folder.mkdir()
@@ -63,19 +63,19 @@ def head() -> Iterator[tuple[str, int]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_machine_comes_for_a_job_that_asks_scores_every_image_once_and_goes_when_it_is_idle(
+def test_a_machine_is_added_for_a_job_scores_every_image_once_and_is_removed_when_idle(
     head: tuple[str, int], tmp_path: Path
 ) -> None:
     address, cluster = head
     synthetic.write_archive(tmp_path / "archive", num_images=NUM_IMAGES, num_broken=0)
     write_bundle(tmp_path / "bundle", "covid-gap")
     words = [tmp_path / "bundle", tmp_path / "archive", "-o", tmp_path / "run"]
-    # of eight machines that are asked for, one comes: it does not wait for those that do not
-    wanted = ["--actors", "8", "--cpus-per-actor", "1", "--batch-size", "4"]
+    # one of the eight requested machines comes, and the job does not wait for the others
+    actors = ["--actors", "8", "--cpus-per-actor", "1", "--batch-size", "4"]
     assert len(_raylets(cluster)) == 1
 
     job = subprocess.Popen(
-        [*CNNJOBS, "predict", *words, *wanted],
+        [*CNNJOBS, "predict", *words, *actors],
         env={**os.environ, "RAY_ADDRESS": address},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -83,12 +83,12 @@ def test_a_machine_comes_for_a_job_that_asks_scores_every_image_once_and_goes_wh
     )
     try:
         wait_until(lambda: job.poll() is not None or len(_raylets(cluster)) == 2)
-        _, complaint = job.communicate(timeout=200)
+        _, errors = job.communicate(timeout=200)
     finally:
         job.kill()
 
-    assert job.returncode == 0, complaint
-    assert "waiting for a machine: no machine of this Ray has cores for jobs" in complaint
+    assert job.returncode == 0, errors
+    assert "waiting for a machine: no machine of this Ray cluster has cores for jobs" in errors
     rows = pyarrow.dataset.dataset(tmp_path / "run" / "predictions").to_table()
     assert rows.num_rows == len(set(rows["path"].to_pylist())) == NUM_IMAGES
     assert rows["error"].null_count == NUM_IMAGES
@@ -96,7 +96,7 @@ def test_a_machine_comes_for_a_job_that_asks_scores_every_image_once_and_goes_wh
 
 
 def _config(address: str) -> dict[str, object]:
-    """What `ray up` would hand the autoscaler: at most one machine, of one core."""
+    """What `ray up` would pass to the autoscaler: at most one machine, with one core."""
     provider = ("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check")
     commands = "initialization setup head_setup worker_setup head_start_ray worker_start_ray"
     return {
@@ -128,5 +128,5 @@ def _config(address: str) -> dict[str, object]:
 
 
 def _raylets(cluster: int) -> list[int]:
-    """Every machine of a cluster, the head too, has one."""
+    """The raylet processes of a cluster, one per machine including the head."""
     return [pid for pid in descendants(cluster) if "raylet/raylet " in title(pid)]

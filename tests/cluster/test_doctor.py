@@ -1,4 +1,4 @@
-"""What doctor says of heads that are not well; of a real one that is: cluster/test_head.py."""
+"""What doctor reports of faulty heads; `test_head.py` has a healthy one."""
 
 import importlib.metadata
 import json
@@ -19,7 +19,7 @@ from tests.support.heads import cnnjobs
 
 
 class _OldHead(BaseHTTPRequestHandler):
-    """Answers as the head of another Ray does, without asking for a token."""
+    """Answers like the head of an older Ray that requires no token."""
 
     def do_GET(self) -> None:
         body = json.dumps({"version": "4", "ray_version": "2.40.0", "session_name": "s"}).encode()
@@ -51,10 +51,10 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     auth_token.ensure()
 
 
-def test_another_version_and_an_open_cluster_are_told_with_what_to_do(
+def test_another_version_and_an_open_cluster_are_reported_with_a_fix(
     old_head: str, tmp_path: Path
 ) -> None:
-    # in a process of its own: Ray keeps the first token that it finds as long as a process lives
+    # in a separate process: Ray keeps the first token it finds for the life of a process
     done = cnnjobs("doctor", old_head, HOME=str(tmp_path))
     here = ray.__version__
     assert done.returncode == 1
@@ -62,16 +62,16 @@ def test_another_version_and_an_open_cluster_are_told_with_what_to_do(
         f"ok   reachable  {old_head}",
         f"BAD  Ray        2.40.0 there, {here} here",
         f"                fix: install Ray 2.40.0 here, or {here} on all machines of the cluster",
-        "BAD  token      not asked for: whoever reaches the cluster can run any code on it",
+        "BAD  token      not required: anyone who can reach the cluster can run code on it",
         "                fix: start its nodes with `cnnjobs cluster start`, or with "
         "RAY_AUTH_MODE=token",
     ]
     assert any(line.startswith("BAD  jobs") for line in done.stdout.splitlines())
 
 
-def test_no_head_is_one_bad_line_and_exit_code_1(tmp_path: Path) -> None:
+def test_a_missing_head_is_one_bad_check_and_exit_code_1(tmp_path: Path) -> None:
     with socket.socket() as taken:
-        # bound and not listening: nothing answers, and nobody else gets the port
+        # bound but not listening: nothing answers, and no other process gets the port
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         done = cnnjobs("doctor", url, HOME=str(tmp_path))
@@ -84,15 +84,15 @@ def test_no_head_is_one_bad_line_and_exit_code_1(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_an_address_that_takes_no_jobs_is_refused() -> None:
+def test_an_address_that_is_not_a_url_is_refused() -> None:
     refused = cnnjobs("doctor", "head:6379")
     assert (refused.returncode, refused.stderr) == (
         2,
-        "error: head:6379 is not where a cluster takes jobs; give --address http://HEAD:8265.\n",
+        "error: head:6379 is not the URL of a job server; give --address http://HEAD:8265.\n",
     )
 
 
-def test_what_is_no_s3_place_is_refused() -> None:
+def test_an_invalid_s3_uri_is_refused() -> None:
     with pytest.raises(ConfigError) as refused:
         DoctorConfig(s3_uri="bucket")
     assert str(refused.value) == "s3_uri must be s3://bucket/prefix, got bucket."
@@ -105,7 +105,7 @@ def test_what_is_no_s3_place_is_refused() -> None:
         ("nothing", False, "nothing is under {s3}/nothing"),
     ],
 )
-def test_a_place_on_s3_is_looked_at_with_the_keys_that_are_here(
+def test_an_s3_prefix_is_listed_with_the_keys_of_this_machine(
     s3: str, old_head: str, tmp_path: Path, name: str, ok: bool, found: str
 ) -> None:
     filesystem.write_bytes(f"{s3}/archive/a.png", b"image")
@@ -115,7 +115,7 @@ def test_a_place_on_s3_is_looked_at_with_the_keys_that_are_here(
     assert (first["ok"], first["found"]) == (ok, found.format(s3=s3))
 
 
-def test_packages_of_other_versions_are_named() -> None:
+def test_packages_with_other_versions_are_named() -> None:
     keras = importlib.metadata.version("keras")
     check = doctor.packages({"keras": "3.0.0", "ray": ray.__version__, "cnnjobs": None})
     assert (check.ok, check.found) == (False, f"keras 3.0.0 ({keras} here)")

@@ -1,7 +1,8 @@
-"""A head of one's own: whom it answers, the jobs that are submitted to it, and its end."""
+"""A head of `cnnjobs cluster start`: who can reach it, its jobs, and what stops it."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.support.fault_proxy import Rule, proxy_of
 from tests.support.heads import Head, cnnjobs, connect, environment_of_a_user, python, running_head
 from tests.support.paths import ROOT
 
-#: Puts more on a Ray than its store holds, and waits until its metrics say so.
+#: Puts more into a Ray than its object store can hold, and waits until its metrics show it.
 _SPILL = """
 import sys, time
 from cnnjobs.cluster import node_registry
@@ -34,13 +35,13 @@ with session.connected(sys.argv[1]):
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Head]:
-    """Its environment has the keys of the S3 server."""
+    """A head whose environment has the keys of the S3 server."""
     with running_head(tmp_path_factory.mktemp("home")) as running:
         yield running
 
 
 @pytest.mark.parametrize(("token", "code"), [("right", 200), ("wrong", 403), (None, 401)])
-def test_a_request_is_answered_with_the_right_token_alone(
+def test_a_request_is_answered_only_with_the_right_token(
     head: Head, token: str | None, code: int
 ) -> None:
     request = urllib.request.Request(f"{head.dashboard}/api/version")
@@ -56,38 +57,38 @@ def test_a_request_is_answered_with_the_right_token_alone(
     assert answered == code
 
 
-def test_the_token_is_readable_for_its_owner_alone(head: Head) -> None:
+def test_the_token_is_readable_only_for_its_owner(head: Head) -> None:
     file = Path(head.environment["HOME"]) / ".ray" / "auth_token"
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(head.token) == 64
 
 
-def test_a_head_listens_on_this_machine_alone(head: Head) -> None:
+def test_a_head_listens_only_on_this_machine(head: Head) -> None:
     for address in (head.address, head.dashboard.removeprefix("http://")):
         assert _listening(int(address.rpartition(":")[2])) == {"127.0.0.1"}
 
 
-def test_a_job_connects_by_address_with_the_token_of_its_user(head: Head, tmp_path: Path) -> None:
+def test_a_job_connects_by_address_with_its_users_token(head: Head, tmp_path: Path) -> None:
     connected = connect(head.address, **head.environment)
     assert (connected.returncode, connected.stdout) == (0, "2\n"), connected.stderr
 
-    # Ray tries again for 20 s unless it is told a time
+    # Ray retries for 20 s by default
     impatient = {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_AUTH_TOKEN": "0" * 64}
     refused = connect(head.address, **head.environment, **impatient)
     assert refused.returncode != 0
     assert f"no Ray cluster answers at {head.address}" in refused.stderr
 
 
-def test_status_tells_what_the_cluster_has(head: Head) -> None:
-    told = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)
-    [node] = told["nodes"]
+def test_status_shows_the_resources_of_the_cluster(head: Head) -> None:
+    status = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)
+    [node] = status["nodes"]
     assert (node["kind"], node["address"]) == ("head", head.address)
     assert (node["cluster"]["nodes"], node["cluster"]["cpus"]) == (1, 2)
     line = head.cnnjobs("cluster", "status").stdout
     assert line.endswith(": 1 nodes, 2 CPUs, 0 GPUs, object store 0.2 GiB\n")
 
 
-def test_a_submitted_command_is_followed_and_its_output_is_where_it_was_asked_for(
+def test_a_submitted_command_is_followed_and_writes_its_output(
     head: Head, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "an output"
@@ -97,19 +98,30 @@ def test_a_submitted_command_is_followed_and_its_output_is_where_it_was_asked_fo
     assert "45 images: 40 scored, 5 failed" in done.stderr
     summary = json.loads(done.stdout)
     assert (summary["status"], summary["exit_code"]) == ("SUCCEEDED", 0)
-    assert summary["entrypoint"].startswith("python -m jobs.predict '--output=")
+    assert summary["entrypoint"].startswith("python -m cnnjobs predict '--output=")
     assert (output / "_SUCCESS").exists()
     assert summary["job"] in head.cnnjobs("jobs", "list").stdout
 
 
-def test_the_exit_code_of_a_job_is_that_of_submit(head: Head, tmp_path: Path) -> None:
+def test_an_installed_package_is_submitted_without_a_checkout(head: Head, tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "cnnjobs", tmp_path / "site" / "cnnjobs", ignore=ignored)
+    # else Python would import from the current folder first
+    installed = {"PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
+    words = ["index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
+    failed = head.cnnjobs("submit", *words, **installed)
+    assert f"error: {tmp_path}/absent does not exist.\n" in failed.stderr
+    assert failed.returncode == 2
+
+
+def test_submit_ends_with_the_exit_code_of_the_job(head: Head, tmp_path: Path) -> None:
     failed = head.cnnjobs("submit", "index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet")
     assert failed.returncode == 2
     assert f"error: {tmp_path}/absent does not exist.\n" in failed.stderr
     assert failed.stderr.endswith(" failed with exit code 2.\n")
 
 
-def test_a_job_whose_acceptance_was_not_heard_is_followed_all_the_same(
+def test_a_job_is_followed_even_if_the_answer_to_its_submission_is_lost(
     head: Head, tmp_path: Path
 ) -> None:
     words = ["index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
@@ -122,7 +134,7 @@ def test_a_job_whose_acceptance_was_not_heard_is_followed_all_the_same(
     assert _num_jobs(head, words[1]) == 1
 
 
-def test_a_job_that_was_not_taken_is_an_error_and_leaves_nothing(
+def test_a_job_that_is_not_accepted_is_an_error_and_leaves_nothing(
     head: Head, tmp_path: Path
 ) -> None:
     words = ["index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
@@ -130,12 +142,14 @@ def test_a_job_that_was_not_taken_is_an_error_and_leaves_nothing(
         proxy.rules.append(Rule("reset", r"^POST /api/jobs/$"))
         sent = head.cnnjobs("submit", "--address", proxy.endpoint, *words)
     assert sent.returncode == 1
-    assert sent.stderr.startswith("error: the cluster did not take the job: ('Connection aborted.'")
+    assert sent.stderr.startswith(
+        "error: the cluster did not accept the job: ('Connection aborted.'"
+    )
     assert _num_jobs(head, words[1]) == 0
 
 
-def test_a_job_runs_as_rays_own_command_line_submits_it(head: Head, tmp_path: Path) -> None:
-    """By the script's path, which puts `jobs` first on Python's path."""
+def test_rays_own_command_line_submits_a_job(head: Head, tmp_path: Path) -> None:
+    """By the path of a script, so that Python imports from `jobs` first."""
     ray = Path(sys.executable).with_name("ray")
     script = ["python", "jobs/index.py", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet"]
     done = subprocess.run(
@@ -149,7 +163,7 @@ def test_a_job_runs_as_rays_own_command_line_submits_it(head: Head, tmp_path: Pa
     assert f"error: {tmp_path}/absent does not exist." in done.stdout + done.stderr
 
 
-def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(
+def test_ctrl_c_leaves_the_job_running_until_it_is_stopped(
     head: Head, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     words = ["predict", str(untrained), str(archive), "-o", f"{tmp_path}/out"]
@@ -158,7 +172,7 @@ def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(
     name = following.stderr.readline().split()[1]
     _wait_for(head, name, "RUNNING")
     following.send_signal(signal.SIGINT)
-    assert "the job goes on: cnnjobs jobs logs -f" in following.communicate(timeout=60)[1]
+    assert "which keeps running; cnnjobs jobs logs -f" in following.communicate(timeout=60)[1]
     assert following.returncode == 130
 
     stopped = head.cnnjobs("jobs", "stop", name)
@@ -167,23 +181,23 @@ def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
 
-def test_doctor_finds_a_healthy_head_well(head: Head) -> None:
+def test_doctor_finds_nothing_wrong_with_a_healthy_head(head: Head) -> None:
     done = head.cnnjobs("doctor", head.dashboard, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert [*checks] == [
         *("reachable", "Ray", "token", "jobs", "Python", "packages", "machines", "memory")
     ]
-    assert checks["token"]["found"] == "asked for"
+    assert checks["token"]["found"] == "required"
     assert checks["machines"]["found"] == "1 nodes, 2 CPUs, 0 GPUs"
 
 
-def test_doctor_lists_a_place_on_s3_with_the_keys_of_the_cluster(head: Head, s3: str) -> None:
+def test_doctor_lists_an_s3_prefix_with_the_keys_of_the_cluster(head: Head, s3: str) -> None:
     filesystem.write_bytes(f"{s3}/archive/a.png", b"image")
     before = _num_jobs(head, "")
-    # keys that are wrong here
-    mine = {"AWS_SECRET_ACCESS_KEY": "wrong"}
-    done = head.cnnjobs("doctor", head.dashboard, "--s3", f"{s3}/archive", "--json", **mine)
+    # invalid keys on this machine
+    keys = {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    done = head.cnnjobs("doctor", head.dashboard, "--s3", f"{s3}/archive", "--json", **keys)
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert (checks["S3"]["ok"], checks["S3"]["found"]) == (False, "no access from here")
     assert checks["S3 there"] == {
@@ -192,54 +206,54 @@ def test_doctor_lists_a_place_on_s3_with_the_keys_of_the_cluster(head: Head, s3:
         "found": f"{s3}/archive can be listed from the cluster",
         "fix": None,
     }
-    # of one that was deleted too early Ray's watch writes what is left
+    # Ray would record a job again that was deleted too early
     assert _num_jobs(head, "") == before
 
 
-def test_on_a_terminal_ctrl_c_asks_and_yes_stops_the_job(
+def test_on_a_terminal_ctrl_c_asks_whether_to_stop_the_job(
     head: Head, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     words = ["predict", str(untrained), str(archive), "-o", f"{tmp_path}/out"]
-    terminal, its_end = os.openpty()
-    following = head.start_cnnjobs("submit", *words, stdin=its_end)
-    os.close(its_end)
+    terminal, job_end = os.openpty()
+    following = head.start_cnnjobs("submit", *words, stdin=job_end)
+    os.close(job_end)
     assert following.stderr is not None
     name = following.stderr.readline().split()[1]
     _wait_for(head, name, "RUNNING")
     following.send_signal(signal.SIGINT)
     os.write(terminal, b"y\n")
-    told = following.communicate(timeout=60)[1]
+    errors = following.communicate(timeout=60)[1]
     os.close(terminal)
-    assert f"stop the job {name}, too? [y/N]" in told
-    assert told.endswith(f"error: {name} was stopped.\n")
+    assert f"stop the job {name}, too? [y/N]" in errors
+    assert errors.endswith(f"error: {name} was stopped.\n")
     assert following.returncode == 1
 
 
-def test_a_wrong_token_and_an_unknown_job_are_one_line(head: Head) -> None:
+def test_a_wrong_token_and_an_unknown_job_are_one_line_errors(head: Head) -> None:
     refused = head.cnnjobs("submit", "index", "a", "-o", "b.parquet", RAY_AUTH_TOKEN="0" * 64)
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"error: the cluster at {head.dashboard} refuses the token;")
+    assert refused.stderr.startswith(f"error: the cluster at {head.dashboard} rejects the token;")
     unknown = head.cnnjobs("jobs", "status", "nothing")
     assert (unknown.returncode, unknown.stderr) == (
         2,
-        f"error: the cluster at {head.dashboard} knows no job nothing; see: cnnjobs jobs list\n",
+        f"error: the cluster at {head.dashboard} has no job nothing; see: cnnjobs jobs list\n",
     )
 
 
-def test_a_taken_port_and_a_head_for_others_are_refused_in_one_line(head: Head) -> None:
+def test_a_taken_port_and_joining_a_local_head_are_one_line_errors(head: Head) -> None:
     port = head.address.rpartition(":")[2]
     taken = head.cnnjobs("cluster", "start", "--head", "--port", port)
     assert (taken.returncode, taken.stderr) == (
         2,
-        f"error: {head.address} cannot be used (Address already in use); give another --port or "
-        "--host, or stop what is there: `cnnjobs cluster status`.\n",
+        f"error: {head.address} cannot be used (Address already in use); use another --port or "
+        "--host, or stop what uses it: `cnnjobs cluster status`.\n",
     )
     joined = head.cnnjobs("cluster", "start", "--address", head.address)
     assert joined.returncode == 2
-    assert f"the head {head.address} is for this machine alone" in joined.stderr
+    assert f"the head {head.address} serves this machine only" in joined.stderr
 
 
-def test_stop_spares_what_another_has_started(head: Head, tmp_path: Path) -> None:
+def test_stop_leaves_nodes_of_others_running(head: Head, tmp_path: Path) -> None:
     refused = cnnjobs("cluster", "stop", HOME=str(tmp_path))
     assert (refused.returncode, refused.stderr) == (
         2,
@@ -250,8 +264,8 @@ def test_stop_spares_what_another_has_started(head: Head, tmp_path: Path) -> Non
     assert json.loads(head.cnnjobs("cluster", "status", "--json").stdout)["nodes"]
 
 
-def test_what_was_spilled_is_told_by_status_and_doctor(head: Head) -> None:
-    # the last of this file: the count stays as long as the head runs
+def test_status_and_doctor_report_what_was_spilled(head: Head) -> None:
+    # the last test of this file: the count remains as long as the head runs
     assert python(_SPILL, head.address, **head.environment).returncode == 0
     [node] = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)["nodes"]
     assert node["cluster"]["spilled_bytes"]["127.0.0.1"] >= 50_000_000
@@ -262,13 +276,13 @@ def test_what_was_spilled_is_told_by_status_and_doctor(head: Head) -> None:
     assert "GiB on 127.0.0.1 written to disk since the start" in spilled["found"]
 
 
-def _wait_for(head: Head, name: str, wanted: str) -> None:
+def _wait_for(head: Head, name: str, status: str) -> None:
     for _ in range(100):
-        told = json.loads(head.cnnjobs("jobs", "status", name, "--json").stdout)
-        if told["status"] == wanted:
+        job = json.loads(head.cnnjobs("jobs", "status", name, "--json").stdout)
+        if job["status"] == status:
             return
         time.sleep(0.2)
-    raise AssertionError(f"{name} is {told['status']}, not {wanted}")
+    raise AssertionError(f"{name} is {job['status']}, not {status}")
 
 
 def _num_jobs(head: Head, word: str) -> int:
@@ -277,13 +291,13 @@ def _num_jobs(head: Head, word: str) -> int:
 
 
 def _listening(port: int) -> set[str]:
-    """The addresses that something listens on at a port, from the kernel's own table."""
-    told = set()
+    """The addresses on which a port is listened on, from the kernel's table."""
+    addresses = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
             _, local, _, state, *_ = line.split()
             address, _, number = local.partition(":")
             if state == "0A" and int(number, 16) == port:
-                # the last four bytes, in the machine's own order
-                told.add(".".join(str(byte) for byte in reversed(bytes.fromhex(address[-8:]))))
-    return told
+                # the last four bytes, in the machine's byte order
+                addresses.add(".".join(str(byte) for byte in reversed(bytes.fromhex(address[-8:]))))
+    return addresses

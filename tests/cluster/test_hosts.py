@@ -1,4 +1,4 @@
-"""A cluster of hosts with addresses of their own: what only shows where machines are apart."""
+"""A cluster of separate hosts, each with its own address."""
 
 import json
 import os
@@ -20,7 +20,7 @@ BATCH_SIZE, ROWS_PER_FILE = 4, 16
 SUBMIT = [str(RAY), "job", "submit", "--address"]
 TOKEN = "a-token-of-the-tests-that-is-long-enough"
 
-#: A host that does not answer for so long is lost; by default Ray waits for half a minute.
+#: How soon Ray gives up a host that does not answer; half a minute by default.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -31,7 +31,7 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Machines:
-    """A head without cores, a worker that stays, one that will be lost, and somebody's laptop."""
+    """A head without cores, a worker that stays, one that will be lost, and a user's laptop."""
 
     head: Host
     lost: Host
@@ -54,7 +54,7 @@ def machines() -> Iterator[Machines]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": TOKEN,
         "PATH": f"{RAY.parent}:{os.environ['PATH']}",
-        # importable also where the tests run from a checkout that is not installed
+        # importable even if the tests run from a checkout that is not installed
         "PYTHONPATH": str(ROOT),
     }
     small = ["--object-store-memory", "100000000"]
@@ -68,7 +68,7 @@ def machines() -> Iterator[Machines]:
         yield Machines(head, lost, laptop, below.pid)
 
 
-def test_a_job_of_the_job_api_survives_a_host_whose_link_is_cut_and_gets_every_row_once(
+def test_a_job_survives_a_host_whose_link_is_cut_and_writes_every_row_once(
     machines: Machines, tmp_path: Path
 ) -> None:
     archives.write_archive(tmp_path / "archive", NUM_IMAGES, num_broken=NUM_BROKEN)
@@ -79,7 +79,7 @@ def test_a_job_of_the_job_api_survives_a_host_whose_link_is_cut_and_gets_every_r
     log = tmp_path / "submit.txt"
 
     job = machines.laptop.start(
-        [*SUBMIT, machines.address, "--", "python", "-m", "jobs.predict", *line], log
+        [*SUBMIT, machines.address, "--", "python", "-m", "cnnjobs", "predict", *line], log
     )
     wait_until(lambda: job.poll() is not None or _num_parts(output) >= 4)
     assert job.poll() is None, log.read_text()
@@ -112,7 +112,7 @@ def _num_parts(output: Path) -> int:
 
 
 def _lost_hosts(machines: Machines) -> list[str]:
-    """The addresses of hosts that Ray has given up."""
+    """The addresses of hosts that Ray considers dead."""
     words = ["list", "nodes", "--address", machines.address, "--format", "json"]
     listed = machines.laptop.run(str(RAY), *words)
     assert listed.returncode == 0, listed.stderr

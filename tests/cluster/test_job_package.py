@@ -1,23 +1,20 @@
-"""What goes along with a job, what its paths become, and the command line that it gets."""
+"""What is sent with a job, and what becomes of its paths."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
-import typer
 
-from cnnjobs.cli import app
-from cnnjobs.cli.command import KINDS
-from cnnjobs.cli.runner import settings
-from cnnjobs.cli.submit import words_of
+from cnnjobs.cli.command import CONFIGS
 from cnnjobs.cluster import job_package, jobs
 from cnnjobs.cluster.jobs import JobFailed, JobSummary
-from cnnjobs.config import IndexConfig, PredictConfig, TrainConfig, TuneConfig
+from cnnjobs.cluster.submission import COMMANDS
+from cnnjobs.config import IndexConfig, PredictConfig, TuneConfig
 from cnnjobs.errors import InputError
+from tests.support.paths import ROOT
 
-COMMANDS = typer.main.get_command(app).commands
-#: Settings of text that name no file; a new one belongs here, or with those of `shipping`.
-WORDS = {
+#: Text settings that do not name a file; list a new one here, or with those of `job_package`.
+NOT_FILES = {
     *("address", "augment", "balance", "cache", "class_weight", "damaged", "engine"),
     *("group_regex", "keep", "leave_out", "recipe", "source_regex", "title"),
     *("max_errors", "monitor", "partition_by", "positive", "s3_endpoint", "s3_profile"),
@@ -25,54 +22,35 @@ WORDS = {
 }
 
 
-def test_every_setting_of_text_is_known_to_be_a_path_or_none() -> None:
+def test_every_text_setting_is_known_to_name_a_file_or_not() -> None:
     texts = {
         field.name
-        for verb in jobs.verbs()
-        for field in dataclasses.fields(KINDS[verb])
+        for command in COMMANDS
+        for field in dataclasses.fields(CONFIGS[command])
         if "str" in str(field.type)
     }
-    assert texts - WORDS - {*job_package.PLACES, *job_package.SENT, *job_package.SECRETS} == set()
+    assert texts - NOT_FILES - {*job_package.DATA, *job_package.SENT, *job_package.SECRETS} == set()
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        PredictConfig(bundle="a b", data="-d", output="s3://o", bundles=("x", "y"), csv=True),
-        IndexConfig(sources=("a", "b c"), output="m.parquet", labels=False, seed=7, test=0.25),
-        TrainConfig(data="d", output="o", positive="--odd 'class'", learning_rate=1e-05),
-    ],
-)
-def test_the_command_line_of_a_job_gives_its_settings_back(
-    config: PredictConfig | IndexConfig | TrainConfig,
-) -> None:
-    verb = type(config).__name__.removesuffix("Config").lower()
-    words = words_of(COMMANDS[verb], config, ["as_json", "dry_run"])
-    with COMMANDS[verb].make_context(verb, list(words)) as context:
-        assert settings(context, type(config), None) == config
-        assert (context.params["as_json"], context.params["dry_run"]) == (True, True)
-        assert not context.params["quiet"]
-
-
-def test_a_path_that_the_cluster_does_not_see_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_the_cluster_cannot_see_is_refused(tmp_path: Path) -> None:
     config = PredictConfig(bundle="s3://b/run", data=str(tmp_path), output="s3://b/out")
     with pytest.raises(InputError) as refused:
-        job_package.placed(config, seen=["/mnt/all"], address="http://head:8265")
+        job_package.adapt(config, visible=["/mnt/all"], address="http://head:8265")
     assert str(refused.value) == (
-        f"data is {tmp_path} on this machine, which the cluster at http://head:8265 does not see; "
+        f"data is {tmp_path} on this machine, which the cluster at http://head:8265 cannot see; "
         "give s3://bucket/name, or --shared-path FOLDER if all its machines have that folder."
     )
-    placed, _ = job_package.placed(config, seen=[str(tmp_path.parent)], address="")
-    assert placed == config
+    adapted, _ = job_package.adapt(config, visible=[str(tmp_path.parent)], address="")
+    assert adapted == config
 
 
-def test_a_relative_path_becomes_absolute_because_a_job_runs_elsewhere(
+def test_a_relative_path_becomes_absolute_because_a_job_runs_in_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = PredictConfig(bundle="run", data="s3://b/archive", output="out", bundles=("other",))
-    placed, files = job_package.placed(config, seen=["/"], address="")
-    assert placed == PredictConfig(
+    adapted, files = job_package.adapt(config, visible=["/"], address="")
+    assert adapted == PredictConfig(
         bundle=f"{tmp_path}/run",
         data="s3://b/archive",
         output=f"{tmp_path}/out",
@@ -81,7 +59,7 @@ def test_a_relative_path_becomes_absolute_because_a_job_runs_elsewhere(
     assert files == {}
 
 
-def test_small_files_go_along_and_are_named_where_the_job_finds_them(tmp_path: Path) -> None:
+def test_small_files_are_sent_under_names_that_the_job_finds(tmp_path: Path) -> None:
     for name in ("space.yaml", "own.py"):
         (tmp_path / name).write_text("")
     config = TuneConfig(
@@ -91,33 +69,39 @@ def test_small_files_go_along_and_are_named_where_the_job_finds_them(tmp_path: P
         model=f"{tmp_path}/own.py:build",
         weights="imagenet",
     )
-    placed, files = job_package.placed(config, seen=[], address="")
-    assert (placed.space, placed.model) == ("sent/space/space.yaml", "sent/model/own.py:build")
-    assert placed.weights == "imagenet"
-    job_package.lay_out(files, tmp_path / "there")
-    assert (tmp_path / "there" / "sent" / "model" / "own.py").is_file()
+    adapted, files = job_package.adapt(config, visible=[], address="")
+    assert (adapted.space, adapted.model) == ("sent/space/space.yaml", "sent/model/own.py:build")
+    assert adapted.weights == "imagenet"
+    job_package.copy_to(tmp_path / "sent", files)
+    assert (tmp_path / "sent" / "sent" / "model" / "own.py").is_file()
 
 
-def test_a_file_that_is_not_there_and_a_key_are_not_sent(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_key_are_not_sent(tmp_path: Path) -> None:
     config = IndexConfig(sources=("s3://b",), output="s3://b/m.parquet", groups="absent.csv")
-    with pytest.raises(InputError, match=r"^groups absent.csv does not exist; it would be sent"):
-        job_package.placed(config, seen=[], address="")
+    with pytest.raises(InputError, match=r"^groups absent.csv does not exist; it has to be sent"):
+        job_package.adapt(config, visible=[], address="")
     config = IndexConfig(
         sources=("s3://b",), output="s3://b/m.parquet", group_key=f"{tmp_path}/key"
     )
     with pytest.raises(InputError, match=r"^group_key is .*/key on this machine"):
-        job_package.placed(config, seen=[], address="")
+        job_package.adapt(config, visible=[], address="")
 
 
-def test_the_project_is_sent_and_nothing_beside_it() -> None:
+def test_the_package_is_sent_without_jobs_tests_and_benchmarks() -> None:
     files = job_package.package_files()
-    assert {"cnnjobs/cli/app.py", "jobs/predict.py"} <= set(files)
-    assert {name.split("/")[0] for name in files} == {"cnnjobs", "jobs"}
+    assert {"cnnjobs/__main__.py", "cnnjobs/reporting/page.html"} <= set(files)
+    assert {name.split("/")[0] for name in files} == {"cnnjobs"}
     assert not any("__pycache__" in name for name in files)
     assert job_package.checked_size(files) < 5 << 20
 
 
-def test_too_much_to_send_is_refused_with_the_largest_files(tmp_path: Path) -> None:
+def test_every_script_for_ray_job_submit_is_a_command_that_submit_runs() -> None:
+    scripts = {file.stem for file in (ROOT / "jobs").glob("*.py")} - {"__init__"}
+    # as `inspect.py` it would hide Python's own module
+    assert {name.replace("inspection", "inspect") for name in scripts} == {*COMMANDS}
+
+
+def test_too_much_to_send_is_refused_naming_the_largest_files(tmp_path: Path) -> None:
     for name, size in (("small", 10), ("big", 60 << 20), ("bigger", 80 << 20)):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)
@@ -125,19 +109,19 @@ def test_too_much_to_send_is_refused_with_the_largest_files(tmp_path: Path) -> N
     with pytest.raises(InputError) as refused:
         job_package.checked_size(files)
     assert str(refused.value) == (
-        "what would be sent has 140.0 MiB, and Ray takes 100 MiB; the largest: "
+        "the files to send take 140.0 MiB, but Ray accepts at most 100 MiB; the largest: "
         f"{tmp_path}/bigger 80.0 MiB, {tmp_path}/big 60.0 MiB, {tmp_path}/small 0.0 MiB."
     )
 
 
-def test_the_pins_are_the_versions_that_are_installed_without_ray() -> None:
+def test_the_pins_are_the_installed_versions_without_ray() -> None:
     names = {pin.split("==")[0] for pin in job_package.pins()}
     assert {"keras", "tensorflow", "pyarrow"} <= names
     assert not names & {"ray", "pydicom", "pytest"}
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "message", "told", "own"),
+    ("status", "code", "message", "text", "exit_code"),
     [
         ("FAILED", 3, None, "j failed with exit code 3.", 3),
         ("FAILED", -9, None, "j failed with exit code -9.", 137),
@@ -145,12 +129,12 @@ def test_the_pins_are_the_versions_that_are_installed_without_ray() -> None:
         ("STOPPED", None, "Job was stopped.", "j was stopped.", 1),
     ],
 )
-def test_how_a_job_ended_is_told_with_its_code(
-    status: str, code: int | None, message: str | None, told: str, own: int
+def test_a_failed_job_is_reported_with_its_exit_code(
+    status: str, code: int | None, message: str | None, text: str, exit_code: int
 ) -> None:
     summary = JobSummary(
         job="j", status=status, exit_code=code, entrypoint="", seconds=None, message=message
     )
     with pytest.raises(JobFailed) as failed:
         jobs.judge(summary)
-    assert (str(failed.value), failed.value.exit_code) == (told, own)
+    assert (str(failed.value), failed.value.exit_code) == (text, exit_code)

@@ -1,4 +1,4 @@
-"""Tokens, records and the command of a node, without Ray."""
+"""Tokens, the registry of nodes, and the command that starts one; without Ray."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from cnnjobs.errors import ConfigError, InputError
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        # set first, so that what the code sets is undone, too
+        # set first, to undo at the end what the code sets
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
@@ -25,38 +25,38 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_token_is_made_once_and_for_its_owner(home: Path) -> None:
+def test_a_token_is_created_once_and_private_to_its_owner(home: Path) -> None:
     assert auth_token.find() is None
     auth_token.ensure()
-    made = auth_token.find()
+    created = auth_token.find()
     auth_token.ensure()
-    assert auth_token.find() == made == (home / ".ray" / "auth_token").read_text()
+    assert auth_token.find() == created == (home / ".ray" / "auth_token").read_text()
     assert (home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_token_that_ray_left_open_to_all_is_closed(home: Path) -> None:
+def test_a_token_that_ray_left_readable_for_all_becomes_private(home: Path) -> None:
     file = home / ".ray" / "auth_token"
     file.parent.mkdir()
-    file.write_text("of ray\n")
+    file.write_text("from ray\n")
     file.chmod(0o644)
     auth_token.ensure()
-    assert (auth_token.find(), file.stat().st_mode & 0o777) == ("of ray", 0o600)
+    assert (auth_token.find(), file.stat().st_mode & 0o777) == ("from ray", 0o600)
 
 
-def test_a_token_is_taken_from_where_rays_variables_say(
+def test_rays_variables_decide_where_the_token_comes_from(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (home / "elsewhere").write_text("of a file")
+    (home / "elsewhere").write_text("from a file")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "elsewhere"))
-    assert auth_token.find() == "of a file"
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "of the variable")
-    assert auth_token.find() == "of the variable"
+    assert auth_token.find() == "from a file"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "from the variable")
+    assert auth_token.find() == "from the variable"
 
 
-def test_a_node_is_known_as_long_as_its_process_lives() -> None:
+def test_a_node_is_listed_as_long_as_its_process_lives() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     node_registry.record(_head(process.pid))
-    # the same number, of another process
+    # another process with the same pid
     node_registry.record(_head(os.getpid(), born="1"))
     assert [node.pid for node in node_registry.nodes()] == [process.pid]
     process.communicate(b"\n")
@@ -65,7 +65,7 @@ def test_a_node_is_known_as_long_as_its_process_lives() -> None:
 
 
 @pytest.mark.parametrize("address", [None, "auto", "127.0.0.1:7001", "localhost:7001"])
-def test_a_job_finds_the_head_of_this_machine(address: str | None) -> None:
+def test_a_job_finds_the_head_on_this_machine(address: str | None) -> None:
     node_registry.record(_head(os.getpid()))
     node_registry.before_ray(address)
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
@@ -75,14 +75,14 @@ def test_a_job_finds_the_head_of_this_machine(address: str | None) -> None:
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3:7001", "127.0.0.1:7002", "local"])
-def test_a_job_for_another_cluster_is_left_alone(address: str) -> None:
+def test_a_job_for_another_cluster_does_not_use_the_head_on_this_machine(address: str) -> None:
     node_registry.record(_head(os.getpid()))
     node_registry.before_ray(address)
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
     assert "RAY_ADDRESS" not in os.environ
 
 
-def test_a_token_that_is_there_is_used_unless_the_user_says_no(
+def test_an_existing_token_is_used_unless_the_user_disables_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     node_registry.before_ray(None)
@@ -97,16 +97,16 @@ def test_a_token_that_is_there_is_used_unless_the_user_says_no(
 
 
 @pytest.mark.parametrize(
-    ("given", "complaint"),
+    ("settings", "message"),
     [
         (
             {},
-            "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join one), "
+            "cluster start needs --head (for a new cluster) or --address HEAD:PORT (to join one), "
             "got neither.",
         ),
         (
             {"head": True, "address": "a:1"},
-            "cluster start needs --head (of a new cluster) or --address HEAD:PORT (to join one), "
+            "cluster start needs --head (for a new cluster) or --address HEAD:PORT (to join one), "
             "got both.",
         ),
         ({"address": "head"}, "address must be HOST:PORT of a head, got head."),
@@ -118,13 +118,15 @@ def test_a_token_that_is_there_is_used_unless_the_user_says_no(
         ),
     ],
 )
-def test_a_setting_that_makes_no_node_is_refused(given: dict[str, object], complaint: str) -> None:
+def test_settings_that_cannot_start_a_node_are_refused(
+    settings: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError) as refused:
-        ClusterStartConfig(**given)  # type: ignore[arg-type]
-    assert str(refused.value) == complaint
+        ClusterStartConfig(**settings)  # type: ignore[arg-type]
+    assert str(refused.value) == message
 
 
-def test_a_head_is_bound_to_this_machine_unless_it_is_told_a_host() -> None:
+def test_a_head_listens_on_this_machine_only_unless_a_host_is_given() -> None:
     command = local_nodes.plan(ClusterStartConfig(head=True))["command"]
     assert "--dashboard-host 127.0.0.1" in command
     assert "--node-ip-address 127.0.0.1" in command
@@ -134,7 +136,7 @@ def test_a_head_is_bound_to_this_machine_unless_it_is_told_a_host() -> None:
     assert "--node-ip-address" not in worker
 
 
-def test_a_store_is_no_smaller_than_ray_takes_whatever_a_container_has_of_shared_memory(
+def test_the_object_store_is_large_enough_for_ray_even_with_little_shared_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ray._private.ray_constants import OBJECT_STORE_MINIMUM_MEMORY_BYTES

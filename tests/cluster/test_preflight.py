@@ -1,4 +1,4 @@
-"""What listens at an address, and whether its TLS is ours: real gRPC servers, without Ray."""
+"""What listens at an address, and whether its TLS matches ours: real gRPC servers, no Ray."""
 
 import socket
 import threading
@@ -37,7 +37,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def encrypted(ours: Mapping[str, str]) -> Iterator[str]:
-    """A server that asks for certificates, as Ray's do with TLS."""
+    """A server that requires client certificates, as Ray's do with TLS."""
     cert, key, authority = (Path(ours[name]).read_bytes() for name in TLS[1:])
     credentials = grpc.ssl_server_credentials([(key, cert)], authority, require_client_auth=True)
     with _server() as server:
@@ -54,11 +54,11 @@ def plain() -> Iterator[str]:
         yield f"{HERE}:{port}"
 
 
-def test_a_ray_without_tls_is_reached_from_an_address_of_this_machine(plain: str) -> None:
+def test_a_server_without_tls_is_reached_from_this_machines_address(plain: str) -> None:
     assert preflight.check_ray(plain) == HERE
 
 
-def test_a_ray_with_our_tls_is_reached(
+def test_a_server_with_our_tls_is_reached(
     encrypted: str, ours: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _set(monkeypatch, ours)
@@ -67,61 +67,62 @@ def test_a_ray_with_our_tls_is_reached(
     assert preflight.check_ray(encrypted) == HERE
 
 
-def test_a_ray_that_asks_for_tls_is_told_from_one_that_is_none(encrypted: str) -> None:
+def test_a_server_that_requires_tls_is_recognized(encrypted: str) -> None:
     assert _refused(encrypted) == (
-        f"{encrypted} asks for TLS; set RAY_USE_TLS=1, RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY "
-        "and RAY_TLS_CA_CERT, as on its other machines."
+        f"{encrypted} requires TLS; set RAY_USE_TLS=1, RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY "
+        "and RAY_TLS_CA_CERT, as on the cluster's machines."
     )
 
 
-def test_certificates_of_another_cluster_are_told(
+def test_certificates_of_another_cluster_are_recognized(
     encrypted: str,
     ours: Mapping[str, str],
     theirs: Mapping[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _set(monkeypatch, theirs)
-    assert _refused(encrypted).startswith(f"RAY_TLS_CA_CERT does not vouch for {encrypted} (")
+    assert _refused(encrypted).startswith(f"RAY_TLS_CA_CERT does not verify {encrypted} (")
     monkeypatch.setenv("RAY_TLS_CA_CERT", ours["RAY_TLS_CA_CERT"])
     assert _refused(encrypted) == (
-        f"{encrypted} refuses the certificate {theirs['RAY_TLS_SERVER_CERT']}; it must be signed "
-        "by the authority of that cluster."
+        f"{encrypted} rejects the certificate {theirs['RAY_TLS_SERVER_CERT']}; it must be signed "
+        "by that cluster's authority."
     )
 
 
-def test_tls_here_alone_is_told(
+def test_tls_on_this_side_only_is_recognized(
     plain: str, ours: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _set(monkeypatch, ours)
     assert _refused(plain) == (
-        f"{plain} talks no TLS, and RAY_USE_TLS=1 is set here; unset it, or start the head with it."
+        f"{plain} does not use TLS, but RAY_USE_TLS=1 is set here; unset it, or start the head "
+        "with it."
     )
 
 
-def test_a_web_server_is_no_ray() -> None:
+def test_a_web_server_is_not_a_ray_head() -> None:
     with ThreadingHTTPServer((HERE, 0), BaseHTTPRequestHandler) as server:
         server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"{HERE}:{server.server_port}"
-        assert _refused(address).startswith(f"what listens at {address} is no Ray; give HOST:PORT")
+        assert _refused(address).startswith(f"{address} is not a Ray head; give HOST:PORT")
         server.shutdown()
 
 
-def test_what_does_not_answer_is_left_to_the_caller() -> None:
+def test_a_connection_error_is_left_to_the_caller() -> None:
     with socket.socket() as taken:
-        # bound and not listening: nobody else gets the port
+        # bound but not listening: no other process gets the port
         taken.bind((HERE, 0))
         with pytest.raises(ConnectionRefusedError):
             preflight.check_ray(f"{HERE}:{taken.getsockname()[1]}")
 
 
 @pytest.mark.parametrize(
-    ("changed", "host", "told"),
+    ("changed", "host", "message"),
     [
         (
             {},
             "10.1.2.3",
-            "RAY_TLS_CA_CERT does not vouch for RAY_TLS_SERVER_CERT at 10.1.2.3 (IP address "
+            "RAY_TLS_CA_CERT does not verify RAY_TLS_SERVER_CERT at 10.1.2.3 (IP address "
             "mismatch, certificate is not valid for '10.1.2.3'); the certificate must be signed "
             "by that authority and name the address.",
         ),
@@ -129,12 +130,12 @@ def test_what_does_not_answer_is_left_to_the_caller() -> None:
             {"RAY_TLS_SERVER_KEY": "theirs"},
             HERE,
             "RAY_TLS_SERVER_CERT and RAY_TLS_SERVER_KEY must be a certificate and its key, and "
-            "RAY_TLS_CA_CERT an authority's certificate, all as PEM (key values mismatch).",
+            "RAY_TLS_CA_CERT an authority's certificate, all in PEM format (key values mismatch).",
         ),
         (
             {"RAY_TLS_CA_CERT": "theirs"},
             HERE,
-            "RAY_TLS_CA_CERT does not vouch for RAY_TLS_SERVER_CERT at 127.0.0.1 (certificate "
+            "RAY_TLS_CA_CERT does not verify RAY_TLS_SERVER_CERT at 127.0.0.1 (certificate "
             "signature failure); the certificate must be signed by that authority and name the "
             "address.",
         ),
@@ -145,13 +146,13 @@ def test_what_does_not_answer_is_left_to_the_caller() -> None:
         ),
     ],
 )
-def test_files_that_do_not_fit_are_refused_before_a_node_starts(
+def test_mismatched_files_are_refused_before_a_node_starts(
     ours: Mapping[str, str],
     theirs: Mapping[str, str],
     monkeypatch: pytest.MonkeyPatch,
     changed: Mapping[str, str],
     host: str,
-    told: str,
+    message: str,
 ) -> None:
     _set(monkeypatch, ours)
     preflight.check_tls(HERE)
@@ -159,7 +160,7 @@ def test_files_that_do_not_fit_are_refused_before_a_node_starts(
         monkeypatch.setenv(name, theirs[name] if value == "theirs" else value)
     with pytest.raises(InputError) as refused:
         preflight.check_tls(host)
-    assert str(refused.value) == told
+    assert str(refused.value) == message
 
 
 def _set(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Where Ray comes from: a local one, one that runs already, one that does not answer."""
+"""Connecting to a running Ray, and to addresses at which none answers."""
 
 import json
 import os
@@ -15,7 +15,7 @@ CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[str]:
-    """The address of a Ray head as a user starts it, beside any Ray of the tests."""
+    """The address of a Ray head started as a user would, next to any Ray of the tests."""
     port = "26379"
     address = f"127.0.0.1:{port}"
     started = subprocess.run(
@@ -26,13 +26,13 @@ def head(tmp_path: Path) -> Iterator[str]:
             "--port",
             port,
             "--num-cpus",
-            # one core: an actor that took it would leave none to decode with
+            # one core: an actor that reserved it would leave none for decoding
             "1",
             "--include-dashboard",
             "false",
             "--disable-usage-stats",
             "--temp-dir",
-            # sockets have short names only
+            # the path of a socket has to be short
             f"/tmp/ray-{os.getpid()}",
             "--node-ip-address",
             "127.0.0.1",
@@ -51,7 +51,7 @@ def head(tmp_path: Path) -> Iterator[str]:
 
 
 def _stop(port: str) -> None:
-    """End the processes of that head alone: `ray stop` would end the tests' own Ray too."""
+    """Kill the processes of that head only: `ray stop` would also end the Ray of the tests."""
     subprocess.run(["pkill", "--signal", "KILL", "-f", f"ray-{os.getpid()}"], check=False)
 
 
@@ -66,7 +66,7 @@ def cnnjobs(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_job_runs_on_a_head_that_is_there_and_leaves_it_running(
+def test_a_job_uses_a_running_head_and_leaves_it_running(
     head: str, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     words = ["predict", str(untrained), str(archive), "--json", "-o"]
@@ -80,34 +80,34 @@ def test_a_job_runs_on_a_head_that_is_there_and_leaves_it_running(
 
 
 @pytest.mark.parametrize(
-    ("address", "complaint"),
+    ("address", "message"),
     [
         (
             "127.0.0.1:1",
             "no Ray cluster answers at 127.0.0.1:1 (Connection refused); start one with "
-            "`ray start --head`, or leave --address out for a local Ray.",
+            "`ray start --head`, or leave out --address for a local Ray.",
         ),
         (
             "http://head:8265",
-            "http://head:8265 is where a cluster takes jobs: cnnjobs submit --address "
-            "http://head:8265 ...; a job that runs here needs HOST:PORT of its head.",
+            "http://head:8265 is a cluster's job server: use cnnjobs submit --address "
+            "http://head:8265 ...; a job that runs here needs HOST:PORT of the cluster's head.",
         ),
         (
             "ray://head:10001",
-            "ray://head:10001 is Ray's client, which cannot run a job's plan; on a machine of the "
-            "cluster give HOST:PORT of its head, from outside use cnnjobs submit --address "
+            "ray://head:10001 is a Ray Client address, through which jobs cannot run; on a machine "
+            "of the cluster give HOST:PORT of its head, from outside use cnnjobs submit --address "
             "http://head:8265.",
         ),
     ],
-    ids=["silent", "of jobs", "of Ray's client"],
+    ids=["silent", "job server", "Ray Client"],
 )
-def test_an_address_where_no_job_can_run_is_one_line_and_leaves_no_output(
-    untrained: Path, archive: Path, tmp_path: Path, address: str, complaint: str
+def test_an_unusable_address_is_a_one_line_error_and_leaves_no_output(
+    untrained: Path, archive: Path, tmp_path: Path, address: str, message: str
 ) -> None:
     output = tmp_path / "run"
     refused = cnnjobs(
         "predict", str(untrained), str(archive), "-o", str(output), "--address", address
     )
 
-    assert (refused.returncode, refused.stderr) == (2, f"error: {complaint}\n")
+    assert (refused.returncode, refused.stderr) == (2, f"error: {message}\n")
     assert not output.exists()

@@ -1,4 +1,4 @@
-"""What Ray puts on disk in a job is told of that job, on a Ray whose object store is too small."""
+"""What Ray spills to disk during a job is recorded for that job only."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 from cnnjobs.cluster import spilling
 from tests.support.paths import ROOT
 
-#: Two jobs on one Ray, whose object store holds 80 MB: the first puts 120 MB there.
+#: Two jobs on one Ray with an object store of 80 MB, into which the first puts 120 MB.
 _JOBS = """
 import sys, time
 import ray
@@ -42,15 +42,15 @@ with session.connected("local"):
 """
 
 
-def test_a_job_tells_what_ray_has_put_on_disk_in_it_and_not_what_in_another(tmp_path: Path) -> None:
-    folders = [tmp_path / "spills", tmp_path / "does not"]
+def test_a_job_records_what_ray_spilled_during_it_and_not_during_another(tmp_path: Path) -> None:
+    folders = [tmp_path / "spills", tmp_path / "does not spill"]
     done = subprocess.run(
         [sys.executable, "-c", _JOBS, *map(str, folders)],
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
-            # often; but what a busy machine reports later than in two intervals is gone until then
+            # often, but a busy machine may skip two intervals, after which Ray drops its metrics
             "RAY_metrics_report_interval_ms": "4000",
         },
         capture_output=True,
@@ -64,13 +64,13 @@ def test_a_job_tells_what_ray_has_put_on_disk_in_it_and_not_what_in_another(tmp_
     assert 40_000_000 <= num_bytes <= 120_000_000
     assert second["spilled_bytes"] == {}
     assert done.stderr.splitlines() == [
-        "warning: Ray's memory for objects was full and it wrote to disk, "
-        f"{num_bytes / 1e6:.0f} MB on {machine}; docs/clusters.md (Memory) says what helps."
+        "warning: Ray's object memory was full and spilled to disk, "
+        f"{num_bytes / 1e6:.0f} MB on {machine}; see Memory in docs/clusters.md."
     ]
 
 
 class _Metrics(BaseHTTPRequestHandler):
-    """Answers as the agent of a node does, if its server has answers left."""
+    """Answers like a node's metrics agent, unless its server is silent."""
 
     def do_GET(self) -> None:
         if self.server.is_silent:
@@ -91,7 +91,7 @@ class _Metrics(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    """The metrics of a node that has spilled 3 MB more each time that it is asked."""
+    """The metrics of a node that has spilled another 3 MB at every request."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Metrics) as started:
         started.total, started.is_silent = 0.0, False
         threading.Thread(target=started.serve_forever, args=[0.05], daemon=True).start()
@@ -101,7 +101,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.fixture
 def node(server: ThreadingHTTPServer) -> dict[str, Any]:
-    """That node, as `ray.nodes()` has it."""
+    """That node, as in `ray.nodes()`."""
     return {
         "Alive": True,
         "NodeManagerAddress": "127.0.0.1",
@@ -109,7 +109,7 @@ def node(server: ThreadingHTTPServer) -> dict[str, Any]:
     }
 
 
-def test_what_a_cluster_has_spilled_before_a_job_is_not_the_jobs(node: dict[str, Any]) -> None:
+def test_bytes_spilled_before_a_job_are_not_counted(node: dict[str, Any]) -> None:
     with spilling.watched(lambda: [node], is_new=False):
         assert spilling.reported() is None
     assert spilling.reported() == {"127.0.0.1": 3_000_000}
@@ -117,14 +117,14 @@ def test_what_a_cluster_has_spilled_before_a_job_is_not_the_jobs(node: dict[str,
     assert spilling.reported() is None
 
 
-def test_a_node_that_comes_during_a_job_is_asked_at_its_end(node: dict[str, Any]) -> None:
+def test_a_node_that_joins_during_a_job_is_counted(node: dict[str, Any]) -> None:
     nodes: list[dict[str, Any]] = []
     with spilling.watched(lambda: nodes, is_new=False):
         nodes.append(node)
     assert spilling.reported() == {"127.0.0.1": 3_000_000}
 
 
-def test_a_node_that_is_silent_before_a_job_is_not_counted_after_it(
+def test_a_node_that_did_not_answer_before_a_job_is_not_counted_after_it(
     node: dict[str, Any], server: ThreadingHTTPServer
 ) -> None:
     server.is_silent = True
@@ -133,7 +133,7 @@ def test_a_node_that_is_silent_before_a_job_is_not_counted_after_it(
     assert spilling.reported() is None
 
 
-def test_nothing_is_said_of_nodes_that_do_not_answer_or_are_gone(node: dict[str, Any]) -> None:
+def test_nothing_is_reported_for_nodes_that_do_not_answer_or_are_gone(node: dict[str, Any]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         silent = {**node, "MetricsExportPort": taken.getsockname()[1]}

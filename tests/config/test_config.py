@@ -8,8 +8,6 @@ import yaml
 
 from cnnjobs.config import (
     AuditConfig,
-    BenchPredictConfig,
-    BenchTrainConfig,
     ClusterStartConfig,
     CompareConfig,
     Config,
@@ -52,8 +50,6 @@ NEEDED = {
     ClusterStartConfig: {"head": True},
     DoctorConfig: {},
     DemoConfig: {},
-    BenchPredictConfig: {},
-    BenchTrainConfig: {},
 }
 SPLITS = "train, validation, test, all"
 MAX_ERRORS = "max_errors must be a number of images (25) or a share of them (0.5%), got"
@@ -179,8 +175,8 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         (
             CrossvalConfig,
             {"workers": 2},
-            "workers is for train, got 2: the folds of a crossval are decoded once and trained in "
-            "one process each; leave it out.",
+            "workers is only for train, got 2: crossval decodes the images once and trains each "
+            "fold in one process; leave it out.",
         ),
         (
             TrainConfig,
@@ -242,8 +238,8 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         (
             PredictConfig,
             {"gpus_per_actor": 2.0},
-            "gpus_per_actor must be above 0 and at most 1, got 2.0; for more GPUs ask for more "
-            "actors.",
+            "gpus_per_actor must be above 0 and at most 1, got 2.0; for more GPUs, request "
+            "more actors.",
         ),
         (PredictConfig, {"price_per_hour": 0.0}, "price_per_hour must be above 0, got 0.0."),
         (AuditConfig, {"border": 0.5}, "border must be above 0 and below 0.5, got 0.5."),
@@ -494,7 +490,7 @@ def test_a_file_without_keys_says_what_it_must_hold(tmp_path, text, given):
     file = _file(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         resolve(TrainConfig, NEEDED[TrainConfig], file)
-    assert str(caught.value) == f"{file} must hold `setting: value` lines, got {given}."
+    assert str(caught.value) == f"{file} must contain `setting: value` lines, got {given}."
 
 
 def test_a_file_that_is_not_yaml_says_where_it_breaks(tmp_path):

@@ -17,8 +17,8 @@ import pytest
 from cnnjobs.config import FetchConfig
 from cnnjobs.data import covid, manifest, mnist
 from cnnjobs.data.fetch import fetch, plan
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.data.sources import index_sources
-from cnnjobs.data.synthetic import phantom
 from cnnjobs.errors import InputError, RunExistsError, StorageError
 from cnnjobs.imaging import preprocessing
 from cnnjobs.imaging.preprocessing import Preprocessing
@@ -182,7 +182,7 @@ def test_missing_files_are_named(tmp_path):
     (folder / f"{TEST_IMAGES}.gz").unlink()
     message = (
         f"{folder} lacks train-labels-idx1-ubyte, t10k-images-idx3-ubyte (plain or .gz); "
-        "place all four idx files there, or mnist.npz."
+        "put all four idx files there, or mnist.npz."
     )
     assert _refusal(mnist.read, str(folder)) == message
     assert _refusal(mnist.read, f"{folder}/{TEST_LABELS}.gz") == message
@@ -212,7 +212,7 @@ def test_a_damaged_gzip_file_is_told(tmp_path, damage):
         place = -5 if damage == "checksum" else len(data) // 2
         data[place] ^= 0xFF
     path.write_bytes(data)
-    assert _refusal(mnist.read, str(folder)) == f"{path} is damaged or cut off; fetch it again."
+    assert _refusal(mnist.read, str(folder)) == f"{path} is damaged or truncated; fetch it again."
 
 
 def test_a_damaged_npz_is_told(tmp_path):
@@ -221,12 +221,14 @@ def test_a_damaged_npz_is_told(tmp_path):
     for damaged in (data[: len(data) // 2], b"", b"nothing"):
         path.write_bytes(damaged)
         assert _refusal(mnist.read, str(path)) == (
-            f"{path} is damaged, or no .npz file; fetch it again."
+            f"{path} is damaged or not an .npz file; fetch it again."
         )
     flipped = bytearray(data)
     flipped[5000] ^= 0xFF
     path.write_bytes(flipped)
-    assert _refusal(mnist.read, str(path)) == f"{path} is damaged, or no .npz file; fetch it again."
+    assert (
+        _refusal(mnist.read, str(path)) == f"{path} is damaged or not an .npz file; fetch it again."
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,7 +236,8 @@ def test_a_damaged_npz_is_told(tmp_path):
     [
         (
             {"y_test": None},
-            "{} is not MNIST as Keras gives it: it must hold x_train, y_train, x_test, y_test.",
+            "{} is not MNIST as distributed by Keras: it must contain x_train, y_train, x_test, "
+            "y_test.",
         ),
         (
             {"y_train": np.zeros(9, np.uint8)},
@@ -360,7 +363,7 @@ def test_an_interrupted_fetch_leaves_nothing_that_looks_whole(digits, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
     assert json.loads((tmp_path / "out/run.json").read_text())["status"] == "stopped"
     assert _refusal(_fetch, digits, tmp_path / "out", kind=RunExistsError) == (
-        f"{tmp_path}/out already holds a run; add --overwrite to replace it, "
+        f"{tmp_path}/out already contains a run; add --overwrite to replace it, "
         "or choose another directory."
     )
     assert _fetch(digits, tmp_path / "out", overwrite=True).num_images == 300
@@ -372,7 +375,7 @@ def test_an_output_in_use_is_refused_and_kept(digits, tmp_path):
     for job in (fetch, plan):
         config = FetchConfig(dataset="mnist", source=str(digits), output=first.output, seed=1)
         assert _refusal(job, config, kind=RunExistsError).startswith(
-            f"{first.output} already holds a run; "
+            f"{first.output} already contains a run; "
         )
     # what is given is read before an older set goes
     _refusal(_fetch, tmp_path / "gone", first.output, overwrite=True)
@@ -380,7 +383,7 @@ def test_an_output_in_use_is_refused_and_kept(digits, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("x")
     assert _refusal(_fetch, digits, tmp_path / "mine", overwrite=True, kind=RunExistsError) == (
-        f"{tmp_path}/mine is not empty and holds no run; choose another directory."
+        f"{tmp_path}/mine is not empty and is not a run; choose another directory."
     )
 
 
@@ -473,7 +476,7 @@ def test_an_entry_outside_the_zip_is_refused_before_anything_is_written(tmp_path
         file.writestr("dataset/normal/b.png", b"x")
         file.writestr(entry, b"x")
     assert _refusal(_fetch, path, tmp_path / "out", "covid") == (
-        f"{path} has an entry {entry} that lies outside it; not unpacked."
+        f"{path} has an entry {entry} that lies outside it; nothing was unpacked."
     )
     assert [left.name for left in tmp_path.iterdir()] == ["slip.zip"]
 
@@ -493,7 +496,7 @@ def test_a_damaged_zip_is_told(archive_zip, tmp_path):
     path = tmp_path / "cut.zip"
     path.write_bytes(archive_zip.read_bytes()[:-100])
     assert _refusal(_fetch, path, tmp_path / "out", "covid") == (
-        f"{path} is no whole zip file; give the zip, or the folder it was unpacked to."
+        f"{path} is not a complete zip file; give the zip, or the folder it was unpacked to."
     )
     data = bytearray(archive_zip.read_bytes())
     place = data.index(b"dataset/covid/p00.png") + 200
@@ -507,8 +510,8 @@ def test_a_damaged_zip_is_told(archive_zip, tmp_path):
 
 def test_a_folder_without_both_classes_or_with_them_twice_is_told(xrays, tmp_path):
     message = (
-        "{} must have one place with the folders covid and normal and images in both, it has {}; "
-        "index the folders that it has: cnnjobs index FOLDER."
+        "{} must contain one folder with covid and normal and images in both, found {}; or index "
+        "its folders directly: cnnjobs index FOLDER."
     )
     source = xrays / "dataset/covid"
     assert _refusal(covid.list_images, str(source)) == message.format(source, "none")
@@ -517,7 +520,7 @@ def test_a_folder_without_both_classes_or_with_them_twice_is_told(xrays, tmp_pat
             (tmp_path / copy / label).mkdir(parents=True)
             (tmp_path / copy / label / "a.png").write_bytes(b"x")
     assert _refusal(covid.list_images, str(tmp_path)) == message.format(
-        tmp_path, "2 places: one, two"
+        tmp_path, "2 such folders: one, two"
     )
     assert _refusal(covid.list_images, f"{tmp_path}/gone") == (
         f"{tmp_path}/gone does not exist; {BY_HAND}"
@@ -610,7 +613,7 @@ def test_without_a_network_mnist_says_what_to_place_where(tmp_path):
     assert done.stderr.splitlines()[-1] == f"error: {error}"
     assert error.startswith("mnist cannot be downloaded (URL fetch failure on https://")
     assert error.endswith(
-        "); place mnist.npz, or train-images-idx3-ubyte.gz and the other three idx files, in a "
+        "); put mnist.npz, or train-images-idx3-ubyte.gz and the other three idx files, in a "
         "folder and run: cnnjobs fetch mnist --from FOLDER -o DIR"
     )
     assert not (tmp_path / "out").exists()
@@ -621,7 +624,7 @@ def test_without_a_network_mnist_says_what_to_place_where(tmp_path):
     [
         ({"dataset": "cifar"}, "dataset must be one of mnist, covid, got cifar."),
         ({"limit": 99}, "limit must be at least 100, got 99."),
-        ({"dataset": "covid", "limit": 100}, "limit is for mnist alone, got 100 for covid."),
+        ({"dataset": "covid", "limit": 100}, "limit is only for mnist, got 100 for covid."),
         ({"validation": 1.0}, "validation must be at least 0 and below 1, got 1.0."),
         (
             {"dataset": "covid", "validation": 0.9},

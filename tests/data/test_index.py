@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnjobs import schema
-from cnnjobs.cli.tables import index_text
+from cnnjobs.cli.index import index_text
 from cnnjobs.config import IndexConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.index import index, plan
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ConfigError, InputError, RunExistsError, StorageError
 from cnnjobs.storage import filesystem
 
@@ -129,7 +129,7 @@ def test_an_existing_manifest_is_kept_unless_told_otherwise(tree, tmp_path, outp
         with pytest.raises(RunExistsError) as caught:
             run(_config(tree, tmp_path / output, seed=1))
         assert str(caught.value) == (
-            f"{first.manifest} exists already; choose another name or add --overwrite."
+            f"{first.manifest} already exists; choose another name or add --overwrite."
         )
     assert filesystem.read_bytes(first.manifest) == before
     index(_config(tree, tmp_path / output, content=False, seed=1, overwrite=True))
@@ -203,8 +203,8 @@ def test_sources_are_counted_by_class_and_one_of_a_single_class_is_told(tree, tm
     assert "source   normal  opacity" in lines
     assert "normal       10        0" in lines
     assert [line[:38] for line in lines if line.startswith("warning")] == [
-        "warning: source normal holds normal on",
-        "warning: source opacity holds opacity ",
+        "warning: source normal has only normal",
+        "warning: source opacity has only opaci",
     ]
 
 
@@ -238,6 +238,6 @@ def test_a_short_group_key_is_refused_with_the_way_to_make_one(tmp_path, archive
         )
 
     assert str(refused.value) == (
-        f"group_key {key} must be a file of at least 32 bytes; make one: "
+        f"group_key {key} must be a file of at least 32 bytes; create one with "
         f"head -c 32 /dev/urandom > {key}."
     )

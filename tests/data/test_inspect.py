@@ -37,7 +37,7 @@ def test_an_image_is_told_in_the_lab_sheets_words(
     out = _run(capsys, str(file))
 
     assert out.splitlines() == [
-        f"{file}: PNG, 8 bits a sample, gray, {file.stat().st_size:,} bytes",
+        f"{file}: PNG, 8 bits per sample, gray, {file.stat().st_size:,} bytes",
         "362 pixels height and 439 pixels width",
         f"max 255, min 0, mean {np.mean(pixels):.4f}, standard deviation {np.std(pixels):.4f}",
     ]
@@ -179,10 +179,10 @@ def test_a_source_of_one_class_is_told_in_words(tmp_path: Path) -> None:
         "mixed": {"covid": 2, "normal": 2},
     }
     assert [warning.split(":")[0] for warning in summary.warnings] == [
-        "source one holds covid only",
-        "source other holds normal only",
+        "source one has only covid",
+        "source other has only normal",
     ]
-    assert "a model can learn to tell the source" in summary.warnings[0]
+    assert "a model can learn to recognize the source" in summary.warnings[0]
 
 
 def test_a_size_or_format_that_tells_the_class_is_told_in_words(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_a_size_or_format_that_tells_the_class_is_told_in_words(tmp_path: Path) 
     _noise(tmp_path / "data" / "normal", 2, side=90)
     assert _data(tmp_path / "data").warnings == [
         "every image of covid is narrower than every image of normal: how the files were made "
-        "tells the class.",
-        "covid is jpeg, normal png: how the files were made tells the class.",
+        "reveals the class.",
+        "covid is jpeg, normal png: how the files were made reveals the class.",
     ]
 
 
@@ -234,8 +234,8 @@ def test_data_of_which_nothing_can_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         inspect(InspectConfig(data=str(tmp_path / "data")))
     assert str(refused.value) == (
-        f"none of the 1 images can be read, {tmp_path}/data/a.png (empty: the file has no bytes) "
-        "the first."
+        f"none of the 1 images can be read; the first is {tmp_path}/data/a.png (empty: the file "
+        "has no bytes)."
     )
 
 

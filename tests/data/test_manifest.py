@@ -221,7 +221,10 @@ def test_a_manifest_cut_anywhere_is_an_error(tmp_path):
 def test_other_parquet_files_are_no_manifests(tmp_path):
     file = tmp_path / "m.parquet"
     pq.write_table(pa.table({"path": ["a.png"]}), file)
-    assert _error(file) == f"{file} is a Parquet file but no manifest; make one: cnnjobs index."
+    assert (
+        _error(file)
+        == f"{file} is a Parquet file but not a manifest; create one with cnnjobs index."
+    )
 
 
 @pytest.mark.parametrize("version", [0, 2, None])
@@ -249,7 +252,7 @@ def test_other_columns_than_a_manifests_are_an_error(change, tmp_path):
     file = tmp_path / "m.parquet"
     table = _written(file)
     pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), file)
-    assert _error(file) == f"{file} has other columns than a manifest; index it again."
+    assert _error(file) == f"{file} does not have the columns of a manifest; index it again."
 
 
 def test_a_manifest_behind_a_wrong_secret_is_not_called_damaged(s3, s3_environment):

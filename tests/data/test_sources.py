@@ -12,7 +12,7 @@ import pytest
 
 from cnnjobs.config import constants
 from cnnjobs.data import file_checks, manifest, sources
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import InputError, ManifestError, StorageError
 from cnnjobs.storage import filesystem
 from tests.support import image_files
@@ -176,17 +176,17 @@ def test_a_relative_source_gives_absolute_paths(tree, monkeypatch):
 
 
 def test_an_empty_folder_has_no_images(tmp_path):
-    assert _error(tmp_path) == f"{tmp_path} holds no images ({SUFFIXES}); 0 other files were seen."
+    assert _error(tmp_path) == f"{tmp_path} holds no images ({SUFFIXES}); it has 0 other files."
 
 
 def test_a_folder_of_other_files_has_no_images(tmp_path):
     _touch(tmp_path, "a.txt", "b/c.nii")
-    assert _error(tmp_path) == f"{tmp_path} holds no images ({SUFFIXES}); 2 other files were seen."
+    assert _error(tmp_path) == f"{tmp_path} holds no images ({SUFFIXES}); it has 2 other files."
 
 
 def test_other_files_of_another_source_are_not_counted(tmp_path):
     _touch(tmp_path, "one/a.png", "one/b.txt", "one/c.txt", "two/d.txt")
-    message = f"{tmp_path}/two holds no images ({SUFFIXES}); 1 other files were seen."
+    message = f"{tmp_path}/two holds no images ({SUFFIXES}); it has 1 other files."
     assert _error(tmp_path / "one", tmp_path / "two") == message
 
 
@@ -223,8 +223,8 @@ def test_sources_come_from_the_path_inside_the_tree_by_a_regex(tmp_path):
 def test_a_path_that_the_source_regex_does_not_match_is_an_error(tmp_path):
     _touch(tmp_path, "normal/siteA_1.png", "normal/scan.png")
     assert _error(tmp_path, source_regex="(site[AB])_") == (
-        "source_regex '(site[AB])_' matches no source in the path of 1 of 2 images, "
-        "normal/scan.png among them; every image needs one."
+        "source_regex '(site[AB])_' matches no source in the path of 1 of 2 images, such "
+        "as normal/scan.png; every image needs one."
     )
 
 
@@ -236,7 +236,7 @@ def test_a_source_given_twice_is_an_error(tmp_path):
 @pytest.mark.parametrize("order", [("", "sub"), ("sub", "")])
 def test_sources_that_overlap_are_an_error(order, tmp_path):
     _touch(tmp_path, "sub/a.png")
-    message = f"{tmp_path}/sub/a.png is in two sources; give sources that don't overlap."
+    message = f"{tmp_path}/sub/a.png is in two sources; give sources that do not overlap."
     assert _error(*(tmp_path / part for part in order)) == message
 
 
@@ -411,7 +411,7 @@ def test_a_path_with_a_comma_is_quoted(tmp_path):
 def test_an_image_without_a_group_is_an_error(three, line):
     file = _groups_file(three.parent, f"path,group\nnormal/a.png,P1\nnormal/b.png,P1\n{line}")
     assert _error(three, groups=file) == (
-        f"{file} has no group for 1 of 3 images, opacity/c.png among them; every image needs one."
+        f"{file} has no group for 1 of 3 images, such as opacity/c.png; every image needs one."
     )
 
 
@@ -427,7 +427,7 @@ def test_a_groups_file_of_other_columns_is_an_error(three, text, columns):
 
 def test_two_groups_for_one_path_are_an_error(three):
     file = _groups_file(three.parent, "path,group\nnormal/a.png,P1\nnormal/a.png,P2\n")
-    assert _error(three, groups=file) == f"{file} gives normal/a.png two groups; keep one."
+    assert _error(three, groups=file) == f"{file} assigns two groups to normal/a.png; keep one."
 
 
 def test_the_same_group_twice_for_one_path_is_fine(three):
@@ -459,8 +459,8 @@ def test_groups_come_from_the_file_name_by_a_regex(tmp_path):
 def test_a_name_that_the_regex_does_not_match_is_an_error(tmp_path, regex):
     _touch(tmp_path, "normal/p1_a.png", "normal/scan.png", "normal/other.png")
     assert _error(tmp_path, group_regex=regex) == (
-        f"group_regex {regex!r} matches no group in the name of 2 of 3 images, "
-        "normal/other.png among them; every image needs one."
+        f"group_regex {regex!r} matches no group in the name of 2 of 3 images, such as "
+        "normal/other.png; every image needs one."
     )
 
 
@@ -583,7 +583,7 @@ def test_an_s3_prefix_is_indexed_like_the_folder_it_came_from(planted, s3):
 
 
 def test_an_s3_prefix_without_images_is_an_error(s3):
-    message = f"{s3}/gone holds no images ({SUFFIXES}); 0 other files were seen."
+    message = f"{s3}/gone holds no images ({SUFFIXES}); it has 0 other files."
     assert _error(f"{s3}/gone") == message
 
 
@@ -595,7 +595,7 @@ def test_a_groups_file_may_lie_on_s3(three, s3):
 
 
 def test_an_object_that_is_gone_is_missing(s3):
-    assert file_checks.look_inside(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
+    assert file_checks.check_file(f"{s3}/gone.png") == {"error": "missing: the file is gone"}
 
 
 def test_what_editors_and_archivers_leave_is_neither_image_nor_class(tree, tmp_path):

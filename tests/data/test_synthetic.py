@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cnnjobs.data import synthetic
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import InputError
 
 NUM_IMAGES = 100
@@ -35,7 +36,7 @@ def _contents(directory):
 def _pair(seed):
     """Return one chest twice, without and with patches: (300, 280) uint8 each."""
     return [
-        synthetic.phantom(np.random.default_rng(seed), height=300, width=280, opacity=opacity)
+        phantom(np.random.default_rng(seed), height=300, width=280, opacity=opacity)
         for opacity in (False, True)
     ]
 
@@ -182,7 +183,7 @@ def test_no_two_phantoms_are_near_duplicates(archive):
 
 def test_a_phantom_has_the_shape_asked_for():
     rng = np.random.default_rng(0)
-    image = synthetic.phantom(rng, height=32, width=50, opacity=True)
+    image = phantom(rng, height=32, width=50, opacity=True)
     assert image.shape == (32, 50)
     assert image.dtype == np.uint8
 
@@ -212,7 +213,7 @@ def test_a_directory_with_files_is_refused_and_left_alone(tmp_path):
 
 def test_a_phantom_too_small_to_draw_is_refused():
     with pytest.raises(InputError) as caught:
-        synthetic.phantom(np.random.default_rng(0), height=31, width=300, opacity=False)
+        phantom(np.random.default_rng(0), height=31, width=300, opacity=False)
     assert str(caught.value) == "height must be at least 32, got 31."
 
 

@@ -1,4 +1,4 @@
-"""Comparing runs, from directories as `evaluate` and `predict` leave them."""
+"""Comparing runs in directories as `evaluate` and `predict` leave them."""
 
 import json
 from pathlib import Path
@@ -26,36 +26,36 @@ GOOD = np.clip(RANDOM.normal(0.3 + 0.4 * IS_POSITIVE, 0.15), 0, 1).astype(np.flo
 POOR = np.clip(RANDOM.normal(0.45 + 0.1 * IS_POSITIVE, 0.25), 0, 1).astype(np.float32)
 
 
-def test_the_better_model_is_told_by_each_test(tmp_path: Path) -> None:
+def test_every_statistic_finds_the_better_model(tmp_path: Path) -> None:
     good, poor = _run(tmp_path / "good", GOOD), _run(tmp_path / "poor", POOR)
     summary = compare(CompareConfig(runs=(good, poor), resamples=200))
 
-    [its] = summary.comparisons
-    assert its.delong is not None
+    [comparison] = summary.comparisons
+    assert comparison.delong is not None
     gap = roc_auc_score(IS_POSITIVE, POOR) - roc_auc_score(IS_POSITIVE, GOOD)
-    assert its.delong.difference == pytest.approx(gap)
-    assert its.differences["auroc"].value == pytest.approx(gap)
-    assert its.differences["auroc"].interval is not None
-    assert its.differences["auroc"].interval[1] < 0
-    assert its.delong.p < 0.01
+    assert comparison.delong.difference == pytest.approx(gap)
+    assert comparison.differences["auroc"].value == pytest.approx(gap)
+    assert comparison.differences["auroc"].interval is not None
+    assert comparison.differences["auroc"].interval[1] < 0
+    assert comparison.delong.p < 0.01
     right = [(scores >= 0.5) == IS_POSITIVE for scores in (POOR, GOOD)]
-    assert its.mcnemar.only_one == np.sum(right[0] & ~right[1])
-    assert its.mcnemar.only_other == np.sum(right[1] & ~right[0])
+    assert comparison.mcnemar.only_one == np.sum(right[0] & ~right[1])
+    assert comparison.mcnemar.only_other == np.sum(right[1] & ~right[0])
     assert (summary.num_images, summary.num_groups, summary.num_left_out) == (60, 60, 0)
 
 
 def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     one, same = _run(tmp_path / "one", GOOD), _run(tmp_path / "same", GOOD)
-    [its] = compare(CompareConfig(runs=(one, same), resamples=100)).comparisons
+    [comparison] = compare(CompareConfig(runs=(one, same), resamples=100)).comparisons
 
-    assert its.delong is not None
-    assert its.delong.p == its.mcnemar.p == 1
-    assert {each.value for each in its.differences.values()} == {0}
-    assert {each.interval for each in its.differences.values()} == {(0, 0)}
+    assert comparison.delong is not None
+    assert comparison.delong.p == comparison.mcnemar.p == 1
+    assert {each.value for each in comparison.differences.values()} == {0}
+    assert {each.interval for each in comparison.differences.values()} == {(0, 0)}
 
 
-def test_resamples_are_of_the_groups_of_the_runs_manifest(tmp_path: Path) -> None:
-    groups = [f"patient {place // 3}" for place in range(60)]
+def test_groups_of_a_runs_manifest_are_resampled(tmp_path: Path) -> None:
+    groups = [f"patient {number // 3}" for number in range(60)]
     good = _run(tmp_path / "good", GOOD)
     poor = _run(tmp_path / "poor", POOR, groups=groups)
 
@@ -64,12 +64,12 @@ def test_resamples_are_of_the_groups_of_the_runs_manifest(tmp_path: Path) -> Non
 
 def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
     good, poor = _run(tmp_path / "good", GOOD), _run(tmp_path / "poor", POOR)
-    turned = _run(tmp_path / "turned", POOR, order=list(range(59, -1, -1)))
-    straight, other = (
-        compare(CompareConfig(runs=(good, run), resamples=100)) for run in (poor, turned)
+    reversed_run = _run(tmp_path / "reversed", POOR, order=list(range(59, -1, -1)))
+    first, second = (
+        compare(CompareConfig(runs=(good, run), resamples=100)) for run in (poor, reversed_run)
     )
-    assert straight.comparisons[0].delong == other.comparisons[0].delong
-    assert straight.comparisons[0].differences == other.comparisons[0].differences
+    assert first.comparisons[0].delong == second.comparisons[0].delong
+    assert first.comparisons[0].differences == second.comparisons[0].differences
 
 
 def test_a_run_of_predict_takes_its_class_from_the_bundle(tmp_path: Path) -> None:
@@ -83,13 +83,14 @@ def test_a_run_of_predict_takes_its_class_from_the_bundle(tmp_path: Path) -> Non
     assert summary.models[1].metrics["auroc"] == pytest.approx(roc_auc_score(IS_POSITIVE, POOR))
 
 
-def test_other_images_are_refused_or_left_out_as_asked(tmp_path: Path) -> None:
+def test_images_missing_from_a_run_are_refused_or_left_out(tmp_path: Path) -> None:
     every, some = _run(tmp_path / "every", GOOD), _run(tmp_path / "some", POOR, order=range(40))
 
     with pytest.raises(InputError) as refused:
         compare(CompareConfig(runs=(every, some)))
     assert str(refused.value) == (
-        f"the runs have other images: of the 60 in {every} all have 40; --shared compares on those."
+        f"the runs have different images: 40 of the 60 in {every} are in every run; "
+        "--shared compares those."
     )
     summary = compare(CompareConfig(runs=(every, some), shared=True, resamples=0))
     assert (summary.num_images, summary.num_left_out) == (40, 20)
@@ -98,18 +99,20 @@ def test_other_images_are_refused_or_left_out_as_asked(tmp_path: Path) -> None:
     )
 
 
-def test_runs_without_a_common_image_are_refused_in_any_case(tmp_path: Path) -> None:
+def test_runs_without_a_common_image_are_refused_even_with_shared(tmp_path: Path) -> None:
     one, other = (
         _run(tmp_path / "one", GOOD, order=range(20)),
         _run(tmp_path / "other", POOR, order=range(20, 60)),
     )
-    with pytest.raises(InputError, match=r"all have 0; score the same ones\.$"):
+    with pytest.raises(
+        InputError, match=r": 0 of the 20 in \S+one are in every run; score the same images\.$"
+    ):
         compare(CompareConfig(runs=(one, other), shared=True))
 
 
 def test_an_image_with_two_labels_is_refused(tmp_path: Path) -> None:
-    turned = ["normal" if label == "opacity" else "opacity" for label in LABELS[:1]] + LABELS[1:]
-    one, other = _run(tmp_path / "one", GOOD), _run(tmp_path / "other", GOOD, labels=turned)
+    flipped = ["normal" if label == "opacity" else "opacity" for label in LABELS[:1]] + LABELS[1:]
+    one, other = _run(tmp_path / "one", GOOD), _run(tmp_path / "other", GOOD, labels=flipped)
     with pytest.raises(InputError, match=r"^00\.png is \w+ in \S+one and \w+ in \S+other; compare"):
         compare(CompareConfig(runs=(one, other)))
 
@@ -121,34 +124,36 @@ def test_rows_without_labels_are_refused(tmp_path: Path) -> None:
         compare(CompareConfig(runs=(one, other)))
 
 
-def test_models_of_other_classes_are_refused(tmp_path: Path) -> None:
+def test_models_of_different_classes_are_refused(tmp_path: Path) -> None:
     one = _run(tmp_path / "one", GOOD)
     other = _run(tmp_path / "other", GOOD, positive="normal")
     with pytest.raises(InputError) as refused:
         plan(CompareConfig(runs=(one, other)))
     assert str(refused.value) == (
-        "models that are compared must have the same classes: that of "
-        f"{one} has normal, opacity (positive opacity), that of {other} has normal, opacity "
-        "(positive normal)."
+        f"compare takes models of the same classes: {one} has normal, opacity (positive opacity), "
+        f"{other} has normal, opacity (positive normal)."
     )
     many = _run(tmp_path / "many", GOOD, positive=None)
-    with pytest.raises(InputError, match=r"^compare is for models of two classes, that of \S+many"):
+    with pytest.raises(
+        InputError, match=r"^compare takes models of two classes, the model of \S+many has"
+    ):
         plan(CompareConfig(runs=(one, many)))
 
 
-def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
+def test_only_finished_runs_of_evaluate_and_predict_are_accepted(tmp_path: Path) -> None:
     one, stopped = _run(tmp_path / "one", GOOD), _run(tmp_path / "stopped", GOOD)
     (tmp_path / "stopped" / "_SUCCESS").unlink()
-    with pytest.raises(InputError, match=r"stopped is not finished; let it end, then compare\.$"):
+    with pytest.raises(InputError, match=r"stopped is not finished; finish it, then compare\.$"):
         plan(CompareConfig(runs=(one, stopped)))
-    with pytest.raises(InputError, match=r"nothing is no run of evaluate or predict; give the -o"):
+    with pytest.raises(InputError, match=r"nothing is not a run of evaluate or predict; give"):
         plan(CompareConfig(runs=(one, str(tmp_path / "nothing"))))
 
 
 def test_one_class_alone_has_no_auroc_and_no_delong(tmp_path: Path) -> None:
-    alone = [place for place in range(60) if IS_POSITIVE[place]]
+    positives = [number for number in range(60) if IS_POSITIVE[number]]
     one, other = (
-        _run(tmp_path / name, scores, order=alone) for name, scores in (("a", GOOD), ("b", POOR))
+        _run(tmp_path / name, scores, order=positives)
+        for name, scores in (("a", GOOD), ("b", POOR))
     )
     summary = compare(CompareConfig(runs=(one, other), resamples=0))
     assert summary.comparisons[0].delong is None
@@ -156,7 +161,7 @@ def test_one_class_alone_has_no_auroc_and_no_delong(tmp_path: Path) -> None:
     assert summary.undefined == "all images are opacity: no AUROC, AUPRC or MCC"
 
 
-def test_the_result_is_written_and_told(tmp_path: Path) -> None:
+def test_the_result_is_written_and_printed(tmp_path: Path) -> None:
     good, poor = _run(tmp_path / "good", GOOD), _run(tmp_path / "poor", POOR)
     file = str(tmp_path / "compared.json")
     summary = compare(CompareConfig(runs=(good, poor), resamples=100, output=file))
@@ -168,7 +173,7 @@ def test_the_result_is_written_and_told(tmp_path: Path) -> None:
     assert lines[1] == f"[1] covid-good in {good}"
     assert any(line.split() == ["metric", "[1]", "[2]"] for line in lines)
     assert any(line.startswith("AUROC by DeLong: -0.") for line in lines)
-    assert any(line.startswith("right in [2] alone ") for line in lines)
+    assert any(line.startswith("images only [2] gets right: ") for line in lines)
 
 
 def _run(
@@ -186,14 +191,14 @@ def _run(
     run = run_dir.start(str(folder), command, {"bundle": bundle, "bundles": []})
     rows = [
         {
-            "path": f"{place:02}.png",
-            "label": labels[place],
-            "prediction": "opacity" if scores[place] >= 0.5 else "normal",
-            "probability": float(scores[place]),
+            "path": f"{number:02}.png",
+            "label": labels[number],
+            "prediction": "opacity" if scores[number] >= 0.5 else "normal",
+            "probability": float(scores[number]),
             "model": f"covid-{folder.name}",
             "run_id": run.run_id,
         }
-        for place in order
+        for number in order
     ]
     table = pa.Table.from_pylist(rows, schema=schema.predictions(2))
     filesystem.write_table(run.path("predictions", "part-00000.parquet"), table)

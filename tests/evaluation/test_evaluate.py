@@ -35,8 +35,8 @@ def test_the_metrics_are_those_of_the_predictions_it_leaves(evaluated: EvaluateS
     assert evaluated.output is not None
     rows = pq.read_table(Path(evaluated.output, "predictions")).to_pylist()
     actual = [row["label"] == "opacity" for row in rows]
-    called = [row["probability"] >= 0.5 for row in rows]
-    right = [was == said for was, said in zip(actual, called, strict=True)]
+    predicted = [row["probability"] >= 0.5 for row in rows]
+    right = [one == other for one, other in zip(actual, predicted, strict=True)]
 
     assert evaluated.num_images == len(rows) == 6
     assert evaluated.metrics["auroc"] == pytest.approx(
@@ -66,7 +66,7 @@ def test_the_run_is_recorded(evaluated: EvaluateSummary) -> None:
     assert Path(evaluated.output, "_SUCCESS").exists()
 
 
-def test_the_pictures_are_those_the_record_names(evaluated: EvaluateSummary) -> None:
+def test_the_plots_are_those_listed_in_the_record(evaluated: EvaluateSummary) -> None:
     assert evaluated.output is not None
     drawn = {path.name for path in Path(evaluated.output, "plots").iterdir()}
 
@@ -87,14 +87,14 @@ def test_the_most_wrong_image_is_the_one_furthest_from_its_label(
     assert evaluated.output is not None
     rows = pq.read_table(Path(evaluated.output, "predictions")).to_pylist()
     wrong = [row for row in rows if row["prediction"] != row["label"]]
-    sure = [
+    confidences = [
         row["probability"] if row["prediction"] == "opacity" else 1 - row["probability"]
         for row in wrong
     ]
 
     assert evaluated.most_wrong
     assert len(evaluated.most_wrong) == min(5, len(wrong))
-    assert evaluated.most_wrong[0].probability == pytest.approx(max(sure))
+    assert evaluated.most_wrong[0].probability == pytest.approx(max(confidences))
     assert evaluated.most_wrong[0].path in {row["path"] for row in wrong}
 
 
@@ -109,11 +109,11 @@ def test_the_run_keeps_the_rows_of_the_manifest_that_were_tested(
     assert tested["group"].null_count == 0
 
 
-def test_it_ends_with_the_audit_and_the_bundle_carries_both(evaluated: EvaluateSummary) -> None:
+def test_the_audit_comes_last_and_the_bundle_stores_both(evaluated: EvaluateSummary) -> None:
     assert evaluated.audit is not None
     assert evaluated.audit.verdict == "undecided"
     assert evaluate_text(evaluated).endswith(
-        "\naudit: undecided: no intervals of 6 images: at least 10 are needed."
+        "\naudit: undecided: no intervals for 6 images: at least 10 are needed."
     )
     carried = {
         name: json.loads(Path(evaluated.bundle, f"{name}.json").read_text())
@@ -126,13 +126,13 @@ def test_it_ends_with_the_audit_and_the_bundle_carries_both(evaluated: EvaluateS
 def test_fewer_than_ten_images_have_metrics_and_no_intervals(evaluated: EvaluateSummary) -> None:
     assert evaluated.metrics["mcc"] is not None
     assert evaluated.intervals == {}
-    assert evaluated.no_intervals == "no intervals of 6 images: at least 10 are needed"
+    assert evaluated.no_intervals == "no intervals for 6 images: at least 10 are needed"
 
 
-def test_intervals_are_of_the_groups_that_the_manifest_has(untrained: Path, tmp_path: Path) -> None:
+def test_groups_of_the_manifest_are_resampled(untrained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=24, num_broken=1, seed=54)
     manifest = str(tmp_path / "grouped.parquet")
-    # phantom-00012.png: two numbers a patient
+    # phantom-00012.png: ten numbers per patient
     index(
         IndexConfig(
             sources=(str(tmp_path / "new"),),
@@ -146,7 +146,7 @@ def test_intervals_are_of_the_groups_that_the_manifest_has(untrained: Path, tmp_
     )
     few = evaluate(config)
     assert few.num_groups == 3
-    assert few.no_intervals == "no intervals of 3 groups: at least 10 are needed"
+    assert few.no_intervals == "no intervals for 3 groups: at least 10 are needed"
 
     alone = evaluate(
         dataclasses.replace(config, data=_manifest_of(tmp_path / "new"), resamples=100)
@@ -156,12 +156,14 @@ def test_intervals_are_of_the_groups_that_the_manifest_has(untrained: Path, tmp_
     assert alone.metrics == few.metrics
 
 
-def test_a_test_on_images_that_made_the_model_is_refused(untrained: Path, archive: Path) -> None:
-    # another seed, another split: what tests here has trained there
+def test_a_test_on_training_images_is_refused(untrained: Path, archive: Path) -> None:
+    # with another seed, these test images were in the training split
     other = str(untrained.parent / "other.parquet")
     index(IndexConfig(sources=(str(archive),), output=other, seed=77, overwrite=True))
 
-    with pytest.raises(InputError, match=r"^\d+ of these 6 images made the model \("):
+    with pytest.raises(
+        InputError, match=r"^\d+ of these 6 images were used to train the model, for"
+    ):
         plan(EvaluateConfig(bundle=str(untrained), data=other))
 
 
@@ -172,7 +174,7 @@ def test_copies_of_training_images_under_other_names_are_refused(
         (tmp_path / "new" / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "new" / path.parent.name / f"renamed-{path.name}")
 
-    with pytest.raises(InputError, match="images made the model"):
+    with pytest.raises(InputError, match="images were used to train the model"):
         plan(EvaluateConfig(bundle=str(untrained), data=str(tmp_path / "new"), split="all"))
 
 
@@ -184,13 +186,11 @@ def test_the_training_split_is_evaluated_with_a_warning(untrained: Path) -> None
     )
 
     assert planned.test.warning == (
-        "split train made this model; its metrics say nothing of new images."
+        "split train was used in training; its metrics say nothing about new images."
     )
 
 
-def test_new_images_of_one_class_have_no_auroc_but_the_rest(
-    untrained: Path, tmp_path: Path
-) -> None:
+def test_images_of_one_class_have_all_metrics_but_auroc(untrained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=50)
     shutil.rmtree(tmp_path / "new" / "normal")
 
@@ -204,7 +204,7 @@ def test_new_images_of_one_class_have_no_auroc_but_the_rest(
     )
 
     assert summary.num_images == 4
-    # no curve of one class alone
+    # one class alone has no curves
     assert summary.plots == ["confusion.png", "probabilities.png"]
     assert summary.metrics["auroc"] is None
     assert summary.metrics["specificity"] is None
@@ -212,7 +212,7 @@ def test_new_images_of_one_class_have_no_auroc_but_the_rest(
     assert summary.undefined == "all images are opacity: no AUROC, AUPRC or MCC"
 
 
-def test_unreadable_test_images_are_counted_not_guessed(untrained: Path, tmp_path: Path) -> None:
+def test_unreadable_test_images_are_counted_but_not_scored(untrained: Path, tmp_path: Path) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=5, seed=51)
 
     summary = evaluate(
@@ -238,7 +238,7 @@ def test_a_run_whose_images_are_gone_is_recorded_as_failed(untrained: Path, tmp_
     assert not (output / "_SUCCESS").exists()
 
 
-def test_images_that_are_all_bad_are_refused_with_the_reason_of_one(
+def test_a_set_without_a_readable_image_is_refused_with_the_first_reason(
     untrained: Path, tmp_path: Path
 ) -> None:
     for label in ("normal", "opacity"):
@@ -249,8 +249,8 @@ def test_images_that_are_all_bad_are_refused_with_the_reason_of_one(
         evaluate(EvaluateConfig(bundle=str(untrained), data=str(tmp_path / "bad"), split="all"))
 
     assert re.fullmatch(
-        r"none of the 2 images in split all could be read, \S+/bad/normal/1.png "
-        r"\(not an image: .+\) the first\.",
+        r"none of the 2 images in split all could be read; the first: \S+/bad/normal/1.png "
+        r"\(not an image: .+\)\.",
         str(refused.value),
     )
 
@@ -265,8 +265,8 @@ def test_labels_that_the_bundle_does_not_know_are_refused(untrained: Path, tmp_p
         plan(EvaluateConfig(bundle=str(untrained), data=data, split="all"))
 
     assert str(refused.value) == (
-        f"the bundle knows the labels normal, opacity, {data} also has clear; "
-        "evaluate on data with the bundle's labels."
+        f"{data} has labels that the bundle does not know: clear; evaluate on images labelled "
+        "normal, opacity."
     )
 
 
@@ -280,7 +280,7 @@ def test_images_without_labels_are_refused(untrained: Path, archive: Path, tmp_p
         plan(EvaluateConfig(bundle=str(untrained), data=str(flat), split="all"))
 
 
-def test_other_images_stand_beside_the_test_with_what_is_lost_on_them(
+def test_another_set_is_evaluated_with_the_drop_in_each_metric(
     untrained: Path, tmp_path: Path
 ) -> None:
     synthetic.write_archive(tmp_path / "new", num_images=16, num_broken=1, seed=57)
@@ -296,11 +296,11 @@ def test_other_images_stand_beside_the_test_with_what_is_lost_on_them(
     assert beside.drops["brier"].value == pytest.approx(
         both.metrics["brier"] - alone.metrics["brier"]  # type: ignore[operator]
     )
-    # 6 images of the test have no intervals
+    # the 6 test images have no intervals
     assert {drop.interval for drop in beside.drops.values()} == {None}
     assert beside.predictions is not None
     assert pq.read_table(tmp_path / "run" / beside.predictions).num_rows == 17
-    # the test's own table holds the test alone
+    # the predictions of the test set are kept separate
     assert pq.read_table(tmp_path / "run" / "predictions").num_rows == 6
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["summary"]["beside"][0]["drops"]["brier"]["value"] == pytest.approx(
@@ -308,12 +308,12 @@ def test_other_images_stand_beside_the_test_with_what_is_lost_on_them(
     )
 
 
-def test_images_that_made_the_model_are_refused_beside_the_test_too(
-    untrained: Path, archive: Path
-) -> None:
+def test_training_images_are_refused_in_another_set_too(untrained: Path, archive: Path) -> None:
     data = str(untrained / "manifest.parquet")
 
-    with pytest.raises(InputError, match=r"^\d+ of these 45 images made the model \("):
+    with pytest.raises(
+        InputError, match=r"^\d+ of these 45 images were used to train the model, for"
+    ):
         plan(EvaluateConfig(bundle=str(untrained), data=data, beside=(str(archive),)))
 
 

@@ -1,4 +1,4 @@
-"""Pictures of where a bundle's model looks."""
+"""Grad-CAM of single images, with a bundle's model."""
 
 from pathlib import Path
 
@@ -17,9 +17,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_bundle(tmp_path_factory.mktemp("bundle"), "covid-gap")
 
 
-def test_each_image_becomes_a_picture_and_a_bad_one_its_error(
-    bundle: Bundle, archive: Path, tmp_path: Path
-) -> None:
+def test_each_image_is_drawn_or_has_an_error(bundle: Bundle, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     good = sorted(archive.glob("normal/*.png"))
     good = [path for path in good if cv2.imread(str(path)) is not None][:1]
@@ -35,14 +33,14 @@ def test_each_image_becomes_a_picture_and_a_bad_one_its_error(
     assert (bad.error or "").startswith("not an image: ")
 
 
-def test_images_of_one_name_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+def test_images_with_the_same_name_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     images = (str(tmp_path / "a" / "one.png"), str(tmp_path / "b" / "one.png"))
 
     with pytest.raises(InputError, match=r"one-gradcam.png; explain them one by one\.$"):
         plan(ExplainConfig(bundle=bundle.uri, images=images, output=str(tmp_path)))
 
 
-def test_only_bad_images_are_an_error(bundle: Bundle, tmp_path: Path) -> None:
+def test_no_readable_image_is_an_error(bundle: Bundle, tmp_path: Path) -> None:
     config = ExplainConfig(
         bundle=bundle.uri, images=(str(tmp_path / "gone.png"),), output=str(tmp_path / "out")
     )

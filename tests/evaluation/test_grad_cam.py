@@ -1,4 +1,4 @@
-"""Grad-CAM on models of which it is known where they look."""
+"""Grad-CAM on models whose evidence has a known position."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ layers = keras.layers
 
 
 def _bright_patch_detector(*, nested: str = "") -> Any:
-    """The mean of what is brighter than half; the answer is where that is."""
+    """Averages everything brighter than mid-gray, so the evidence is wherever that is."""
     inputs = keras.Input((64, 96, 1), dtype="uint8")
     scaled = layers.Rescaling(1 / 255)(inputs)
     convolution = layers.Conv2D(
@@ -42,9 +42,9 @@ def _patch() -> np.ndarray:
     return pixels
 
 
-@pytest.mark.parametrize("nested", ["", "places", "with a mean"])
+@pytest.mark.parametrize("nested", ["", "spatial", "with a mean"])
 def test_the_heat_is_where_the_patch_is(nested: str) -> None:
-    heat = grad_cam.heat(_bright_patch_detector(nested=nested), _patch())
+    heat = grad_cam.heat(grad_cam.prepare(_bright_patch_detector(nested=nested)), _patch())
 
     assert heat.shape == (64, 96)
     assert heat.max() == pytest.approx(1)
@@ -53,48 +53,48 @@ def test_the_heat_is_where_the_patch_is(nested: str) -> None:
     assert heat.max() == 0
 
 
-def test_frozen_layers_are_seen_through() -> None:
+def test_frozen_layers_do_not_block_gradients() -> None:
     model = _bright_patch_detector()
     model.trainable = False
 
-    assert grad_cam.heat(model, _patch())[12:24, 62:78].min() > 0.9
+    assert grad_cam.heat(grad_cam.prepare(model), _patch())[12:24, 62:78].min() > 0.9
 
 
-def test_the_patch_speaks_for_the_positive_class_and_not_for_the_other() -> None:
-    model = _bright_patch_detector()
+def test_the_patch_is_evidence_for_the_positive_class_and_not_for_the_negative_one() -> None:
+    prepared = grad_cam.prepare(_bright_patch_detector())
 
-    assert grad_cam.heat(model, _patch(), towards=1).max() == pytest.approx(1)
-    assert grad_cam.heat(model, _patch(), towards=0).max() == 0
+    assert grad_cam.heat(prepared, _patch(), target=1).max() == pytest.approx(1)
+    assert grad_cam.heat(prepared, _patch(), target=0).max() == 0
 
 
 @pytest.mark.parametrize("name", ["covid-gap", "digits", "mobilenetv3small"])
-def test_every_kind_of_architecture_has_heat_and_the_same_scores_after(name: str) -> None:
+def test_every_kind_of_architecture_has_heat_and_keeps_its_scores(name: str) -> None:
     known = models.find(name)
     model = models.build(name, known.num_labels)
     pixels = np.random.default_rng(0).integers(0, 256, (known.height, known.width, 1), np.uint8)
     before = np.asarray(model(pixels[np.newaxis], training=False))
 
-    watched = grad_cam.watched(model)
-    heats = [grad_cam.heat_of(watched, pixels, towards=place) for place in range(known.num_labels)]
+    prepared = grad_cam.prepare(model)
+    heats = [grad_cam.heat(prepared, pixels, target=target) for target in range(known.num_labels)]
 
     assert all(heat.shape == pixels.shape[:2] and heat.dtype == np.float32 for heat in heats)
     assert max(heat.max() for heat in heats) == pytest.approx(1)
     assert (np.asarray(model(pixels[np.newaxis], training=False)) == before).all()
-    _, logits = watched.model(pixels[np.newaxis], training=False)
-    turned = keras.ops.sigmoid(logits) if known.num_labels == 2 else keras.ops.softmax(logits)
-    assert np.asarray(turned) == pytest.approx(before, abs=1e-5)
+    _, logits = prepared.model(pixels[np.newaxis], training=False)
+    activation = keras.ops.sigmoid if known.num_labels == 2 else keras.ops.softmax
+    assert np.asarray(activation(logits)) == pytest.approx(before, abs=1e-5)
 
 
-def test_a_model_without_an_image_inside_is_refused() -> None:
+def test_a_model_without_a_spatial_layer_is_refused() -> None:
     inputs = keras.Input((8, 8, 1), dtype="uint8")
     flat = layers.Flatten()(inputs)
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(flat), name="flat")
 
-    with pytest.raises(InputError, match=r"^no layer of flat gives an image, so there is nowhere"):
-        grad_cam.heat(model, np.zeros((8, 8, 1), np.uint8))
+    with pytest.raises(InputError, match=r"^flat has no spatial layer to explain; explain takes"):
+        grad_cam.prepare(model)
 
 
-def test_the_overlay_is_gray_where_it_is_cold() -> None:
+def test_the_overlay_is_gray_where_the_heat_is_zero() -> None:
     gray = np.full((40, 60), 90, np.uint8)
     heat = np.zeros((8, 8), np.float32)
     heat[:2, :2] = 1

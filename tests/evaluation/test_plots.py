@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: that they are there, and show what they are given."""
+"""Plots of an evaluation: that they are drawn, and show their data."""
 
 import cv2
 import numpy as np
@@ -15,11 +15,11 @@ BOOTSTRAP = Bootstrap(groups=[str(number) for number in range(60)], resamples=10
 
 @pytest.mark.parametrize("number", [2, 10, 21])
 def test_a_confusion_matrix_grows_with_its_classes(number: int) -> None:
-    names = [f"class {place}" for place in range(number)]
+    names = [f"class {index}" for index in range(number)]
     matrix = {name: {other: 5 * (name == other) for other in names} for name in names}
     image = _decoded(plots.confusion(matrix))
     assert image.shape[1] > 120 * 0.68 * number
-    # a cell of the diagonal is dark, those beside it are white
+    # cells on the diagonal are dark, the others white
     assert 0.2 / number < np.mean(image[..., 2] < 60) < 1.5 / number
 
 
@@ -28,15 +28,15 @@ def test_a_class_without_images_leaves_its_row_white() -> None:
     assert np.mean(_decoded(drawn)[..., 2] < 60) > 0.02
 
 
-def test_a_band_is_drawn_where_there_is_one() -> None:
+def test_a_band_is_drawn_if_there_is_one() -> None:
     with_band, without = (
-        _decoded(plots.roc(curves.roc(SCORES, POSITIVE, its), title="", threshold=(0.2, 0.7)))
-        for its in (BOOTSTRAP, None)
+        _decoded(plots.roc(curves.roc(SCORES, POSITIVE, bootstrap), title="", threshold=(0.2, 0.7)))
+        for bootstrap in (BOOTSTRAP, None)
     )
     assert _num_colored(with_band) > 3 * _num_colored(without) > 0
 
 
-def test_the_curve_on_other_images_has_a_color_of_its_own() -> None:
+def test_the_curve_on_other_images_has_another_color() -> None:
     curve = curves.roc(SCORES, POSITIVE)
     alone, both = (
         _decoded(plots.roc(curve, title="", threshold=(0.2, 0.7), others=others))
@@ -47,16 +47,16 @@ def test_the_curve_on_other_images_has_a_color_of_its_own() -> None:
     assert _num_orange(alone) == 0
 
 
-def test_raw_bins_are_drawn_beside_the_calibrated_ones() -> None:
+def test_uncalibrated_bins_are_drawn_with_the_calibrated_ones() -> None:
     bins = reliability.bins(SCORES, POSITIVE)
-    words = {"title": "", "confidence": "", "share": ""}
-    alone = _decoded(plots.reliability({"model": bins}, **words))
-    both = _decoded(plots.reliability({"calibrated": bins, "uncalibrated": bins}, **words))
+    labels = {"title": "", "confidence": "", "share": ""}
+    alone = _decoded(plots.reliability({"model": bins}, **labels))
+    both = _decoded(plots.reliability({"calibrated": bins, "uncalibrated": bins}, **labels))
     assert _num_orange(both) > 500
     assert _num_orange(alone) == 0
 
 
-def test_one_bin_alone_can_be_drawn() -> None:
+def test_a_single_bin_can_be_drawn() -> None:
     bins = reliability.bins(np.array([1.0]), np.array([True]))
     drawn = plots.reliability({"model": bins}, title="", confidence="", share="")
     assert _num_colored(_decoded(drawn)) > 100
@@ -71,7 +71,7 @@ def test_each_class_has_a_histogram() -> None:
     assert _num_orange(both) > 1000 > _num_orange(alone)
 
 
-def test_a_model_that_calls_nobody_positive_has_no_point_on_its_precision_curve() -> None:
+def test_a_model_without_positive_predictions_has_no_operating_point() -> None:
     curve = curves.precision_recall(SCORES, POSITIVE)
     without, with_point = (
         _decoded(plots.precision_recall(curve, title="", threshold=point, prevalence=0.5))
@@ -80,12 +80,12 @@ def test_a_model_that_calls_nobody_positive_has_no_point_on_its_precision_curve(
     assert _num_colored(with_point) > _num_colored(without)
 
 
-def test_the_decision_curve_lies_over_its_band() -> None:
+def test_the_decision_curve_is_drawn_on_its_band() -> None:
     with_band, without = (
         plots.decision_curve(
-            curves.decision(SCORES, POSITIVE, bootstrap=its), prevalence=0.5, threshold=0.4
+            curves.decision(SCORES, POSITIVE, bootstrap=bootstrap), prevalence=0.5, threshold=0.4
         )
-        for its in (BOOTSTRAP, None)
+        for bootstrap in (BOOTSTRAP, None)
     )
     assert _num_colored(_decoded(with_band)) > 2 * _num_colored(_decoded(without)) > 0
 

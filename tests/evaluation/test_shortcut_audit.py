@@ -1,4 +1,4 @@
-"""The audit on drawings: a planted shortcut is caught, a clean set is not accused."""
+"""The audit on drawings: it catches a planted shortcut and clears a set without one."""
 
 import json
 from collections.abc import Callable
@@ -12,12 +12,12 @@ import pytest
 from cnnjobs import schema
 from cnnjobs.cli.audit import audit_text
 from cnnjobs.config import AuditConfig
-from cnnjobs.data import synthetic
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import InputError
 from cnnjobs.evaluation import shortcut_audit, trivial_baseline
 from cnnjobs.evaluation.audit import audit
 from cnnjobs.evaluation.occlusion import Images
-from cnnjobs.evaluation.shortcut_audit import Loaded
+from cnnjobs.evaluation.shortcut_audit import LoadedImages
 from cnnjobs.evaluation.shortcut_verdict import Audit
 from tests.support.bundles import write_bundle
 
@@ -25,31 +25,31 @@ SIDE = 64
 NUM_TRAIN, NUM_TEST = 200, 150
 
 
-class Drawn(NamedTuple):
+class Drawings(NamedTuple):
     pixels: Images
     is_positive: np.ndarray
 
 
 @pytest.fixture(scope="module")
-def clean() -> Drawn:
-    """Chests of which every second has an opacity in the lungs."""
+def clean() -> Drawings:
+    """Chests, every second one with an opacity in the lungs."""
     is_positive = np.arange(NUM_TRAIN + NUM_TEST) % 2 == 1
     pixels = [
-        synthetic.phantom(np.random.default_rng([5, number]), height=SIDE, width=SIDE, opacity=sick)
+        phantom(np.random.default_rng([5, number]), height=SIDE, width=SIDE, opacity=sick)
         for number, sick in enumerate(is_positive)
     ]
-    return Drawn(np.stack(pixels)[:, :, :, np.newaxis], is_positive)
+    return Drawings(np.stack(pixels)[:, :, :, np.newaxis], is_positive)
 
 
 @pytest.fixture(scope="module")
-def planted(clean: Drawn) -> Drawn:
+def planted(clean: Drawings) -> Drawings:
     """The same chests, with a white square in the corner of every positive one."""
     pixels = clean.pixels.copy()
     pixels[clean.is_positive, 1:7, 1:7] = 255
-    return Drawn(pixels, clean.is_positive)
+    return Drawings(pixels, clean.is_positive)
 
 
-def test_a_shortcut_planted_in_the_corner_is_caught(planted: Drawn) -> None:
+def test_a_shortcut_planted_in_the_corner_is_caught(planted: Drawings) -> None:
     audit = _audited(planted)
 
     assert audit.verdict == "shortcut"
@@ -58,7 +58,7 @@ def test_a_shortcut_planted_in_the_corner_is_caught(planted: Drawn) -> None:
     assert audit.line.startswith("audit: shortcut: ")
 
 
-def test_a_clean_set_is_not_accused(clean: Drawn) -> None:
+def test_a_set_without_a_shortcut_is_cleared(clean: Drawings) -> None:
     audit = _audited(clean)
 
     rows = {row.name: row for row in audit.rows}
@@ -68,7 +68,7 @@ def test_a_clean_set_is_not_accused(clean: Drawn) -> None:
     assert audit.line.startswith("audit: no shortcut found: the AUROC of ")
 
 
-def test_a_model_that_knows_nothing_is_undecided(clean: Drawn) -> None:
+def test_a_model_without_signal_is_undecided(clean: Drawings) -> None:
     images = _loaded(clean)
     noise = np.random.default_rng(0)
 
@@ -77,23 +77,26 @@ def test_a_model_that_knows_nothing_is_undecided(clean: Drawn) -> None:
     )
 
     assert (audit.verdict, audit.surviving_share) == ("undecided", None)
-    assert "is not clearly above chance, so there is no score whose origin" in audit.line
+    assert "is not clearly above chance: no signal to audit." in audit.line
 
 
-def test_scores_that_are_turned_round_accuse_nobody(clean: Drawn) -> None:
+def test_reversed_scores_are_undecided(clean: Drawings) -> None:
     audit = shortcut_audit.compare(_loaded(clean), _middle_gray, positive="sick", resamples=100)
 
     assert audit.verdict == "undecided"
-    assert "is turned round, 0." in audit.line
+    assert " reverses to 0." in audit.line
 
 
-def test_who_sees_no_picture_and_knows_as_much_leaves_it_undecided(clean: Drawn) -> None:
+def test_a_trivial_baseline_as_good_as_the_model_leaves_it_undecided(clean: Drawings) -> None:
     images = _loaded(clean, width=[300 + 10 * sick for sick in clean.is_positive[NUM_TRAIN:]])
 
     audit = shortcut_audit.compare(images, _middle_gray, positive="sick", resamples=100)
 
     assert audit.verdict == "undecided"
-    assert "who sees no picture, but size, gray and file, reaches an AUROC of 1.00" in audit.line
+    assert (
+        "a baseline that sees only size, gray levels and format reaches an AUROC of 1.00"
+        in audit.line
+    )
     assert audit.rows[-1].name == shortcut_audit.TRIVIAL
 
 
@@ -104,13 +107,11 @@ def test_a_bundle_of_many_classes_is_refused(tmp_path: Path) -> None:
         shortcut_audit.load(bundle, schema.MANIFEST.empty_table())
 
     assert str(refused.value) == (
-        "an audit is of two classes, the bundle has 10; use cnnjobs evaluate."
+        "an audit takes models of two classes, this bundle has 10; use cnnjobs evaluate."
     )
 
 
-def test_a_bundle_scores_files_and_leaves_out_those_it_cannot_read(
-    archive: Path, tmp_path: Path
-) -> None:
+def test_unreadable_files_are_left_out_of_an_audit(archive: Path, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path, "covid-gap")
     paths = sorted(str(path) for path in archive.glob("*/*.*"))
     rows = pa.table(
@@ -121,7 +122,7 @@ def test_a_bundle_scores_files_and_leaves_out_those_it_cannot_read(
         }
     )
 
-    audit = shortcut_audit.audited(bundle, rows, resamples=100)
+    audit = shortcut_audit.audit_rows(bundle, rows, resamples=100)
 
     assert (audit.num_images, audit.num_groups, audit.num_left_out) == (40, 40, 5)
     assert [row.name for row in audit.rows] == [
@@ -130,7 +131,7 @@ def test_a_bundle_scores_files_and_leaves_out_those_it_cannot_read(
     ]
 
 
-def test_the_command_leaves_a_run_and_the_bundle_carries_the_audit(
+def test_the_command_leaves_a_run_and_the_bundle_stores_the_audit(
     archive: Path, tmp_path: Path
 ) -> None:
     bundle = write_bundle(tmp_path / "bundle", "covid-gap")
@@ -153,13 +154,13 @@ def test_the_command_leaves_a_run_and_the_bundle_carries_the_audit(
     text = audit_text(summary)
     assert text.splitlines()[0] == summary.line
     assert "\nborder only " in text
-    assert "left out, unreadable or not drawn: 5 images" in text
+    assert "left out, unreadable or not sampled: 5 images" in text
 
 
-def test_a_large_set_is_drawn_from(
+def test_a_large_set_is_sampled(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shortcut_audit, "MOST_IMAGES", 10)
+    monkeypatch.setattr(shortcut_audit, "MAX_IMAGES", 10)
     bundle = write_bundle(tmp_path, "covid-gap")
     paths = sorted(str(path) for path in archive.glob("normal/*.png"))[:14]
     rows = pa.table({"path": paths, "label": ["normal"] * len(paths), "group": paths})
@@ -170,33 +171,35 @@ def test_a_large_set_is_drawn_from(
     assert one != other
 
 
-def _audited(drawn: Drawn) -> Audit:
-    return shortcut_audit.compare(_loaded(drawn), _trained(drawn), positive="sick", resamples=200)
+def _audited(drawings: Drawings) -> Audit:
+    return shortcut_audit.compare(
+        _loaded(drawings), _trained(drawings), positive="sick", resamples=200
+    )
 
 
-def _loaded(drawn: Drawn, width: list[int] | None = None) -> Loaded:
-    """The test images, as if their files all were alike but for the width."""
-    pixels, is_positive = drawn.pixels[NUM_TRAIN:], drawn.is_positive[NUM_TRAIN:]
-    return Loaded(
+def _loaded(drawings: Drawings, width: list[int] | None = None) -> LoadedImages:
+    """The test images, as if their files differed in width only."""
+    pixels, is_positive = drawings.pixels[NUM_TRAIN:], drawings.is_positive[NUM_TRAIN:]
+    return LoadedImages(
         pixels=pixels,
         labels=["sick" if sick else "well" for sick in is_positive],
         groups=[str(number) for number in range(len(pixels))],
         features=[
             trivial_baseline.Features(
-                width=width[place] if width is not None else 300,
+                width=width[index] if width is not None else 300,
                 height=300,
                 size_bytes=9000,
                 mean=float(image.mean()),
                 sd=float(image.std()),
                 format="png",
             )
-            for place, image in enumerate(pixels)
+            for index, image in enumerate(pixels)
         ],
     )
 
 
-def _trained(drawn: Drawn) -> Callable[[Images], np.ndarray]:
-    """A small network that has learned the training images."""
+def _trained(drawings: Drawings) -> Callable[[Images], np.ndarray]:
+    """A small network, trained on the training images."""
     from cnnjobs.models import import_keras
 
     keras = import_keras()
@@ -217,12 +220,12 @@ def _trained(drawn: Drawn) -> Callable[[Images], np.ndarray]:
         ]
     )
     model.compile(keras.optimizers.Adam(2e-3), "binary_crossentropy")
-    pixels, is_positive = drawn.pixels[:NUM_TRAIN], drawn.is_positive[:NUM_TRAIN]
+    pixels, is_positive = drawings.pixels[:NUM_TRAIN], drawings.is_positive[:NUM_TRAIN]
     model.fit(pixels, is_positive, epochs=12, batch_size=16, verbose=0)
     return lambda images: np.asarray(model.predict_on_batch(images))[:, 0]
 
 
 def _middle_gray(images: Images) -> np.ndarray:
-    """Brighter lungs, higher score: it knows something, and less than all."""
+    """Brighter lungs, higher score: some signal, not all of it."""
     middle = images[:, 16:48, 16:48].mean(axis=(1, 2, 3))
     return np.asarray(middle / 255, np.float32)

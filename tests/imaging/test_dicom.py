@@ -266,7 +266,7 @@ def test_a_modality_that_is_none_is_not_repeated(modality):
 
 
 def test_an_object_without_an_image_is_not_an_image():
-    message = "not an image: a DICOM object without pixels, or cut before them"
+    message = "not an image: a DICOM object without pixels, or truncated before them"
     assert _error(_pydicom_file("rtplan.dcm")) == message
 
 
@@ -317,7 +317,7 @@ def test_a_compressed_image_larger_than_its_header_says_is_refused(kind):
         data = bytearray(_compressed(dicom_file(np.tile(GRAY, (4, 4))), J2K))
         place = data.index(b"\xff\x4f\xff\x51") + 8
         data[place : place + 8] = struct.pack(">II", 60_000, 60_000)
-    assert _error(bytes(data)) == "damaged: a DICOM file: its compressed image has another size"
+    assert _error(bytes(data)) == "damaged: a DICOM file: its compressed image has a different size"
 
 
 def test_deflated_files_are_refused_before_they_are_inflated():
@@ -328,12 +328,12 @@ def test_deflated_files_are_refused_before_they_are_inflated():
     ("attributes", "message"),
     [
         ({"Rows": None}, "damaged: a DICOM file: Rows is missing"),
-        ({"BitsStored": 0}, "unsupported: DICOM of 8 bits a sample"),
-        ({"BitsAllocated": 1}, "unsupported: DICOM of 1 bits a sample"),
-        ({"Rows": 0}, "damaged: 16 x 0 pixels by its header"),
+        ({"BitsStored": 0}, "unsupported: DICOM of 8 bits per sample"),
+        ({"BitsAllocated": 1}, "unsupported: DICOM of 1 bits per sample"),
+        ({"Rows": 0}, "damaged: 16 x 0 pixels according to its header"),
         (
             {"PhotometricInterpretation": "PALETTE COLOR"},
-            "unsupported: DICOM of a photometric interpretation that is not read",
+            "unsupported: DICOM of an unsupported photometric interpretation",
         ),
     ],
 )

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs.config import TrainConfig
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ConfigError
 from cnnjobs.imaging import preprocessing as images
 from cnnjobs.imaging import reading
 from cnnjobs.imaging.preprocessing import Preprocessing
-from cnnjobs.inference.predictor import Scorer, Scoring
+from cnnjobs.inference.predictor import Predictor, Scoring
 from cnnjobs.models import ARCHITECTURES, bundle
 from cnnjobs.training import ray_datasets
 from cnnjobs.training.distributed.task import preprocessing
@@ -164,7 +164,7 @@ def test_training_and_scoring_see_the_same_pixels(chest, tmp_path):
 
     (score,) = np.asarray(bundle.load_model(scored_with)(pixels))[:, 0]
     scoring = Scoring(bundles=[scored_with], engine="openvino", batch_size=1, run_id="one")
-    scored = Scorer(scoring, threads=1)(rows)
+    scored = Predictor(scoring, threads=1)(rows)
     assert scored["probability"][0].as_py() == pytest.approx(score, abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Bad and odd files through the whole job: each one the right row, whatever is wrong with it."""
+"""Broken and unusual files through the whole job: each becomes the right row."""
 
 from pathlib import Path
 
@@ -18,7 +18,9 @@ def bundle(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Bundl
 
 
 @pytest.mark.parametrize("damaged", ["error", "score"])
-def test_every_odd_file_ends_as_the_right_row(bundle: Bundle, tmp_path: Path, damaged: str) -> None:
+def test_every_unusual_file_becomes_the_right_row(
+    bundle: Bundle, tmp_path: Path, damaged: str
+) -> None:
     folder = tmp_path / "corpus"
     outcomes = corpus.write(folder)
 
@@ -31,13 +33,13 @@ def test_every_odd_file_ends_as_the_right_row(bundle: Bundle, tmp_path: Path, da
     found = {}
     for row in pq.read_table(tmp_path / "run" / "predictions").to_pylist():
         name = row["path"].removeprefix(f"{folder}/")
-        sound = corpus.WARNING if row["warning"] is not None else corpus.SOUND
-        found[name] = sound if row["error"] is None else row["error"].partition(":")[0]
+        category = corpus.WARNING if row["warning"] is not None else corpus.SOUND
+        found[name] = category if row["error"] is None else row["error"].partition(":")[0]
         assert (row["probability"] is None) == (row["error"] is not None), name
     which = "default" if damaged == "error" else "kept"
-    wanted = {name: getattr(outcome, which) for name, outcome in outcomes.items()}
-    assert len(wanted) >= 60
-    assert found == {name: each for name, each in wanted.items() if name in found}
-    absent = set(wanted) - set(found)
-    assert {wanted[name] for name in absent} <= {corpus.ABSENT}
+    expected = {name: getattr(outcome, which) for name, outcome in outcomes.items()}
+    assert len(expected) >= 60
+    assert found == {name: each for name, each in expected.items() if name in found}
+    absent = set(expected) - set(found)
+    assert {expected[name] for name in absent} <= {corpus.ABSENT}
     assert summary.indexed == len(found)

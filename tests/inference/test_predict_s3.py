@@ -1,4 +1,4 @@
-"""Scoring with a real S3 server in and out, also where network and server fail all the time."""
+"""Scoring from and to a real S3 server, also while network and server keep failing."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.storage.test_s3 import cnnjobs
 from tests.support.bundles import write_bundle
 from tests.support.fault_proxy import FaultProxy, Rule
 
-#: Of a hundred requests: together more than a bad night has in all.
+#: Share of requests; together more than on any bad night.
 RATES = {"slow down": 0.1, "internal error": 0.05, "reset": 0.05, "cut": 0.05, "trickle": 0.02}
 
 NUM_IMAGES, NUM_BROKEN = 60, 5
@@ -35,11 +35,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def here(
+def local_rows(
     ray_session: None, bundle: str, files: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
-    """The rows of a run from disk to disk."""
-    output = str(tmp_path_factory.mktemp("here") / "run")
+    """The rows of a run on the local disk."""
+    output = str(tmp_path_factory.mktemp("local") / "run")
     predict(PredictConfig(bundle=bundle, data=str(files), output=output))
     return rows(output, str(files))
 
@@ -50,7 +50,7 @@ def put(files: Path, prefix: str) -> None:
 
 
 def rows(output: str, source: str) -> list[dict[str, Any]]:
-    """The rows of a run by the files that count, without what names place and run."""
+    """The rows that the record lists, without `run_id` and the prefix of the source."""
     record = json.loads(filesystem.read_bytes(f"{output}/run.json"))
     tables = [
         pq.read_table(pa.BufferReader(filesystem.read_bytes(f"{output}/predictions/{name}")))
@@ -60,20 +60,20 @@ def rows(output: str, source: str) -> list[dict[str, Any]]:
     return [{**row, "path": row["path"].removeprefix(f"{source}/")} for row in table]
 
 
-def test_in_and_out_of_buckets_gives_the_rows_of_a_local_run(
-    s3: str, bundle: str, files: Path, here: list[dict[str, Any]]
+def test_a_run_on_s3_gives_the_rows_of_a_local_run(
+    s3: str, bundle: str, files: Path, local_rows: list[dict[str, Any]]
 ) -> None:
     put(files, f"{s3}/xrays")
 
-    there = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored")
+    summary = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored")
 
-    assert there["scored"] == NUM_IMAGES
-    assert rows(f"{s3}/scored", f"{s3}/xrays") == here
-    assert there["retries"] == 0
+    assert summary["scored"] == NUM_IMAGES
+    assert rows(f"{s3}/scored", f"{s3}/xrays") == local_rows
+    assert summary["retries"] == 0
 
 
-def test_no_row_is_lost_or_changed_by_faults_and_retries_are_counted(
-    s3: str, bundle: str, files: Path, here: list[dict[str, Any]], faults: FaultProxy
+def test_faults_neither_lose_nor_change_a_row_and_retries_are_counted(
+    s3: str, bundle: str, files: Path, local_rows: list[dict[str, Any]], faults: FaultProxy
 ) -> None:
     put(files, f"{s3}/xrays")
     faults.rates = RATES
@@ -87,10 +87,10 @@ def test_no_row_is_lost_or_changed_by_faults_and_retries_are_counted(
     assert record["summary"]["retries"] == summary["retries"] > 0
     assert record["rows"]["scored"] == NUM_IMAGES
     assert sum(record["rows"]["failed"].values()) == NUM_BROKEN
-    assert rows(f"{s3}/scored", f"{s3}/xrays") == here
+    assert rows(f"{s3}/scored", f"{s3}/xrays") == local_rows
 
 
-def test_one_object_that_never_comes_is_one_row_with_an_error(
+def test_one_unreadable_object_is_one_row_with_an_error(
     s3: str, bundle: str, files: Path, tmp_path: Path, faults: FaultProxy
 ) -> None:
     put(files, f"{s3}/xrays")
@@ -105,4 +105,4 @@ def test_one_object_that_never_comes_is_one_row_with_an_error(
     assert summary["failed"]["permission"] == 1
     errors = {row["path"]: row["error"] for row in rows(f"{tmp_path}/run", f"{s3}/xrays")}
     assert len(errors) == NUM_IMAGES + NUM_BROKEN
-    assert errors[f"normal/{denied}"] == "permission: the file may not be read"
+    assert errors[f"normal/{denied}"] == "permission: reading the file is not permitted"

@@ -1,7 +1,6 @@
-"""What one process does with rows: every image one row, whatever happens to its file."""
+"""What one process does with rows: every image gets one row, whatever is wrong with its file."""
 
 import dataclasses
-import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +12,11 @@ import pytest
 from cnnjobs import schema
 from cnnjobs.data import synthetic
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import preprocessing
-from cnnjobs.imaging.decoder import Images
+from cnnjobs.imaging import preprocessing, tensors
 from cnnjobs.imaging.preprocessing import Decoded
 from cnnjobs.imaging.reading import Policy
-from cnnjobs.inference.predictor import Scorer, Scoring, open_engine, prediction_rows
+from cnnjobs.inference import image_table
+from cnnjobs.inference.predictor import Predictor, Scoring, open_engine, prediction_rows
 from cnnjobs.models.bundle import Bundle
 from tests.support.bundles import write_bundle
 
@@ -29,7 +28,7 @@ def gap(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Other weights, and other pixels."""
+    """A model with another input size and other weights."""
     return write_bundle(tmp_path_factory.mktemp("bundles") / "other", "mobilenetv3small", seed=3)
 
 
@@ -52,14 +51,12 @@ def rows_of(files: list[Path]) -> pa.Table:
 
 
 def scoring(*bundles: Bundle, **settings: object) -> Scoring:
-    known = {"engine": "openvino", "batch_size": 4, "run_id": "test", **settings}
-    return Scoring(bundles=bundles, **known)  # type: ignore[arg-type]
+    defaults = {"engine": "openvino", "batch_size": 4, "run_id": "test", **settings}
+    return Scoring(bundles=bundles, **defaults)  # type: ignore[arg-type]
 
 
-def test_every_row_comes_back_in_its_place_with_the_measures(
-    gap: Bundle, files: list[Path]
-) -> None:
-    table = Scorer(scoring(gap), threads=2)(rows_of(files))
+def test_rows_keep_their_order_and_get_the_measures(gap: Bundle, files: list[Path]) -> None:
+    table = Predictor(scoring(gap), threads=2)(rows_of(files))
 
     assert table["path"].to_pylist() == [str(file) for file in files]
     assert table.schema.equals(pa.unify_schemas([schema.predictions(2), schema.MEASURES]))
@@ -68,45 +65,63 @@ def test_every_row_comes_back_in_its_place_with_the_measures(
     assert table["peak_memory_bytes"][0].as_py() > 1e7
 
 
-def test_the_score_is_that_of_the_decoder_and_the_engine_alone(
-    gap: Bundle, files: list[Path]
-) -> None:
-    table = Scorer(scoring(gap), threads=2)(rows_of(files))
-    sound = [row for row in table.to_pylist() if row["error"] is None]
+def test_the_scores_equal_those_of_decoder_and_engine_alone(gap: Bundle, files: list[Path]) -> None:
+    table = Predictor(scoring(gap), threads=2)(rows_of(files))
+    valid = [row for row in table.to_pylist() if row["error"] is None]
     pixels = np.stack(
         [
             preprocessing.decode(Path(row["path"]).read_bytes(), gap.preprocessing).pixels
-            for row in sound
+            for row in valid
         ]
     )
     expected = open_engine(gap, "openvino", batch_size=4, threads=1).scores(pixels)[:, 0]
 
-    np.testing.assert_array_equal([row["probability"] for row in sound], expected)
+    np.testing.assert_array_equal([row["probability"] for row in valid], expected)
 
 
-def test_images_that_another_process_decoded_get_the_same_rows(
+def test_images_decoded_by_another_process_get_the_same_rows(
     gap: Bundle, other: Bundle, files: list[Path]
 ) -> None:
-    how = scoring(gap, other)
+    settings = scoring(gap, other)
     rows = rows_of(files)
-    scorer = Scorer(how, threads=2)
-    decoded = pickle.loads(pickle.dumps(how.decoder(2).images(rows)))
-    theirs = scorer(rows, Images(decoded.images, retries=decoded.retries + 2))
-    ours = scorer(rows)
+    predictor = Predictor(settings, threads=2)
+    images = [each.result().result() for each in settings.decoder(2).begin(rows)]
+    decoded = image_table.from_images(rows, images, settings.preprocessings, retries=2)
+    received = pa.ipc.open_stream(_serialized(decoded)).read_all()
+
+    remote, local = predictor(received), predictor(rows)
 
     names = schema.predictions(2, num_models=2).names
-    assert theirs.select(names).equals(ours.select(names))
-    assert sum(theirs["retries"].to_pylist()) == 2
+    assert remote.select(names).equals(local.select(names))
+    assert sum(remote["retries"].to_pylist()) == 2
 
 
-def test_the_bundles_temperature_is_applied_and_its_threshold_after_it(
+def test_images_decoded_by_another_process_are_not_copied(gap: Bundle, files: list[Path]) -> None:
+    settings, rows = scoring(gap), rows_of(files)
+    images = [each.result().result() for each in settings.decoder(2).begin(rows)]
+    decoded = image_table.from_images(rows, images, settings.preprocessings, retries=0)
+    received = pa.ipc.open_stream(_serialized(decoded)).read_all()
+
+    read = image_table.to_images(received, num_preprocessings=1)
+
+    whole = tensors.to_numpy(received["pixels_0"])
+    for before, after in zip(images, read, strict=True):
+        if isinstance(before.decoded, ImageError):
+            assert str(after.decoded) == str(before.decoded)
+            continue
+        assert not isinstance(after.decoded, ImageError)
+        assert np.shares_memory(after.decoded[0].pixels, whole)
+        np.testing.assert_array_equal(after.decoded[0].pixels, before.decoded[0].pixels)
+
+
+def test_the_threshold_is_applied_after_the_bundles_temperature(
     gap: Bundle, files: list[Path]
 ) -> None:
-    plain = Scorer(scoring(gap), threads=2)(rows_of(files)).to_pylist()
+    plain = Predictor(scoring(gap), threads=2)(rows_of(files)).to_pylist()
     raw = np.array([row["probability"] for row in plain if row["error"] is None])
     warm = dataclasses.replace(gap, temperature=2.5, threshold=float(np.median(raw)))
 
-    scored = Scorer(scoring(warm), threads=2)(rows_of(files)).to_pylist()
+    scored = Predictor(scoring(warm), threads=2)(rows_of(files)).to_pylist()
 
     found = np.array([row["probability"] for row in scored if row["error"] is None])
     np.testing.assert_allclose(found, 1 / (1 + (1 / raw - 1) ** (1 / 2.5)), atol=1e-6)
@@ -115,38 +130,38 @@ def test_the_bundles_temperature_is_applied_and_its_threshold_after_it(
 
 
 def test_calls_from_several_threads_do_not_mix_their_rows(gap: Bundle, files: list[Path]) -> None:
-    scorer = Scorer(scoring(gap), threads=2)
-    alone = scorer(rows_of(files))
+    predictor = Predictor(scoring(gap), threads=2)
+    alone = predictor(rows_of(files))
     parts = [rows_of(files[start : start + 5]) for start in range(0, 25, 5)]
 
     with ThreadPoolExecutor(3) as pool:
-        tables = list(pool.map(scorer, parts))
+        tables = list(pool.map(predictor, parts))
 
     kept = schema.predictions(2).names
     assert pa.concat_tables(tables).select(kept).equals(alone.select(kept))
 
 
-def test_files_larger_than_the_room_for_files_pass_one_at_a_time(
+def test_files_larger_than_the_read_ahead_limit_are_read_one_at_a_time(
     gap: Bundle, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cnnjobs.imaging.decoder._BYTES_AHEAD", 1)
     done = threading.Event()
-    scorer = Scorer(scoring(gap), threads=2)
+    predictor = Predictor(scoring(gap), threads=2)
 
     def run() -> None:
-        scorer(rows_of(files))
+        predictor(rows_of(files))
         done.set()
 
     threading.Thread(target=run, daemon=True).start()
-    assert done.wait(60), "readers wait for room that nobody gives back"
+    assert done.wait(60), "readers wait for space that is never freed"
 
 
-def test_an_ensemble_is_the_mean_of_its_models_and_names_each(
+def test_an_ensemble_has_the_mean_of_its_models_and_each_models_score(
     gap: Bundle, other: Bundle, files: list[Path]
 ) -> None:
     rows = rows_of(files[:9])
-    both = Scorer(scoring(gap, other), threads=2)(rows)
-    one, two = (Scorer(scoring(each), threads=2)(rows) for each in (gap, other))
+    both = Predictor(scoring(gap, other), threads=2)(rows)
+    one, two = (Predictor(scoring(each), threads=2)(rows) for each in (gap, other))
 
     assert both.schema.field("by_model").type == pa.list_(pa.float32())
     assert set(both["model"].to_pylist()) == {f"{gap.name}+{other.name}"}
@@ -161,12 +176,14 @@ def test_an_ensemble_is_the_mean_of_its_models_and_names_each(
 def test_a_damaged_file_is_an_error_or_a_score_with_a_warning(
     gap: Bundle, files: list[Path], tmp_path: Path
 ) -> None:
-    sound = next(file for file in files if file.suffix == ".jpg" and file.stat().st_size > 20_000)
-    cut = tmp_path / "cut.jpg"
-    cut.write_bytes(sound.read_bytes()[:-4000])
+    whole = next(file for file in files if file.suffix == ".jpg" and file.stat().st_size > 20_000)
+    truncated = tmp_path / "cut.jpg"
+    truncated.write_bytes(whole.read_bytes()[:-4000])
 
-    strict = Scorer(scoring(gap), threads=1)(rows_of([cut])).to_pylist()[0]
-    kept = Scorer(scoring(gap, policy=Policy(keep_damaged=True)), threads=1)(rows_of([cut]))
+    strict = Predictor(scoring(gap), threads=1)(rows_of([truncated])).to_pylist()[0]
+    kept = Predictor(scoring(gap, policy=Policy(keep_damaged=True)), threads=1)(
+        rows_of([truncated])
+    )
 
     assert strict["error"].startswith(("truncated: ", "damaged: "))
     assert (strict["probability"], strict["warning"]) == (None, None)
@@ -176,7 +193,7 @@ def test_a_damaged_file_is_an_error_or_a_score_with_a_warning(
     assert row["warning"]
 
 
-def test_the_threshold_names_the_class_and_labels_the_model_does_not_know_are_null(
+def test_scores_at_the_threshold_are_positive_and_unknown_labels_are_null(
     gap: Bundle,
 ) -> None:
     limit = gap.threshold
@@ -191,3 +208,11 @@ def test_the_threshold_names_the_class_and_labels_the_model_does_not_know_are_nu
     assert table["label"].to_pylist() == ["opacity", None, None]
     assert table["error"].to_pylist() == [None, None, "empty: no bytes"]
     assert table["width"].to_pylist() == [5, 5, None]
+
+
+def _serialized(table: pa.Table) -> pa.Buffer:
+    """The table as another process receives it."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()

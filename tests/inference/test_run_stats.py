@@ -1,4 +1,4 @@
-"""What a job tells of itself while it runs."""
+"""What a job reports about itself while it runs."""
 
 import time
 
@@ -10,7 +10,7 @@ from cnnjobs.inference.run_stats import Tally
 
 
 def table(rows: int, working_seconds: float) -> pa.Table:
-    """Scored rows of one block."""
+    """The scored rows of a block."""
     values = {
         "path": [f"{row}.png" for row in range(rows)],
         "prediction": ["opacity"] * rows,
@@ -20,12 +20,12 @@ def table(rows: int, working_seconds: float) -> pa.Table:
         **{name: [0] * rows for name in schema.MEASURES.names},
         "working_seconds": [working_seconds] * rows,
     }
-    wanted = pa.unify_schemas([schema.predictions(2), schema.MEASURES])
+    result = pa.unify_schemas([schema.predictions(2), schema.MEASURES])
     nothing = [None] * rows
-    return pa.table({name: values.get(name, nothing) for name in wanted.names}, schema=wanted)
+    return pa.table({name: values.get(name, nothing) for name in result.names}, schema=result)
 
 
-def test_the_steady_rate_counts_from_when_the_first_block_was_begun() -> None:
+def test_the_steady_rate_counts_from_the_start_of_the_first_block() -> None:
     tally = Tally(200, done_before=0)
     time.sleep(0.05)
 
@@ -37,7 +37,7 @@ def test_the_steady_rate_counts_from_when_the_first_block_was_begun() -> None:
     assert tally.seconds_to_first >= 0.05
 
 
-def test_a_first_table_that_was_long_on_its_way_does_not_flatter_the_rate() -> None:
+def test_a_first_table_that_arrives_late_does_not_inflate_the_rate() -> None:
     tally = Tally(200, done_before=0)
 
     tally.add(table(10, working_seconds=1.0))
@@ -46,7 +46,7 @@ def test_a_first_table_that_was_long_on_its_way_does_not_flatter_the_rate() -> N
     assert tally.steady_rate == pytest.approx(10.0, rel=0.01)
 
 
-def test_the_steady_rate_stands_still_when_no_more_rows_come() -> None:
+def test_the_steady_rate_does_not_change_while_no_rows_arrive() -> None:
     tally = Tally(100, done_before=0)
     tally.add(table(50, working_seconds=5.0))
     rate = tally.steady_rate
@@ -55,7 +55,7 @@ def test_the_steady_rate_stands_still_when_no_more_rows_come() -> None:
     assert tally.steady_rate == rate
 
 
-def test_before_any_rows_came_no_rate_is_told() -> None:
+def test_no_rate_is_reported_before_the_first_rows() -> None:
     facts = Tally(100, done_before=20).facts()
 
     assert facts["images_per_second"] is None

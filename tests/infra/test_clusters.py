@@ -1,4 +1,4 @@
-"""What `ray up` reads: against the schema that comes with Ray, and against what we promise."""
+"""The files for `ray up`: valid by Ray's schema, and as secure as documented."""
 
 import json
 import re
@@ -25,20 +25,18 @@ BOTH = pytest.mark.parametrize("file", [AWS, ONPREM], ids=lambda file: file.stem
 
 
 @BOTH
-def test_a_cluster_file_fits_the_schema_of_the_ray_that_is_pinned(file: Path) -> None:
+def test_a_cluster_file_is_valid_by_the_schema_of_the_pinned_ray(file: Path) -> None:
     jsonschema.validate(_read(file), SCHEMA)
 
 
 @BOTH
-def test_a_key_that_the_schema_does_not_know_is_refused(file: Path) -> None:
+def test_an_unknown_key_is_rejected(file: Path) -> None:
     with pytest.raises(jsonschema.ValidationError, match="'max_worker' was unexpected"):
         jsonschema.validate({**_read(file), "max_worker": 1}, SCHEMA)
 
 
 @BOTH
-def test_every_ray_asks_for_the_token_and_the_dashboard_answers_its_machine_alone(
-    file: Path,
-) -> None:
+def test_every_node_requires_the_token_and_the_dashboard_is_local(file: Path) -> None:
     config = _read(file)
     commands = _start_commands(config)
     for command in commands.values():
@@ -49,7 +47,7 @@ def test_every_ray_asks_for_the_token_and_the_dashboard_answers_its_machine_alon
 
 
 @BOTH
-def test_every_ray_has_options_that_ray_start_knows(file: Path) -> None:
+def test_every_node_is_started_with_options_of_ray_start(file: Path) -> None:
     ray_start = [Path(sys.executable).with_name("ray"), "start", "--help"]
     shown = subprocess.run(ray_start, capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"^  (--[\w-]+)", shown, flags=re.MULTILINE))
@@ -57,7 +55,7 @@ def test_every_ray_has_options_that_ray_start_knows(file: Path) -> None:
         assert set(re.findall(r"(--[\w-]+)=?", command.partition("ray start")[2])) <= known
 
 
-def test_nothing_on_aws_has_a_public_address_or_a_rule_of_ray_s_own() -> None:
+def test_machines_on_aws_have_no_public_address_and_use_our_security_group() -> None:
     config = _read(AWS)
     assert config["provider"]["use_internal_ips"]
     for kind in config["available_node_types"].values():
@@ -69,19 +67,19 @@ def test_nothing_on_aws_has_a_public_address_or_a_rule_of_ray_s_own() -> None:
         assert all(disk["Ebs"]["Encrypted"] for disk in node["BlockDeviceMappings"])
 
 
-def test_every_spot_type_on_aws_has_the_same_machine_at_full_price_behind_it() -> None:
+def test_every_spot_type_on_aws_falls_back_to_the_same_machine_at_full_price() -> None:
     kinds = _read(AWS)["available_node_types"]
     spot = {name for name, kind in kinds.items() if _market(kind) == {"MarketType": "spot"}}
     assert spot == {"cpu-spot", "gpu-spot"}
     for name in spot:
-        first, then = kinds[name], kinds[name.removesuffix("-spot")]
-        assert first["priority"] > then["priority"]
-        assert _market(then) == {}
-        assert first["resources"] == then["resources"]
-        assert {**first["node_config"], "InstanceMarketOptions": {}} == then["node_config"]
+        spot_kind, fallback = kinds[name], kinds[name.removesuffix("-spot")]
+        assert spot_kind["priority"] > fallback["priority"]
+        assert _market(fallback) == {}
+        assert spot_kind["resources"] == fallback["resources"]
+        assert {**spot_kind["node_config"], "InstanceMarketOptions": {}} == fallback["node_config"]
 
 
-def test_the_head_on_aws_has_no_core_for_jobs_and_every_worker_comes_when_it_is_needed() -> None:
+def test_the_head_on_aws_has_no_cores_for_jobs_and_workers_are_added_on_demand() -> None:
     config = _read(AWS)
     kinds = dict(config["available_node_types"])
     assert kinds.pop(config["head_node_type"])["resources"] == {"CPU": 0}
@@ -91,8 +89,8 @@ def test_the_head_on_aws_has_no_core_for_jobs_and_every_worker_comes_when_it_is_
 
 
 def _read(file: Path) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return read
+    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return content
 
 
 def _start_commands(config: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The manifests for KubeRay: against the fields that its CRDs have, and against each other."""
+"""The manifests for KubeRay: valid by its CRDs, and consistent with each other."""
 
 import copy
 import shutil
@@ -22,7 +22,7 @@ OVERLAYS = ("cpu", "gpu", "spot")
 
 
 @pytest.mark.parametrize("file", [*BASE, *JOBS], ids=lambda file: file.stem)
-def test_a_manifest_has_the_fields_that_its_kind_knows(file: Path) -> None:
+def test_a_manifest_has_only_fields_of_its_kind(file: Path) -> None:
     jsonschema.validate(_read(file), SCHEMA)
 
 
@@ -36,22 +36,20 @@ def test_a_manifest_has_the_fields_that_its_kind_knows(file: Path) -> None:
         (["spec", "workerGroupSpecs", 0, "template", "spec", "securityContext"], {}),
     ],
 )
-def test_a_field_that_is_misspelt_or_of_another_type_would_be_found(
-    path: list[Any], value: Any
-) -> None:
+def test_a_misspelt_field_or_a_wrong_type_is_found(path: list[Any], value: Any) -> None:
     cluster = _cluster()
     _set(cluster, path, value)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(cluster, SCHEMA)
 
 
-def test_the_base_lists_every_file_beside_it() -> None:
+def test_the_base_lists_every_file_in_its_folder() -> None:
     listed = _read(INFRA / "base" / "kustomization.yaml")["resources"]
     assert sorted(listed) == [file.name for file in BASE]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_patches_what_is_there_and_what_comes_out_fits(name: str) -> None:
+def test_an_overlay_patches_existing_fields_and_the_result_is_valid(name: str) -> None:
     cluster = _built(name)
     jsonschema.validate(cluster, SCHEMA)
     images = {each["image"] for each in _containers(cluster)}
@@ -60,7 +58,7 @@ def test_an_overlay_patches_what_is_there_and_what_comes_out_fits(name: str) -> 
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_kubectl_builds_an_overlay_to_what_is_tested_here(name: str) -> None:
+def test_kubectl_builds_the_same_overlay_as_these_tests(name: str) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("no kubectl on this machine")
@@ -87,7 +85,7 @@ def test_only_the_workers_of_the_gpu_overlay_have_a_gpu() -> None:
     assert has_gpu == {("gpu", "ray-worker")}
 
 
-def test_the_head_is_never_on_spot_and_workers_rather_are() -> None:
+def test_the_head_is_never_on_spot_and_workers_prefer_it() -> None:
     head, worker = (
         group["template"]["spec"]["affinity"]["nodeAffinity"]
         for group in (
@@ -100,25 +98,25 @@ def test_the_head_is_never_on_spot_and_workers_rather_are() -> None:
 
 
 @pytest.mark.parametrize("file", JOBS, ids=lambda file: file.stem)
-def test_a_job_runs_on_the_cluster_of_the_base_with_its_image_and_may_reach_it(file: Path) -> None:
+def test_a_job_uses_the_cluster_and_image_of_the_base_and_may_reach_it(file: Path) -> None:
     manifest, policy = _read(file), _read(INFRA / "base" / "networkpolicy.yaml")
     job = manifest["spec"].get("jobTemplate", manifest["spec"])
     assert manifest["metadata"]["namespace"] == _namespace()
     assert job["clusterSelector"] == {"ray.io/cluster": _cluster()["metadata"]["name"]}
     [submitter] = job["submitterPodTemplate"]["spec"]["containers"]
     assert {submitter["image"]} == {each["image"] for each in _containers(_built("cpu"))}
-    may_come = policy["spec"]["ingress"][1]["from"][0]["podSelector"]["matchLabels"]
-    assert job["submitterPodTemplate"]["metadata"]["labels"] == may_come
+    admitted = policy["spec"]["ingress"][1]["from"][0]["podSelector"]["matchLabels"]
+    assert job["submitterPodTemplate"]["metadata"]["labels"] == admitted
 
 
-def test_the_cluster_asks_for_a_token_and_runs_the_ray_that_is_pinned() -> None:
+def test_the_cluster_requires_a_token_and_runs_the_pinned_ray() -> None:
     spec = _cluster()["spec"]
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["rayVersion"] == ray.__version__
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
-def test_only_the_cluster_itself_reaches_ports_other_than_the_dashboard_s() -> None:
+def test_only_the_cluster_itself_reaches_ports_other_than_the_dashboards() -> None:
     policy = _read(INFRA / "base" / "networkpolicy.yaml")["spec"]
     own = {"matchLabels": {"ray.io/cluster": _cluster()["metadata"]["name"]}}
     inside, others = policy["ingress"]
@@ -128,7 +126,7 @@ def test_only_the_cluster_itself_reaches_ports_other_than_the_dashboard_s() -> N
     assert policy["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_the_account_of_the_workers_is_there_and_what_is_mounted_too() -> None:
+def test_the_workers_account_and_all_mounted_volumes_exist() -> None:
     account = _read(INFRA / "base" / "serviceaccount.yaml")
     for group in _cluster()["spec"]["workerGroupSpecs"]:
         assert group["template"]["spec"]["serviceAccountName"] == account["metadata"]["name"]
@@ -140,8 +138,8 @@ def test_the_account_of_the_workers_is_there_and_what_is_mounted_too() -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return read
+    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return content
 
 
 def _cluster() -> dict[str, Any]:
@@ -153,7 +151,7 @@ def _namespace() -> str:
 
 
 def _built(name: str) -> dict[str, Any]:
-    """The cluster of an overlay, as `kubectl kustomize` builds it."""
+    """The cluster of an overlay, as built by `kubectl kustomize`."""
     overlay = _read(INFRA / "overlays" / name / "kustomization.yaml")
     [below] = overlay["resources"]
     cluster = _cluster() if below == "../../base" else _built(below.removeprefix("../"))
@@ -172,7 +170,7 @@ def _built(name: str) -> dict[str, Any]:
 
 
 def _change(cluster: dict[str, Any], *, op: str, path: str, value: Any) -> None:
-    """One step of a JSON patch (RFC 6902): replace what is there, or add what is not."""
+    """One step of a JSON patch (RFC 6902): replace an existing value, or add a new one."""
     keys = [key.replace("~1", "/") for key in path.split("/")[1:]]
     steps: list[Any] = [int(key) if key.isdigit() else key for key in keys]
     parent: Any = cluster

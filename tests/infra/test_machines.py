@@ -1,4 +1,4 @@
-"""What machines are made of: the image, the rights on AWS, the units of a nightly run."""
+"""The image, the permissions on AWS, and the systemd units of a nightly run."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def _instructions() -> list[tuple[str, str]]:
     ]
 
 
-def test_the_image_starts_as_a_user_by_number_and_with_a_shell_that_others_may_start() -> None:
+def test_the_image_runs_as_a_numeric_user_and_has_no_entrypoint() -> None:
     words = _instructions()
     assert [rest for word, rest in words if word == "USER"][-1] == "1000:1000"
     assert "ENTRYPOINT" not in {word for word, _ in words}
@@ -41,7 +41,7 @@ def test_everything_in_the_image_is_pinned() -> None:
     assert all("--constraint /source/constraints.txt" in install for install in installs)
 
 
-def test_what_the_image_copies_is_there_and_nothing_else_is_sent_to_build_it() -> None:
+def test_the_build_context_contains_only_what_the_image_copies() -> None:
     copied = [
         source
         for word, rest in _instructions()
@@ -56,7 +56,7 @@ def test_what_the_image_copies_is_there_and_nothing_else_is_sent_to_build_it() -
 
 
 @pytest.mark.parametrize("file", POLICIES, ids=lambda file: file.stem)
-def test_a_policy_allows_named_actions_alone_and_each_has_its_reason(file: Path) -> None:
+def test_a_policy_allows_only_named_actions_with_documented_reasons(file: Path) -> None:
     policy = json.loads(file.read_text(encoding="utf-8"))
     reasons = (INFRA / "README.md").read_text(encoding="utf-8")
     assert policy["Version"] == "2012-10-17"
@@ -69,7 +69,7 @@ def test_a_policy_allows_named_actions_alone_and_each_has_its_reason(file: Path)
 
 
 @pytest.mark.parametrize("file", POLICIES, ids=lambda file: file.stem)
-def test_a_policy_writes_only_where_output_goes(file: Path) -> None:
+def test_a_policy_allows_writing_only_to_the_output(file: Path) -> None:
     for statement in json.loads(file.read_text(encoding="utf-8"))["Statement"]:
         if {"s3:PutObject", "s3:DeleteObject"} & set(statement["Action"]):
             assert statement["Resource"] == ["arn:aws:s3:::scored/*"]
@@ -77,7 +77,7 @@ def test_a_policy_writes_only_where_output_goes(file: Path) -> None:
             assert "*" not in statement["Resource"]
 
 
-def test_the_units_are_ones_that_systemd_takes(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     verify = shutil.which("systemd-analyze")
     if verify is None:
         pytest.skip("no systemd-analyze on this machine")
@@ -90,6 +90,6 @@ def test_the_units_are_ones_that_systemd_takes(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_timer_starts_the_service_that_lies_beside_it() -> None:
+def test_the_timer_and_its_service_have_the_same_name() -> None:
     names = sorted(file.name for file in (INFRA / "systemd").iterdir())
     assert names == ["cnnjobs-predict.service", "cnnjobs-predict.timer"]

@@ -1,3 +1,5 @@
+"""Temperature scaling, and the rules for a threshold."""
+
 import numpy as np
 import pytest
 from sklearn import metrics as skm
@@ -7,12 +9,12 @@ from cnnjobs.metrics import calibration
 RNG = np.random.default_rng(11)
 
 
-def test_temperature_1_leaves_every_bit():
+def test_temperature_1_changes_nothing():
     scores = RNG.random((50, 1)).astype(np.float32)
     assert calibration.scaled(scores, 1.0) is scores
 
 
-def test_logits_of_two_classes_are_divided():
+def test_logits_of_two_classes_are_divided_by_the_temperature():
     logits = np.array([-6.0, -1.0, 0.0, 2.0])
     scores = _sigmoid(logits).astype(np.float32)[:, np.newaxis]
     found = calibration.scaled(scores, 2.0)
@@ -20,34 +22,34 @@ def test_logits_of_two_classes_are_divided():
     assert found[:, 0] == pytest.approx(_sigmoid(logits / 2), abs=1e-6)
 
 
-def test_logits_of_many_classes_are_divided():
+def test_logits_of_many_classes_are_divided_by_the_temperature():
     logits = RNG.normal(size=(20, 4)) * 3
     found = calibration.scaled(_softmax(logits).astype(np.float32), 1.7)
     assert found == pytest.approx(_softmax(logits / 1.7), abs=1e-6)
 
 
-def test_certain_scores_stay_certain_and_are_no_nan():
+def test_scores_of_0_and_1_do_not_become_nan():
     scores = np.array([[0.0], [1.0]], np.float32)
     assert calibration.scaled(scores, 3.0).ravel().tolist() == [0, 1]
     many = np.array([[0, 0, 1], [0.5, 0.5, 0]], np.float32)
     assert calibration.scaled(many, 3.0) == pytest.approx(many)
 
 
-def test_a_scaling_is_taken_back_by_the_inverse():
+def test_the_inverse_temperature_reverts_a_scaling():
     scores = RNG.uniform(0.01, 0.99, (50, 1)).astype(np.float32)
     back = calibration.scaled(calibration.scaled(scores, 1.8), 1 / 1.8)
     assert back == pytest.approx(scores, abs=1e-6)
 
 
 @pytest.mark.parametrize("true", [0.5, 1.5, 4.0])
-def test_the_temperature_of_scores_that_are_too_sure_is_found(true):
+def test_the_temperature_of_overconfident_scores_is_found(true):
     logits = RNG.normal(size=20_000) * 2
     targets = (RNG.random(20_000) < _sigmoid(logits)).astype(np.int64)
     scores = _sigmoid(logits * true).astype(np.float32)[:, np.newaxis]
     assert calibration.temperature(scores, targets) == pytest.approx(true, rel=0.05)
 
 
-def test_the_temperature_of_many_classes_has_the_least_log_loss():
+def test_the_temperature_of_many_classes_has_the_lowest_log_loss():
     logits = RNG.normal(size=(400, 3)) * 2
     targets = np.array([RNG.choice(3, p=row) for row in _softmax(logits)])
     scores = _softmax(logits * 3).astype(np.float32)
@@ -75,36 +77,36 @@ def test_a_number_is_the_threshold():
     assert calibration.threshold("0.35", SCORES, POSITIVE) == 0.35
 
 
-def test_youdens_threshold_lies_between_the_scores_where_the_index_is_largest():
-    # from 0.8 on: sensitivity 2/3, specificity 1; from 0.3 on: 1 and 2/3: the nearer to 0.5
+def test_youdens_threshold_is_between_the_scores_with_the_largest_index():
+    # at 0.8 sensitivity 2/3 and specificity 1, at 0.3 1 and 2/3: the nearer to 0.5 is chosen
     assert calibration.threshold("youden", SCORES, POSITIVE) == pytest.approx((0.4 + 0.8) / 2)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "threshold"),
+    ("sensitivity", "threshold"),
     [("0.3", 0.85), ("0.34", 0.6), ("0.66", 0.6), ("0.67", 0.25), ("0.99", 0.25)],
 )
-def test_a_wanted_sensitivity_has_the_highest_threshold_that_reaches_it(wanted, threshold):
-    found = calibration.threshold(f"sensitivity={wanted}", SCORES, POSITIVE)
+def test_a_required_sensitivity_has_the_highest_threshold_that_reaches_it(sensitivity, threshold):
+    found = calibration.threshold(f"sensitivity={sensitivity}", SCORES, POSITIVE)
     assert found == pytest.approx(threshold)
 
 
-def test_youdens_threshold_is_the_best_of_scikit_learns_curve():
+def test_youdens_threshold_is_the_best_on_the_curve_of_scikit_learn():
     positive = RNG.random(300) < 0.4
     scores = np.clip(RNG.normal(0.4 + 0.2 * positive, 0.2), 0, 1).round(2).astype(np.float32)
     found = calibration.threshold("youden", scores, positive)
-    accused, found_share, _ = skm.roc_curve(positive, scores, drop_intermediate=False)
-    called = scores >= found
-    index = called[positive].mean() - called[~positive].mean()
-    assert index == pytest.approx((found_share - accused).max())
+    false_positive, true_positive, _ = skm.roc_curve(positive, scores, drop_intermediate=False)
+    predicted = scores >= found
+    index = predicted[positive].mean() - predicted[~positive].mean()
+    assert index == pytest.approx((true_positive - false_positive).max())
 
 
-def test_a_positive_with_the_lowest_score_is_found_by_a_threshold_of_0():
+def test_a_positive_with_the_lowest_score_needs_a_threshold_of_0():
     scores = np.array([0.2, 0.5], np.float32)
     assert calibration.threshold("sensitivity=0.99", scores, np.array([True, False])) == 0
 
 
-def test_neighbouring_floats_are_told_apart():
+def test_neighboring_floats_are_distinguished():
     low = np.float32(0.7)
     high = np.nextafter(low, np.float32(1))
     found = calibration.threshold("youden", np.array([low, high]), np.array([False, True]))

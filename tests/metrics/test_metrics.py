@@ -1,3 +1,5 @@
+"""Metrics of two and more classes, against values by hand and scikit-learn's; intervals."""
+
 import numpy as np
 import pytest
 from sklearn import metrics as skm
@@ -5,23 +7,23 @@ from sklearn import metrics as skm
 from cnnjobs import metrics
 from cnnjobs.metrics import Bootstrap, weighted
 
-# covid is looked for; predicted from 0.5 on: the first three and the fifth
+# covid is positive; the threshold 0.5 predicts it for the first three images and the fifth
 LABELS = ["covid", "covid", "normal", "covid", "normal", "covid", "normal", "normal"]
 SCORES = np.array([0.9, 0.8, 0.7, 0.4, 0.6, 0.2, 0.2, 0.1], np.float32)
 
 
-def test_binary_metrics_are_those_worked_out_by_hand():
+def test_binary_metrics_equal_those_computed_by_hand():
     found = _binary(LABELS, SCORES)
-    # 15 bins: 0.2 and 0.2 share the fourth, of which one is covid; all others are alone
+    # 15 bins: both 0.2 are in the fourth, and one of them is covid; all others are alone
     ece = (0.1 + 0.2 + 0.7 + 0.6 + 0.6 + 0.1 + abs(0.2 + 0.2 - 1)) / 8
     # covid at 0.9 0.8 | 0.4 0.2: tp 2, fn 2; normal at 0.7 0.6 | 0.2 0.1: fp 2, tn 2
     assert found.confusion == {
         "normal": {"normal": 2, "covid": 2},
         "covid": {"normal": 2, "covid": 2},
     }
-    # pairs in order, of 4 x 4: 0.9 beats 4, 0.8 beats 4, 0.4 beats 2, 0.2 beats 1 and ties 1
+    # of 4 x 4 pairs: 0.9 beats 4, 0.8 beats 4, 0.4 beats 2, 0.2 beats 1 and ties 1
     auroc = (4 + 4 + 2 + 1 + 0.5) / 16
-    # precision where each covid is found, from the top; at 0.2 a normal is found with it:
+    # precision at the score of each covid, from the top; at 0.2 there is a normal as well:
     # 1 of 1, 2 of 2, 3 of 5, 4 of 7
     auprc = (1 / 1 + 2 / 2 + 3 / 5 + 4 / 7) / 4
     # squares of 0.1 0.2 0.6 0.8 (covid) and 0.7 0.6 0.2 0.1 (normal)
@@ -47,8 +49,8 @@ def test_binary_metrics_are_those_worked_out_by_hand():
     assert found.undefined is None
 
 
-def test_no_two_binary_metrics_are_mistaken_for_each_other():
-    # from 0.65 on: tp 2, fp 1, fn 2, tn 3
+def test_no_two_binary_metrics_are_confused_with_each_other():
+    # threshold 0.65: tp 2, fp 1, fn 2, tn 3
     values = _binary(LABELS, SCORES, threshold=0.65).values
     assert values["accuracy"] == pytest.approx((2 + 3) / 8)
     assert values["sensitivity"] == pytest.approx(2 / (2 + 2))
@@ -60,7 +62,7 @@ def test_no_two_binary_metrics_are_mistaken_for_each_other():
     assert values["mcc"] == pytest.approx((2 * 3 - 1 * 2) / np.sqrt(3 * 4 * 4 * 5))
 
 
-def test_binary_metrics_are_scikit_learns():
+def test_binary_metrics_equal_those_of_scikit_learn():
     rng = np.random.default_rng(4)
     actual = rng.random(200) < 0.3
     scores = np.clip(rng.normal(0.4 + 0.2 * actual, 0.2), 0, 1).astype(np.float32)
@@ -87,7 +89,7 @@ def test_binary_metrics_are_scikit_learns():
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.1])
 def test_a_probability_equal_to_the_threshold_is_positive(threshold):
-    # 0.7 is not the same number in float32, in which models answer
+    # 0.7 is a different number in float32, the type of models' outputs
     scores = np.array([threshold, np.nextafter(np.float32(threshold), np.float32(0))], np.float32)
     found = _binary(["covid", "normal"], scores, threshold=threshold)
     assert found.confusion == {
@@ -96,7 +98,7 @@ def test_a_probability_equal_to_the_threshold_is_positive(threshold):
     }
 
 
-def test_the_name_of_the_positive_class_changes_no_number():
+def test_the_name_of_the_positive_class_does_not_change_the_metrics():
     first, last = (
         metrics.binary(
             [positive if label == "covid" else negative for label in LABELS],
@@ -115,13 +117,13 @@ def test_the_name_of_the_positive_class_changes_no_number():
 @pytest.mark.parametrize(
     ("label", "known", "unknown"),
     [
-        # covid alone, two of three found: tp 2, fn 1
+        # only covid, two of three predicted: tp 2, fn 1
         (
             "covid",
             {"accuracy": 2 / 3, "sensitivity": 2 / 3, "ppv": 1.0, "npv": 0.0, "f1": 4 / 5},
             {"specificity", "balanced_accuracy", "mcc", "auroc", "auprc"},
         ),
-        # normal alone, two of three accused: fp 2, tn 1
+        # only normal, two of three predicted covid: fp 2, tn 1
         (
             "normal",
             {"accuracy": 1 / 3, "specificity": 1 / 3, "ppv": 0.0, "npv": 1.0, "f1": 0.0},
@@ -129,7 +131,7 @@ def test_the_name_of_the_positive_class_changes_no_number():
         ),
     ],
 )
-def test_one_class_alone_leaves_undefined_what_needs_two(label, known, unknown):
+def test_metrics_that_need_two_classes_are_undefined_with_one(label, known, unknown):
     found = _binary([label] * 3, np.array([0.9, 0.5, 0.4], np.float32))
     assert {name for name, value in found.values.items() if value is None} == unknown
     for name, value in known.items():
@@ -138,10 +140,10 @@ def test_one_class_alone_leaves_undefined_what_needs_two(label, known, unknown):
 
 
 def test_a_predictive_value_without_such_predictions_is_undefined():
-    nobody = _binary(LABELS, SCORES, threshold=0.95).values
-    assert (nobody["ppv"], nobody["npv"], nobody["f1"]) == (None, 4 / 8, 0.0)
-    everybody = _binary(LABELS, SCORES, threshold=0.0).values
-    assert (everybody["ppv"], everybody["npv"]) == (4 / 8, None)
+    none = _binary(LABELS, SCORES, threshold=0.95).values
+    assert (none["ppv"], none["npv"], none["f1"]) == (None, 4 / 8, 0.0)
+    all_positive = _binary(LABELS, SCORES, threshold=0.0).values
+    assert (all_positive["ppv"], all_positive["npv"]) == (4 / 8, None)
 
 
 def test_no_images_leave_every_binary_metric_undefined():
@@ -156,7 +158,7 @@ def test_no_images_leave_every_binary_metric_undefined():
 
 
 NAMES = ["covid", "normal", "pneumonia"]
-#: Three covid, two normal, one pneumonia; the second covid and the pneumonia are taken for normal.
+#: Three covid, two normal, one pneumonia; the second covid and the pneumonia are predicted normal.
 THREE = ["covid", "covid", "covid", "normal", "normal", "pneumonia"]
 OF_THREE = np.array(
     [
@@ -171,14 +173,14 @@ OF_THREE = np.array(
 )
 
 
-def test_metrics_of_three_classes_are_those_worked_out_by_hand():
+def test_metrics_of_three_classes_equal_those_computed_by_hand():
     found = metrics.multiclass(THREE, OF_THREE, names=NAMES)
     assert found.confusion == {
         "covid": {"covid": 2, "normal": 1, "pneumonia": 0},
         "normal": {"covid": 0, "normal": 2, "pneumonia": 0},
         "pneumonia": {"covid": 0, "normal": 1, "pneumonia": 0},
     }
-    # each pair of classes, both ways round: the share of its image pairs in the right order
+    # each ordered pair of classes: the share of its pairs of images in the right order
     # covid, normal: by covid 0.7 0.3 0.5 over 0.2 0.1, 6 of 6;
     #   by normal 0.5 over 0.2 and 0.1 (0.6 is above it), 0.8 over all, 5 of 6
     # covid, pneumonia: by covid 0.7 0.3 0.5 over 0.2, 3 of 3;
@@ -190,9 +192,9 @@ def test_metrics_of_three_classes_are_those_worked_out_by_hand():
         {
             "accuracy": 4 / 6,
             "balanced_accuracy": (2 / 3 + 2 / 2 + 0 / 1) / 3,
-            # of two classes each found or called: 2 * right / (is + called)
+            # for each class 2 * correct / (actual + predicted)
             "macro_f1": (4 / (3 + 2) + 4 / (2 + 4) + 0 / (1 + 0)) / 3,
-            # Gorodkin: 4 right of 6; is 3 2 1, called 2 4 0
+            # Gorodkin: 4 correct of 6; actual 3 2 1, predicted 2 4 0
             "mcc": (4 * 6 - (3 * 2 + 2 * 4)) / np.sqrt((36 - 14) * (36 - 20)),
             "precision_covid": 2 / 2,
             "recall_covid": 2 / 3,
@@ -206,7 +208,7 @@ def test_metrics_of_three_classes_are_those_worked_out_by_hand():
             "auroc": sum(pairs) / 3,
             # squares by image: 0.7 0.2 0.1 of covid is 0.09 + 0.04 + 0.01, and so on
             "brier": (0.14 + 0.86 + 0.42 + 0.38 + 0.06 + 1.04) / 6,
-            # 0.7 right, 0.6 wrong twice, 0.5 right twice, 0.8 right
+            # 0.7 correct, 0.6 wrong twice, 0.5 correct twice, 0.8 correct
             "ece": (0.3 + 2 * 0.6 + 2 * 0.5 + 0.2) / 6,
         },
         abs=1e-7,
@@ -215,7 +217,7 @@ def test_metrics_of_three_classes_are_those_worked_out_by_hand():
     assert found.undefined is None
 
 
-def test_metrics_of_four_classes_are_scikit_learns():
+def test_metrics_of_four_classes_equal_those_of_scikit_learn():
     rng = np.random.default_rng(8)
     names = ["a", "b", "c", "d"]
     actual = rng.integers(0, 4, 120)
@@ -248,20 +250,20 @@ def test_metrics_of_four_classes_are_scikit_learns():
     )
 
 
-def test_the_order_of_the_columns_is_that_of_the_names():
-    turned = [2, 0, 1]
-    names = [NAMES[column] for column in turned]
-    straight = metrics.multiclass(THREE, OF_THREE, names=NAMES)
-    found = metrics.multiclass(THREE, OF_THREE[:, turned], names=names)
-    assert dict(found.values) == pytest.approx(dict(straight.values))
-    assert found.confusion["covid"] == straight.confusion["covid"]
+def test_columns_are_in_the_order_of_the_names():
+    order = [2, 0, 1]
+    names = [NAMES[column] for column in order]
+    expected = metrics.multiclass(THREE, OF_THREE, names=NAMES)
+    found = metrics.multiclass(THREE, OF_THREE[:, order], names=names)
+    assert dict(found.values) == pytest.approx(dict(expected.values))
+    assert found.confusion["covid"] == expected.confusion["covid"]
 
 
-def test_a_class_without_images_has_no_recall_and_leaves_no_auroc():
+def test_without_images_of_a_class_its_recall_and_the_auroc_are_undefined():
     found = metrics.multiclass(THREE[:5], OF_THREE[:5], names=NAMES)
     assert found.values["recall_pneumonia"] is None
     assert found.values["auroc"] is None
-    # the mean over the classes that are there
+    # the mean over the classes with images
     assert found.values["balanced_accuracy"] == pytest.approx((2 / 3 + 2 / 2) / 2)
     assert found.undefined == "no images of pneumonia: no AUROC"
 
@@ -274,7 +276,7 @@ def test_no_images_leave_every_metric_of_three_classes_undefined():
     assert found.confusion["covid"] == {"covid": 0, "normal": 0, "pneumonia": 0}
 
 
-def test_weights_are_scikit_learns_sample_weights():
+def test_weights_work_like_sample_weights_of_scikit_learn():
     rng = np.random.default_rng(6)
     actual, scores = rng.integers(0, 2, 60), rng.integers(0, 9, 60) / 8
     weights = rng.integers(0, 4, (5, 60)).astype(float)
@@ -287,38 +289,38 @@ def test_weights_are_scikit_learns_sample_weights():
         "brier": weighted.mean((scores - actual) ** 2, weights),
     }
     for row, weight in enumerate(weights):
-        wanted = {
+        expected = {
             "mcc": skm.matthews_corrcoef(actual, scores >= 0.5, sample_weight=weight),
             "f1": skm.f1_score(actual, scores >= 0.5, sample_weight=weight),
             "auroc": skm.roc_auc_score(actual, scores, sample_weight=weight),
             "auprc": skm.average_precision_score(actual, scores, sample_weight=weight),
             "brier": skm.brier_score_loss(actual, scores, sample_weight=weight),
         }
-        assert {name: found[name][row] for name in wanted} == pytest.approx(wanted)
+        assert {name: found[name][row] for name in expected} == pytest.approx(expected)
 
 
-def test_predictive_values_at_another_prevalence_are_bayes():
-    # sensitivity 2/4, specificity 3/4 at the threshold 0.65; of 1000 with 1 % sick:
-    # 5 of 10 sick are found, 990 / 4 others are accused
+def test_predictive_values_at_another_prevalence_follow_bayes_theorem():
+    # sensitivity 2/4, specificity 3/4 at the threshold 0.65; of 1000 patients of whom 1 % are sick,
+    # 5 of 10 sick and 990 / 4 healthy ones are predicted positive
     values = _binary(LABELS, SCORES, threshold=0.65, prevalence=0.01).values
     assert values["ppv_at_prevalence"] == pytest.approx(5 / (5 + 990 / 4))
     assert values["npv_at_prevalence"] == pytest.approx(990 * 3 / 4 / (990 * 3 / 4 + 5))
-    seen = _binary(LABELS, SCORES, threshold=0.65, prevalence=0.5).values
-    assert seen["ppv_at_prevalence"] == pytest.approx(seen["ppv"])
-    assert seen["npv_at_prevalence"] == pytest.approx(seen["npv"])
+    same = _binary(LABELS, SCORES, threshold=0.65, prevalence=0.5).values
+    assert same["ppv_at_prevalence"] == pytest.approx(same["ppv"])
+    assert same["npv_at_prevalence"] == pytest.approx(same["npv"])
 
 
-def test_a_calibration_bin_has_its_lower_edge_and_the_last_one_both():
+def test_a_calibration_bin_includes_its_lower_edge_and_the_last_one_both():
     one = np.ones((1, 1))
-    for place in range(16):
-        confidence = np.array([place / 15, place / 15 + 1e-9]).clip(0, 1)
-        # one right in two images of one bin: the gap is what they miss one half by
+    for edge in range(16):
+        confidence = np.array([edge / 15, edge / 15 + 1e-9]).clip(0, 1)
+        # one of two images in a bin is correct: the gap is the distance of both from one half
         gap = weighted.ece(confidence, np.array([True, False]), np.ones((1, 2)))
-        assert gap[0] == pytest.approx(abs(place / 15 - 0.5), abs=1e-8)
+        assert gap[0] == pytest.approx(abs(edge / 15 - 0.5), abs=1e-8)
     assert weighted.ece(np.array([1.0]), np.array([False]), one)[0] == 1
 
 
-def test_intervals_hold_the_value_and_are_the_same_for_the_same_seed():
+def test_intervals_contain_the_value_and_are_the_same_for_the_same_seed():
     labels, scores = _drawn(200, seed=1)
     by_image = [str(number) for number in range(200)]
     first = _binary(labels, scores, bootstrap=Bootstrap(groups=by_image, resamples=400))
@@ -329,12 +331,12 @@ def test_intervals_hold_the_value_and_are_the_same_for_the_same_seed():
     assert first.no_intervals is None
     assert set(first.intervals) == set(first.values)
     for name, (low, high) in first.intervals.items():
-        # resampling makes bins uneven: the calibration error is biased upwards
+        # resampled bins are less even, which biases the calibration error upwards
         assert low < high if name == "ece" else low < first.values[name] < high
 
 
-def test_the_interval_of_a_share_is_that_of_the_binomial_distribution():
-    # 70 right of 100: resamples are binomial draws, whose quantiles are known
+def test_the_interval_of_a_share_matches_the_binomial_distribution():
+    # 70 of 100 are correct: resamples are binomial draws with known quantiles
     labels, scores = ["covid"] * 100, np.r_[np.ones(70), np.zeros(30)].astype(np.float32)
     bootstrap = Bootstrap(groups=[str(number) for number in range(100)], resamples=20_000)
     low, high = _binary(labels, scores, bootstrap=bootstrap).intervals["accuracy"]
@@ -344,7 +346,7 @@ def test_the_interval_of_a_share_is_that_of_the_binomial_distribution():
 
 def test_images_of_one_group_are_drawn_together():
     labels, scores = _drawn(40, seed=3)
-    # 40 groups of 10 copies know no more than 40 images
+    # 40 groups of 10 copies have no more information than 40 images
     once = Bootstrap(groups=[f"{number:02}" for number in range(40)], resamples=300)
     copies = Bootstrap(groups=[f"{number // 10:02}" for number in range(400)], resamples=300)
     alone = _binary(labels, scores, bootstrap=once)
@@ -358,20 +360,20 @@ def test_images_of_one_group_are_drawn_together():
 @pytest.mark.parametrize(
     ("groups", "reason"),
     [
-        (["a"] * 9, "no intervals of 9 images: at least 10 are needed"),
-        (["a", "b"] * 10, "no intervals of 2 groups: at least 10 are needed"),
+        (["a"] * 9, "no intervals for 9 images: at least 10 are needed"),
+        (["a", "b"] * 10, "no intervals for 2 groups: at least 10 are needed"),
     ],
 )
-def test_too_few_images_or_groups_have_no_intervals_and_the_reason(groups, reason):
+def test_too_few_images_or_groups_have_no_intervals_but_a_reason(groups, reason):
     labels, scores = _drawn(len(groups), seed=2)
     found = _binary(labels, scores, bootstrap=Bootstrap(groups=groups))
     assert (found.intervals, found.no_intervals) == ({}, reason)
-    # nobody asked
+    # none were requested
     found = _binary(labels, scores, bootstrap=Bootstrap(groups=groups, resamples=0))
     assert (found.intervals, found.no_intervals) == ({}, None)
 
 
-def test_a_metric_that_no_resample_defines_has_no_interval_and_the_others_do():
+def test_a_metric_undefined_in_every_resample_has_no_interval_but_others_do():
     found = _binary(
         ["covid"] * 12,
         np.linspace(0, 1, 12).astype(np.float32),
@@ -381,10 +383,10 @@ def test_a_metric_that_no_resample_defines_has_no_interval_and_the_others_do():
     assert found.intervals["sensitivity"] is not None
 
 
-def test_a_difference_of_two_models_on_the_same_images_is_of_pairs():
+def test_the_difference_of_two_models_on_the_same_images_is_paired():
     labels, scores = _drawn(80, seed=5)
     bootstrap = Bootstrap(groups=[str(number) for number in range(80)], resamples=300)
-    # the same order of images, other probabilities
+    # the same ranking of images with other probabilities
     one = _binary(labels, scores, bootstrap=bootstrap)
     other = _binary(labels, scores / 2, bootstrap=bootstrap)
     found = metrics.differences(one, other)
@@ -394,8 +396,8 @@ def test_a_difference_of_two_models_on_the_same_images_is_of_pairs():
     assert low < found["brier"].value < high
 
 
-def test_a_difference_between_two_sets_varies_as_both_do_together():
-    # shares of 60 and 80 of 100 right: their difference has the standard deviation
+def test_the_variance_of_a_difference_between_two_sets_is_the_sum_of_both():
+    # 60 and 80 of 100 are correct: their difference has the standard deviation
     # sqrt(0.6 * 0.4 / 100 + 0.8 * 0.2 / 100) = 0.0632
     groups = [f"{number:03}" for number in range(100)]
     one, other = (
@@ -413,14 +415,14 @@ def test_a_difference_between_two_sets_varies_as_both_do_together():
     assert "auroc" not in found
 
 
-def test_intervals_of_three_classes_are_of_every_metric():
+def test_every_metric_of_three_classes_has_an_interval():
     labels, scores = THREE * 4, np.tile(OF_THREE, (4, 1))
     bootstrap = Bootstrap(groups=[str(number) for number in range(24)], resamples=200)
     found = metrics.multiclass(labels, scores, names=NAMES, bootstrap=bootstrap)
     assert set(found.intervals) == set(found.values)
     low, high = found.intervals["auroc"]
     assert low < found.values["auroc"] < high
-    # nothing is ever called pneumonia
+    # pneumonia is never predicted
     assert found.intervals["precision_pneumonia"] is None
 
 
@@ -431,7 +433,7 @@ def _binary(labels, scores, *, threshold=0.5, **more):
 
 
 def _drawn(number, *, seed):
-    """Labels and scores that know something of them, two decimals for ties."""
+    """Labels and informative scores, rounded to two decimals for ties."""
     rng = np.random.default_rng(seed)
     actual = rng.random(number) < 0.4
     scores = np.clip(rng.normal(0.4 + 0.2 * actual, 0.2), 0, 1).round(2).astype(np.float32)
@@ -439,10 +441,10 @@ def _drawn(number, *, seed):
 
 
 def _ece(confidence, right):
-    """The definition's sum over 15 bins."""
+    """The sum over 15 bins, from the definition."""
     wide = np.asarray(confidence, float)
     bins = np.digitize(wide, np.arange(1, 15) / 15)
     return sum(
-        np.mean(bins == place) * abs(wide[bins == place].mean() - right[bins == place].mean())
-        for place in set(bins.tolist())
+        np.mean(bins == index) * abs(wide[bins == index].mean() - right[bins == index].mean())
+        for index in set(bins.tolist())
     )

@@ -1,4 +1,4 @@
-"""Two models on the same images, against published examples."""
+"""Tests of two models on the same images, against published examples."""
 
 import numpy as np
 import pytest
@@ -23,34 +23,36 @@ ALBUMIN, PROTEIN, KG, OUTCOME = np.array(PATIENTS.split(), float).reshape(-1, 4)
 
 
 @pytest.mark.parametrize(
-    ("test", "difference", "error", "ends", "p"),
+    ("test", "difference", "error", "interval", "p"),
     [
         (ALBUMIN, 0.0108, 0.0953, (-0.1761, 0.1976), 0.9102),
         (PROTEIN, -0.0780, 0.1046, (-0.2830, 0.1271), 0.4561),
     ],
 )
-def test_the_difference_of_aurocs_is_the_published_one(test, difference, error, ends, p) -> None:
+def test_the_difference_of_aurocs_equals_the_published_one(
+    test, difference, error, interval, p
+) -> None:
     found = paired.delong(test, 10 - KG, OUTCOME == 1)
     assert found.difference == pytest.approx(difference, abs=5e-5)
     assert found.standard_error == pytest.approx(error, abs=5e-5)
-    assert found.interval == pytest.approx(ends, abs=5e-5)
+    assert found.interval == pytest.approx(interval, abs=5e-5)
     assert found.p == pytest.approx(p, abs=5e-5)
 
 
-def test_the_difference_is_that_of_scikit_learns_aurocs_also_in_float32() -> None:
+def test_the_difference_equals_that_of_scikit_learns_aurocs_even_in_float32() -> None:
     one, other = ALBUMIN.astype(np.float32), PROTEIN.astype(np.float32)
-    wanted = roc_auc_score(OUTCOME, ALBUMIN) - roc_auc_score(OUTCOME, PROTEIN)
-    assert paired.delong(one, other, OUTCOME == 1).difference == pytest.approx(wanted)
+    expected = roc_auc_score(OUTCOME, ALBUMIN) - roc_auc_score(OUTCOME, PROTEIN)
+    assert paired.delong(one, other, OUTCOME == 1).difference == pytest.approx(expected)
 
 
-def test_the_other_way_round_the_sign_alone_changes() -> None:
+def test_swapping_the_models_only_changes_the_sign() -> None:
     one = paired.delong(ALBUMIN, PROTEIN, OUTCOME == 1)
     other = paired.delong(PROTEIN, ALBUMIN, OUTCOME == 1)
     assert (other.difference, other.p) == pytest.approx((-one.difference, one.p))
     assert other.standard_error == pytest.approx(one.standard_error)
 
 
-def test_models_that_rank_alike_do_not_differ() -> None:
+def test_models_with_the_same_ranking_do_not_differ() -> None:
     found = paired.delong(ALBUMIN, ALBUMIN * 2, OUTCOME == 1)
     assert (found.difference, found.standard_error, found.p) == (0, 0, 1)
 
@@ -66,7 +68,7 @@ def test_models_that_rank_alike_do_not_differ() -> None:
         (0, 0, 1.0),
     ],
 )
-def test_the_p_of_discordant_images_is_the_published_one(only_one, only_other, p) -> None:
+def test_the_p_of_discordant_images_equals_the_published_one(only_one, only_other, p) -> None:
     one = np.repeat([True, False, True, False], [only_one, only_other, 5, 2])
     other = np.repeat([False, True, True, False], [only_one, only_other, 5, 2])
     found = paired.mcnemar(one, other)

@@ -1,3 +1,5 @@
+"""Bundles: what is written is read again, and what is damaged or dangerous is refused."""
+
 import hashlib
 import json
 import shutil
@@ -25,13 +27,13 @@ IMAGES = pa.table(
 )
 
 
-#: Keras 3.15 writes weights in a way that NumPy 2 calls old
+#: Keras 3.15 writes weights through an interface that NumPy 2 has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def model():
-    """A compiled model after one step, so that its optimizer holds two more of each weight."""
+    """A compiled model after one step: its optimizer has two more values for each weight."""
     model = models.build("digits", 3)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     model.train_on_batch(_batch(), np.array([0, 1, 2, 0]))
@@ -46,7 +48,7 @@ def written(model, tmp_path_factory):
 
 @pytest.fixture
 def copied(written, tmp_path):
-    """The bundle's folder, free to be damaged."""
+    """The folder of a copy of the bundle, for tests that damage it."""
     return Path(shutil.copytree(written.uri, tmp_path / "bundle"))
 
 
@@ -76,7 +78,7 @@ def test_the_summary_has_every_layer_and_the_number_of_parameters(written):
     assert f"{model.count_params():,}" in text
 
 
-def test_a_model_of_two_classes_keeps_its_positive_class_whatever_the_order(tmp_path):
+def test_a_model_of_two_classes_keeps_its_positive_class_in_either_order(tmp_path):
     model = models.build("digits", 2)
     for positive in ("covid", "normal"):
         _write(tmp_path / positive, model, labels=["covid", "normal"], positive=positive)
@@ -94,12 +96,12 @@ def test_predictions_are_equal_to_the_last_bit_after_a_round_trip(model, written
     assert before.tobytes() == after.tobytes()
 
 
-def test_the_images_it_was_made_with_are_kept(written):
+def test_the_images_of_the_training_are_kept(written):
     seen = bundle.seen_images(written)
     assert seen == IMAGES.select(["path", "content_hash", "group", "split"])
 
 
-def test_a_bundle_is_found_through_the_run_that_holds_it(written):
+def test_a_bundle_is_found_through_its_run(written):
     run = str(Path(written.uri).parent)
     found = bundle.read(run)
     assert found == written
@@ -107,30 +109,30 @@ def test_a_bundle_is_found_through_the_run_that_holds_it(written):
     assert bundle.load_model(found).count_params() == models.build("digits", 3).count_params()
 
 
-def test_the_file_holds_the_weights_once_and_no_optimizer(model, written):
+def test_the_file_contains_the_weights_once_and_no_optimizer(model, written):
     file = Path(written.uri, "model.keras")
-    # float32 weights and a little; Adam's two moments would make it three times that
+    # float32 weights and little else; with Adam's two moments it would be three times as large
     assert 4 * model.count_params() < file.stat().st_size < 1.2 * 4 * model.count_params()
     with zipfile.ZipFile(file) as parts:
         assert not json.loads(parts.read("config.json"))["compile_config"]
     assert not bundle.load_model(written).compiled
-    # the model that was given is as it was
+    # the model itself has not changed
     assert model.optimizer.iterations == 1
 
 
-def test_the_fingerprint_is_that_of_the_architecture_and_the_weights(model, written, tmp_path):
+def test_the_fingerprint_depends_on_the_architecture_and_the_weights(model, written, tmp_path):
     same = models.build("digits", 3)
     same.set_weights(model.get_weights())
     other = models.build("digits", 3)
     other.set_weights([weights + 1e-7 for weights in model.get_weights()])
-    # neither the compilation nor the names that Keras counts up within a process matter
+    # neither the compilation nor the names that Keras numbers within a process matter
     assert _write(tmp_path / "same", same).fingerprint == written.fingerprint
     assert _write(tmp_path / "other", other).fingerprint != written.fingerprint
     assert len(written.fingerprint) == 16
     assert set(written.fingerprint) <= set("0123456789abcdef")
 
 
-def test_a_model_that_was_loaded_has_the_fingerprint_it_was_written_with(written, tmp_path):
+def test_a_loaded_model_has_the_fingerprint_it_was_written_with(written, tmp_path):
     again = _write(tmp_path / "again", bundle.load_model(written))
     assert again.fingerprint == written.fingerprint
 
@@ -140,30 +142,30 @@ def test_a_missing_file_is_named(copied, part):
     (copied / part).unlink()
     with pytest.raises(BundleError) as caught:
         bundle.read(str(copied))
-    assert str(caught.value) == _not_whole(copied, part)
+    assert str(caught.value) == _incomplete(copied, part)
 
 
-def test_a_place_that_is_not_there_is_not_a_bundle(tmp_path):
+def test_an_empty_or_absent_folder_or_a_file_is_not_a_bundle(tmp_path):
     (tmp_path / "file").write_text("")
-    for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(BundleError) as caught:
-            bundle.read(str(place))
-        assert str(caught.value) == _not_whole(place, "bundle.json")
+            bundle.read(str(path))
+        assert str(caught.value) == _incomplete(path, "bundle.json")
 
 
 @pytest.mark.parametrize("part", ["model.keras", "images.parquet"])
-def test_a_file_that_vanished_after_the_description_was_read_is_named(copied, part):
+def test_a_file_deleted_after_the_description_was_read_is_named(copied, part):
     described = bundle.read(str(copied))
     (copied / part).unlink()
     with pytest.raises(BundleError) as caught:
         (bundle.load_model if part == "model.keras" else bundle.seen_images)(described)
-    assert str(caught.value) == _not_whole(copied, part)
+    assert str(caught.value) == _incomplete(copied, part)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "{}", "[]", "null", "3", '"bundle"', "\xff", '{"bundle_version": 1}']
 )
-def test_a_description_that_is_none_is_damaged(copied, text):
+def test_a_file_that_is_not_a_description_is_damaged(copied, text):
     (copied / "bundle.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BundleError) as caught:
         bundle.read(str(copied))
@@ -184,7 +186,7 @@ def test_a_description_that_is_none_is_damaged(copied, text):
     ],
     ids=json.dumps,
 )
-def test_a_description_with_a_part_missing_wrong_or_too_many_is_damaged(copied, changes):
+def test_a_description_with_a_missing_wrong_or_unknown_key_is_damaged(copied, changes):
     _describe(copied, **changes)
     with pytest.raises(BundleError) as caught:
         bundle.read(str(copied))
@@ -197,13 +199,13 @@ def test_a_bundle_of_another_schema_version_is_refused(copied, version):
     with pytest.raises(BundleError) as caught:
         bundle.read(str(copied))
     assert str(caught.value) == (
-        f"{copied} is a bundle of schema version {version}, this cnnjobs reads version "
+        f"{copied} is a bundle with schema version {version}, but this cnnjobs reads version "
         f"{schema.BUNDLE_VERSION}; train again."
     )
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:99] + b"?", len])
-def test_a_model_file_that_is_not_the_one_described_is_not_loaded(copied, change):
+def test_a_model_file_other_than_the_described_one_is_not_loaded(copied, change):
     file = copied / "model.keras"
     file.write_bytes(bytes(10) if change is len else change(file.read_bytes()))
     with pytest.raises(BundleError) as caught:
@@ -217,9 +219,9 @@ def test_a_model_file_that_is_not_the_one_described_is_not_loaded(copied, change
 def test_code_in_a_model_file_is_not_run_but_refused(copied, tmp_path):
     keras = models.import_keras()
     marker = tmp_path / "ran"
-    place = str(marker)
-    # runs when the layer is called, as it is when a model is made of its file
-    layer = keras.layers.Lambda(lambda x: (open(place, "w").close(), x)[1])  # noqa: PTH123
+    path = str(marker)
+    # runs when the layer is called, which loading a model does
+    layer = keras.layers.Lambda(lambda x: (open(path, "w").close(), x)[1])  # noqa: PTH123
     dangerous = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), layer])
     dangerous.save(copied / "model.keras")
     marker.unlink()
@@ -230,11 +232,11 @@ def test_code_in_a_model_file_is_not_run_but_refused(copied, tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("content", ["no zip", "zip without a model"])
+@pytest.mark.parametrize("content", ["not a zip file", "zip without a model"])
 def test_a_model_file_that_keras_cannot_read_is_refused_in_one_line(copied, content):
     file = copied / "model.keras"
-    file.write_bytes(b"no zip")
-    if content != "no zip":
+    file.write_bytes(b"not a zip file")
+    if content != "not a zip file":
         with zipfile.ZipFile(file, "w") as parts:
             parts.writestr("README", "nothing here")
     _describe(copied, model_sha256=_sha256(file))
@@ -243,7 +245,7 @@ def test_a_model_file_that_keras_cannot_read_is_refused_in_one_line(copied, cont
     assert str(caught.value) == _not_loadable(copied)
 
 
-@pytest.mark.parametrize("content", [b"", b"no Parquet"])
+@pytest.mark.parametrize("content", [b"", b"not Parquet"])
 def test_a_damaged_list_of_images_is_refused_in_one_line(copied, content):
     (copied / "images.parquet").write_bytes(content)
     with pytest.raises(BundleError) as caught:
@@ -272,7 +274,7 @@ def _write(folder, model, *, labels=LABELS, positive=None):
 
 
 def _describe(folder, **changes):
-    """Change bundle.json; None takes a key out."""
+    """Change bundle.json; None removes a key."""
     file = folder / "bundle.json"
     described = {**json.loads(file.read_text()), **changes}
     kept = {name: value for name, value in described.items() if changes.get(name, 0) is not None}
@@ -283,12 +285,12 @@ def _sha256(file):
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _not_whole(folder, part):
-    return f"{folder} is not a whole bundle: {part} is missing; give the run of a training."
+def _incomplete(folder, part):
+    return f"{folder} is not a complete bundle: {part} is missing; use the run of a training."
 
 
 def _not_loadable(folder):
     return (
-        f"{folder}/model.keras cannot be loaded in safe mode; give a bundle that cnnjobs train "
+        f"{folder}/model.keras cannot be loaded in safe mode; use a bundle that cnnjobs train "
         "wrote."
     )

@@ -1,4 +1,4 @@
-"""Scoring engines: the same probabilities from each, whatever the batch holds."""
+"""Scoring engines: all give the same probabilities, in any batch."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from cnnjobs.models.engines import OpenVinoEngine
 from cnnjobs.models.mixed_precision import in_mixed_precision
 from tests.support.bundles import write_bundle
 
-#: A float32 has 24 bits: what two ways of summing may differ by.
+#: Two orders of summing may differ by this much: a float32 has 24 bits.
 CLOSE = 1e-5
 
 
@@ -54,7 +54,7 @@ def test_engines_agree_on_many_classes(tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("name", ["openvino", "keras"])
-def test_a_score_does_not_depend_on_its_neighbours_or_its_place(
+def test_a_score_does_not_depend_on_the_batch_or_the_position_in_it(
     covid: Bundle, noise: np.ndarray, name: str
 ) -> None:
     engine = open_engine(covid, name, batch_size=16, threads=2)
@@ -64,7 +64,9 @@ def test_a_score_does_not_depend_on_its_neighbours_or_its_place(
     np.testing.assert_array_equal(engine.scores(noise[5:6]), whole[5:6])
 
 
-def test_scores_are_kept_when_the_next_batch_comes(covid: Bundle, noise: np.ndarray) -> None:
+def test_scores_do_not_change_when_the_next_batch_is_scored(
+    covid: Bundle, noise: np.ndarray
+) -> None:
     engine = open_engine(covid, "openvino", batch_size=8, threads=1)
     first = engine.scores(noise[:8])
     kept = first.copy()
@@ -101,11 +103,11 @@ def test_mixed_precision_computes_in_16_bits_and_scores_nearly_the_same(covid: B
     )
 
 
-def test_an_export_belongs_to_its_model_alone(covid: Bundle, tmp_path: Path) -> None:
+def test_an_export_belongs_to_a_single_model(covid: Bundle, tmp_path: Path) -> None:
     other = write_bundle(tmp_path / "other", "covid-gap", seed=1)
     assert openvino_export.find(other) is not None
-    theirs = Path(covid.uri, "openvino", "export.json")
-    (tmp_path / "other" / "openvino" / "export.json").write_bytes(theirs.read_bytes())
+    description = Path(covid.uri, "openvino", "export.json")
+    (tmp_path / "other" / "openvino" / "export.json").write_bytes(description.read_bytes())
 
     assert openvino_export.find(other) is None
     with pytest.raises(BundleError, match=r"has no OpenVINO export \(it was never made\); use"):
@@ -121,26 +123,26 @@ def test_a_changed_export_is_refused(tmp_path: Path) -> None:
         openvino_export.read(bundle)
     assert str(refused.value) == (
         f"{weights} is not the file that export.json describes; delete the folder openvino, and "
-        "it is made anew."
+        "it will be exported again."
     )
 
 
-def test_a_model_that_scores_otherwise_in_openvino_has_no_export(
+def test_a_model_that_scores_differently_in_openvino_has_no_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # nothing agrees to less than nothing
+    # no difference is below 0
     monkeypatch.setattr(openvino_export, "TOLERANCE", -1.0)
     bundle = write_bundle(tmp_path / "bundle", "digits")
 
     export = openvino_export.find(bundle)
     assert export is not None
     assert export.refused is not None
-    assert export.refused.startswith("its scores in OpenVINO differ by ")
+    assert export.refused.startswith("its scores differ by ")
     with pytest.raises(BundleError, match="use --engine keras or auto"):
         open_engine(bundle, "openvino", batch_size=1, threads=1)
 
 
-def test_a_model_that_openvino_does_not_know_says_which_operation(tmp_path: Path) -> None:
+def test_the_reason_for_no_export_names_the_unsupported_operation(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle", "digits")
     keras = models.import_keras()
     import tensorflow as tf
@@ -157,12 +159,12 @@ def test_a_model_that_openvino_does_not_know_says_which_operation(tmp_path: Path
     export = openvino_export.write(bundle, keras.Model(inputs, InPython()(inputs)))
 
     assert export.refused == (
-        "OpenVINO does not know all of it: No conversion rule found for operations: EagerPyFunc"
+        "OpenVINO does not support it: No conversion rule found for operations: EagerPyFunc"
     )
     assert openvino_export.find(bundle) == export
 
 
-def test_an_export_knows_its_first_dimension_free(covid: Bundle) -> None:
+def test_an_export_has_a_dynamic_batch_dimension(covid: Bundle) -> None:
     network, weights = openvino_export.read(covid)
 
     for size in (1, 3):
@@ -170,7 +172,7 @@ def test_an_export_knows_its_first_dimension_free(covid: Bundle) -> None:
         assert engine.scores(np.zeros((7, 256, 256, 1), np.uint8)).shape == (7, 1)
 
 
-def test_an_export_reports_to_nobody(tmp_path: Path) -> None:
+def test_an_export_sends_no_telemetry(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from tests.support.bundles import write_bundle
@@ -181,5 +183,5 @@ write_bundle(Path({str(tmp_path / "bundle")!r}), "digits")
     (tmp_path / "home").mkdir()
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
 
-    # where OpenVINO's telemetry keeps who it reports, and whether it may
+    # OpenVINO's telemetry keeps its user id and consent in the home directory
     assert not list((tmp_path / "home").rglob("*telemetry*"))

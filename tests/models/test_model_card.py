@@ -1,4 +1,4 @@
-"""What a bundle carries of its tests, and the gate of `predict` that asks for it."""
+"""The evaluation and audit stored in a bundle, and the check of `predict` for them."""
 
 import json
 from pathlib import Path
@@ -26,62 +26,59 @@ def bundle(shared: Bundle) -> Bundle:
     return shared
 
 
-def test_what_is_carried_says_of_which_images_it_is(bundle: Bundle) -> None:
+def test_a_stored_result_records_which_images_it_is_on(bundle: Bundle) -> None:
     assert _evaluated(bundle, split="test", manifest="none")
 
-    carried = json.loads(Path(bundle.uri, "evaluation.json").read_text())
-    assert carried == model_card.carried(bundle, model_card.EVALUATION)
-    assert carried["own_test_split"]
-    assert (carried["split"], carried["manifest"]) == ("test", "none")
-    assert carried["metrics"] == {"auroc": 0.75}
+    stored = json.loads(Path(bundle.uri, "evaluation.json").read_text())
+    assert stored == model_card.read(bundle, model_card.EVALUATION)
+    assert stored["own_test_split"]
+    assert (stored["split"], stored["manifest"]) == ("test", "none")
+    assert stored["metrics"] == {"auroc": 0.75}
 
 
-def test_the_last_one_wins(bundle: Bundle) -> None:
+def test_a_new_result_replaces_an_older_one(bundle: Bundle) -> None:
     _evaluated(bundle, manifest="one")
     _evaluated(bundle, manifest="other", split="all")
 
-    carried = model_card.carried(bundle, model_card.EVALUATION)
+    stored = model_card.read(bundle, model_card.EVALUATION)
 
-    assert carried is not None
-    assert (carried["manifest"], carried["own_test_split"]) == ("other", False)
+    assert stored is not None
+    assert (stored["manifest"], stored["own_test_split"]) == ("other", False)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_what_training_has_seen_is_no_evidence(bundle: Bundle, split: str) -> None:
+def test_results_on_images_used_in_training_are_not_stored(bundle: Bundle, split: str) -> None:
     assert not _evaluated(bundle, split=split)
-    assert model_card.carried(bundle, model_card.EVALUATION) is None
+    assert model_card.read(bundle, model_card.EVALUATION) is None
 
 
-def test_evidence_of_another_model_in_the_same_place_does_not_count(bundle: Bundle) -> None:
+def test_the_result_of_another_model_in_the_same_folder_does_not_count(bundle: Bundle) -> None:
     _evaluated(bundle)
     file = Path(bundle.uri, "evaluation.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"fingerprint": "other"}))
 
-    assert model_card.carried(bundle, model_card.EVALUATION) is None
+    assert model_card.read(bundle, model_card.EVALUATION) is None
 
 
-def test_a_bundle_without_an_evaluation_is_told_before_ray_starts_and_refused_if_asked(
+def test_a_bundle_without_an_evaluation_gives_a_warning_before_ray_starts_or_is_refused(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    told = (
-        f"{bundle.name} was never evaluated: nobody knows how often it is right; "
-        "cnnjobs evaluate tells"
-    )
-    assert plan(_config(bundle, tmp_path)).doubts == [told]
+    doubt = f"{bundle.name} has not been evaluated: its accuracy is unknown; run cnnjobs evaluate"
+    assert plan(_config(bundle, tmp_path)).doubts == [doubt]
 
     with pytest.raises(InputError) as refused:
         plan(_config(bundle, tmp_path, require_evaluated=True))
 
-    assert str(refused.value) == f"{told}; require_evaluated refuses it."
+    assert str(refused.value) == f"{doubt}; require_evaluated refuses it."
 
 
-def test_a_shortcut_is_told_and_refused(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_shortcut_gives_a_warning_or_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     _evaluated(bundle)
     _audited(bundle, verdict="shortcut", share=0.876)
 
     assert plan(_config(bundle, tmp_path)).doubts == [
         f"{bundle.name} takes a shortcut: 88% of its score survives without the lungs; "
-        "cnnjobs audit tells more"
+        "run cnnjobs audit for details"
     ]
     with pytest.raises(InputError, match=r"takes a shortcut: .*; require_evaluated refuses it\.$"):
         plan(_config(bundle, tmp_path, require_evaluated=True))
@@ -96,14 +93,14 @@ def test_an_evaluated_model_without_a_shortcut_passes(bundle: Bundle, tmp_path: 
 
 def _evaluated(bundle: Bundle, *, split: str = "test", manifest: str = "none") -> bool:
     facts = {"metrics": {"auroc": 0.75}}
-    return model_card.carry(
+    return model_card.write(
         bundle, model_card.EVALUATION, manifest=manifest, split=split, facts=facts
     )
 
 
 def _audited(bundle: Bundle, *, verdict: str, share: float) -> None:
     facts = {"verdict": verdict, "surviving_share": share}
-    model_card.carry(bundle, model_card.AUDIT, manifest="none", split="test", facts=facts)
+    model_card.write(bundle, model_card.AUDIT, manifest="none", split="test", facts=facts)
 
 
 def _config(bundle: Bundle, folder: Path, *, require_evaluated: bool = False) -> PredictConfig:

@@ -1,3 +1,5 @@
+"""Architectures: built, described, named and scored; and users' own models."""
+
 import os
 import pickle
 import subprocess
@@ -12,7 +14,7 @@ from cnnjobs import models
 from cnnjobs.errors import InputError
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle
-from cnnjobs.models.layer_names import count_names_anew
+from cnnjobs.models.layer_names import with_reset_names
 from tests.support.paths import ROOT
 
 SHEETS = ("covid", "covid-gap", "digits")
@@ -20,7 +22,7 @@ BACKBONES = ("mobilenetv3small", "efficientnetv2b0", "densenet121")
 KNOWN = "known: covid, covid-gap, digits, mobilenetv3small, efficientnetv2b0, densenet121"
 
 
-def test_the_registry_holds_the_lab_sheets_models():
+def test_the_table_has_the_models_of_the_lab_sheet():
     known = {name: known.num_parameters for name, known in models.ARCHITECTURES.items()}
     assert known.items() >= {"covid": 14_838_529, "digits": 225_034}.items()
 
@@ -32,7 +34,7 @@ def backbones():
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_the_registry_says_what_keras_counts(name, backbones):
+def test_the_table_has_the_sizes_of_the_built_models(name, backbones):
     known = models.ARCHITECTURES[name]
     assert known.is_described
     model = backbones[name] if name in BACKBONES else models.build(name, known.num_labels)
@@ -46,7 +48,7 @@ def test_the_registry_says_what_keras_counts(name, backbones):
     ("name", "num_labels", "outputs"),
     [("covid", 2, 1), ("covid-gap", 3, 3), ("digits", 2, 1), ("mobilenetv3small", 3, 3)],
 )
-def test_two_labels_give_one_probability_and_more_give_one_each(name, num_labels, outputs):
+def test_two_labels_have_one_probability_and_more_labels_one_each(name, num_labels, outputs):
     assert models.build(name, num_labels).output_shape == (None, outputs)
 
 
@@ -64,13 +66,13 @@ def test_the_probability_of_two_labels_is_between_0_and_1():
 
 
 @pytest.mark.parametrize("num_labels", [2, 10])
-def test_a_forward_pass_by_hand_that_scales_once_gives_the_same_scores(num_labels):
+def test_scores_equal_a_forward_pass_in_numpy_that_scales_pixels_once(num_labels):
     model = models.build("digits", num_labels)
     black, white = np.zeros((1, 28, 28, 1), np.uint8), np.full((1, 28, 28, 1), 255, np.uint8)
     batch = np.concatenate([black, white, _noise(2)])
     by_hand = _forward(batch / 255, model.get_weights())
     np.testing.assert_allclose(_scores(model, batch), by_hand, rtol=1e-4, atol=1e-6)
-    # scaled twice or not at all, the same weights say something else
+    # with pixels scaled twice or not at all, the same weights give different scores
     for scale in (1, 255**2):
         assert np.abs(_forward(batch / scale, model.get_weights()) - by_hand).max() > 1e-3
 
@@ -85,7 +87,7 @@ def test_the_first_layer_scales_pixels_to_0_and_1():
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[bytes]":
-    """A process of a user who has chosen other backends, which starts Keras; its output."""
+    """A process that starts Keras for a user with another backend configured; its output."""
     home = tmp_path_factory.mktemp("home")
     (home / "keras.json").write_text('{"backend": "torch"}')
     program = (
@@ -105,11 +107,11 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedPr
     )
 
 
-def test_keras_runs_on_tensorflow_whatever_the_user_has_chosen(started):
+def test_keras_runs_on_tensorflow_even_if_another_backend_is_configured(started):
     assert started.stdout == b"tensorflow\n"
 
 
-def test_tensorflow_starts_without_a_line_and_other_lines_stay(started):
+def test_tensorflow_starts_silently_and_other_lines_are_kept(started):
     assert started.stderr == b"kept\n"
 
 
@@ -126,14 +128,14 @@ def test_tensorflow_starts_without_a_line_and_other_lines_stay(started):
         ("", f"there is no model ''; {KNOWN}, or file.py:function for your own."),
     ],
 )
-def test_an_unknown_model_names_the_nearest_or_all(name, message):
+def test_the_error_for_an_unknown_model_suggests_the_nearest_or_lists_all(name, message):
     for find in (models.find, lambda name: models.build(name, 2)):
         with pytest.raises(InputError) as caught:
             find(name)
         assert str(caught.value) == message
 
 
-def test_names_are_known_without_keras_and_without_running_a_users_file(tmp_path):
+def test_names_are_looked_up_without_keras_and_without_running_a_users_file(tmp_path):
     file = _file(tmp_path, 'raise SystemExit("ran")\ndef net(num_labels): ...\n')
     program = (
         "import sys; from cnnjobs import models; models.portable(sys.argv[1]); "
@@ -149,7 +151,7 @@ def test_names_are_known_without_keras_and_without_running_a_users_file(tmp_path
     assert found.stdout == "False\n"
 
 
-def test_covid_gap_differs_from_covid_in_the_step_to_a_vector_only():
+def test_covid_gap_differs_from_covid_only_in_the_step_to_a_vector():
     ours, sheets = ([layer.name for layer in models.build(n, 2).layers] for n in SHEETS[1::-1])
     assert [name if name != "average" else "flatten" for name in ours] == sheets
 
@@ -167,7 +169,7 @@ def test_a_backbone_scores_gray_images_and_loads_in_safe_mode(name, backbones, t
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_backbone_gives_what_keras_own_gives_on_pixels_prepared_as_keras_says(name, backbones):
+def test_a_backbone_scores_like_keras_own_with_keras_own_preprocessing(name, backbones):
     keras = models.import_keras()
     makers = keras.applications
     make = {
@@ -184,21 +186,21 @@ def test_a_backbone_gives_what_keras_own_gives_on_pixels_prepared_as_keras_says(
     theirs = make(include_top=False, weights=None, input_shape=(224, 224, 3), pooling="avg")
     theirs.set_weights(model.get_weights()[:-2])
     images = _noise(2, 224)
-    colours = prepare(np.repeat(images, 3, axis=3).astype(np.float32))
+    colors = prepare(np.repeat(images, 3, axis=3).astype(np.float32))
     kernel, bias = model.get_weights()[-2:]
-    by_hand = 1 / (1 + np.exp(-(np.asarray(theirs(colours, training=False)) @ kernel + bias)))
+    by_hand = 1 / (1 + np.exp(-(np.asarray(theirs(colors, training=False)) @ kernel + bias)))
     np.testing.assert_allclose(_scores(model, images), by_hand, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3small", "efficientnetv2b0"])
-def test_a_backbone_is_named_alike_whatever_was_built_before(name, backbones):
+def test_the_layer_names_of_a_backbone_do_not_depend_on_earlier_models(name, backbones):
     keras = models.import_keras()
     keras.Sequential([keras.layers.ReLU(), keras.layers.Rescaling(2), keras.layers.Add()])
     again = models.build(name, 2)
     assert again.get_config() == backbones[name].get_config()
 
 
-def test_a_backbones_random_weights_follow_the_seed():
+def test_the_random_weights_of_a_backbone_depend_on_the_seed():
     keras = models.import_keras()
     keras.utils.set_random_seed(1)
     first = models.build("mobilenetv3small", 2).get_weights()
@@ -208,23 +210,23 @@ def test_a_backbones_random_weights_follow_the_seed():
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3small", "densenet121"])
-def test_a_backbones_weights_come_from_the_file_of_keras_model_without_top(name, tmp_path):
+def test_a_backbone_loads_the_weights_of_keras_own_model_without_top(name, tmp_path):
     makers = models.import_keras().applications
     make = {"mobilenetv3small": makers.MobileNetV3Small, "densenet121": makers.DenseNet121}[name]
     theirs = make(include_top=False, weights=None)
-    theirs.save_weights(tmp_path / "their.weights.h5")
-    ours = models.build(name, 2, weights=str(tmp_path / "their.weights.h5"))
+    theirs.save_weights(tmp_path / "keras.weights.h5")
+    ours = models.build(name, 2, weights=str(tmp_path / "keras.weights.h5"))
     for weight, other in zip(ours.get_weights()[:-2], theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, other)
 
 
 def test_weights_that_cannot_be_used_are_refused_in_one_line(tmp_path):
     models.build("digits", 2).save_weights(tmp_path / "digits.weights.h5")
-    (tmp_path / "text.weights.h5").write_text("no weights")
+    (tmp_path / "text.weights.h5").write_text("not weights")
     for name, message in {
-        "none.weights.h5": "there is no file of weights {}; give a .weights.h5 file, or imagenet.",
-        "digits.weights.h5": _NOT_ITS_WEIGHTS,
-        "text.weights.h5": _NOT_ITS_WEIGHTS,
+        "none.weights.h5": "there is no weights file {}; use a .weights.h5 file, or imagenet.",
+        "digits.weights.h5": _OTHER_WEIGHTS,
+        "text.weights.h5": _OTHER_WEIGHTS,
     }.items():
         weights = str(tmp_path / name)
         with pytest.raises(InputError) as caught:
@@ -234,12 +236,12 @@ def test_weights_that_cannot_be_used_are_refused_in_one_line(tmp_path):
 
 def test_a_model_that_takes_no_weights_refuses_them(tmp_path):
     file = _file(tmp_path, _GOOD)
-    for name, told in (("covid", "covid"), (f"{file}:net", "own.py:net")):
+    for name, shown in (("covid", "covid"), (f"{file}:net", "own.py:net")):
         with pytest.raises(InputError) as caught:
             models.build(name, 2, weights="imagenet")
         assert str(caught.value) == (
-            f"model {told} takes no weights, got 'imagenet'; "
-            "these do: mobilenetv3small, efficientnetv2b0, densenet121."
+            f"model {shown} takes no weights, got 'imagenet'; "
+            "models that do: mobilenetv3small, efficientnetv2b0, densenet121."
         )
 
 
@@ -258,17 +260,17 @@ def test_imagenet_weights_without_network_and_cache_are_an_input_error(tmp_path)
         text=True,
         check=True,
     )
-    *_, told = built.stdout.splitlines()
-    assert told.startswith(
-        "the imagenet weights of mobilenetv3small are not in Keras' cache and cannot be fetched "
+    *_, message = built.stdout.splitlines()
+    assert message.startswith(
+        "the imagenet weights of mobilenetv3small are not in Keras' cache and cannot be downloaded "
         "(URL fetch failure on https://"
     )
-    assert told.endswith(
-        f"); place that file in {tmp_path}/models, or give another file of weights, or none."
+    assert message.endswith(
+        f"); put that file into {tmp_path}/models, or use another weights file, or none."
     )
 
 
-def test_describing_a_model_gives_its_numbers_for_that_many_labels():
+def test_describing_a_model_finds_its_sizes_for_that_many_labels():
     assert models.describe("digits", 10) == models.ARCHITECTURES["digits"]
     assert models.describe("digits", 2).num_parameters == 225_034 - 9 * 129
 
@@ -284,7 +286,7 @@ def test_a_users_model_is_found_first_and_described_by_building_it(tmp_path):
     assert described.is_described
 
 
-def test_a_users_model_is_built_where_its_file_is_not(tmp_path):
+def test_a_users_model_is_built_without_its_file(tmp_path):
     file = _file(tmp_path, _GOOD)
     sent = pickle.dumps(models.portable(f"{file}:net"))
     file.unlink()
@@ -294,7 +296,7 @@ def test_a_users_model_is_built_where_its_file_is_not(tmp_path):
     assert models.portable("covid") == "covid"
 
 
-def test_a_users_model_is_named_alike_whatever_was_built_before(tmp_path):
+def test_the_layer_names_of_a_users_model_do_not_depend_on_earlier_models(tmp_path):
     file = _file(tmp_path, _GOOD)
     first = models.build(f"{file}:net", 2)
     assert models.build(f"{file}:net", 2).get_config() == first.get_config()
@@ -306,7 +308,7 @@ def test_a_users_model_is_named_alike_whatever_was_built_before(tmp_path):
     ]
 
 
-def test_names_are_counted_anew_in_models_of_models():
+def test_layer_names_are_reset_in_nested_models():
     keras = models.import_keras()
 
     def made():
@@ -318,9 +320,9 @@ def test_names_are_counted_anew_in_models_of_models():
 
     first, second = made(), made()
     images = np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32)
-    renamed = count_names_anew(second)
+    renamed = with_reset_names(second)
     np.testing.assert_array_equal(_scores(renamed, images), _scores(second, images))
-    assert renamed.get_config() == count_names_anew(first).get_config() != second.get_config()
+    assert renamed.get_config() == with_reset_names(first).get_config() != second.get_config()
 
 
 def test_a_users_model_trains_and_its_bundle_loads(tmp_path):
@@ -353,9 +355,9 @@ def test_a_users_model_trains_and_its_bundle_loads(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("name", "message"),
     [
-        ("{}/none.py:net", "there is no file {}/none.py; a model of your own is named "),
+        ("{}/none.py:net", "there is no file {}/none.py; name your own model as "),
         ("{}/own.py:nett", "there is no function 'nett' in {}/own.py; did you mean net?"),
         ("{}/own.py:vgg", "there is no function 'vgg' in {}/own.py; it has net."),
         ("{}/own.py", "there is no function '' in {}/own.py; it has net."),
@@ -367,22 +369,22 @@ def test_a_users_model_trains_and_its_bundle_loads(tmp_path):
         ("{}/latin.py:net", "{}/latin.py cannot be read as Python ('utf-8' codec "),
     ],
 )
-def test_a_users_file_is_looked_at_before_it_is_run(given, message, tmp_path):
+def test_a_users_file_is_checked_before_it_is_run(name, message, tmp_path):
     _file(tmp_path, _GOOD)
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "broken.py").write_text("def net(num_labels):\n    print(")
     (tmp_path / "nul.py").write_bytes(b"def net(): ...\0")
     (tmp_path / "latin.py").write_bytes(b"# caf\xe9")
     (tmp_path / "folder.py").mkdir()
-    for look in (models.find, models.portable, lambda name: models.build(name, 2)):
+    for check in (models.find, models.portable, lambda name: models.build(name, 2)):
         with pytest.raises(InputError) as caught:
-            look(given.format(tmp_path))
+            check(name.format(tmp_path))
         assert str(caught.value).startswith(message.format(tmp_path))
         assert "\n" not in str(caught.value)
 
 
 _LAST = "keras.layers.Dense(1, activation='sigmoid')"
-_SAFE = "own.py:net cannot be loaded in Keras' safe mode ({}); use Keras' own layers, no Lambda "
+_SAFE = "own.py:net cannot be loaded in Keras' safe mode ({}); use only Keras' own layers, "
 
 
 @pytest.mark.parametrize(
@@ -391,7 +393,7 @@ _SAFE = "own.py:net cannot be loaded in Keras' safe mode ({}); use Keras' own la
         ("return 3", "own.py:net must return a keras.Model, got int."),
         (
             f"return keras.Sequential([{_LAST}])",
-            "own.py:net must have one input, (N, height, width, 1) uint8, got none; begin it with "
+            "own.py:net must have one input, (N, height, width, 1) uint8, got none; start it with "
             "keras.Input((height, width, 1), dtype='uint8').",
         ),
         (
@@ -414,16 +416,16 @@ _SAFE = "own.py:net cannot be loaded in Keras' safe mode ({}); use Keras' own la
         ),
         (
             "return model((12, 12, 1), 'uint8', flat, layers.Dense(2, activation='softmax'))",
-            "own.py:net must give (N, 1) for 2 labels, got (N, 2); "
+            "own.py:net must return (N, 1) for 2 labels, got (N, 2); "
             "end it with Dense(1, activation='sigmoid').",
         ),
         (
             "return model((12, 12, 1), 'uint8', last)",
-            "own.py:net must give (N, 1) for 2 labels, got (N, 12, 12, 1);",
+            "own.py:net must return (N, 1) for 2 labels, got (N, 12, 12, 1);",
         ),
         (
             "return model((12, 12, 1), 'uint8', flat, layers.Dense(1, bias_initializer='ones'))",
-            "own.py:net must give probabilities, got scores from ",
+            "own.py:net must return probabilities, got scores from ",
         ),
         (
             "return model((12, 12, 1), 'uint8', layers.Lambda(lambda x: x / 255), flat, last)",
@@ -443,7 +445,7 @@ _SAFE = "own.py:net cannot be loaded in Keras' safe mode ({}); use Keras' own la
         ),
     ],
 )
-def test_a_users_model_that_cannot_serve_is_refused_before_training(body, message, tmp_path):
+def test_a_users_model_that_does_not_fit_is_refused_before_training(body, message, tmp_path):
     file = _file(tmp_path, _PARTS + f"\ndef net(num_labels):\n    {body}\n")
     with pytest.raises(InputError) as caught:
         models.build(f"{file}:net", 2)
@@ -451,23 +453,23 @@ def test_a_users_model_that_cannot_serve_is_refused_before_training(body, messag
     assert "\n" not in str(caught.value)
 
 
-def test_a_users_softmax_is_asked_for_above_two_labels(tmp_path):
+def test_more_than_two_labels_need_a_softmax_in_a_users_model(tmp_path):
     file = _file(tmp_path, _GOOD.replace("softmax", "sigmoid"))
     with pytest.raises(InputError) as caught:
         models.build(f"{file}:net", 3)
-    assert str(caught.value).startswith("own.py:net must give probabilities, got scores from 0.")
+    assert str(caught.value).startswith("own.py:net must return probabilities, got scores from 0.")
     assert str(caught.value).endswith("; end it with Dense(3, activation='softmax').")
 
 
-def test_errors_of_a_users_own_code_are_raised_as_they_are(tmp_path):
+def test_errors_in_a_users_code_are_raised_unchanged(tmp_path):
     file = _file(tmp_path, "def net(num_labels):\n    return 1 / 0\n")
     with pytest.raises(ZeroDivisionError) as caught:
         models.build(f"{file}:net", 2)
     assert str(caught.traceback[-1].path) == str(file)
 
 
-_NOT_ITS_WEIGHTS = (
-    "{} does not hold the weights of mobilenetv3small; give the file that save_weights of "
+_OTHER_WEIGHTS = (
+    "{} does not contain the weights of mobilenetv3small; use a file that save_weights of "
     "Keras' model without top (include_top=False) has written, named *.weights.h5."
 )
 
@@ -532,7 +534,7 @@ def _scores(model, images):
 
 
 def _forward(images, weights):
-    """Score (N, 28, 28, 1) scaled images with the `digits` weights, in float64 without Keras."""
+    """Score (N, 28, 28, 1) scaled images with the `digits` weights, in float64, without Keras."""
     values = images.astype(np.float64)
     for kernel, bias in (weights[0:2], weights[2:4]):
         windows = sliding_window_view(values, kernel.shape[:2], axis=(1, 2))
@@ -550,7 +552,7 @@ def _forward(images, weights):
 
 
 def test_tensorflow_still_logs_while_it_starts():
-    # when this fails, tensorflow#100442 is mended and `keras_backend._without_startup_lines` can go
+    # once this fails, tensorflow#100442 is fixed and `keras_backend._without_startup_lines` can go
     ended = subprocess.run(
         [sys.executable, "-c", "import tensorflow"],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},

@@ -29,9 +29,9 @@ NAMES = [EVIL, *(f"{number}.png" for number in range(1, len(SCORES)))]
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training, an evaluation and a scoring run of one model and eight images."""
-    folder = tmp_path_factory.mktemp("given")
+    folder = tmp_path_factory.mktemp("runs")
     paths = report_runs.draw(folder / "images", NAMES)
     report_runs.write_train(str(folder / "train"), _bundle(folder), paths)
     rows = report_runs.predictions(paths)
@@ -41,14 +41,14 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(given: Path) -> tuple[ReportSummary, str]:
+def written(runs: Path) -> tuple[ReportSummary, str]:
     """The report of all three, and the page."""
-    page = given / "report.html"
-    summary = report(_config(given, page, title="A <b>title</b>"), spell=command_line)
+    page = runs / "report.html"
+    summary = report(_config(runs, page, title="A <b>title</b>"), spell=command_line)
     return summary, page.read_text()
 
 
-def test_the_page_has_a_section_for_each_run_and_what_belongs_to_it(
+def test_the_page_has_a_section_for_each_run_its_data_and_its_model(
     written: tuple[ReportSummary, str],
 ) -> None:
     summary, page = written
@@ -63,14 +63,14 @@ def test_the_page_has_a_section_for_each_run_and_what_belongs_to_it(
     assert "Parameters 109,313" in text
     assert re.search(r"\(Conv2D\) 254 x 254 x 32, 320 parameters", text)
     assert "Source north holds normal only" in text
-    assert "1 images could not be read and are left out." in text
+    assert "Images left out because they could not be read: 1." in text
 
 
-def test_the_page_says_how_to_repeat_it(written: tuple[ReportSummary, str], given: Path) -> None:
+def test_the_page_says_how_to_repeat_it(written: tuple[ReportSummary, str], runs: Path) -> None:
     text = _text(written[1])
-    train = f"cnnjobs train xrays/manifest.parquet --output {given}/train --epochs 2 --calibrate"
+    train = f"cnnjobs train xrays/manifest.parquet --output {runs}/train --epochs 2 --calibrate"
     assert train in text
-    assert f"cnnjobs predict {given}/train/bundle xrays --output {given}/predict" in text
+    assert f"cnnjobs predict {runs}/train/bundle xrays --output {runs}/predict" in text
     assert f"keras {run_dir.package_versions()['keras']}" in text
 
 
@@ -85,7 +85,7 @@ def test_the_page_loads_nothing(written: tuple[ReportSummary, str]) -> None:
     assert "default-src &#39;none&#39;" in page
 
 
-def test_every_picture_has_words_and_every_heading_its_place(
+def test_every_image_has_an_alternative_text_and_every_link_a_target(
     written: tuple[ReportSummary, str],
 ) -> None:
     _, page = written
@@ -95,17 +95,15 @@ def test_every_picture_has_words_and_every_heading_its_place(
     assert set(re.findall(r'href="#([\w-]+)"', page)) <= set(re.findall(r'id="([\w-]+)"', page))
 
 
-def test_what_names_say_is_text_and_not_markup(
-    written: tuple[ReportSummary, str], given: Path
-) -> None:
+def test_markup_in_names_is_escaped(written: tuple[ReportSummary, str], runs: Path) -> None:
     _, page = written
     assert "<img src=x" not in page
     assert "<b>title" not in page
     assert "<h1>A &lt;b&gt;title&lt;/b&gt;</h1>" in page
-    assert str(given / "images" / EVIL) in [image["path"] for image in _images(page)]
+    assert str(runs / "images" / EVIL) in [image["path"] for image in _images(page)]
 
 
-def test_each_image_is_told_with_its_thumbnail(written: tuple[ReportSummary, str]) -> None:
+def test_each_image_is_listed_with_its_thumbnail(written: tuple[ReportSummary, str]) -> None:
     images = {Path(image["path"]).name: image for image in _images(written[1])}
     assert len(images) == len(SCORES)
     assert [name for name, image in images.items() if image["wrong"]] == ["1.png", "4.png"]
@@ -120,15 +118,18 @@ def test_each_image_is_told_with_its_thumbnail(written: tuple[ReportSummary, str
 
 
 def test_the_page_opens_with_whether_the_model_was_audited(
-    given: Path, written: tuple[ReportSummary, str], tmp_path: Path
+    runs: Path, written: tuple[ReportSummary, str], tmp_path: Path
 ) -> None:
     assert written[0].verdict is None
-    unknown = "not audited Nobody has looked whether the model sees the lungs or only tells where"
-    assert unknown in _text(written[1])
+    caveat = (
+        "not audited The model may rely on where images come from rather than on the lungs; run "
+        "cnnjobs audit."
+    )
+    assert caveat in _text(written[1])
     line = "88 % of the score survives without the lungs"
     row = {"name": "border only", "auroc": 0.88, "low": 0.8, "high": 0.9512, "share": 0.78}
     audit = {
-        "fingerprint": _bundle(given).fingerprint,
+        "fingerprint": _bundle(runs).fingerprint,
         "verdict": "shortcut",
         "surviving_share": 0.78,
         "line": line,
@@ -136,30 +137,42 @@ def test_the_page_opens_with_whether_the_model_was_audited(
     }
     for kept, uri in (("bundle", "predict"), ("evaluation", "audited")):
         if kept == "bundle":
-            (given / "train" / "bundle" / "audit.json").write_text(json.dumps(audit))
+            (runs / "train" / "bundle" / "audit.json").write_text(json.dumps(audit))
         else:
-            rows = report_runs.predictions([str(given / "images" / "1.png")], [("normal", 0.2)])
-            report_runs.write_evaluate(str(given / uri), _bundle(given), rows, audit=audit)
+            rows = report_runs.predictions([str(runs / "images" / "1.png")], [("normal", 0.2)])
+            report_runs.write_evaluate(str(runs / uri), _bundle(runs), rows, audit=audit)
         page = tmp_path / f"{kept}.html"
-        summary = report(ReportConfig(runs=(str(given / uri),), output=str(page)))
-        (given / "train" / "bundle" / "audit.json").unlink(missing_ok=True)
+        summary = report(ReportConfig(runs=(str(runs / uri),), output=str(page)))
+        (runs / "train" / "bundle" / "audit.json").unlink(missing_ok=True)
         assert summary.verdict == "shortcut"
         text = _text(page.read_text())
         assert f"shortcut {line}" in text
         assert "border only 0.880 - 0.780 border only 0.880 0.800 to 0.951 0.780" in text
 
 
-def test_an_audit_of_another_model_is_not_told(given: Path, tmp_path: Path) -> None:
-    kept = given / "train" / "bundle" / "audit.json"
-    kept.write_text(json.dumps({"fingerprint": "of another", "verdict": "none found"}))
+def test_sample_images_of_an_evaluation_have_an_alternative_text(
+    runs: Path, tmp_path: Path
+) -> None:
+    rows = report_runs.predictions([str(runs / "images" / "1.png")], [("normal", 0.2)])
+    run = str(tmp_path / "run")
+    report_runs.write_evaluate(run, _bundle(runs), rows, plots=["samples.png"])
+    report_runs.draw(tmp_path / "run" / "plots", ["samples.png"])
+    page = tmp_path / "report.html"
+    report(ReportConfig(runs=(run,), output=str(page)))
+    assert 'alt="Test images with their true and predicted class."' in page.read_text()
+
+
+def test_an_audit_of_another_model_is_ignored(runs: Path, tmp_path: Path) -> None:
+    kept = runs / "train" / "bundle" / "audit.json"
+    kept.write_text(json.dumps({"fingerprint": "another model's", "verdict": "none found"}))
     try:
-        summary = report(_config(given, tmp_path / "report.html"))
+        summary = report(_config(runs, tmp_path / "report.html"))
     finally:
         kept.unlink()
     assert summary.verdict is None
 
 
-def test_a_cross_validation_is_told_over_its_folds_and_by_source(tmp_path: Path) -> None:
+def test_a_cross_validation_is_shown_over_its_folds_and_by_source(tmp_path: Path) -> None:
     fold = {"name": "fold 1", "num_test": 20, "metrics": {"auroc": 0.91, "sensitivity": None}}
     summary = {
         "architecture": "covid",
@@ -176,17 +189,17 @@ def test_a_cross_validation_is_told_over_its_folds_and_by_source(tmp_path: Path)
     page = tmp_path / "report.html"
     report(ReportConfig(runs=(str(tmp_path / "run"),), output=str(page)))
     text = _text(page.read_text())
-    assert "40 images of 22 groups, each tested by a model of covid that has not seen" in text
+    assert "40 images from 22 groups, each tested by a covid model that has not seen" in text
     assert "AUROC 0.900 0.050 0.600 to 1.000" in text
     assert "fold 2 20 0.910 - -" in text
-    assert "Each source, of which the training had nothing. tested on images" in text
+    assert "Each source, left out of the training. tested on images" in text
     assert "Source south could not be left out: it holds one class only." in text
 
 
-def test_images_that_are_gone_are_told_and_not_shown(given: Path, tmp_path: Path) -> None:
+def test_deleted_images_are_listed_with_the_reason(runs: Path, tmp_path: Path) -> None:
     gone = [str(tmp_path / "gone.png")]
     rows = report_runs.predictions(gone, [("normal", 0.2)])
-    report_runs.write_predict(str(tmp_path / "run"), _bundle(given), rows)
+    report_runs.write_predict(str(tmp_path / "run"), _bundle(runs), rows)
     page = tmp_path / "report.html"
     summary = report(ReportConfig(runs=(str(tmp_path / "run"),), output=str(page)))
     assert summary.unread == 1
@@ -194,37 +207,37 @@ def test_images_that_are_gone_are_told_and_not_shown(given: Path, tmp_path: Path
     assert image["unread"] == "missing: the file is gone"
 
 
-def test_a_run_that_broke_off_is_told_as_far_as_it_got(given: Path, tmp_path: Path) -> None:
-    rows = report_runs.predictions([str(given / "images" / "1.png")], [("normal", 0.2)])
+def test_an_interrupted_run_is_shown_with_a_warning(runs: Path, tmp_path: Path) -> None:
+    rows = report_runs.predictions([str(runs / "images" / "1.png")], [("normal", 0.2)])
     run = str(tmp_path / "run")
-    report_runs.write_predict(run, _bundle(given), rows, finished=False)
+    report_runs.write_predict(run, _bundle(runs), rows, finished=False)
     page = tmp_path / "report.html"
     summary = report(ReportConfig(runs=(run,), output=str(page)))
-    warning = f"The predict run {run} is not finished (status failed): it is told as far as it got."
+    warning = f"The predict run {run} is not finished (status failed): partial results are shown."
     assert summary.warnings == [warning]
     assert summary.num_shown == 1
     assert warning in _text(page.read_text())
 
 
-def test_a_bundle_that_is_gone_leaves_what_the_runs_say(given: Path, tmp_path: Path) -> None:
-    rows = report_runs.predictions([str(given / "images" / "1.png")], [("normal", 0.9)])
-    lost = dataclasses.replace(_bundle(given), uri=str(tmp_path / "lost"))
+def test_without_its_bundle_the_page_shows_what_the_runs_hold(runs: Path, tmp_path: Path) -> None:
+    rows = report_runs.predictions([str(runs / "images" / "1.png")], [("normal", 0.9)])
+    lost = dataclasses.replace(_bundle(runs), uri=str(tmp_path / "lost"))
     report_runs.write_predict(str(tmp_path / "run"), lost, rows)
     page = tmp_path / "report.html"
     summary = report(ReportConfig(runs=(str(tmp_path / "run"),), output=str(page)))
     assert summary.warnings == [
-        f"The bundle of {lost.name} is gone: its architecture is not told, and no image is called "
-        "uncertain."
+        f"The bundle of {lost.name} is gone: the page lacks its architecture, and no image is "
+        "marked uncertain."
     ]
     [image] = _images(page.read_text())
     assert (image["wrong"], image["uncertain"]) == (True, False)
 
 
-def test_heat_is_drawn_of_the_most_wrong_and_the_most_certain(given: Path, tmp_path: Path) -> None:
+def test_the_most_wrong_and_the_most_certain_get_a_heat_map(runs: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    summary = report(_config(given, page))
+    summary = report(_config(runs, page))
     images = [image for image in _images(page.read_text()) if "heat" in image]
-    # all that have a score: there are fewer than are explained
+    # all that have a score: fewer than the limit
     assert summary.num_explained == len(images) == 7
     assert all(image["heat"].startswith("data:image/webp;base64,") for image in images)
     assert all(image["heat"] != image["large"] for image in images)
@@ -239,21 +252,21 @@ def test_the_most_wrong_and_the_most_certain_of_each_class_are_explained() -> No
     )
     explained = gallery.to_explain(judged, np.arange(41))
     assert explained[:12] == [str(number) for number in range(19, 7, -1)]
-    # the one that is called normal comes in its turn
+    # the one predicted normal gets its turn
     assert set(explained[12:]) == {"40", *(str(number) for number in range(39, 28, -1))}
 
 
-def test_uncertain_is_what_lies_near_the_threshold_in_odds() -> None:
+def test_images_near_the_threshold_in_odds_are_uncertain() -> None:
     paths = ["a", "b", "c", "d"]
     scores = [("normal", 0.04), ("normal", 0.06), ("normal", 0.22), ("normal", 0.24)]
     bundle = dataclasses.replace(_two_classes(), threshold=0.1)
-    # the odds 1 to 9, divided and multiplied by e: 0.0393 to 0.2319
+    # odds of 1 to 9, divided and multiplied by e: 0.0393 to 0.2319
     judged = gallery.judge(report_runs.predictions(paths, scores), bundle)
     assert judged.is_uncertain.tolist() == [True, True, True, False]
     assert judged.counts == {"wrong": 0, "uncertain": 3, "without a score": 0}
 
 
-def test_of_many_classes_the_probability_of_the_label_counts() -> None:
+def test_with_many_classes_the_probability_of_the_label_counts() -> None:
     bundle = dataclasses.replace(_two_classes(), labels=["0", "1", "2"], positive=None)
     rows = [
         {"label": "2", "prediction": "0", "probabilities": [0.9, 0.1, 0.0], "error": None},
@@ -274,84 +287,84 @@ def test_of_many_classes_the_probability_of_the_label_counts() -> None:
     assert judged.wrongness.tolist() == pytest.approx([1.0, 0.5, -1.0])
 
 
-def test_of_too_many_images_the_remarkable_ones_are_kept_and_the_rest_is_drawn() -> None:
+def test_of_too_many_images_the_notable_ones_are_kept_and_the_rest_is_sampled() -> None:
     scores = [("normal", 0.01)] * 90 + list(SCORES)
     paths = [str(number) for number in range(len(scores))]
     judged = gallery.judge(report_runs.predictions(paths, scores), _two_classes())
-    places = gallery.select(judged, 20, seed=1)
-    assert set(places[:2]) == {91, 94}
-    assert places[2] == 97
-    assert set(places[3:5]) == {92, 95}
-    assert len(set(places)) == 20
-    assert places.tolist() == gallery.select(judged, 20, seed=1).tolist()
-    assert places.tolist() != gallery.select(judged, 20, seed=2).tolist()
-    assert gallery.told(judged, 20, 1) == (
-        "20 of 98 scored images: all 5 that are wrong, without a score or uncertain, and 15 of "
-        "the others, drawn with seed 1."
+    indices = gallery.select(judged, 20, seed=1)
+    assert set(indices[:2]) == {91, 94}
+    assert indices[2] == 97
+    assert set(indices[3:5]) == {92, 95}
+    assert len(set(indices)) == 20
+    assert indices.tolist() == gallery.select(judged, 20, seed=1).tolist()
+    assert indices.tolist() != gallery.select(judged, 20, seed=2).tolist()
+    assert gallery.describe_selection(judged, 20, 1) == (
+        "20 of 98 scored images: all 5 that are wrong, without a score or uncertain, and 15 "
+        "others drawn with seed 1."
     )
-    assert gallery.told(judged, 3, 1) == (
-        "3 of 98 scored images, drawn with seed 1: of the 5 that are wrong, without a score or "
-        "uncertain, in this order, as many as --max-images allows."
+    assert gallery.describe_selection(judged, 3, 1) == (
+        "3 of 98 scored images, as many as --max-images allows: drawn with seed 1 from the 5 that "
+        "are wrong, without a score or uncertain, in this order."
     )
-    assert gallery.told(judged, 98, 1) == "All 98 scored images."
+    assert gallery.describe_selection(judged, 98, 1) == "All 98 scored images."
 
 
-def test_a_place_without_a_run_is_refused(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         plan(ReportConfig(runs=(str(tmp_path),)))
     assert str(refused.value) == (
-        f"{tmp_path} holds no run (there is no run.json); give the output directory of train, "
-        "tune, evaluate, audit, predict or crossval."
+        f"{tmp_path} holds no run (no run.json); give the output directory of train, tune, "
+        "evaluate, audit, predict or crossval."
     )
 
 
-def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_run_of_another_command_is_refused(tmp_path: Path) -> None:
     run_dir.start(str(tmp_path), "bench", {}).finish()
     with pytest.raises(InputError) as refused:
         plan(ReportConfig(runs=(str(tmp_path),)))
     assert str(refused.value) == (
-        f"{tmp_path} is a run of bench; a report tells of runs of train, tune, evaluate, audit, "
-        "predict and crossval."
+        f"{tmp_path} is a bench run; a report takes runs of train, tune, evaluate, audit, predict "
+        "and crossval."
     )
 
 
-def test_runs_of_different_models_are_refused(given: Path, tmp_path: Path) -> None:
-    other = dataclasses.replace(_bundle(given), fingerprint="0123456789abcdef")
+def test_runs_of_different_models_are_refused(runs: Path, tmp_path: Path) -> None:
+    other = dataclasses.replace(_bundle(runs), fingerprint="0123456789abcdef")
     report_runs.write_predict(str(tmp_path / "run"), other, report_runs.predictions([], []))
     with pytest.raises(InputError) as refused:
-        plan(ReportConfig(runs=(str(given / "train"), str(tmp_path / "run"))))
+        plan(ReportConfig(runs=(str(runs / "train"), str(tmp_path / "run"))))
     assert str(refused.value) == (
-        f"the runs are of different models ({_bundle(given).name}, covid-gap-0123456789abcdef); "
-        "report those of one, and see cnnjobs compare for several."
+        f"the runs are of different models ({_bundle(runs).name}, covid-gap-0123456789abcdef); "
+        "report the runs of one model, or use cnnjobs compare."
     )
 
 
-def test_a_page_that_is_there_is_replaced_only_if_asked(given: Path, tmp_path: Path) -> None:
+def test_an_existing_page_is_replaced_only_on_request(runs: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text("mine")
     with pytest.raises(InputError) as refused:
-        plan(_config(given, page))
-    assert str(refused.value) == (f"{page} exists already; choose another name or add --overwrite.")
-    plan(dataclasses.replace(_config(given, page), overwrite=True))
+        plan(_config(runs, page))
+    assert str(refused.value) == f"{page} already exists; choose another name or add --overwrite."
+    plan(dataclasses.replace(_config(runs, page), overwrite=True))
     assert page.read_text() == "mine"
 
 
-def test_the_command_tells_where_the_page_is(
-    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_prints_where_the_page_is(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "report.html"
     with pytest.raises(SystemExit, match="0"):
-        main(["report", str(given / "predict"), "-o", str(page), "--max-images", "2", "-q"])
+        main(["report", str(runs / "predict"), "-o", str(page), "--max-images", "2", "-q"])
     out = capsys.readouterr().out
     assert "images: 2 of 8\n" in out
     assert out.endswith(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)\n")
 
 
-def test_runs_and_images_on_s3_make_a_page_on_s3(given: Path, s3: str) -> None:
-    for file in (given / "train" / "bundle").iterdir():
+def test_runs_and_images_on_s3_make_a_page_on_s3(runs: Path, s3: str) -> None:
+    for file in (runs / "train" / "bundle").iterdir():
         if file.is_file():
             filesystem.write_bytes(f"{s3}/bundle/{file.name}", file.read_bytes())
-    filesystem.write_bytes(f"{s3}/images/1.png", (given / "images" / "1.png").read_bytes())
+    filesystem.write_bytes(f"{s3}/images/1.png", (runs / "images" / "1.png").read_bytes())
     rows = report_runs.predictions([f"{s3}/images/1.png"], [("normal", 0.9)])
     report_runs.write_predict(f"{s3}/run", bundles.read(f"{s3}/bundle"), rows)
     summary = report(ReportConfig(runs=(f"{s3}/run",), output=f"{s3}/report.html"))
@@ -361,7 +374,7 @@ def test_runs_and_images_on_s3_make_a_page_on_s3(given: Path, s3: str) -> None:
 
 
 class _Links(HTMLParser):
-    """Collects what a page would load or go to."""
+    """Collects what a page would load or link to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -372,16 +385,16 @@ class _Links(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in names]
 
 
-def _config(given: Path, page: Path, **settings) -> ReportConfig:
+def _config(runs: Path, page: Path, **settings) -> ReportConfig:
     names = ("predict", "evaluate", "train")
     return ReportConfig(
-        runs=tuple(str(given / name) for name in names), output=str(page), **settings
+        runs=tuple(str(runs / name) for name in names), output=str(page), **settings
     )
 
 
 def _bundle(folder: Path) -> Bundle:
-    place = folder / "train" / "bundle"
-    return bundles.read(str(place)) if place.exists() else write_bundle(place, "covid-gap")
+    path = folder / "train" / "bundle"
+    return bundles.read(str(path)) if path.exists() else write_bundle(path, "covid-gap")
 
 
 def _two_classes() -> Bundle:
@@ -406,6 +419,6 @@ def _images(page: str) -> list[dict]:
 
 
 def _text(page: str) -> str:
-    """What a person reads: no tags, one space between words."""
+    """The visible text: no tags, one space between words."""
     bare = re.sub(r"<(style|script)\b.*?</\1>", " ", page, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", bare)).split())

@@ -22,7 +22,7 @@ from tests.support.report_runs import EVIL, SCORES
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="there is no chromium and chromedriver (Debian's)"
+    CHROMIUM is None or DRIVER is None, reason="needs Debian's chromium and chromium-driver"
 )
 
 FLAGS = (
@@ -30,7 +30,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
-#: Shown at once; see page.js.
+#: Images shown at once; see page.js.
 PAGE = 60
 
 NUM_MANY = 5000
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(folder: Path) -> Path:
-    """A page of eight images, one of them with a name that is markup."""
+    """A page of eight images, one with markup in its name."""
     names = [EVIL, *(f"{number}.png" for number in range(1, len(SCORES)))]
     paths = report_runs.draw(folder / "few", names)
     return _page(folder, "few", paths, list(SCORES))
@@ -77,17 +77,17 @@ def test_the_page_opens_without_an_error(browser: WebDriver, few: Path) -> None:
     assert browser.get_log("browser") == []
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert _counts(browser) == "8 of 8 images: 2 wrong, 2 uncertain, 1 without a score"
-    # the most wrong first
+    # most wrong first
     assert _names(browser)[:2] == ["1.png", "4.png"]
 
 
-def test_a_name_that_is_markup_is_shown_as_it_is(browser: WebDriver, few: Path) -> None:
+def test_markup_in_a_name_is_shown_as_text(browser: WebDriver, few: Path) -> None:
     _open(browser, few)
     assert EVIL in _names(browser)
     assert not browser.find_elements("css selector", "img[onerror]")
 
 
-def test_filters_and_orders_work_together(browser: WebDriver, few: Path) -> None:
+def test_filters_and_sort_orders_combine(browser: WebDriver, few: Path) -> None:
     _open(browser, few)
     for kind, names in (
         ("wrong", ["1.png", "4.png"]),
@@ -107,7 +107,7 @@ def test_filters_and_orders_work_together(browser: WebDriver, few: Path) -> None
     assert _counts(browser) == "2 of 8 images: 0 wrong, 1 uncertain, 0 without a score"
 
 
-def test_a_name_is_searched_and_all_can_be_shown_again(browser: WebDriver, few: Path) -> None:
+def test_names_can_be_searched_and_filters_cleared(browser: WebDriver, few: Path) -> None:
     _open(browser, few)
     browser.find_element("name", "name").send_keys("ONERROR")
     assert _names(browser) == [EVIL]
@@ -115,7 +115,7 @@ def test_a_name_is_searched_and_all_can_be_shown_again(browser: WebDriver, few: 
     WebDriverWait(browser, 10).until(lambda _: len(_names(browser)) == len(SCORES))
 
 
-def test_the_keyboard_opens_an_image_goes_on_and_closes_it(browser: WebDriver, few: Path) -> None:
+def test_the_keyboard_opens_moves_between_and_closes_images(browser: WebDriver, few: Path) -> None:
     _open(browser, few)
     browser.find_element("css selector", ".card").send_keys(Keys.ENTER)
     assert browser.find_element("id", "image-name").text == "1.png"
@@ -129,7 +129,7 @@ def test_the_keyboard_opens_an_image_goes_on_and_closes_it(browser: WebDriver, f
     assert browser.find_element("id", "image-name").text == "1.png"
     _press(browser, Keys.ARROW_RIGHT, Keys.ESCAPE)
     assert not browser.find_element("id", "image").is_displayed()
-    # and whoever looked goes on where they were
+    # the focus returns to the last image
     _wait_for_focus(browser, 1)
 
 
@@ -148,7 +148,7 @@ def test_nothing_is_wider_than_the_screen(browser: WebDriver, few: Path, width: 
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_five_thousand_images_weigh_no_more_than_a_page_of_them(
+def test_of_five_thousand_images_only_one_page_is_in_the_document(
     browser: WebDriver, many: Path
 ) -> None:
     _open(browser, many)
@@ -163,17 +163,15 @@ def test_five_thousand_images_weigh_no_more_than_a_page_of_them(
     assert browser.find_element("id", "page").text == "Page 1 of 12"
 
 
-def test_an_image_on_the_next_page_is_reached_from_the_one_before(
-    browser: WebDriver, many: Path
-) -> None:
+def test_the_dialog_moves_on_to_the_next_page(browser: WebDriver, many: Path) -> None:
     _open(browser, many)
-    browser.find_element("css selector", f"[data-place='{PAGE - 1}']").send_keys(Keys.ENTER)
+    browser.find_element("css selector", f"[data-index='{PAGE - 1}']").send_keys(Keys.ENTER)
     _press(browser, Keys.ARROW_RIGHT, Keys.ESCAPE)
     _wait_for_focus(browser, PAGE)
     assert browser.find_element("id", "page").text == "Page 2 of 84"
 
 
-def test_what_is_folded_away_is_printed(browser: WebDriver, few: Path) -> None:
+def test_folded_details_are_printed(browser: WebDriver, few: Path) -> None:
     _open(browser, few)
     assert browser.print_page()
     folded = browser.find_elements("css selector", "details:not([open])")
@@ -198,10 +196,10 @@ def _press(browser: WebDriver, *keys: str) -> None:
         browser.switch_to.active_element.send_keys(key)
 
 
-def _wait_for_focus(browser: WebDriver, place: int) -> None:
-    """Until the page has heard that its dialog was closed, which it does a moment later."""
-    script = "return document.activeElement.dataset.place"
-    WebDriverWait(browser, 10).until(lambda _: browser.execute_script(script) == str(place))
+def _wait_for_focus(browser: WebDriver, index: int) -> None:
+    """The page handles the closing of its dialog a moment later."""
+    script = "return document.activeElement.dataset.index"
+    WebDriverWait(browser, 10).until(lambda _: browser.execute_script(script) == str(index))
 
 
 def _choose(browser: WebDriver, name: str, value: str) -> None:

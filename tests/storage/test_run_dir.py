@@ -37,14 +37,14 @@ def test_a_place_below_a_file_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("resumable", "ways"), [(False, "--overwrite"), (True, "--resume to go on, --overwrite")]
+    ("resumable", "ways"), [(False, "--overwrite"), (True, "--resume to continue it, --overwrite")]
 )
 def test_a_run_is_replaced_only_when_told_to(tmp_path, resumable, ways):
     uri = _finished(tmp_path / "run").uri
     with pytest.raises(RunExistsError) as caught:
         run_dir.check_free(uri, overwrite=False, resumable=resumable)
     assert str(caught.value) == (
-        f"{uri} already holds a run; add {ways} to replace it, or choose another directory."
+        f"{uri} already contains a run; add {ways} to replace it, or choose another directory."
     )
     run_dir.check_free(uri, overwrite=True)
     assert run_dir.is_finished(uri)
@@ -57,7 +57,7 @@ def test_a_directory_that_holds_something_else_is_refused_and_left_alone(tmp_pat
     with pytest.raises(RunExistsError) as caught:
         run_dir.check_free(str(tmp_path), overwrite=overwrite)
     assert str(caught.value) == (
-        f"{tmp_path} is not empty and holds no run; choose another directory."
+        f"{tmp_path} is not empty and is not a run; choose another directory."
     )
     assert (tmp_path / "photos" / "mine.jpg").read_text() == "kept"
 
@@ -74,7 +74,7 @@ def test_a_run_json_of_another_program_does_not_make_a_directory_ours_to_delete(
     with pytest.raises(RunExistsError) as caught:
         run_dir.check_free(str(tmp_path), overwrite=True)
     assert str(caught.value) == (
-        f"{tmp_path} is not empty and holds no run; choose another directory."
+        f"{tmp_path} is not empty and is not a run; choose another directory."
     )
 
 

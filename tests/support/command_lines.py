@@ -1,4 +1,4 @@
-"""Every command line that a user may copy, or a cluster runs, and the parser of the program."""
+"""The command lines that users copy and clusters run, and the program's own parser."""
 
 import ast
 import re
@@ -7,32 +7,40 @@ import shlex
 import typer
 import yaml
 
-from cnnjobs import config as configs
 from cnnjobs.cli import app
+from cnnjobs.cli.command import CONFIGS
 from cnnjobs.cli.runner import settings
+from cnnjobs.config import SubmitConfig
 from tests.support.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "infra" / "README.md"]
 GROUP = typer.main.get_command(app)
 USAGE_ERROR = typer.BadParameter.__base__
 
-#: What may stand before a command on its line: a prompt, variables, a runner, a folder.
-_BEFORE = r"(?:\$ )?(?:\w+=\S* )*(?:time |uv run |\.venv/bin/|/opt/cnnjobs/bin/)*"
+#: Every command by its words: `train`, `jobs list`.
+COMMANDS = {
+    f"{name} {inner}".strip(): known
+    for name, command in GROUP.commands.items()
+    for inner, known in getattr(command, "commands", {"": command}).items()
+}
+
+#: What may precede a command on its line: a prompt, variables, a runner, a folder.
+_BEFORE = r"(?:\$ )?(?:\w+=\S* )*(?:time |uv run |python3? -m |\.venv/bin/|/opt/cnnjobs/bin/)*"
 _COMMAND = re.compile(rf"^\s*(?:(?:.* -- )?{_BEFORE}cnnjobs|.*\bpython3? -m jobs\.(\w+)) (.*)$")
 
-#: A block of code in a page.
+#: A code block of a page.
 FENCED = re.compile(r"^( *)```[^\n]*\n(.*?)^\1```\s*$", re.DOTALL | re.MULTILINE)
 
 
 def documented():
-    """Yield (file, words after `cnnjobs`) of the pages, the jobs, and what clusters read."""
+    """Yield (file, words after `cnnjobs`) from the pages, the jobs and the cluster files."""
     for file, page in [*_pages(), *_docstrings(), *_manifests(), *_units()]:
         for words in command_lines(page):
             yield str(file.relative_to(ROOT)), words
 
 
 def command_lines(page):
-    """Yield the words after `cnnjobs`, or after `python -m`, of each line in a page's blocks."""
+    """Yield the words after `cnnjobs` or `python -m jobs.` of each line in the code blocks."""
     for _, block in FENCED.findall(page):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             match = _COMMAND.match(line)
@@ -46,12 +54,19 @@ def command_lines(page):
 def inline(page):
     """Yield the words after `cnnjobs` of each command named in a sentence or a table."""
     for span in re.findall(r"`cnnjobs ([a-z][^`]*)`", FENCED.sub("", page)):
-        # of `start\|stop` the first
+        # the first of `start\|stop`
         yield re.split(r"[\s=]+", re.sub(r"\\\|\S+", "", span).strip())
 
 
+def check(words):
+    """Parse a command line and, for `submit`, the one it submits; run nothing."""
+    config = parse(words)
+    if isinstance(config, SubmitConfig):
+        check([config.command, *config.arguments])
+
+
 def parse(words):
-    """Parse a command line as the command line does, and check its settings; run nothing."""
+    """The config that the program makes of a command line; None if the command has none."""
     try:
         context = GROUP.make_context("cnnjobs", list(words))
         name, command, rest = GROUP.resolve_command(context, list(words))
@@ -61,13 +76,8 @@ def parse(words):
             inner = command.make_context(inner_name, rest, parent=inner)
             name = f"{name} {inner_name}"
     except typer.Exit:
-        return  # --help and --version end here
-    kind = getattr(configs, f"{name.title().replace(' ', '')}Config", None)
-    if kind is None:
-        return
-    given = settings(inner, kind, None)
-    if isinstance(given, configs.SubmitConfig):
-        parse([given.command, *given.arguments])
+        return None  # --help and --version end here
+    return settings(inner, CONFIGS[name], None) if name in CONFIGS else None
 
 
 def _first_command(line):

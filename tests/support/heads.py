@@ -20,9 +20,9 @@ _CONNECT = """
 import sys
 from cnnjobs.cluster import node_registry
 node_registry.before_ray(sys.argv[1])
-from cnnjobs.cluster import session
+from cnnjobs.cluster import resources, session
 with session.connected(sys.argv[1]):
-    print(session.num_cpus())
+    print(resources.num_cpus())
 """
 
 _OTHERS = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

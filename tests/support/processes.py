@@ -52,7 +52,7 @@ def training_workers(pid: int) -> list[int]:
 
 def scorers(pid: int) -> list[int]:
     """Return the processes below `pid` in which Ray Data scores."""
-    return [one for one in descendants(pid) if "MapBatches(BlockScorer)" in title(one)]
+    return [one for one in descendants(pid) if "MapBatches(BlockPredictor)" in title(one)]
 
 
 def kill_all(pids: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""Runs that scored a few drawn images, without Ray or training: what a report is made of."""
+"""Runs as a report reads them, with a few synthetic images, made without Ray or training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ from cnnjobs.data.manifest import Manifest
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.storage import filesystem, run_dir
 
-#: A name that breaks a page that does not escape it.
+#: A name that breaks a page unless it is escaped.
 EVIL = """<img src=x onerror=alert(1)> & "two" 'one' é.png"""
 
-#: What the drawn images are scored as: label, probability of opacity.
+#: Label and probability of opacity of each image.
 SCORES = (
     ("normal", 0.05),
     ("normal", 0.98),  # the most wrong
@@ -32,7 +32,7 @@ SCORES = (
 
 
 def draw(folder: Path, names: Sequence[str], *, height: int = 40, width: int = 60) -> list[str]:
-    """Noise as PNG files; returns their paths."""
+    """Write noise as PNG files; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
     data = cv2.imencode(".png", pixels)[1].tobytes()
@@ -42,7 +42,7 @@ def draw(folder: Path, names: Sequence[str], *, height: int = 40, width: int = 6
 
 
 def predictions(paths: Sequence[str], scores: Sequence[tuple[Any, Any]] = SCORES) -> pa.Table:
-    """A row an image, as a model of two classes with the threshold 0.5 leaves it."""
+    """One row per image, as from a model of two classes with threshold 0.5."""
     rows = [
         {
             "path": path,
@@ -61,7 +61,7 @@ def predictions(paths: Sequence[str], scores: Sequence[tuple[Any, Any]] = SCORES
 
 
 def write_train(uri: str, bundle: Bundle, paths: Sequence[str]) -> None:
-    """A finished training, but for its bundle."""
+    """A finished training, without its bundle."""
     config = TrainConfig(data="xrays/manifest.parquet", output=uri, epochs=2, calibrate=True)
     run = run_dir.start(uri, "train", as_dict(config))
     images = _manifest(paths)
@@ -97,7 +97,7 @@ def write_evaluate(uri: str, bundle: Bundle, rows: pa.Table, **facts: Any) -> No
 
 
 def write_predict(uri: str, bundle: Bundle, rows: pa.Table, *, finished: bool = True) -> None:
-    """A scoring run, finished or broken off."""
+    """A scoring run, finished or interrupted."""
     config = PredictConfig(bundle=bundle.uri, data="xrays", output=uri, damaged="score")
     _write_scored(uri, "predict", as_dict(config), bundle, rows, {}, finished=finished)
 

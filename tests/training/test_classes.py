@@ -1,4 +1,4 @@
-"""More than two classes, end to end, with the digits' model."""
+"""More than two classes from end to end, with the model for digits."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ LABELS = ["bright", "dark", "stripes"]
 
 @pytest.fixture(scope="module")
 def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 images of 28 x 28 in three classes that a network tells apart at once."""
+    """60 images of 28 x 28 in three classes that a network learns at once."""
     folder = tmp_path_factory.mktemp("patterns")
     random = np.random.default_rng(0)
     for label in LABELS:
@@ -45,7 +45,7 @@ def fitted(
     )
 
 
-def test_three_classes_have_no_positive_one(fitted: TrainSummary) -> None:
+def test_three_classes_have_no_positive_class(fitted: TrainSummary) -> None:
     described = bundle.read(fitted.bundle)
 
     assert list(described.labels) == LABELS
@@ -66,7 +66,7 @@ def test_evaluation_counts_every_class(fitted: TrainSummary, tmp_path: Path) -> 
     assert summary.metrics["auroc"] == 1
     assert set(summary.confusion) == set(LABELS)
     assert [summary.metrics[f"f1_{label}"] for label in LABELS] == [1, 1, 1]
-    # nothing is wrong, so there is no wrong.png
+    # no image is predicted wrong, hence no wrong.png
     assert summary.plots == ["confusion.png", "reliability.png", "samples.png"]
     assert {path.name for path in (tmp_path / "run" / "plots").iterdir()} == set(summary.plots)
 
@@ -75,10 +75,11 @@ def test_a_prevalence_for_three_classes_is_refused(fitted: TrainSummary) -> None
     data = f"{fitted.output}/manifest.parquet"
     with pytest.raises(InputError) as refused:
         plan(EvaluateConfig(bundle=fitted.bundle, data=data, prevalence=0.1))
-    assert str(refused.value) == ("prevalence is for two classes, the bundle has 3; leave it out.")
+    message = "prevalence needs two classes, the bundle has 3; omit --prevalence."
+    assert str(refused.value) == message
 
 
-def test_predictions_hold_a_probability_for_every_class(
+def test_predictions_have_a_probability_for_every_class(
     fitted: TrainSummary, patterns: Path, tmp_path: Path
 ) -> None:
     summary = predict(

@@ -1,4 +1,4 @@
-"""Cross-validation on a real Ray: one run of two folds and one source left out."""
+"""Cross-validation on a real Ray: one run with two folds and one source left out."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,8 @@ from cnnjobs.errors import InputError, RunExistsError, TrainingError
 from cnnjobs.evaluation.evaluate import evaluate
 from cnnjobs.models import bundle
 from cnnjobs.storage import filesystem
-from cnnjobs.training.crossval import CrossvalSummary, crossval, plan
+from cnnjobs.training.crossval import CrossvalSummary, crossval
+from cnnjobs.training.crossval_plan import plan
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +29,13 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("north", "striped", 12),
         ("east", "striped", 4),
     ):
-        place = folder / source / label
-        place.mkdir(parents=True)
+        directory = folder / source / label
+        directory.mkdir(parents=True)
         for name in range(number):
             image = random.integers(0, 40, (28, 28), dtype=np.uint8)
             if label == "striped":
                 image[:, ::4] += 200
-            cv2.imwrite(str(place / f"{name}.png"), image)
+            cv2.imwrite(str(directory / f"{name}.png"), image)
     (folder / "north" / "normal" / "cut.png").write_bytes(b"\x89PNG")
     sources = (str(folder / "north"), str(folder / "east"))
     return index(IndexConfig(sources=sources, output=str(folder / "m.parquet"))).manifest
@@ -58,10 +59,10 @@ def test_every_row_is_predicted_once_by_a_fold_that_did_not_train_on_it(
     rows = pq.read_table(stripes).to_pylist()
     hashes = {row["path"]: row["content_hash"] for row in rows}
     tested = []
-    for place, fold in enumerate(crossed.folds):
-        part = pq.read_table(f"{crossed.output}/predictions/part-{place:05d}.parquet")
+    for number, fold in enumerate(crossed.folds):
+        part = pq.read_table(f"{crossed.output}/predictions/part-{number:05d}.parquet")
         assert set(zip(part["repeat"].to_pylist(), part["fold"].to_pylist(), strict=True)) == {
-            (1, place + 1)
+            (1, number + 1)
         }
         seen = bundle.seen_images(bundle.read(fold.bundle))["content_hash"].to_pylist()
         assert not set(seen) & {hashes[path] for path in part["path"].to_pylist()}
@@ -70,7 +71,7 @@ def test_every_row_is_predicted_once_by_a_fold_that_did_not_train_on_it(
     assert sorted(tested) == sorted(row["path"] for row in rows if row["error"] is None)
 
 
-def test_a_source_left_out_is_tested_alone_and_what_is_undefined_is_said(
+def test_a_source_left_out_is_tested_alone_and_undefined_metrics_are_explained(
     crossed: CrossvalSummary,
 ) -> None:
     [east] = crossed.sources
@@ -85,7 +86,7 @@ def test_a_source_left_out_is_tested_alone_and_what_is_undefined_is_said(
     assert crossed.not_left_out == {"north": "the other sources have no images of normal"}
 
 
-def test_the_estimates_are_of_the_folds_alone(crossed: CrossvalSummary) -> None:
+def test_the_estimates_do_not_include_sources_left_out(crossed: CrossvalSummary) -> None:
     values = [fold.metrics["auroc"] for fold in crossed.folds]
 
     assert crossed.estimates["auroc"].num == 2
@@ -94,37 +95,37 @@ def test_the_estimates_are_of_the_folds_alone(crossed: CrossvalSummary) -> None:
     assert crossed.num_images == 28
 
 
-def test_the_run_directory_says_what_was_done(crossed: CrossvalSummary) -> None:
+def test_the_run_directory_records_the_results(crossed: CrossvalSummary) -> None:
     record = json.loads(Path(crossed.output, "run.json").read_text())
 
     assert (record["status"], record["command"]) == ("done", "crossval")
-    assert record["files"] == [f"part-{place:05d}.parquet" for place in range(3)]
+    assert record["files"] == [f"part-{number:05d}.parquet" for number in range(3)]
     assert record["summary"]["estimates"]["auroc"]["mean"] == crossed.estimates["auroc"].mean
     assert cv2.imread(f"{crossed.output}/plots/crossval.png") is not None
     assert Path(crossed.output, "_SUCCESS").exists()
 
 
-def test_the_text_tells_the_folds_their_mean_and_the_sources(crossed: CrossvalSummary) -> None:
+def test_the_text_lists_the_folds_their_means_and_the_sources(crossed: CrossvalSummary) -> None:
     text = crossval_text(crossed)
 
     assert "digits on 28 images in 28 groups, left over: 1 unreadable, 3 trainings in" in text
     assert "\nrepeat 1, fold 2 " in text
     assert "\nauroc " in text
     assert "\neast: all images are striped: no AUROC, AUPRC or MCC\n" in text
-    assert "\neast: no intervals of 4 images: at least 10 are needed\n" in text
+    assert "\neast: no intervals for 4 images: at least 10 are needed\n" in text
     assert "\nnot left out: north, the other sources have no images of normal\n" in text
     assert "\nfolds of all sources: auroc " in text
 
 
-def test_a_fold_s_bundle_is_not_tested_on_what_made_it(
+def test_a_fold_s_bundle_is_not_evaluated_on_its_training_images(
     crossed: CrossvalSummary, stripes: str
 ) -> None:
-    # the manifest's own test split is not the fold's
-    with pytest.raises(InputError, match=r"of these \d+ images made the model"):
+    # the test split of the manifest is not that of the fold
+    with pytest.raises(InputError, match=r"of these \d+ images were used to train"):
         evaluate(EvaluateConfig(bundle=crossed.folds[0].bundle, data=stripes, split="all"))
 
 
-def test_resuming_trains_what_is_missing_alone_and_ends_alike(
+def test_resuming_trains_only_the_missing_fold_and_ends_with_the_same_results(
     crossed: CrossvalSummary, stripes: str
 ) -> None:
     last = f"{crossed.output}/predictions/part-00001.parquet"
@@ -144,7 +145,7 @@ def test_another_run_is_not_resumed(crossed: CrossvalSummary, stripes: str) -> N
         crossval(_config(stripes, Path(crossed.output), resume=True, seed=1))
 
     message = str(refused.value)
-    assert message.startswith(f"{crossed.output} holds another run (seed was 0, is 1; cut was ")
+    assert message.startswith(f"{crossed.output} contains a different run (seed was 0, is 1; cut ")
 
 
 def test_a_failed_fold_fails_the_job_in_one_line(
@@ -174,6 +175,6 @@ def test_images_without_labels_are_one_line(tmp_path: Path) -> None:
         plan(_config(str(tmp_path), tmp_path / "run"))
 
     assert str(refused.value) == (
-        f"{tmp_path} has no images with a label that can be read; put the images of each class "
-        "in a folder of its own."
+        f"{tmp_path} has no readable images with a label; put the images of each class in a "
+        "separate folder."
     )

@@ -1,3 +1,5 @@
+"""The folds of a cross-validation, and the interval over their results."""
+
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -36,13 +38,13 @@ def _splits_of(rows, fold, column):
     return found
 
 
-def test_every_row_is_tested_once_a_repeat():
+def test_every_row_is_tested_once_per_repeat():
     rows = _rows()
     cut = _cut(rows, repeats=3)
     assert len(cut) == 15
     for repeat in (1, 2, 3):
         tested = [fold.splits for fold in cut if fold.repeat == repeat]
-        times = [sum(split == "test" for split in its) for its in zip(*tested, strict=True)]
+        times = [splits.count("test") for splits in zip(*tested, strict=True)]
         assert times == [1] * rows.num_rows
 
 
@@ -52,7 +54,7 @@ def test_no_group_is_in_two_splits_of_a_fold():
         assert all(len(splits) == 1 for splits in _splits_of(rows, fold, "group").values())
 
 
-def test_every_split_of_a_fold_has_every_class_in_nearly_its_share():
+def test_every_split_of_a_fold_has_nearly_the_same_share_of_every_class():
     rows = _rows()
     total = Counter(rows["label"].to_pylist())
     for fold in _cut(rows):
@@ -63,28 +65,28 @@ def test_every_split_of_a_fold_has_every_class_in_nearly_its_share():
             assert counts["train", label] > total[label] / 2
 
 
-def test_the_same_seed_cuts_the_same_folds_in_whatever_order_the_rows_stand():
+def test_the_same_seed_cuts_the_same_folds_for_any_order_of_rows():
     rows = _rows()
     order = np.random.default_rng(1).permutation(rows.num_rows)
     shuffled = _cut(rows.take(order))
     for fold, other in zip(_cut(rows), shuffled, strict=True):
-        assert [fold.splits[place] for place in order] == list(other.splits)
+        assert [fold.splits[row] for row in order] == list(other.splits)
 
 
-def test_another_seed_or_repeat_cuts_others():
+def test_another_seed_or_repeat_cuts_different_folds():
     rows = _rows()
-    first, second = (_cut(rows, repeats=2)[place] for place in (0, 5))
+    first, second = (_cut(rows, repeats=2)[index] for index in (0, 5))
     assert first.splits != second.splits
     assert first.splits != _cut(rows, seed=7)[0].splits
     assert folds.digest([first]) != folds.digest([second])
 
 
-def test_without_validation_all_others_train():
+def test_without_validation_all_other_rows_train():
     for fold in _cut(_rows(), validation=0.0):
         assert set(fold.splits) == {"train", "test"}
 
 
-def test_fewer_groups_than_folds_are_one_line():
+def test_fewer_groups_than_folds_are_refused_with_one_line():
     rows = _rows(6)
     with pytest.raises(InputError) as refused:
         _cut(rows)
@@ -106,7 +108,7 @@ def test_a_left_out_source_is_tested_whole_and_never_trained_on():
         assert all(splits == {"train", "validation"} for splits in by_source.values())
 
 
-def test_what_shares_a_group_with_a_left_out_source_is_left_out_of_its_training():
+def test_rows_that_share_a_group_with_a_left_out_source_do_not_train():
     rows = _rows()
     copy = {"label": "normal", "group": rows["group"][0].as_py(), "source": "south"}
     rows = pa.concat_tables([rows, pa.Table.from_pylist([copy])])
@@ -115,7 +117,7 @@ def test_what_shares_a_group_with_a_left_out_source_is_left_out_of_its_training(
     assert {fold.left_out: fold.splits[-1] for fold in made}["south"] == "test"
 
 
-def test_a_source_that_alone_has_a_class_is_not_left_out_and_said():
+def test_the_only_source_of_a_class_is_not_left_out_and_the_reason_is_given():
     rows = _rows()
     only = [
         {"label": "opacity", "group": f"east-{number}", "source": "east"} for number in range(4)
@@ -127,11 +129,11 @@ def test_a_source_that_alone_has_a_class_is_not_left_out_and_said():
     assert refused == {"east": "the other sources have no images of opacity"}
 
 
-def test_one_source_cannot_be_left_out():
+def test_a_single_source_cannot_be_left_out():
     with pytest.raises(InputError) as refused:
         folds.leave_out(_rows(sources=("north",)), validation=0.15, seed=0)
     assert str(refused.value) == (
-        "leave_out needs at least two sources, the data has one: north; index several folders "
+        "leave_out needs at least two sources, the data has only north; index several folders "
         "into one manifest, or use --source-regex."
     )
 
@@ -147,7 +149,7 @@ def test_sources_of_one_class_each_cannot_be_left_out():
     )
 
 
-def test_folders_are_names_for_any_storage():
+def test_folder_names_are_valid_in_any_storage():
     made, _ = folds.leave_out(_rows(sources=("a/b c", "s3://x/ü")), validation=0.15, seed=0)
     assert all(fold.folder.isascii() and "/" not in fold.folder for fold in made)
     assert _cut(_rows(), repeats=2)[6].folder == "repeat-2-fold-2"
@@ -155,25 +157,27 @@ def test_folders_are_names_for_any_storage():
 
 def test_the_interval_is_that_of_nadeau_and_bengio():
     values = [0.8, 0.9, 0.85, 0.95, 0.75]
-    its = estimate(values, test_share=1 / 4)
+    found = estimate(values, test_share=1 / 4)
     # var = (1/5 + 1/4) * 0.00625; t(4) = 2.776
-    assert (its.num, its.mean) == (5, pytest.approx(0.85))
-    assert its.sd == pytest.approx(0.0790569)
-    assert (its.low, its.high) == (pytest.approx(0.7027, abs=1e-4), pytest.approx(0.9973, abs=1e-4))
+    assert (found.num, found.mean) == (5, pytest.approx(0.85))
+    assert found.sd == pytest.approx(0.0790569)
+    assert found.low == pytest.approx(0.7027, abs=1e-4)
+    assert found.high == pytest.approx(0.9973, abs=1e-4)
 
 
 def test_without_shared_images_the_interval_is_student_s():
     values = [0.8, 0.9, 0.85, 0.95, 0.75]
-    its = estimate(values, test_share=0.0)
+    found = estimate(values, test_share=0.0)
     low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
-    assert (its.low, its.high) == (pytest.approx(low), pytest.approx(high))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_an_interval_ends_where_its_metric_does():
-    its = estimate([0.8, 1.0], test_share=1.0, bounds=(0.0, 1.0))
-    assert (its.mean, its.low, its.high) == (pytest.approx(0.9), 0.0, 1.0)
+def test_an_interval_does_not_exceed_the_range_of_its_metric():
+    found = estimate([0.8, 1.0], test_share=1.0, bounds=(0.0, 1.0))
+    assert (found.mean, found.low, found.high) == (pytest.approx(0.9), 0.0, 1.0)
 
 
-def test_one_training_has_a_mean_and_nothing_else():
-    its = estimate([0.8], test_share=0.25)
-    assert (its.num, its.mean, its.sd, its.low, its.high) == (1, 0.8, None, None, None)
+def test_a_single_training_has_a_mean_but_no_interval():
+    found = estimate([0.8], test_share=0.25)
+    assert (found.num, found.mean) == (1, 0.8)
+    assert (found.sd, found.low, found.high) == (None, None, None)

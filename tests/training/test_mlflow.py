@@ -1,4 +1,4 @@
-"""The extra `mlflow`, on a real store in a folder."""
+"""The extra `mlflow`, with a real store in a folder."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from cnnjobs.training.train import train
 HISTORY = [{"epoch": 1.0, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2.0, "loss": 0.25}]
 
 
-def test_a_run_holds_settings_metrics_of_every_epoch_tags_and_files(tmp_path: Path) -> None:
+def test_a_run_has_settings_metrics_of_every_epoch_tags_and_files(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     store = str(tmp_path / "store")
@@ -41,7 +41,7 @@ def test_a_run_holds_settings_metrics_of_every_epoch_tags_and_files(tmp_path: Pa
     assert Path(saved).read_bytes() == b'{"labels": []}'
 
 
-def test_two_runs_stand_in_one_experiment(tmp_path: Path) -> None:
+def test_two_runs_belong_to_one_experiment(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     store = str(tmp_path / "store")
@@ -69,7 +69,7 @@ def test_a_store_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_a_database_without_the_full_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # what Python takes for not installed
+    # Python treats None as not installed
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(ConfigError) as refused:
         mlflow.check("sqlite:///runs.db")
@@ -80,7 +80,7 @@ def test_a_database_without_the_full_package_says_what_to_install(
     )
 
 
-def test_without_the_package_training_does_not_begin_and_says_what_to_install(
+def test_without_the_package_training_does_not_start_and_says_what_to_install(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)

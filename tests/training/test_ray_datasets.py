@@ -1,4 +1,4 @@
-"""Decoding through Ray Data gives what decoding alone gives, in small blocks, once."""
+"""Decoding through Ray Data gives the same pixels as without it, in small blocks, once."""
 
 import inspect
 from pathlib import Path
@@ -9,8 +9,7 @@ import pytest
 import ray
 
 from cnnjobs.data.sources import open_data
-from cnnjobs.imaging import preprocessing as images
-from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.imaging.preprocessing import Preprocessing, decode
 from cnnjobs.training import ray_datasets
 
 SMALL = Preprocessing(height=24, width=32)
@@ -26,27 +25,27 @@ def decoded(rows: pa.Table, preprocessing: Preprocessing, batch_size: int) -> li
     return [ray.get(ref) for ref in dataset.materialize().to_arrow_refs()]
 
 
-def test_pixels_are_those_of_the_decoder_alone(ray_session: None, rows: pa.Table) -> None:
+def test_pixels_are_the_same_as_without_ray(ray_session: None, rows: pa.Table) -> None:
     for block in decoded(rows, SMALL, batch_size=8):
         pixels = ray_datasets.pixels_of(block)
         assert pixels.dtype == np.uint8
         assert pixels.shape == (block.num_rows, 24, 32, 1)
         for row, seen in zip(block.drop_columns("pixels").to_pylist(), pixels, strict=True):
             if row["error"] is None:
-                alone = images.decode(Path(row["path"]).read_bytes(), SMALL)
+                alone = decode(Path(row["path"]).read_bytes(), SMALL)
                 np.testing.assert_array_equal(seen, alone.pixels)
                 assert (row["width"], row["height"]) == (alone.width, alone.height)
             else:
                 assert not seen.any()
 
 
-def test_every_row_comes_once_and_in_order(ray_session: None, rows: pa.Table) -> None:
+def test_every_row_is_in_the_blocks_once_and_in_order(ray_session: None, rows: pa.Table) -> None:
     blocks = decoded(rows, SMALL, batch_size=4)
 
     assert pa.concat_tables(blocks)["path"].to_pylist() == rows["path"].to_pylist()
 
 
-def test_blocks_are_small_and_hold_whole_batches(ray_session: None, rows: pa.Table) -> None:
+def test_blocks_are_small_and_contain_whole_batches(ray_session: None, rows: pa.Table) -> None:
     many = pa.concat_tables([rows] * 12)
     full_size = Preprocessing(height=256, width=256)
 
@@ -58,9 +57,7 @@ def test_blocks_are_small_and_hold_whole_batches(ray_session: None, rows: pa.Tab
     assert max(block["pixels"].nbytes for block in blocks) <= 64 * 256 * 256
 
 
-def test_the_settings_of_whoever_calls_are_left_as_they_are(
-    ray_session: None, rows: pa.Table
-) -> None:
+def test_the_caller_s_ray_data_settings_do_not_change(ray_session: None, rows: pa.Table) -> None:
     def settings() -> tuple[bool, bool]:
         context = ray.data.DataContext.get_current()
         return context.execution_options.preserve_order, context.enable_progress_bars
@@ -70,13 +67,13 @@ def test_the_settings_of_whoever_calls_are_left_as_they_are(
     assert settings() == (False, True)
 
 
-def test_ray_data_has_no_name_yet_for_how_often_an_actor_is_restarted() -> None:
-    # when it has, `max_restarts` is to be given by it, and scoring.py need not hide a warning
+def test_ray_data_still_has_no_argument_for_restarts_of_actors() -> None:
+    # once it has one, `inference/ray_pipeline.py` can use it and stop hiding a warning
     assert "max_restarts" not in inspect.signature(ray.data.Dataset.map_batches).parameters
 
 
 def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Path) -> None:
-    # a named pipe gives its bytes to one reader and then never again
+    # a named pipe can be read only once
     import os
     import threading
 
@@ -92,11 +89,11 @@ def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Pat
 
     writer.join(timeout=10)
     assert not writer.is_alive()
-    alone = images.decode(source.read_bytes(), SMALL)
+    alone = decode(source.read_bytes(), SMALL)
     np.testing.assert_array_equal(ray_datasets.pixels_of(block)[0], alone.pixels)
 
 
-def test_a_decoded_set_holds_the_sound_images_of_a_split(archive: Path) -> None:
+def test_a_decoded_set_contains_the_decodable_images_of_a_split(archive: Path) -> None:
     manifest = open_data(str(archive)).table
     blocks = [
         ray_datasets.decode_rows(manifest.slice(start, 10), SMALL) for start in range(0, 45, 10)
@@ -104,19 +101,19 @@ def test_a_decoded_set_holds_the_sound_images_of_a_split(archive: Path) -> None:
 
     train = ray_datasets.DecodedSet(blocks, "train", {"normal": 0, "opacity": 1})
 
-    wanted = [row for row in manifest.to_pylist() if row["split"] == "train"]
-    assert len(train) == len(wanted)
+    expected = [row for row in manifest.to_pylist() if row["split"] == "train"]
+    assert len(train) == len(expected)
     assert train.num_failed == 0
     some = np.array([5, 0, 5])
     (pixels,) = train.stream([some])
     for image, target, row in zip(pixels, train.labels(some), some, strict=True):
-        alone = images.decode(Path(wanted[row]["path"]).read_bytes(), SMALL)
+        alone = decode(Path(expected[row]["path"]).read_bytes(), SMALL)
         np.testing.assert_array_equal(image, alone.pixels)
-        assert target == (wanted[row]["label"] == "opacity")
-    assert train.sources.tolist() == [row["source"] for row in wanted]
+        assert target == (expected[row]["label"] == "opacity")
+    assert train.sources.tolist() == [row["source"] for row in expected]
 
 
-def test_images_gone_since_the_index_are_counted_and_left_out(
+def test_images_deleted_since_they_were_indexed_are_counted_and_left_out(
     archive: Path, tmp_path: Path
 ) -> None:
     manifest = open_data(str(archive)).table

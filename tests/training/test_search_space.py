@@ -1,3 +1,5 @@
+"""The space of settings: what is drawn from it, and what is refused."""
+
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,13 @@ def _config(folder: Path, text: str, **settings: object) -> TuneConfig:
     return TuneConfig(data="data", output="run", space=str(file), **settings)
 
 
-def test_every_kind_draws_values_in_its_range_of_the_setting_s_type(tmp_path: Path) -> None:
+def test_every_kind_draws_values_in_its_range_and_of_the_setting_s_type(tmp_path: Path) -> None:
     drawn = search_space.draw(search_space.read(_config(tmp_path, ALL_KINDS)), seed=0, trials=200)
 
     rates = [settings["learning_rate"] for settings in drawn]
     norms = [settings["clip_norm"] for settings in drawn]
     assert 1e-5 <= min(rates) <= max(rates) <= 1e-2
-    # even on a logarithmic scale: a third in each power of ten
+    # uniform on a logarithmic scale: a third in each power of ten
     assert 40 < sum(rate < 1e-4 for rate in rates) < 95
     assert 0.5 <= min(norms) < 0.7 < 1.8 < max(norms) <= 2
     assert {settings["batch_size"] for settings in drawn} == {4, 5, 6}
@@ -45,7 +47,7 @@ def test_the_same_seed_draws_the_same_settings_and_more_trials_only_add_to_them(
     assert search_space.draw(ranges, seed=4, trials=5) != five
 
 
-def test_every_trial_draws_settings_of_its_own(tmp_path: Path) -> None:
+def test_every_trial_draws_different_settings(tmp_path: Path) -> None:
     drawn = search_space.draw(search_space.read(_config(tmp_path, ALL_KINDS)), seed=0, trials=9)
 
     assert len({settings["learning_rate"] for settings in drawn}) == 9
@@ -55,7 +57,7 @@ def test_every_trial_draws_settings_of_its_own(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("", "is empty; write lines such as `learning_rate: {loguniform: [1e-5, 1e-2]}`."),
-        ("- a\n", "must hold `setting: value` lines, got list."),
+        ("- a\n", "must contain `setting: value` lines, got list."),
         ("learning_rat: {choice: [1]}", "unknown key 'learning_rat'; did you mean learning_rate?"),
         (
             "learning_rate: 0.1",
@@ -110,17 +112,17 @@ def test_a_space_that_cannot_be_drawn_from_is_refused_with_file_and_key(
     with pytest.raises(ConfigError) as refused:
         search_space.read(_config(tmp_path, text))
 
-    joint = " " if complaint.startswith(("is empty", "must hold")) else ": "
+    joint = " " if complaint.startswith(("is empty", "must contain")) else ": "
     assert str(refused.value) == f"{tmp_path / 'space.yaml'}{joint}{complaint}"
 
 
 @pytest.mark.parametrize("name", ["epochs", "monitor", "output", "workers", "keep", "crop"])
-def test_what_all_trials_must_share_cannot_be_searched(tmp_path: Path, name: str) -> None:
+def test_settings_that_all_trials_must_share_cannot_be_searched(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"space\.yaml: {name} cannot be searched; known: "):
         search_space.read(_config(tmp_path, f"{name}: {{choice: [1, 2]}}"))
 
 
-def test_a_space_file_that_is_not_there_is_named() -> None:
+def test_a_missing_space_file_is_named() -> None:
     with pytest.raises(ConfigError) as refused:
         search_space.read(TuneConfig(data="data", output="run", space="none.yaml"))
 
@@ -152,7 +154,7 @@ def test_settings_of_the_search_are_checked(settings: dict[str, object], complai
     assert str(refused.value) == complaint
 
 
-def test_a_trial_s_settings_stand_above_those_all_share() -> None:
+def test_settings_of_a_trial_override_those_that_all_share() -> None:
     config = TuneConfig(data="d", output="o", space="s", batch_size=8, epochs=3, model="digits")
 
     trial = config.of_a_trial(batch_size=16)

@@ -15,7 +15,8 @@ from cnnjobs.data.index import index
 from cnnjobs.errors import InputError, RunExistsError, TrainingError
 from cnnjobs.models import bundle
 from cnnjobs.storage import run_dir
-from cnnjobs.training.train import plan, train
+from cnnjobs.training.train import train
+from cnnjobs.training.train_plan import plan
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathF
 def trained_again(
     ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with the same training as `run` once more, and MLflow's record of it as `store`."""
+    """A folder with the same training again as `run`, and its MLflow store as `store`."""
     folder = tmp_path_factory.mktemp("again")
     output, store = str(folder / "run"), str(folder / "store")
     train(TrainConfig(data=str(archive), output=output, model="covid-gap", epochs=1, mlflow=store))
@@ -54,7 +55,9 @@ def test_a_run_holds_a_bundle_its_manifest_the_history_and_the_curves(trained: P
     assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_bundle_names_the_positive_class_and_the_images_it_has_seen(trained: Path) -> None:
+def test_the_bundle_records_the_positive_class_and_the_images_it_was_trained_on(
+    trained: Path,
+) -> None:
     described = bundle.read(str(trained))
     images = manifest.read(str(trained / "manifest.parquet")).table
     seen = bundle.seen_images(described)
@@ -62,8 +65,8 @@ def test_the_bundle_names_the_positive_class_and_the_images_it_has_seen(trained:
     assert described.labels == ["normal", "opacity"]
     assert described.positive == "opacity"
     assert set(seen["split"].to_pylist()) == {"train", "validation"}
-    wanted = {row["path"] for row in images.to_pylist() if row["split"] in ("train", "validation")}
-    assert set(seen["path"].to_pylist()) == wanted
+    used = {row["path"] for row in images.to_pylist() if row["split"] in ("train", "validation")}
+    assert set(seen["path"].to_pylist()) == used
     assert described.metrics["auroc"] is not None
 
 
@@ -95,8 +98,8 @@ def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(
     }
 
 
-def test_what_starts_the_workers_does_not_import_tensorflow() -> None:
-    # it would take seconds in each of Ray's processes, one after the other
+def test_the_driver_does_not_import_tensorflow() -> None:
+    # in each of Ray's processes, one after the other, that would take seconds
     code = (
         "import sys, cnnjobs.training.train; assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
@@ -112,7 +115,7 @@ def test_the_first_class_by_name_can_be_the_positive_one(
     assert planned.targets == {"normal": 1, "opacity": 0}
 
 
-def test_two_classes_of_which_none_is_normal_need_a_positive_one(
+def test_two_classes_without_a_normal_one_need_a_positive_class(
     archive: Path, tmp_path: Path
 ) -> None:
     renamed = tmp_path / "renamed"
@@ -123,26 +126,22 @@ def test_two_classes_of_which_none_is_normal_need_a_positive_one(
     with pytest.raises(InputError) as refused:
         plan(TrainConfig(data=str(renamed), output=str(tmp_path / "run")))
 
-    assert str(refused.value) == (
-        "which class is looked for, covid or flu? Name it with --positive."
-    )
+    assert str(refused.value) == "which class is positive, covid or flu? Name it with --positive."
 
 
-def test_a_positive_class_that_is_none_of_the_classes_is_refused(
-    archive: Path, tmp_path: Path
-) -> None:
+def test_an_unknown_positive_class_is_refused(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         plan(TrainConfig(data=str(archive), output=str(tmp_path / "run"), positive="covid"))
 
-    assert str(refused.value) == ("positive must be one of the classes normal, opacity, got covid.")
+    assert str(refused.value) == "positive must be one of the classes normal, opacity, got covid."
 
 
-def test_one_class_alone_cannot_be_trained_on(archive: Path, tmp_path: Path) -> None:
+def test_a_single_class_cannot_be_trained_on(archive: Path, tmp_path: Path) -> None:
     one = tmp_path / "one"
     one.mkdir()
     (one / "normal").symlink_to(archive / "normal")
 
-    with pytest.raises(InputError, match=r"needs at least two classes, .* has one: normal;"):
+    with pytest.raises(InputError, match=r"needs at least two classes, .* has only one: normal;"):
         plan(TrainConfig(data=str(one), output=str(tmp_path / "run")))
 
 
@@ -158,7 +157,7 @@ def test_a_manifest_without_splits_cannot_be_trained_on(archive: Path, tmp_path:
     )
 
 
-def test_a_loss_that_is_no_number_ends_the_training_with_one_line(
+def test_a_loss_that_is_not_a_number_fails_the_training_with_one_line(
     ray_session: None, archive: Path, tmp_path: Path
 ) -> None:
     config = TrainConfig(
@@ -180,20 +179,20 @@ def test_a_loss_that_is_no_number_ends_the_training_with_one_line(
     assert not (tmp_path / "run" / "bundle").exists()
 
 
-def test_a_run_is_not_written_over_unless_asked(trained: Path, archive: Path) -> None:
+def test_a_run_is_not_overwritten_by_default(trained: Path, archive: Path) -> None:
     before = (trained / "run.json").read_bytes()
 
     with pytest.raises(RunExistsError) as refused:
         train(TrainConfig(data=str(archive), output=str(trained), epochs=1))
 
     assert str(refused.value) == (
-        f"{trained} already holds a run; add --resume to go on, --overwrite to replace it, "
-        "or choose another directory."
+        f"{trained} already contains a run; add --resume to continue it, --overwrite to replace "
+        "it, or choose another directory."
     )
     assert (trained / "run.json").read_bytes() == before
 
 
-def test_a_training_set_of_which_nothing_can_be_decoded_is_one_line(
+def test_a_training_set_without_a_decodable_image_fails_with_one_line(
     ray_session: None, archive: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"

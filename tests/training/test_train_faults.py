@@ -1,4 +1,4 @@
-"""A training that is struck while it runs ends as one that is not, to the bit."""
+"""A training that is interrupted ends with the result of an undisturbed one, bit for bit."""
 
 import json
 import os
@@ -28,7 +28,7 @@ if sys.platform != "linux":
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 EPOCHS = 4
-#: Small, so that an epoch has many steps, among which there is time to strike.
+#: Small: an epoch then has many steps, which leaves time to interrupt it.
 BATCH_SIZE = 8
 
 
@@ -39,9 +39,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     random = np.random.default_rng(0)
     for number, label in enumerate(("dark", "grey", "bright")):
         (folder / label).mkdir()
-        for place in range(467):
+        for image_number in range(467):
             image = random.integers(0, 195, (28, 28)) + 10 * number
-            cv2.imwrite(str(folder / label / f"{place}.png"), image.astype(np.uint8))
+            cv2.imwrite(str(folder / label / f"{image_number}.png"), image.astype(np.uint8))
     manifest = folder / "manifest.parquet"
     index(IndexConfig(sources=(str(folder),), output=str(manifest), content=False))
     return str(manifest)
@@ -51,11 +51,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def undisturbed(
     ray_session: None, data: str, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainSummary:
-    """What four epochs come to when nothing happens."""
+    """The result of four epochs without interruption."""
     return train(_config(data, tmp_path_factory.mktemp("runs") / "undisturbed"))
 
 
-def test_a_worker_killed_in_epoch_2_is_started_again_and_ends_with_the_same_weights(
+def test_a_worker_killed_in_epoch_2_restarts_and_ends_with_the_same_weights(
     undisturbed: TrainSummary, data: str, tmp_path: Path
 ) -> None:
     killer = _Killer(tmp_path / "run")
@@ -77,11 +77,11 @@ def test_one_of_two_workers_killed_in_epoch_2_does_not_end_the_training(
     assert killer.epochs_done == 1
     assert _epochs(summary) == [1, 2, 3]
     losses = [epoch["loss"] for epoch in summary.history]
-    # the sums of two workers round otherwise: 1 % was seen after three epochs
+    # sums over two workers are rounded differently: by 1 % after three epochs
     assert losses == pytest.approx([epoch["loss"] for epoch in undisturbed.history[:3]], rel=0.05)
 
 
-def test_a_killed_driver_is_resumed_by_hand_and_ends_with_the_same_weights(
+def test_a_training_whose_driver_was_killed_resumes_and_ends_with_the_same_weights(
     undisturbed: TrainSummary, data: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
@@ -108,8 +108,8 @@ def test_a_resume_with_other_settings_is_refused_and_names_them(
         train(_config(data, Path(undisturbed.output), batch_size=16, seed=1, resume=True))
 
     assert str(refused.value) == (
-        f"{undisturbed.output} holds another run (batch_size was 8, is 16; seed was 0, is 1); "
-        "resume with the same, or choose another directory."
+        f"{undisturbed.output} contains a different run (batch_size was 8, is 16; seed was 0, is "
+        "1); resume with the same settings, or choose another directory."
     )
 
 
@@ -120,7 +120,7 @@ def test_a_finished_training_is_not_done_again(undisturbed: TrainSummary, data: 
     assert again.model == undisturbed.model
 
 
-def test_a_damaged_checkpoint_ends_the_resume_of_both_workers_with_one_line(
+def test_a_damaged_checkpoint_fails_a_resume_with_two_workers_in_one_line(
     undisturbed: TrainSummary, data: str, tmp_path: Path
 ) -> None:
     output = _unfinished_copy(undisturbed, tmp_path)
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_ends_the_resume_of_both_workers_with_one_line(
     with pytest.raises(TrainingError) as failed:
         train(_config(data, output, workers=2, resume=True))
 
-    assert str(failed.value) == f"{output}/checkpoints holds a damaged checkpoint; train again."
+    assert str(failed.value) == f"{output}/checkpoints contains a damaged checkpoint; train again."
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_ends_the_resume_of_both_workers_with_one_line(
         lambda whole: b"text" + whole[4:],
         lambda whole: whole[:5000] + b"\xff" * 5000 + whole[10000:],
     ],
-    ids=["empty", "start only", "last byte lost", "other kind", "bytes changed"],
+    ids=["empty", "start only", "last byte lost", "other format", "bytes changed"],
 )
 def test_no_damage_to_a_checkpoint_goes_unnoticed(
     undisturbed: TrainSummary, tmp_path: Path, damage: Callable[[bytes], bytes]
@@ -152,7 +152,7 @@ def test_no_damage_to_a_checkpoint_goes_unnoticed(
     whole = Path(undisturbed.output, "checkpoints", "last.npz").read_bytes()
     (tmp_path / "last.npz").write_bytes(damage(whole))
 
-    with pytest.raises(TrainingError, match=r"holds a damaged checkpoint; train again\.$"):
+    with pytest.raises(TrainingError, match=r"contains a damaged checkpoint; train again\.$"):
         checkpoints.restore(str(tmp_path), _compiled())
 
 
@@ -163,7 +163,7 @@ def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
     output = disk / "run"
 
     def fill_up(step: str, done: int, total: int | None, note: str = "") -> None:
-        # rank 0 writes the checkpoint of an epoch before it tells of it
+        # rank 0 writes the checkpoint of an epoch before it reports the epoch
         if note.startswith("epoch 1:"):
             fill(disk / "ballast")
 
@@ -195,15 +195,19 @@ class _Killer:
         self.epochs_done = 0
 
     def __call__(self, step: str, done: int, total: int | None, note: str = "") -> None:
-        # told when the first epoch is over and kept
+        # reported once the checkpoint of the first epoch is written
         if note.startswith("epoch 1:") and not self.epochs_done:
             self.epochs_done = _epochs_done(self._output)
             os.kill(training_workers(os.getpid())[-1], signal.SIGKILL)
 
 
 def _config(data: str, output: Path, **settings: Any) -> TrainConfig:
-    given = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, **settings}
-    return TrainConfig(data=data, output=str(output), model="digits", **given)
+    return TrainConfig(
+        data=data,
+        output=str(output),
+        model="digits",
+        **{"epochs": EPOCHS, "batch_size": BATCH_SIZE, **settings},
+    )
 
 
 def _words(data: str, output: Path) -> list[str]:
@@ -222,7 +226,7 @@ def _cnnjobs(data: str, output: Path, *flags: str) -> subprocess.CompletedProces
 
 
 def _kill_in_epoch_2(data: str, output: Path) -> None:
-    """Train with a Ray of its own, and kill both as soon as there is a first checkpoint."""
+    """Train on a separate Ray, and kill both as soon as there is a first checkpoint."""
     driver = subprocess.Popen(
         [*CNNJOBS, *_words(data, output)],
         env={**os.environ, "RAY_ADDRESS": "local"},
@@ -233,13 +237,12 @@ def _kill_in_epoch_2(data: str, output: Path) -> None:
         wait_until(lambda: driver.poll() is not None or _epochs_done(output) >= 1)
         assert driver.poll() is None
     finally:
-        struck = [driver.pid, *descendants(driver.pid)]
-        kill_all(struck)
+        kill_all([driver.pid, *descendants(driver.pid)])
         driver.wait()
 
 
 def _epochs_done(output: Path) -> int:
-    """How many epochs the last checkpoint holds."""
+    """The number of finished epochs in the last checkpoint."""
     try:
         with np.load(output / "checkpoints" / "last.npz") as file:
             return int(json.loads(file["state"].tobytes())["epochs_done"])

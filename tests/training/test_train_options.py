@@ -1,4 +1,4 @@
-"""What training can be told, through real Ray Train workers."""
+"""The options of a training, with real Ray Train workers."""
 
 import dataclasses
 import json
@@ -17,7 +17,8 @@ from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle
 from cnnjobs.training.distributed.fit_model import train_model
 from cnnjobs.training.ray_datasets import DecodedSet, decode_rows
-from cnnjobs.training.train import TrainSummary, plan, task_of, train
+from cnnjobs.training.train import TrainSummary, train
+from cnnjobs.training.train_plan import plan, task_of
 
 OWN_MODEL = """
 import keras
@@ -42,15 +43,15 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     for label, number, offset in (("bright", 37, 60), ("dark", 26, 0)):
         (folder / label).mkdir()
-        for place in range(number):
+        for image_number in range(number):
             image = random.integers(0, 150, (28, 28), dtype=np.uint8) + np.uint8(offset)
-            cv2.imwrite(str(folder / label / f"{place}.png"), image)
+            cv2.imwrite(str(folder / label / f"{image_number}.png"), image)
     return folder
 
 
 def config_of(digits: Path, output: Path, **settings: object) -> TrainConfig:
-    known = {"model": "digits", "positive": "bright", "epochs": 1, "batch_size": 8}
-    return TrainConfig(data=str(digits), output=str(output), **{**known, **settings})  # type: ignore[arg-type]
+    common = {"model": "digits", "positive": "bright", "epochs": 1, "batch_size": 8}
+    return TrainConfig(data=str(digits), output=str(output), **{**common, **settings})  # type: ignore[arg-type]
 
 
 def run(digits: Path, output: Path, **settings: object) -> TrainSummary:
@@ -69,7 +70,7 @@ def test_two_workers_that_stream_train_the_same_model_as_one_from_memory(
 
     weights = [bundle.load_model(bundle.read(each.bundle)).get_weights() for each in (one, two)]
     for alone, shared in zip(*weights, strict=True):
-        # Adam makes steps of 1e-3 whatever the gradient: rounding shows, a lost row would more
+        # Adam's steps are 1e-3 for any gradient: a lost row would change more than rounding does
         np.testing.assert_allclose(shared, alone, atol=2e-4)
     for epoch_alone, epoch_shared in zip(one.history, two.history, strict=True):
         assert epoch_shared["epoch"] == epoch_alone["epoch"]
@@ -87,10 +88,10 @@ def test_threshold_and_temperature_come_from_validation_and_are_applied(
 
     decided = bundle.read(summary.bundle)
     assert (decided.threshold, decided.temperature) == (summary.threshold, summary.temperature)
-    # too short a training to be sure of anything, and still not the best temperature by chance
+    # the training is too short for confident scores, but 1 is not the best temperature by chance
     assert decided.temperature != 1
     assert decided.metrics["sensitivity"] == 1
-    # the same weights, and still another model
+    # the same weights, but another model
     assert decided.name != plain.name
     assert decided.metrics["auroc"] == pytest.approx(plain.metrics["auroc"])
 
@@ -107,7 +108,9 @@ def test_threshold_and_temperature_come_from_validation_and_are_applied(
     assert "brier_uncalibrated" not in before.metrics
 
 
-def test_a_threshold_that_nothing_can_decide_is_refused(digits: Path, tmp_path: Path) -> None:
+def test_a_threshold_rule_without_validation_images_is_refused(
+    digits: Path, tmp_path: Path
+) -> None:
     manifest = str(tmp_path / "manifest.parquet")
     index(IndexConfig(sources=(str(digits),), output=manifest, validation=0.0))
     for settings in ({"threshold_rule": "youden"}, {"calibrate": True}):
@@ -119,7 +122,7 @@ def test_a_threshold_that_nothing_can_decide_is_refused(digits: Path, tmp_path: 
         )
 
 
-def test_a_threshold_that_is_a_number_needs_no_validation(digits: Path, tmp_path: Path) -> None:
+def test_a_fixed_threshold_needs_no_validation_images(digits: Path, tmp_path: Path) -> None:
     manifest = str(tmp_path / "manifest.parquet")
     index(IndexConfig(sources=(str(digits),), output=manifest, validation=0.0))
     planned = plan(config_of(Path(manifest), tmp_path / "run", threshold_rule="0.3"))
@@ -143,7 +146,7 @@ def test_a_training_is_not_resumed_with_other_settings(one: TrainSummary, digits
         run(digits, Path(one.output), resume=True, epochs=5)
 
 
-def test_a_model_of_ones_own_trains_with_every_option_at_once(
+def test_a_user_s_model_trains_with_every_option_at_once(
     ray_session: None, digits: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(OWN_MODEL)
@@ -175,27 +178,27 @@ def test_a_model_of_ones_own_trains_with_every_option_at_once(
         height=20, width=24, scaled_jpeg=True, crop=0.1, equalize=True
     )
     assert summary.warnings == [
-        f"balance source changes nothing: all images are of source {digits.name}."
+        f"balance source changes nothing: all images are from source {digits.name}."
     ]
     assert bundle.load_model(described).input_shape == (None, 20, 24, 1)
-    # the bundle holds the best epoch, in float32
+    # the bundle contains the best epoch, in float32
     weights = bundle.load_model(described).get_weights()
     best = best_weights(str(tmp_path / "run" / "checkpoints"))
-    for kept, wanted in zip(weights, best, strict=True):
+    for kept, expected in zip(weights, best, strict=True):
         assert kept.dtype == np.float32
-        np.testing.assert_array_equal(kept, wanted)
+        np.testing.assert_array_equal(kept, expected)
     rates = [epoch["learning_rate"] for epoch in summary.history]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < rates[0]
     assert list((tmp_path / "run" / "tensorboard").rglob("events*"))
 
 
-def test_a_model_of_ones_own_that_gives_no_probabilities_is_one_line(
+def test_a_user_s_model_without_probabilities_fails_with_one_line(
     ray_session: None, digits: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(OWN_MODEL.replace("1 if num_labels == 2 else num_labels", "7"))
 
-    with pytest.raises(InputError, match=r"^own.py:tiny must give \(N, 1\) for 2 labels, got"):
+    with pytest.raises(InputError, match=r"^own.py:tiny must return \(N, 1\) for 2 labels, got"):
         run(digits, tmp_path / "run", model=f"{tmp_path / 'own.py'}:tiny")
 
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"

@@ -29,20 +29,18 @@ def test_a_loss_is_better_when_low_and_a_failure_comes_last(monitor: str, order:
     assert [one.number for one in trials.ranked(ALL, monitor)] == order
 
 
-def test_the_best_trial_is_one_that_came_to_its_end() -> None:
+def test_only_a_trial_that_finished_can_be_the_best() -> None:
     assert trials.best(trials.ranked(ALL, "val_auroc")).number == 4
 
 
-def test_without_a_finished_trial_the_first_failure_is_told() -> None:
+def test_without_a_finished_trial_the_error_names_the_first_failure() -> None:
     with pytest.raises(TrainingError) as failed:
         trials.best(trials.ranked([*ALL[:1], ALL[2]], "val_auroc"))
 
-    assert str(failed.value) == (
-        "no trial came to its end, 1 of 2 failed; trial 1: the loss is nan."
-    )
+    assert str(failed.value) == "no trial finished, 1 of 2 failed; trial 1: the loss is nan."
 
 
-def test_the_table_is_in_the_order_of_the_numbers() -> None:
+def test_the_table_is_sorted_by_number() -> None:
     assert trials.table(trials.ranked(ALL[:2], "val_auroc"), "val_auroc").splitlines() == [
         "trial,status,epochs,val_auroc,learning_rate,error",
         "1,failed,2,,0.1,the loss is nan.",

@@ -1,4 +1,4 @@
-"""The search for settings, on a real Ray: one search whose trials finish, are stopped and fail."""
+"""The search for settings on a real Ray: one trial finishes, one is stopped, one fails."""
 
 import csv
 import json
@@ -16,13 +16,13 @@ from cnnjobs.training.tune import TuneSummary, plan, tune
 
 SPACE = "learning_rate: {choice: [1.0e-3, 1.0e-12, 1.0e+39]}\nbatch_size: {randint: [6, 8]}\n"
 
-#: Draws, in this order, the rates 1e-3 (learns), 1e-12 (does not), 1e39 (infinite in float32).
+#: Draws, in this order, the rates 1e-3 (learns), 1e-12 (does not learn), 1e39 (inf in float32).
 SEED = 8
 
 
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 images of 28 x 28 in two classes that a network tells apart at once."""
+    """48 images of 28 x 28 in two classes that a network learns at once."""
     folder = tmp_path_factory.mktemp("stripes")
     random = np.random.default_rng(0)
     for label in ("normal", "striped"):
@@ -85,7 +85,7 @@ def test_trials_are_ranked_by_the_monitored_value(searched: TuneSummary) -> None
     assert first.value > second.value
 
 
-def test_the_bundle_is_the_best_trial_s(searched: TuneSummary) -> None:
+def test_the_bundle_is_that_of_the_best_trial(searched: TuneSummary) -> None:
     kept = bundle.read(searched.output)
     of_trial = bundle.read(f"{searched.output}/trials/{searched.best.number}")
 
@@ -108,7 +108,7 @@ def test_a_trial_that_did_not_finish_leaves_no_bundle(searched: TuneSummary) -> 
     assert not (trials / "3" / "bundle").exists()
 
 
-def test_the_table_has_a_row_a_trial(searched: TuneSummary) -> None:
+def test_the_table_has_one_row_per_trial(searched: TuneSummary) -> None:
     text = Path(searched.output, "trials.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
 
@@ -127,7 +127,7 @@ def test_the_table_has_a_row_a_trial(searched: TuneSummary) -> None:
     assert [bool(row["error"]) for row in rows] == [False, False, True]
 
 
-def test_the_run_directory_says_what_was_done(searched: TuneSummary) -> None:
+def test_the_run_directory_records_the_results(searched: TuneSummary) -> None:
     record = json.loads(Path(searched.output, "run.json").read_text())
 
     assert Path(searched.output, "_SUCCESS").exists()
@@ -135,7 +135,7 @@ def test_the_run_directory_says_what_was_done(searched: TuneSummary) -> None:
     assert record["command"] == "tune"
     assert record["model"] == searched.model
     assert record["summary"]["best"]["number"] == searched.best.number
-    # Ray's own results went with their temporary folder
+    # Ray's own results were deleted with their temporary folder
     assert sorted(path.name for path in Path(searched.output).iterdir()) == [
         "_SUCCESS",
         "bundle",
@@ -157,7 +157,7 @@ def test_a_plan_draws_the_settings_that_the_search_then_tries(
     assert not (tmp_path / "run").exists()
 
 
-def test_when_all_trials_fail_the_search_fails_with_the_first_one_s_error(
+def test_a_search_without_a_finished_trial_fails_with_the_error_of_the_first(
     ray_session: None, stripes: Path, tmp_path: Path
 ) -> None:
     space = tmp_path / "space.yaml"
@@ -165,7 +165,7 @@ def test_when_all_trials_fail_the_search_fails_with_the_first_one_s_error(
 
     with pytest.raises(
         TrainingError,
-        match=r"^no trial came to its end, 1 of 1 failed; trial 1: the .* is (nan|inf)",
+        match=r"^no trial finished, 1 of 1 failed; trial 1: the .* is (nan|inf)",
     ):
         tune(_config(stripes, space, tmp_path / "run", trials=1))
 
@@ -192,7 +192,7 @@ def test_an_auroc_of_three_classes_cannot_be_monitored(
         plan(_config(data, space, tmp_path / "run", monitor="val_auroc"))
 
     assert str(refused.value) == (
-        f"val_auroc is of two classes, {data} has 3; monitor val_accuracy or val_loss."
+        f"val_auroc is for two classes, {data} has 3; monitor val_accuracy or val_loss."
     )
 
 

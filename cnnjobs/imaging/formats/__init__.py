@@ -1,10 +1,12 @@
-"""Which format a file has, what all formats share, and one module a format.
+"""Recognizes file formats; what all formats share is here, the rest in one module per format.
 
-OpenCV decodes more formats than are meant here, allocates what a header asks for, and lets
-damage pass with a line on stderr; so a file is recognized, measured and checked first.
+OpenCV and Pillow decode more formats than are supported here, allocate whatever a header requests,
+and let damage pass. So every file is recognized, measured and checked first.
 """
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnnjobs.errors import ImageError
 
-#: (height, width) of 8 or up to 16 bits a sample.
+#: (height, width) of 8 bits, or up to 16 bits, per sample.
 Gray = NDArray[np.uint8] | NDArray[np.uint16]
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -20,10 +22,10 @@ JPEG = b"\xff\xd8\xff"
 BMP, RIFF = b"BM", b"RIFF"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-#: A side that OpenCV takes (its CV_IO_MAX_IMAGE_WIDTH).
+#: The longest side that OpenCV accepts (its CV_IO_MAX_IMAGE_WIDTH).
 MAX_SIDE = 1 << 20
 
-#: How other images begin, or what stands at byte 4, and what they are called.
+#: The first bytes of other images, or those at byte 4, and their names.
 _OTHER_IMAGES = {
     b"GIF8": "GIF",
     b"\0\0\0\x0cjP  ": "JPEG 2000",
@@ -40,7 +42,7 @@ _OTHER_IMAGES = {
 _PIXMAPS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf")
 _BOXES = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC"}
 
-#: What is often found under an image's name.
+#: What is often found under the name of an image.
 _NO_IMAGES = {
     b"%PDF": "a PDF document",
     b"PK\x03\x04": "a zip archive",
@@ -57,28 +59,43 @@ _NO_IMAGES = {
 #: Value representations of the elements that DICOM data sets begin with.
 _VALUE_KINDS = (b"UL", b"UI", b"CS", b"DA", b"TM", b"DT", b"OB", b"LO", b"SH")
 
-#: What is read, in the words of a message.
-FORMATS = "PNG, JPEG, BMP, TIFF, WebP and DICOM are read"
+#: The supported formats, as shown in messages.
+FORMATS = "supported are PNG, JPEG, BMP, TIFF, WebP and DICOM"
 
 
 class Picture(NamedTuple):
-    """What one file shows: gray pixels, upright.
+    """The image in a file: gray pixels, upright.
 
-    `width` and `height` are the file's (upright); the pixels are fewer where a JPEG was
-    decoded scaled. `warning` is None, or what was wrong with a file that was taken all the same.
+    `width` and `height` are those of the file (upright); a JPEG decoded at a smaller scale has
+    fewer pixels. `warning` is None, or says what was wrong with a file that was accepted anyway.
+    `bits` is the depth of the pixels if the file states it; None if it must be inferred from them.
     """
 
     gray: Gray
     width: int
     height: int
     warning: str | None = None
+    bits: int | None = None
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Turn whatever a decoder raises into an ImageError; a decorator or context manager."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # one odd file must not end a night's work
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        category = "unsupported" if reason.startswith("Unsupported") else "damaged"
+        raise ImageError(category, f"it cannot be decoded ({reason})") from error
 
 
 def recognize(data: bytes) -> str:
     """The format of a file by its first bytes: png, jpeg, bmp, tiff, webp or dicom.
 
     Raises:
-        ImageError: it has none of these, with what it is instead where that can be told.
+        ImageError: it is none of these; says what it is instead, if that is known.
     """
     if not data:
         raise ImageError("empty", "the file has no bytes")
@@ -86,7 +103,8 @@ def recognize(data: bytes) -> str:
         return "png"
     if data.startswith(JPEG):
         return "jpeg"
-    # before TIFF: the 128 bytes before DICOM's header may be a TIFF's (PS3.10 section 7.1)
+    # before TIFF, because the 128 bytes before DICOM's header may look like one (PS3.10 section
+    # 7.1)
     if is_dicom(data) or _is_bare_data_set(data):
         return "dicom"
     if data.startswith(TIFF):
@@ -104,21 +122,21 @@ def recognize(data: bytes) -> str:
             raise ImageError("not an image", f"it is {what}")
     if not any(data[:4096]):
         raise ImageError("not an image", "it begins with zeros only")
-    raise ImageError("not an image", "it begins like no known image format")
+    raise ImageError("not an image", "it does not begin like any known image format")
 
 
 def is_dicom(first_bytes: bytes) -> bool:
-    """Whether a file, of which these are the first 132 bytes or more, has DICOM's header.
+    """Whether a file has DICOM's header, given its first 132 bytes or more.
 
-    PS3.10 section 7.1: 128 bytes of anything, then DICM.
+    PS3.10 section 7.1: 128 arbitrary bytes, then DICM.
     """
     return first_bytes[128:132] == b"DICM"
 
 
 def _is_bare_data_set(data: bytes) -> bool:
-    """Whether a file begins like a DICOM data set of which the 132 bytes before it are lost.
+    """Whether a file begins like a DICOM data set without the 132 bytes that should precede it.
 
-    That is with an element of group 2 or 8 (PS3.5 section 7.1), little-endian.
+    That is, with an element of group 2 or 8 (PS3.5 section 7.1), little-endian.
     """
     if data[:2] not in (b"\x02\0", b"\x08\0") or data[3:4] != b"\0" or len(data) < 8:
         return False
@@ -126,13 +144,13 @@ def _is_bare_data_set(data: bytes) -> bool:
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise ImageError if an image has more pixels than are allowed, or none."""
+    """Raise ImageError if an image has no pixels or more than are allowed."""
     if width < 1 or height < 1:
-        raise ImageError("damaged", f"{width} x {height} pixels by its header")
+        raise ImageError("damaged", f"{width} x {height} pixels according to its header")
     if width * height > max_pixels:
         raise ImageError("too large", f"{width} x {height} pixels, {max_pixels} are allowed")
     if max(width, height) > MAX_SIDE:
-        raise ImageError("too large", f"{width} x {height} pixels, {MAX_SIDE} a side are allowed")
+        raise ImageError("too large", f"{width} x {height} pixels, {MAX_SIDE} per side are allowed")
 
 
 def exif_orientation(exif: bytes) -> int:

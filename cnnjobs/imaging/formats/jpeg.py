@@ -22,10 +22,10 @@ from cnnjobs.imaging.formats import (
 
 _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 
-#: Start-of-frame markers, which hold the size: all of 0xC0 to 0xCF but the table segments.
+#: Start-of-frame markers, which contain the size: 0xC0 to 0xCF except the table segments.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-#: Of these, what is read (T.81 table B.1): DCT and lossless, arithmetic DCT.
+#: The supported ones (T.81 table B.1): DCT and lossless, arithmetic DCT.
 _READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
 _LOSSLESS = 0xC3
 _JPEG_LS = 0xF7
@@ -39,10 +39,10 @@ _AFTER_SCAN = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE, _SCAN, _END, *range
 #: In a scan every 0xFF is followed by a zero or a restart marker; anything else ends it.
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
-#: Scans of one image: progressive files have about 10; thousands would decode for minutes.
+#: Scans per image: progressive files have about 10; thousands would take minutes to decode.
 MAX_SCANS = 100
 
-#: Scales of libjpeg's inverse transform that cost less than the whole (its SIMD paths).
+#: Scales of libjpeg's inverse transform that are cheaper than full size (its SIMD paths).
 _SCALES = (8, 4, 2)
 
 
@@ -65,13 +65,13 @@ def read(
 
     Args:
         data: the file.
-        max_pixels: that its header may state.
-        keep_damaged: take what libjpeg makes of a damaged file, and say so in `warning`.
-        at_least: (height, width), upright. Decode at the smallest of the scales 1/8, 1/4, 1/2
-            and 1 that leaves both sides so large; None is the full size.
+        max_pixels: largest number of pixels that the header may state.
+        keep_damaged: accept what libjpeg makes of a damaged file, and say so in `warning`.
+        at_least: (height, width), upright. Decode at the smallest of the scales 1/8, 1/4, 1/2 and 1
+            that leaves both sides at least this large; None decodes at full size.
 
     Raises:
-        ImageError: too large, of a kind that is not read, or (unless kept) damaged or cut.
+        ImageError: too large, unsupported, or (unless kept) damaged or truncated.
     """
     header = _inspect(data, max_pixels)
     problem = header.problem
@@ -90,10 +90,10 @@ def read(
 
 
 def frame_size(data: bytes) -> tuple[int, int]:
-    """Width and height by the frame header of any JPEG, lossless and JPEG-LS (T.87) too.
+    """Width and height in the frame header of any JPEG, including lossless and JPEG-LS (T.87).
 
     Raises:
-        ImageError: it has none.
+        ImageError: there is none.
     """
     if data.startswith(JPEG[:2]):
         for marker, start, end in _segments(data):
@@ -107,7 +107,7 @@ def _inspect(data: bytes, max_pixels: int) -> _Header:
     """Size, kind and orientation, and what is wrong with the segments.
 
     Raises:
-        ImageError: the size is unknown or too large, or the kind is not read.
+        ImageError: the size is unknown or too large, or the kind is unsupported.
     """
     frame, precision, width, height, exif = 0, 0, 0, 0, b""
     problem = None
@@ -128,17 +128,17 @@ def _inspect(data: bytes, max_pixels: int) -> _Header:
     if frame not in _READ_FRAMES:
         raise ImageError("unsupported", "a JPEG of a hierarchical or arithmetic lossless kind")
     if precision != 8:
-        raise ImageError("unsupported", f"a JPEG of {precision} bits a sample")
+        raise ImageError("unsupported", f"a JPEG of {precision} bits per sample")
     return _Header(width, height, frame, exif_orientation(exif), problem)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Each segment's marker, and start and end of its body, to the end of the first image.
+    """Each segment's marker, and start and end of its body, up to the end of the first image.
 
-    What stands after that (a second image, padding) does no harm. ITU-T T.81, annex B.
+    Anything after that (a second image, padding) is ignored. ITU-T T.81, annex B.
 
     Raises:
-        ImageError: the segments or the scans are not whole.
+        ImageError: the segments or the scans are incomplete.
     """
     position, num_scans = 2, 0
     while True:
@@ -195,14 +195,14 @@ def _scale(header: _Header, at_least: tuple[int, int] | None) -> int:
 def _decode(
     data: bytes, header: _Header, scale: int, keep_damaged: bool
 ) -> tuple[Gray, str | None]:
-    """Pixels as stored; and what there is to tell, the damage if it is kept."""
+    """Pixels as stored, and a warning if damage was accepted."""
     try:
         return _turbo(data, header, scale, strict=True), None
     except ValueError as error:
         text = str(error)
     if "subsampling" in text:
-        # TurboJPEG knows the usual samplings only; OpenCV takes all
-        return opencv.gray_jpeg(data), "of unusual sampling: damage in its scan is not noticed"
+        # TurboJPEG knows only the usual subsamplings; OpenCV accepts all
+        return opencv.gray_jpeg(data), "of unusual subsampling: damage in its scan is not detected"
     category = "truncated" if text.startswith("Premature end") else "damaged"
     problem = ImageError(category, f"libjpeg reports: {text}")
     if not keep_damaged:
@@ -216,7 +216,7 @@ def _decode(
 def _turbo(data: bytes, header: _Header, scale: int, *, strict: bool) -> Gray:
     height, width = -(-header.height // scale), -(-header.width // scale)
     sides = {"min_height": height, "min_width": width}
-    # where a damaged file has no pixels the decoder writes none: black, not what lay in memory
+    # where a damaged file has no pixels the decoder writes none: black, not leftover memory
     buffer = None if strict else np.zeros((height, width, 1), np.uint8)
     try:
         image = simplejpeg.decode_jpeg(
@@ -226,7 +226,7 @@ def _turbo(data: bytes, header: _Header, scale: int, *, strict: bool) -> Gray:
     except ValueError as error:
         if "color conversion" not in str(error):
             raise
-    # a lossless JPEG's colors are not converted while decoding
+    # the colors of a lossless JPEG are not converted while decoding
     buffer = None if strict else np.zeros((height, width, 3), np.uint8)
     image = simplejpeg.decode_jpeg(data, colorspace="BGR", buffer=buffer, strict=strict, **sides)
     return cast("Gray", cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))

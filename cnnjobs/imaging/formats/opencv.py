@@ -1,34 +1,41 @@
-"""The one place where OpenCV decodes: gray pixels over black, or an ImageError."""
+"""The one place where OpenCV decodes: gray pixels blended with black, or an ImageError."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging.formats import TIFF, Gray
+from cnnjobs.imaging.formats import Gray
 
-# an archive's bad files are rows with an error; their lines on stderr would only fill a log
+# the bad files of an archive are rows with an error; lines on stderr would only fill a log
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def gray(data: bytes) -> Gray:
-    """Gray pixels as stored: color becomes luma, transparent pixels lie on black.
+    """Gray pixels as stored: color becomes luma, transparent pixels are blended with black.
 
-    Not with IMREAD_GRAYSCALE: libpng's luma depends on the gamma that a file states, and
-    alpha would be dropped.
+    IMREAD_GRAYSCALE is not used: libpng's luma depends on the gamma stated by the file, and alpha
+    would be dropped.
     """
     image = _decoded(data, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 2:
-        return image
-    luma = cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY)
-    # libtiff lays 8-bit samples on black itself
-    if image.shape[2] == 4 and not (data.startswith(TIFF) and image.dtype == np.uint8):
-        opacity = image[:, :, 3] / np.iinfo(image.dtype).max
-        luma = np.rint(luma * opacity).astype(image.dtype)
-    return cast("Gray", luma)
+    return image if image.ndim == 2 else luma(image, cv2.COLOR_BGR2GRAY)
+
+
+def luma(image: NDArray[Any], order: int = cv2.COLOR_RGB2GRAY) -> Gray:
+    """Luma (ITU-R BT.601) of (height, width, 3 or 4) samples; alpha is blended with black."""
+    gray = cast("Gray", cv2.cvtColor(image[:, :, :3], order))
+    if image.shape[2] < 4:
+        return gray
+    return over_black(gray, image[:, :, 3] / np.iinfo(image.dtype).max)
+
+
+def over_black(gray: Gray, opacity: NDArray[np.float64]) -> Gray:
+    """Gray pixels of an opacity from 0 to 1, blended with black."""
+    return cast("Gray", np.rint(gray * opacity).astype(gray.dtype))
 
 
 def gray_jpeg(data: bytes) -> Gray:

@@ -1,4 +1,4 @@
-"""PNG: every chunk whole and with its right checksum (ISO/IEC 15948), then OpenCV."""
+"""PNG: every chunk complete with the right checksum (ISO/IEC 15948), then OpenCV."""
 
 import struct
 import zlib
@@ -10,11 +10,11 @@ from isal import igzip_lib, isal_zlib
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging.formats import PNG, Picture, check_size, exif_orientation, opencv, upright
 
-#: Chunks that pixels depend on. Others never reach the decoder: texts and color profiles that
-#: inflate to gigabytes, gamma that would change the luma, the frames of an animation.
+#: Chunks that pixels depend on. No others reach the decoder: texts and color profiles that inflate
+#: to gigabytes, gamma that would change the luma, the frames of an animation.
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
-#: Samples a pixel by color type: gray, RGB, palette, gray and alpha, RGBA.
+#: Samples per pixel by color type: gray, RGB, palette, gray and alpha, RGBA.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 #: First column and row, and steps, of the seven passes of an interlaced file.
@@ -28,16 +28,16 @@ _ADAM7 = (
     (0, 1, 1, 2),
 )
 
-#: The most bytes that a stored block of DEFLATE holds (RFC 1951, 3.2.4).
+#: Most bytes in a stored block of DEFLATE (RFC 1951, 3.2.4).
 _STORED = 0xFFFF
 
-#: Damaged data is inflated in such pieces; what comes after the first broken one is lost.
+#: Damaged data is inflated in pieces of this size; everything after the first broken one is lost.
 _PIECE = 64
 
 
 @dataclass
 class _Chunks:
-    """What a walk over a file's chunks found."""
+    """What reading the chunks of a file found."""
 
     header: bytes = b""
     kept: list[memoryview] = field(default_factory=list)
@@ -62,10 +62,10 @@ class _Chunks:
 def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture:
     """Gray pixels of a PNG, upright; the first image of an animation.
 
-    With `keep_damaged`, what is lost of a damaged or cut file is black.
+    With `keep_damaged`, the missing pixels of a damaged or truncated file are black.
 
     Raises:
-        ImageError: too large, of a kind that is not read, or (unless kept) damaged or cut.
+        ImageError: too large, unsupported, or (unless kept) damaged or truncated.
     """
     chunks = _walk(data, max_pixels)
     problem = chunks.problem
@@ -85,10 +85,10 @@ def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture
 
 
 def _walk(data: bytes, max_pixels: int) -> _Chunks:
-    """The chunks up to the last, or up to where nothing can be told any more.
+    """The chunks up to the last, or up to where the file cannot be read further.
 
     Raises:
-        ImageError: the file is broken in its header, or too large or of a kind not read.
+        ImageError: the header is broken, or the image is too large or unsupported.
     """
     chunks = _Chunks()
     try:
@@ -110,9 +110,9 @@ def _walk(data: bytes, max_pixels: int) -> _Chunks:
 
 
 def _chunks(data: bytes, chunks: _Chunks) -> Iterator[tuple[bytes, memoryview, memoryview]]:
-    """Each chunk's kind, its body and the whole of it.
+    """Each chunk's kind, its body, and the whole chunk.
 
-    What is left of pixels with a wrong checksum, or cut, goes to `chunks` with the problem.
+    Pixels with a wrong checksum, or truncated ones, are added to `chunks` with the problem.
     """
     position, kind, content = len(PNG), b"", memoryview(data)
     while kind != b"IEND":
@@ -147,10 +147,10 @@ def _check_header(before: bytes, header: memoryview, max_pixels: int) -> None:
 
 
 def _inflated(chunks: _Chunks) -> bytes | None:
-    """The file with its pixels inflated and stored as they are: what OpenCV reads faster.
+    """The file with its pixels inflated and stored uncompressed, which OpenCV reads faster.
 
-    ISA-L inflates in a third of the time of libpng's zlib, which takes most of a decoder's.
-    None where the pixels are not as many as the header says: OpenCV tells what is wrong.
+    ISA-L inflates in a third of the time of libpng's zlib, which takes most of the decoding time.
+    None if there are not as many pixels as the header says: OpenCV then reports what is wrong.
     """
     size = _inflated_size(chunks.header)
     inflater = isal_zlib.decompressobj()
@@ -164,7 +164,7 @@ def _inflated(chunks: _Chunks) -> bytes | None:
 
 
 def _stored(pixels: bytes) -> bytes:
-    """A zlib stream of blocks that are not compressed (RFC 1950; RFC 1951, 3.2.4)."""
+    """A zlib stream of uncompressed blocks (RFC 1950; RFC 1951, 3.2.4)."""
     view = memoryview(pixels)
     parts: list[bytes | memoryview] = [b"\x78\x01"]
     for start in range(0, len(view), _STORED):
@@ -175,7 +175,7 @@ def _stored(pixels: bytes) -> bytes:
 
 
 def _mended(chunks: _Chunks) -> bytes:
-    """A whole file of the pixels that can be had, and black ones."""
+    """A complete file with the pixels that could be recovered, and black ones."""
     size = _inflated_size(chunks.header)
     inflater, pixels = zlib.decompressobj(), bytearray()
     compressed = memoryview(b"".join(chunks.compressed))
@@ -192,13 +192,13 @@ def _mended(chunks: _Chunks) -> bytes:
 
 
 def _with_pixels(chunks: _Chunks, compressed: bytes) -> bytes:
-    """The file with other compressed pixels."""
+    """The file with different compressed pixels."""
     before = [chunk for chunk in chunks.kept if bytes(chunk[4:8]) not in (b"IDAT", b"IEND")]
     return b"".join([PNG, *before, _chunk(b"IDAT", compressed), _chunk(b"IEND", b"")])
 
 
 def _inflated_size(header: bytes) -> int:
-    """Bytes of all rows, each with the number of its filter before it."""
+    """Bytes of all rows, each preceded by the number of its filter."""
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     bits = depth * _SAMPLES[color]
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)

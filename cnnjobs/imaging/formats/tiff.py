@@ -1,174 +1,296 @@
-"""TIFF and BigTIFF: sizes and compressed data checked by their first directory, then OpenCV.
+"""TIFF: the layout is checked and samples are unpacked here; Pillow's libtiff decompresses.
 
-libtiff tells OpenCV's log of damaged strips, and OpenCV returns what it has.
+Neither library reads every kind correctly: OpenCV misreads planar files, 9 to 15 bits and white as
+zero; Pillow reduces 16-bit color to 8 bits.
 """
 
 import io
-import struct
-import threading
-import warnings
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging.formats import Picture, check_size, jpeg, opencv
+from cnnjobs.imaging.formats import Gray, Picture, check_size, jpeg, opencv, tiff_tags, upright
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANAR = 273, 277, 278, 279, 284
-_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES = 322, 323, 324, 325
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
+_STRIPS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANAR = 273, 274, 277, 278, 279, 284
+_PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES = 317, 320, 322, 323, 324, 325
+_EXTRA, _FORMAT, _JPEG_TABLES, _BLACK_LEVEL = 338, 339, 347, 532
 
-_JPEG_TABLES = 347
+#: Options of CCITT (two) and subsampling of YCbCr.
+_FOR_LIBTIFF = (292, 293, 530)
 
-#: Compressions that OpenCV's libtiff knows: CCITT (three), LZW, JPEG, deflate, PackBits.
-_NONE, _JPEG, _DEFLATE, _BY_PILLOW = 1, 7, (8, 32946), (2, 3, 4, 5, 32773)
+#: Largest number of strips or tiles: one strip per row of the tallest image.
+_MAX_CHUNKS = 1 << 20
 
-#: struct's letters of the field types that are whole numbers or bytes (TIFF 6.0, BigTIFF).
-_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
+#: Compressions: none, CCITT (three), LZW, JPEG, deflate (two), PackBits.
+_NONE, _CCITT, _LZW, _JPEG, _DEFLATE, _PACK_BITS = 1, (2, 3, 4), 5, 7, (8, 32946), 32773
+_COMPRESSIONS = (_NONE, *_CCITT, _LZW, _JPEG, *_DEFLATE, _PACK_BITS)
 
-_PILLOW = threading.Lock()
+#: Photometric interpretations, and how many samples of a pixel are its color.
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_NUM_COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _INDEXED: 1, _CMYK: 4, _YCBCR: 3}
 
-_Tags = dict[int, Sequence[int]]
+#: Extra samples: alpha that the colors are premultiplied by, and alpha that they are not.
+_PREMULTIPLIED, _ALPHA = 1, 2
+_MAX_SAMPLES = 8
+
+#: Decoded bytes per allowed pixel: color and alpha of 16 bits, or padded tiles.
+_MAX_BYTES = 8
+
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-class _Layout(NamedTuple):
-    """The two kinds of TIFF: struct's letters of a number and an offset, and sizes in bytes."""
+class _Strips(TiffImagePlugin.TiffImageFile):
+    """A TIFF without Pillow's limit on pixels, which warns about sizes that are allowed here."""
 
-    start: int
-    number: str
-    offset: str
-    value: int
-
-
-_CLASSIC = _Layout(start=4, number="H", offset="I", value=4)
-_BIG = _Layout(start=8, number="Q", offset="Q", value=8)
+    def load_prepare(self) -> None:
+        self.im = Image.new(self.mode, self.size).im
 
 
 def read(data: bytes, *, max_pixels: int) -> Picture:
     """Gray pixels of a TIFF's first page, upright.
 
     Raises:
-        ImageError: too large, of a kind that is not read, cut or damaged.
+        ImageError: too large, unsupported, truncated or damaged.
     """
-    try:
-        tags, several = _directory(data)
-    except struct.error:
-        raise ImageError("truncated", "the TIFF ends before its directory") from None
-    if _WIDTH not in tags or _HEIGHT not in tags:
-        raise ImageError("damaged", "the TIFF states no size")
-    width, height = tags[_WIDTH][0], tags[_HEIGHT][0]
-    check_size(width, height, max_pixels)
-    if _first(tags, _TILE_WIDTH, 0) and _first(tags, _TILE_HEIGHT, 0):
-        # a tile is decoded whole, also where the image is smaller
-        check_size(tags[_TILE_WIDTH][0], tags[_TILE_HEIGHT][0], max(max_pixels, 1 << 20))
-    _check_kind(tags)
-    _check_data(data, tags)
-    gray = opencv.gray(data)
-    check_size(gray.shape[1], gray.shape[0], max_pixels)
-    warning = "the first of several pages" if several else None
-    return Picture(gray, gray.shape[1], gray.shape[0], warning)
+    page = _Page(data, max_pixels)
+    chunks, step = page.chunks(data), len(page.chunk_rows)
+    planes = [page.pixels(chunks[start : start + step]) for start in range(0, len(chunks), step)]
+    gray = page.gray(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
+    gray = upright(gray, page.first(_ORIENTATION, 1))
+    warning = "the first of several pages" if page.has_next else None
+    # 16-bit files often contain fewer significant bits
+    bits = page.bits if 8 < page.bits < 16 else None
+    return Picture(gray, gray.shape[1], gray.shape[0], warning, bits)
 
 
-def _directory(data: bytes) -> tuple[_Tags, bool]:
-    """The whole numbers of the first directory by tag, and whether another one follows."""
-    order = "<" if data.startswith(b"II") else ">"
-    layout = _BIG if data[2:4] in (b"+\0", b"\0+") else _CLASSIC
-    size_of_number = struct.calcsize(f"={layout.number}")
-    (start,) = struct.unpack_from(order + layout.offset, data, layout.start)
-    (num_entries,) = struct.unpack_from(order + layout.number, data, start)
-    first, size = start + size_of_number, 4 + 2 * layout.value
-    if first + num_entries * size + layout.value > len(data):
-        raise ImageError("truncated", "the TIFF ends in its directory")
-    tags: _Tags = {}
-    for position in range(first, first + num_entries * size, size):
-        tag, kind, count = struct.unpack_from(f"{order}HH{layout.offset}", data, position)
-        if kind not in _INTEGERS or count < 1 or tag in tags:
-            continue
-        form = f"{order}{count}{_INTEGERS[kind]}"
-        place = position + 4 + layout.value
-        if count * struct.calcsize("=" + _INTEGERS[kind]) > layout.value:
-            (place,) = struct.unpack_from(order + layout.offset, data, place)
-        if place + count > len(data):
-            raise ImageError("truncated", "the TIFF ends before its tags")
-        tags[tag] = struct.unpack_from(form, data, place)
-    end = first + num_entries * size
-    following = data[end : end + layout.value]
-    return tags, any(following)
+class _Page:
+    """The first directory of a file, and how it says that samples are stored.
 
+    Samples are stored in chunks (strips or tiles) of several rows and columns, one plane after
+    another.
+    """
 
-def _check_kind(tags: _Tags) -> None:
-    """Refuse what OpenCV misreads or cannot read."""
-    if _first(tags, _SAMPLES, 1) == 2:
-        raise ImageError("unsupported", "OpenCV misreads a TIFF of gray and alpha")
-    if _first(tags, _PHOTOMETRIC, 1) == 0 and _first(tags, _BITS, 1) == 16:
-        raise ImageError("unsupported", "a 16-bit TIFF in which 0 is white")
-    compression = _first(tags, _COMPRESSION, _NONE)
-    if compression not in (_NONE, _JPEG, *_DEFLATE, *_BY_PILLOW):
-        raise ImageError("unsupported", f"a TIFF of compression {compression}")
+    def __init__(self, data: bytes, max_pixels: int) -> None:
+        self.tags, self.order, self.has_next = tiff_tags.read(data)
+        first = self.first
+        if not self.tags.keys() >= {_WIDTH, _HEIGHT, _PHOTOMETRIC}:
+            raise ImageError("damaged", "the TIFF states no size or no photometric interpretation")
+        self.width, self.height = first(_WIDTH, 0), first(_HEIGHT, 0)
+        check_size(self.width, self.height, max_pixels)
+        self.bits, self.compression = first(_BITS, 1), first(_COMPRESSION, _NONE)
+        self.photometric = first(_PHOTOMETRIC, 0)
+        self.has_predictor = self.compression in (_LZW, *_DEFLATE) and first(_PREDICTOR, 1) != 1
+        samples, planar = first(_SAMPLES, 1), first(_PLANAR, 1) == 2
+        self.planes, self.samples = (samples, 1) if planar else (1, samples)
+        self.is_tiled = _TILES in self.tags
+        self.rows, self.columns = min(first(_ROWS, self.height), self.height), self.width
+        if self.is_tiled:
+            self.rows, self.columns = first(_TILE_HEIGHT, 0), first(_TILE_WIDTH, 0)
+        if min(self.rows, self.columns, samples, self.bits) < 1:
+            raise ImageError("damaged", "the TIFF has strips, tiles or samples of no size")
+        # the fourth sample of RGB is alpha unless stated otherwise
+        unstated = [_ALPHA] if (self.photometric, samples) == (_RGB, 4) else []
+        self.extra = self.tags.get(_EXTRA, np.array(unstated))[:_MAX_SAMPLES].tolist()
+        self._check_kind(samples)
+        down, self.across = -(-self.height // self.rows), -(-self.width // self.columns)
+        num_chunks = down * self.across * self.planes
+        num_stated = len(self.tags.get(_TILES if self.is_tiled else _STRIPS, ()))
+        if num_chunks > min(num_stated, _MAX_CHUNKS):
+            have = f"{num_stated} of {num_chunks} strips or tiles"
+            raise ImageError("damaged", f"the TIFF has {have}")
+        self.row_bytes = (self.columns * self.samples * self.bits + 7) // 8
+        self.chunk_rows = [self.rows] * (down * self.across)
+        if not self.is_tiled:
+            self.chunk_rows[-1] -= down * self.rows - self.height
+        num_bytes = self.planes * sum(self.chunk_rows) * self.row_bytes
+        allowed = _MAX_BYTES * max(max_pixels, 1 << 20)
+        if num_bytes > allowed:
+            raise ImageError("too large", f"{num_bytes} bytes of samples, {allowed} are allowed")
 
+    def first(self, tag: int, otherwise: int) -> int:
+        return int(self.tags[tag][0]) if tag in self.tags else otherwise
 
-def _check_data(data: bytes, tags: _Tags) -> None:
-    """Every strip or tile lies in the file and, where it is compressed, is not damaged."""
-    tiled = _TILES in tags
-    places = tags.get(_TILES if tiled else _STRIPS, ())
-    sizes = tags.get(_TILE_SIZES if tiled else _STRIP_SIZES, ())
-    for place, size in zip(places, sizes, strict=False):
-        if place + size > len(data):
+    def _check_kind(self, samples: int) -> None:
+        """Refuse unsupported kinds, so that none is misread."""
+        bits, compression, photometric = self.bits, self.compression, self.photometric
+        first = self.first
+        kind = {1: "uint", 2: "int", 3: "float", 4: "uint"}.get(first(_FORMAT, 1), "complex")
+        if kind != "uint" or bits > 16:
+            raise ImageError("unsupported", f"{kind}{bits} pixels have no defined gray range")
+        predictor = first(_PREDICTOR, 1) if self.has_predictor else 1
+        num_known = _NUM_COLORS.get(photometric, 0) + len(self.extra)
+        # libtiff must treat them as pixels, not as bytes
+        as_pixels = compression in (*_CCITT, _JPEG) or photometric == _YCBCR
+        known = (3,) if photometric == _YCBCR else (1,) if compression in _CCITT else (1, 3, 4)
+        is_read = (
+            compression in _COMPRESSIONS
+            and photometric in _NUM_COLORS
+            and samples == num_known <= _MAX_SAMPLES
+            and (self.tags.get(_BITS, np.array([bits]))[:samples] == bits).all()
+            and not (photometric == _WHITE_IS_ZERO and _PREMULTIPLIED in self.extra)
+            and not (photometric == _YCBCR and compression != _JPEG and first(_BLACK_LEVEL, 0))
+            and (predictor == 1 or (predictor == 2 and bits in (8, 16) and not as_pixels))
+            and not (as_pixels and self.samples not in known)
+            and not (as_pixels and bits != (1 if compression in _CCITT else 8))
+        )
+        if not is_read:
+            raise ImageError(
+                "unsupported",
+                f"a TIFF of compression {compression}, photometric interpretation {photometric}, "
+                f"predictor {predictor} and {samples} samples of {bits} bits",
+            )
+
+    def chunks(self, data: bytes) -> list[bytes]:
+        """The strips or tiles of all planes, as stored."""
+        expected = [rows * self.row_bytes for rows in self.chunk_rows] * self.planes
+        names = (_TILES, _TILE_SIZES) if self.is_tiled else (_STRIPS, _STRIP_SIZES)
+        starts, sizes = (
+            self.tags.get(name, np.zeros(0))[: len(expected)].tolist() for name in names
+        )
+        if self.compression == _NONE and len(starts) == 1 and self.photometric != _YCBCR:
+            # some writers omit the size of a single strip, or state a wrong one
+            sizes = [max(expected + sizes)]
+        if len(sizes) < len(starts):
+            raise ImageError("damaged", "the TIFF does not state the sizes of its strips or tiles")
+        spans = [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+        if max(end for _, end in spans) > len(data):
             raise ImageError("truncated", "the TIFF ends before its pixels do")
-    compression = _first(tags, _COMPRESSION, _NONE)
-    if compression in _BY_PILLOW:
-        _check_by_pillow(data)
-    largest = _strip_size(tags, tiled)
-    for place, size in zip(places, sizes, strict=False):
-        if compression in _DEFLATE:
-            _check_deflate(data[place : place + size], largest)
-        if compression == _JPEG:
-            _check_jpeg(data[place : place + size], bytes(tags.get(_JPEG_TABLES, ())), largest)
+        if sum(sizes) > 2 * len(data):
+            raise ImageError("unsupported", "a TIFF whose strips or tiles share their bytes")
+        chunks = [data[start:end] for start, end in spans]
+        if self.first(_FILL_ORDER, 1) == 2 and self.compression != _JPEG:
+            return [chunk.translate(_REVERSED_BITS) for chunk in chunks]
+        return chunks
+
+    def pixels(self, chunks: Sequence[bytes]) -> NDArray[Any]:
+        """The samples of a plane, (height, width, samples) of 8 or up to 16 bits."""
+        rows = np.frombuffer(self._decompressed(chunks), np.uint8).reshape(-1, self.row_bytes)
+        if self.bits == 8:
+            values: NDArray[Any] = rows
+        elif self.bits == 16:
+            values = rows.view(self.order + "u2").astype(np.uint16, copy=False)
+        else:
+            values = _unpacked(rows, self.bits, self.columns * self.samples)
+        values = values.reshape(-1, self.columns, self.samples)
+        if self.has_predictor:
+            values = np.cumsum(values, axis=1, dtype=values.dtype)
+        if self.is_tiled:
+            tiles = values.reshape(-1, self.across, self.rows, self.columns, self.samples)
+            values = tiles.swapaxes(1, 2).reshape(-1, self.across * self.columns, self.samples)
+        return values[: self.height, : self.width]
+
+    def _decompressed(self, chunks: Sequence[bytes]) -> bytes:
+        """The rows of a plane's chunks, one chunk below the other."""
+        sizes = [rows * self.row_bytes for rows in self.chunk_rows]
+        if self.compression == _JPEG:
+            tables = bytes(self.tags.get(_JPEG_TABLES, ()))
+            for chunk in chunks:
+                # an abbreviated image after its tables (TIFF technical note 2)
+                jpeg.read(tables[:-2] + chunk[2:] if tables else chunk, max_pixels=sizes[0])
+        if self.compression in _DEFLATE:
+            chunks = [_inflated(chunk, size) for chunk, size in zip(chunks, sizes, strict=True)]
+        if self.photometric == _YCBCR or self.compression not in (_NONE, *_DEFLATE):
+            return self._by_libtiff(chunks)
+        raw = b"".join([chunk[:size] for chunk, size in zip(chunks, sizes, strict=True)])
+        if len(raw) < sum(sizes):
+            raise ImageError("damaged", "a strip of the TIFF is too short")
+        return raw
+
+    def _by_libtiff(self, chunks: Sequence[bytes]) -> bytes:
+        """Decompress the chunks with libtiff, as strips of a TIFF with only the necessary tags.
+
+        For LZW and PackBits the bytes of a row serve as pixels, whatever samples they contain.
+        """
+        compression, samples, columns = self.compression, self.samples, self.columns
+        if self.photometric == _YCBCR and compression in (_NONE, *_DEFLATE):
+            # Pillow misreads subsampling unless it calls libtiff
+            compression, chunks = _DEFLATE[0], [zlib.compress(chunk, 0) for chunk in chunks]
+        elif self.photometric != _YCBCR and compression in (_LZW, _PACK_BITS):
+            samples, columns = 1, self.row_bytes
+        sizes = [len(chunk) for chunk in chunks]
+        directory = TiffImagePlugin.ImageFileDirectory_v2()
+        directory.update(
+            {
+                _WIDTH: columns,
+                _HEIGHT: sum(self.chunk_rows),
+                _BITS: (1 if compression in _CCITT else 8,) * samples,
+                _COMPRESSION: compression,
+                _PHOTOMETRIC: _BLACK_IS_ZERO if samples == 1 else self.photometric,
+                _STRIPS: (0, *np.cumsum(sizes[:-1]).tolist()),
+                _SAMPLES: samples,
+                _ROWS: self.rows,
+                _STRIP_SIZES: tuple(sizes),
+                **{tag: tuple(self.tags[tag].tolist()) for tag in _FOR_LIBTIFF if tag in self.tags},
+            }
+        )
+        if _JPEG_TABLES in self.tags:
+            directory[_JPEG_TABLES] = bytes(self.tags[_JPEG_TABLES])
+        file = io.BytesIO()
+        directory.save(file)
+        file.writelines(chunks)
+        file.seek(0)
+        try:
+            return _Strips(file).tobytes()
+        except (OSError, SyntaxError) as error:
+            raise ImageError("damaged", f"a strip of the TIFF ({error})") from None
+
+    def gray(self, pixels: NDArray[Any]) -> Gray:
+        """Luma of (height, width, samples); transparent pixels are blended with black."""
+        num_colors, largest = _NUM_COLORS[self.photometric], (1 << self.bits) - 1
+        colors, extra = pixels[:, :, :num_colors], pixels[:, :, num_colors:]
+        if self.photometric in (_WHITE_IS_ZERO, _CMYK):
+            colors = largest - colors
+        opacities = [extra[:, :, place] for place, kind in enumerate(self.extra) if kind == _ALPHA]
+        if self.photometric == _CMYK:
+            opacities.append(colors[:, :, 3])
+        if self.photometric == _INDEXED:
+            colors = self._palette(largest + 1)[colors]
+        elif self.bits < 8:
+            colors = np.rint(np.linspace(0, 255, largest + 1)).astype(np.uint8)[colors]
+        gray: Gray = colors[:, :, 0] if num_colors == 1 else opencv.luma(colors[:, :, :3])
+        for opacity in opacities:
+            gray = opencv.over_black(gray, opacity / largest)
+        return gray
+
+    def _palette(self, num_colors: int) -> Gray:
+        """The luma of each color."""
+        palette = self.tags.get(_PALETTE, np.zeros(0))
+        if len(palette) != 3 * num_colors:
+            raise ImageError("damaged", f"the TIFF's palette does not have {num_colors} colors")
+        if palette.max() > 255:
+            palette = palette >> 8
+        colors = palette.astype(np.uint8).reshape(1, 3, num_colors).swapaxes(1, 2)
+        luma: Gray = opencv.luma(np.ascontiguousarray(colors))[0]
+        return luma
 
 
-def _strip_size(tags: _Tags, tiled: bool) -> int:
-    """Bytes that a strip or tile inflates to at most."""
-    if tiled:
-        width, rows = _first(tags, _TILE_WIDTH, 1), _first(tags, _TILE_HEIGHT, 1)
-    else:
-        width = tags[_WIDTH][0]
-        rows = min(_first(tags, _ROWS, tags[_HEIGHT][0]), tags[_HEIGHT][0])
-    samples = _first(tags, _SAMPLES, 1) if _first(tags, _PLANAR, 1) == 1 else 1
-    return (width * samples * _first(tags, _BITS, 1) + 7) // 8 * rows
+def _unpacked(rows: NDArray[np.uint8], bits: int, num_samples: int) -> Gray:
+    """Samples packed bit by bit in each row: eight samples take as many bytes as one has bits."""
+    groups = -(-num_samples // 8)
+    padded = np.pad(rows, ((0, 0), (0, groups * bits + 2 - rows.shape[1])))
+    values = np.empty((len(rows), groups * 8), np.uint8 if bits < 8 else np.uint16)
+    for place in range(8):
+        first, skipped = divmod(place * bits, 8)
+        high, middle, low = (
+            padded[:, first + byte :: bits][:, :groups].astype(np.uint32) for byte in range(3)
+        )
+        window = (high << 16 | middle << 8 | low) >> (24 - skipped - bits)
+        values[:, place::8] = window & ((1 << bits) - 1)
+    return values[:, :num_samples]
 
 
-def _check_deflate(strip: bytes, largest: int) -> None:
+def _inflated(chunk: bytes, size: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        inflater.decompress(strip, largest + 1)
+        inflated = inflater.decompress(chunk, size + 1)
     except zlib.error as error:
         raise ImageError("damaged", f"a strip of the TIFF: {error}") from None
     if not inflater.eof:
         raise ImageError("damaged", "a strip of the TIFF has no end")
-
-
-def _check_jpeg(strip: bytes, tables: bytes, largest: int) -> None:
-    # an abbreviated image after its tables (TIFF technical note 2): without the end and the start
-    jpeg.read(tables[:-2] + strip[2:] if tables else strip, max_pixels=largest)
-
-
-def _check_by_pillow(data: bytes) -> None:
-    """Refuse what Pillow's libtiff finds damaged; kinds that Pillow does not know pass."""
-    from PIL import TiffImagePlugin
-
-    # Pillow warns of tags that no pixel depends on; filters are the process's, so one at a time
-    with _PILLOW, warnings.catch_warnings(action="ignore"):
-        try:
-            # not by Image.open, which warns of sizes that were allowed
-            picture = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-        except (SyntaxError, TypeError, KeyError, ValueError, OSError, struct.error):
-            return
-        try:
-            picture.load()
-        except (OSError, ValueError, SyntaxError) as error:
-            reason = str(error).splitlines()[0]
-            raise ImageError("damaged", f"a strip of the TIFF ({reason})") from None
-
-
-def _first(tags: _Tags, tag: int, otherwise: int) -> int:
-    return tags[tag][0] if tag in tags else otherwise
+    return inflated

@@ -1,4 +1,4 @@
-"""WebP: whole by its RIFF chunks (RFC 9649), none too large, then OpenCV."""
+"""WebP: complete by its RIFF chunks (RFC 9649), none too large, then OpenCV."""
 
 import struct
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ def read(data: bytes, *, max_pixels: int) -> Picture:
     """Gray pixels of a WebP, upright; the first image of an animation.
 
     Raises:
-        ImageError: too large, cut, or not to be decoded.
+        ImageError: too large, truncated, or undecodable.
     """
     exif, animated, seen = b"", False, False
     for kind, body in _chunks(data, 12, end=8 + _number(data[4:8])):

@@ -1,1 +1,1 @@
-"""Data-parallel training with tf.distribute and Keras 3. Nothing here imports Ray."""
+"""Data-parallel training with tf.distribute and Keras 3; nothing here imports Ray."""

@@ -1,4 +1,4 @@
-"""Batches of a data set, made ahead of the step that takes them."""
+"""Batches of a data set, prefetched ahead of the training step."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """A data set whose rows can be had in any order, by any worker."""
+    """A data set whose rows any worker can read in any order."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -23,8 +23,8 @@ class Source(Protocol):
     def stream(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
         """Yield the images of each batch of rows: (n, height, width, 1) uint8.
 
-        Called once a pass, and run in a thread: a source that must read and decode knows from
-        the start what will be asked for.
+        Called once per pass and consumed in a thread. A source that reads and decodes files knows
+        from the start which ones will be needed.
         """
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -33,7 +33,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class InMemory:
-    """A source over arrays, which may lie in shared memory."""
+    """A source over arrays, which may be in shared memory."""
 
     all_images: NDArray[np.uint8]
     """(N, height, width, 1) uint8"""
@@ -52,21 +52,21 @@ class InMemory:
 
 
 class Batch(NamedTuple):
-    """What one worker computes in one step."""
+    """The input of one worker in one step."""
 
     images: NDArray[np.uint8]
     """(L, height, width, 1) uint8"""
     labels: NDArray[np.int64]
     """(L,) int64"""
     weights: NDArray[np.float32]
-    """(L,) float32: the row's weight, 0 for padding."""
+    """(L,) float32: the weight of each row, 0 for padding."""
     share: Share
 
 
 def batches(
     source: Source, shares: Sequence[Share], row_weights: NDArray[np.float32] | None = None
 ) -> Iterator[Batch]:
-    """Yield the batch of every share; `row_weights`, (N,), are all 1 by default."""
+    """Yield the batch of every share; `row_weights`, (N,), default to 1."""
     weight_of = np.ones(len(source), np.float32) if row_weights is None else row_weights
     images = source.stream([share.rows for share in shares])
     for share, pixels in zip(shares, images, strict=True):
@@ -75,9 +75,9 @@ def batches(
         yield Batch(pixels, source.labels(share.rows), weights, share)
 
 
-def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
-    """Yield `items` in their order, `depth` of them made ahead by one thread."""
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """Yield `items` in order while a thread prepares the next `depth` of them."""
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         pending = deque(thread.submit(next, items, None) for _ in range(depth))
         while (item := pending.popleft().result()) is not None:
             pending.append(thread.submit(next, items, None))

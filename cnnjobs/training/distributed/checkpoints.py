@@ -1,8 +1,8 @@
-"""Checkpoints: all that a training needs to go on as if it had not been stopped.
+"""Checkpoints: everything a training needs to continue as if it had not been interrupted.
 
-One `.npz` file (arrays only, no pickle) holds weights, optimizer state and, as JSON, the number
-of epochs done, the history and what the callbacks remember. Order and dropout need no state:
-they depend on the seed and the epoch alone.
+One `.npz` file (arrays only, no pickle) contains weights, optimizer state and, as JSON, the number
+of finished epochs, the history and the state of the callbacks. Order and dropout need no state:
+they depend only on the seed and the epoch.
 """
 
 import io
@@ -24,7 +24,7 @@ LAST, BEST = "last.npz", "best.npz"
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a training stands: epochs done, their history, what each callback remembers."""
+    """How far a training is: finished epochs, their history, the state of each callback."""
 
     epochs_done: int = 0
     history: Sequence[dict[str, float]] = ()
@@ -34,11 +34,11 @@ class Progress:
 
 
 class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes `last.npz` after each epoch and `best.npz` when the monitored value is the best.
+    """Writes `last.npz` after each epoch, and `best.npz` if the monitored value is the best yet.
 
-    Must stand behind the callbacks whose memory it keeps; on every worker, so that all
-    remember the same; only rank 0 writes. What it cannot write ends all workers alike, because
-    the others would wait for it in the next step.
+    Must come after the callbacks whose state it saves. Every worker needs one, to keep the same
+    state, but only rank 0 writes. If it cannot write, it stops all workers: the others would wait
+    for rank 0 in the next step.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         folder: str,
         *,
         monitor: str,
-        remembered: Sequence[Any],
+        stateful: Sequence[Any],
         start: Progress,
         workers: Workers,
     ) -> None:
@@ -54,16 +54,16 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         self._folder = folder
         self._monitor = monitor
         self._sign = 1 if monitor.endswith("loss") else -1
-        self._remembered = remembered
+        self._stateful = stateful
         self._start = start
         self._workers = workers
         self._best = start.best
         self.history = list(start.history)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Give the callbacks their memory back; they have just forgotten all."""
-        for callback, memory in zip(self._remembered, self._start.callbacks, strict=False):
-            vars(callback).update(memory)
+        """Restore the state of the callbacks, which their own `on_train_begin` has just reset."""
+        for callback, state in zip(self._stateful, self._start.callbacks, strict=False):
+            vars(callback).update(state)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
@@ -80,7 +80,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
                 self._write(epoch, is_best=is_best)
             except StorageError as error:
                 failure = str(error)
-        # as JSON, because there is no sum of nothing
+        # as JSON, because workers cannot sum an empty text
         failure = json.loads(self._workers.text_from_first(json.dumps(failure)))
         if failure:
             raise TrainingError(failure)
@@ -95,17 +95,17 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
             "history": self.history,
             "stopped": bool(self.model.stop_training),
             "best": self._best,
-            "callbacks": [_memory(callback) for callback in self._remembered],
+            "callbacks": [_state_of(callback) for callback in self._stateful],
         }
         arrays = [np.asarray(value) for value in _state_values(self.model)]
         filesystem.write_bytes(filesystem.join(self._folder, LAST), _packed(arrays, state))
 
 
 def restore(folder: str, model: Any) -> Progress:
-    """Set weights and optimizer to those of `last.npz`; the beginning if there is none.
+    """Set weights and optimizer to those of `last.npz`; without one, nothing is changed.
 
     Raises:
-        TrainingError: the checkpoint is damaged or of another model.
+        TrainingError: the checkpoint is damaged or from another model.
     """
     try:
         data = filesystem.read_bytes(filesystem.join(folder, LAST))
@@ -114,7 +114,7 @@ def restore(folder: str, model: Any) -> Progress:
     variables = _state_variables(model)
     arrays, state = _unpacked(data, folder)
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        raise TrainingError(f"{folder}/{LAST} is of another model; train without --resume.")
+        raise TrainingError(f"{folder}/{LAST} is from another model; train without --resume.")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return Progress(**state)
@@ -135,8 +135,8 @@ def _state_values(model: Any) -> list[Any]:
     return [variable.numpy() for variable in _state_variables(model)]
 
 
-def _memory(callback: Any) -> dict[str, Any]:
-    """The numbers that a callback keeps from epoch to epoch."""
+def _state_of(callback: Any) -> dict[str, Any]:
+    """The numbers that a callback keeps between epochs."""
     return {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in vars(callback).items()
@@ -145,7 +145,7 @@ def _memory(callback: Any) -> dict[str, Any]:
 
 
 def _packed(arrays: Sequence[Any], state: dict[str, Any]) -> bytes:
-    named = {f"array_{place:04d}": array for place, array in enumerate(arrays)}
+    named = {f"array_{number:04d}": array for number, array in enumerate(arrays)}
     buffer = io.BytesIO()
     np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **named)
     return buffer.getvalue()
@@ -157,4 +157,4 @@ def _unpacked(data: bytes, folder: str) -> tuple[list[Any], dict[str, Any]]:
             state = json.loads(file["state"].tobytes())
             return [file[name] for name in sorted(file.files) if name != "state"], state
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{folder} holds a damaged checkpoint; train again.") from error
+        raise TrainingError(f"{folder} contains a damaged checkpoint; train again.") from error

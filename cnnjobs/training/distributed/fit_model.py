@@ -1,4 +1,4 @@
-"""One model from its first step, or its last checkpoint, to its bundle; nothing of Ray."""
+"""Train one model from the start, or from its last checkpoint, to its bundle; without Ray."""
 
 import contextlib
 import dataclasses
@@ -33,16 +33,16 @@ def train_model(
     workers: Workers | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Sequence[Mapping[str, float]]:
-    """Train one model from its last checkpoint, or the beginning; returns the whole history.
+    """Train one model from its last checkpoint, or from the start; returns the whole history.
 
-    Knows nothing of Ray. On rank 0 it leaves checkpoints, TensorBoard files and the bundle.
+    Rank 0 writes checkpoints, TensorBoard files and the bundle.
 
     Args:
         task: what to train.
         images: the training split.
         validation: the validation split; may be empty.
-        workers: those that train together; None is one process alone.
-        callbacks: further Keras callbacks.
+        workers: the processes that train together; None for a single process.
+        callbacks: additional Keras callbacks.
     """
     if not len(images):
         raise TrainingError(
@@ -63,11 +63,11 @@ def train_model(
     )
     folder = filesystem.join(task.run_uri, "checkpoints")
     start = _restored(folder, model, workers)
-    remembered = _remembered(config)
-    keeper = checkpoints.Checkpointer(
+    stateful = _stateful_callbacks(config)
+    checkpointer = checkpoints.Checkpointer(
         folder,
         monitor=config.monitor,
-        remembered=remembered,
+        stateful=stateful,
         start=start,
         workers=workers,
     )
@@ -81,7 +81,7 @@ def train_model(
                 initial_epoch=start.epochs_done,
                 global_batch_size=config.batch_size,
                 seed=config.seed,
-                callbacks=[*remembered, *tensorboard, keeper, *callbacks],
+                callbacks=[*stateful, *tensorboard, checkpointer, *callbacks],
                 row_weights=row_weights(config, images.targets, images.sources),
                 workers=workers,
             )
@@ -89,27 +89,27 @@ def train_model(
         if config.keep == "best":
             model.set_weights(checkpoints.best_weights(folder))
         _write_bundle(task, inner, validation)
-    return keeper.history
+    return checkpointer.history
 
 
 def _restored(folder: str, model: Any, workers: Workers) -> checkpoints.Progress:
-    """Where rank 0's checkpoint stands; one that cannot be used ends all workers alike."""
-    said: dict[str, Any] = {}
+    """The progress in rank 0's checkpoint; all workers raise if it cannot be used."""
+    progress: dict[str, Any] = {}
     if workers.rank == 0:
         try:
-            said = dataclasses.asdict(checkpoints.restore(folder, model))
+            progress = dataclasses.asdict(checkpoints.restore(folder, model))
         except TrainingError as error:
-            said = {"failure": str(error)}
-    said = json.loads(workers.text_from_first(json.dumps(said)))
-    if "failure" in said:
-        raise TrainingError(said["failure"])
-    return checkpoints.Progress(**said)
+            progress = {"failure": str(error)}
+    progress = json.loads(workers.text_from_first(json.dumps(progress)))
+    if "failure" in progress:
+        raise TrainingError(progress["failure"])
+    return checkpoints.Progress(**progress)
 
 
 def _policy(config: TrainConfig) -> str:
     if not config.mixed_precision:
         return "float32"
-    # bfloat16 has float32's range: no loss scaling, and CPUs know it
+    # bfloat16 has the range of float32, so it needs no loss scaling, and CPUs support it
     return "mixed_float16" if tf.config.list_logical_devices("GPU") else "mixed_bfloat16"
 
 
@@ -123,8 +123,8 @@ def _optimizer(config: TrainConfig, steps: int) -> Any:
     return optimizer
 
 
-def _remembered(config: TrainConfig) -> list[Any]:
-    """The callbacks that change the training, on every worker alike."""
+def _stateful_callbacks(config: TrainConfig) -> list[Any]:
+    """The callbacks that change the training, the same on every worker."""
     mode = "min" if config.monitor.endswith("loss") else "max"
     callbacks = []
     if config.schedule == "plateau":
@@ -140,7 +140,7 @@ def _remembered(config: TrainConfig) -> list[Any]:
 
 @contextlib.contextmanager
 def _tensorboard(task: Task, *, writes: bool) -> Iterator[list[Any]]:
-    """TensorBoard's callback, on rank 0; its files end in the run's directory, also on S3."""
+    """On rank 0, TensorBoard's callback; its files are written to the run directory, also on S3."""
     if not writes:
         yield []
         return
@@ -157,14 +157,14 @@ def _tensorboard(task: Task, *, writes: bool) -> Iterator[list[Any]]:
 
 
 def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
-    # scored in float32 wherever it was trained
+    # scoring is in float32, whatever the training was in
     keras.mixed_precision.set_global_policy("float32")
     bare = models.build(task.model, len(task.labels))
     bare.set_weights(model.get_weights())
     if len(validation):
-        decided = _decided(bare, validation, task)
+        decisions = _decisions(bare, validation, task)
     else:
-        decided = {"metrics": {}, "threshold": float(task.config.threshold_rule)}
+        decisions = {"metrics": {}, "threshold": float(task.config.threshold_rule)}
     written = bundle.write(
         filesystem.join(task.run_uri, "bundle"),
         bare,
@@ -175,13 +175,13 @@ def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
         images=task.rows,
         manifest_fingerprint=task.manifest_fingerprint,
         versions=run_dir.package_versions(),
-        **decided,
+        **decisions,
     )
     openvino_export.write(written, bare)
 
 
-def _decided(model: Any, validation: LabelledSource, task: Task) -> dict[str, Any]:
-    """Temperature, threshold, and exact metrics with both, on the validation split."""
+def _decisions(model: Any, validation: LabelledSource, task: Task) -> dict[str, Any]:
+    """Temperature and threshold chosen on the validation split, and its metrics with both."""
     rows, size = np.arange(len(validation)), task.config.batch_size
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     scores = np.concatenate(
@@ -193,23 +193,23 @@ def _decided(model: Any, validation: LabelledSource, task: Task) -> dict[str, An
     name_of = {number: label for label, number in task.targets.items()}
     labels = [name_of[int(number)] for number in targets]
     if task.positive is None:
-        measured = metrics.multiclass(labels, scores, names=task.labels)
-        return {"temperature": temperature, "metrics": dict(measured.values)}
+        measures = metrics.multiclass(labels, scores, names=task.labels)
+        return {"temperature": temperature, "metrics": dict(measures.values)}
     threshold = calibration.threshold(task.config.threshold_rule, scores[:, 0], targets == 1)
-    measured = metrics.binary(
+    measures = metrics.binary(
         labels, scores[:, 0], positive=name_of[1], negative=name_of[0], threshold=threshold
     )
     return {
         "temperature": temperature,
         "threshold": threshold,
-        "metrics": dict(measured.values),
+        "metrics": dict(measures.values),
     }
 
 
 def _check_validation(task: Task, validation: LabelledSource) -> None:
-    """Raise now, and not after the last epoch, if nothing can be decided on these images."""
+    """Raise now instead of after the last epoch if these images cannot decide a threshold."""
     if task.config.decides_on_validation and len(np.unique(validation.targets)) < len(task.labels):
         raise TrainingError(
-            "threshold_rule and calibrate need validation images of every class that can be "
-            f"decoded, {validation.num_failed} could not; index them again."
+            "threshold_rule and calibrate need decodable validation images of every class, "
+            f"{validation.num_failed} could not be decoded; index them again."
         )

@@ -1,8 +1,8 @@
-"""The training loop: epochs of steps over one or many workers, with the same result.
+"""The training loop: epochs of steps on any number of workers, with the same result.
 
-Every worker holds the whole model. A step sums the gradients of all workers, each of which
-divided its loss by the rows of the *global* batch, so that the sum is the gradient of the mean
-over the global batch; then every worker makes the same update.
+Every worker holds the whole model. Each worker divides its loss by the number of rows in the
+*global* batch, so the sum of all workers' gradients is the gradient of the mean over the global
+batch. Every worker then makes the same update.
 """
 
 import math
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from cnnjobs import progress
 from cnnjobs.errors import TrainingError
-from cnnjobs.training.distributed.batches import Source, ahead, batches
-from cnnjobs.training.distributed.scores import accuracy, auroc
+from cnnjobs.metrics import weighted
+from cnnjobs.training.distributed.batches import Source, batches, prefetched
 from cnnjobs.training.distributed.sharding import Share, epoch_order, num_steps, shares
 from cnnjobs.training.distributed.steps import make_test_step, make_train_step
 from cnnjobs.training.distributed.workers import Workers
 
 STEPS_BETWEEN_READS = 32
-"""How often the loss is read back from a GPU, because reading it waits for the device."""
+"""Steps after which losses are read back from a GPU; each read waits for the device."""
 
 
 def fit(
@@ -42,21 +42,21 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train `model` and return the history: a dict of floats for every epoch.
 
-    `model` is built and compiled (optimizer, loss, and metrics if more are wanted), with one
-    sigmoid output (N, 1) or a softmax (N, classes). It is made outside any strategy's scope,
-    on every worker; all start from rank 0's weights and optimizer state, so that only rank 0
-    needs to have loaded a checkpoint. `model.jit_compile` is honoured.
+    `model` is built and compiled (optimizer, loss, and any additional metrics), with one sigmoid
+    output (N, 1) or a softmax (N, classes). Every worker builds it, outside any strategy's scope;
+    all start from rank 0's weights and optimizer state, so only rank 0 has to load a checkpoint.
+    `model.jit_compile` is respected.
 
-    Every row is trained on once an epoch. `initial_epoch` is the number of epochs already
-    done: order and dropout depend only on `seed`, the epoch and the worker, so that a run which
-    goes on from a checkpoint of weights and optimizer ends where an uninterrupted one does.
+    Every row is trained on once per epoch. `initial_epoch` is the number of finished epochs: order
+    and dropout depend only on `seed`, the epoch and the worker, so a training that continues from
+    a checkpoint of weights and optimizer ends with the result of an uninterrupted one.
 
-    `row_weights`, (N,), weigh the training rows in the loss; by default all alike.
+    `row_weights`, (N,), weight the training rows in the loss; by default equally.
 
-    `callbacks` get the same logs on every worker. Those that change the model or its optimizer
-    must be given on every worker, those that write files on rank 0 only. Where one of them, on
-    any worker, sets `model.stop_training`, all workers stop after that epoch. The logs of a
-    batch hold the epoch's mean `loss` as last read.
+    `callbacks` receive the same logs on every worker. Those that change the model or its optimizer
+    must be passed on every worker, those that write files only on rank 0. If one of them sets
+    `model.stop_training` on any worker, all workers stop after that epoch. The logs of a batch
+    contain the epoch's mean `loss` as of the last read.
 
     Keys of the history: `epoch` (from 1), `loss`, `accuracy`, `auroc` (two classes only), the
     metrics the model was compiled with, the same with `val_`, `learning_rate`, `seconds` (of
@@ -98,7 +98,7 @@ def fit(
 
 
 class _Passes:
-    """Passes over a data set, training or not, each returning its loss and metrics."""
+    """Passes over a data set, for training or validation; each returns its loss and metrics."""
 
     def __init__(
         self,
@@ -144,14 +144,14 @@ class _Passes:
         }
 
     def test(self, source: Source, epoch: int) -> dict[str, float]:
-        """Score every row with the model as it is."""
+        """Score every row without changing the model."""
         table = _empty_scores(source, self._model)
         loss_sum, penalty = 0.0, 0.0
         for tensors, share in self._feed(source, np.arange(len(source))):
             batch_loss, batch_penalty, batch_scores = self._test_step(*tensors)
             loss_sum += float(batch_loss)
             penalty = float(batch_penalty)
-            _put(table, share, batch_scores)
+            _store(table, share, batch_scores)
         total, scores = self._workers.sum_now([np.float64(loss_sum), table])
         loss = float(total) / len(source) + penalty
         _finite(loss, f"the validation loss after epoch {epoch + 1}")
@@ -163,7 +163,7 @@ class _Passes:
         order: NDArray[np.int64],
         row_weights: NDArray[np.float32] | None = None,
     ) -> Iterator[tuple[list[Any], Share]]:
-        """Yield (images, labels, weights) as tensors, made ahead, with the share they are of."""
+        """Yield prefetched tensors (images, labels, weights), each with its share."""
         own_shares = list(
             shares(
                 order,
@@ -172,7 +172,7 @@ class _Passes:
                 num_workers=self._workers.num_workers,
             )
         )
-        return ahead(
+        return prefetched(
             ([tf.convert_to_tensor(array) for array in batch[:3]], batch.share)
             for batch in batches(source, own_shares, row_weights)
         )
@@ -184,14 +184,17 @@ class _Passes:
         self._model.reset_metrics()
         compiled = self._model.compute_metrics(x=None, y=columns, y_pred=scores)
         metrics = {name: float(value) for name, value in compiled.items() if name != "loss"}
-        metrics["accuracy"] = accuracy(labels, scores)
+        predicted = scores[:, 0] > 0.5 if scores.shape[1] == 1 else scores.argmax(axis=1)
+        once = np.ones((1, len(labels)))
+        metrics["accuracy"] = weighted.mean((predicted == labels).astype(float), once).item()
         if scores.shape[1] <= 2:
-            metrics["auroc"] = auroc(labels, scores[:, -1])
+            ranked = weighted.by_score(scores[:, -1], labels == 1, once)
+            metrics["auroc"] = weighted.auroc(*ranked).item()
         return metrics
 
 
 class _Tally:
-    """Losses and scores of the steps of an epoch, left on the device until read."""
+    """Losses and scores of the steps of an epoch; they stay on the device until read."""
 
     def __init__(self, source: Source, model: Any, epoch: int) -> None:
         self.scores = _empty_scores(source, model)
@@ -211,7 +214,7 @@ class _Tally:
             self._loss_sum += share.num_global * _finite(
                 float(loss), f"the loss at epoch {self._epoch + 1}, step {self._num_steps}"
             )
-            _put(self.scores, share, scores)
+            _store(self.scores, share, scores)
         self._unread.clear()
 
     def mean_loss(self) -> float:
@@ -222,7 +225,7 @@ def _empty_scores(source: Source, model: Any) -> NDArray[np.float32]:
     return np.zeros((len(source), model.output_shape[-1]), np.float32)
 
 
-def _put(table: NDArray[np.float32], share: Share, scores: Any) -> None:
+def _store(table: NDArray[np.float32], share: Share, scores: Any) -> None:
     table[share.rows[: share.num_real]] = np.asarray(scores)[: share.num_real]
 
 
@@ -230,12 +233,12 @@ def _finite(loss: float, name: str) -> float:
     if math.isfinite(loss):
         return loss
     raise TrainingError(
-        f"{name} is {loss}. Lower the learning rate, or clip gradients, or look at the images."
+        f"{name} is {loss}; lower the learning rate, clip gradients, or check the images."
     )
 
 
 def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
-    """Set the state of dropout and augmentation to what this epoch has on this worker."""
+    """Set the random state of dropout and augmentation for this epoch on this worker."""
     known = {id(variable) for variable in model.weights + model.metrics_variables}
     states = [variable for variable in model.variables if id(variable) not in known]
     for number, state in enumerate(states):
@@ -244,5 +247,5 @@ def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
 
 
 def _moving_statistics(model: Any) -> list[Any]:
-    """Return what layers such as BatchNormalization gather without the optimizer."""
+    """Return the statistics that layers such as BatchNormalization update without the optimizer."""
     return [weight for weight in model.non_trainable_weights if weight.dtype.startswith("float")]

@@ -1,4 +1,4 @@
-"""What each training row weighs in the loss: a function of the rows alone, never of the workers."""
+"""The weight of each training row in the loss; it depends on the rows, never on the workers."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TRAIN
 
-#: Sources that a warning names.
+#: Sources listed in a warning.
 _NUM_NAMED = 5
 
 
 def row_weights(
     config: TrainConfig, targets: NDArray[np.int64], sources: NDArray[np.str_]
 ) -> NDArray[np.float32] | None:
-    """The weight of each row, (N,), with a sum of N; None where all weigh 1.
+    """The weight of each row, (N,), with a sum of N; None if all weights are 1.
 
-    With `balance` every pair of class and source has the same sum. Where each source holds every
-    class, a source then says nothing about the class. With `class_weight` every class has the
-    same sum; with both, too, and in it each of its sources.
+    With `balance`, every pair of class and source has the same total weight: if each source has
+    images of every class, the source then says nothing about the class. With `class_weight`,
+    every class has the same total weight. With both, so has each source within its class.
 
     Args:
         config: `balance` and `class_weight`.
@@ -37,7 +37,7 @@ def row_weights(
 
 
 def balance_warnings(config: TrainConfig, rows: pa.Table) -> list[str]:
-    """A line where balancing the sources of these rows cannot help; they are of a manifest."""
+    """A warning if balancing the sources of these rows of a manifest cannot help, or none."""
     if config.balance is None:
         return []
     cells = rows.group_by(["split", "source", "label"], use_threads=False).aggregate([])
@@ -47,17 +47,17 @@ def balance_warnings(config: TrainConfig, rows: pa.Table) -> list[str]:
             labels_of.setdefault(cell["source"], []).append(cell["label"])
     if len(labels_of) == 1:
         only = next(iter(labels_of))
-        return [f"balance source changes nothing: all images are of source {only}."]
+        return [f"balance source changes nothing: all images are from source {only}."]
     single = [f"{source} ({labels[0]})" for source, labels in labels_of.items() if not labels[1:]]
     if not single:
         return []
     rest = [f"and {len(single) - _NUM_NAMED} more"] if len(single) > _NUM_NAMED else []
     named = ", ".join([*single[:_NUM_NAMED], *rest])
-    return [f"balance source cannot help where a source has one class only: {named}."]
+    return [f"balance source cannot help if a source has only one class: {named}."]
 
 
 def _with_equal_sums(weights: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The weights scaled so that those of each cell have the same sum, and all a sum of N."""
+    """The weights, scaled to the same sum in each cell and to a total of N."""
     numbers = _numbered(cells)
     sums = np.bincount(numbers, weights)
     scaled: NDArray[np.float64] = weights * (len(weights) / (len(sums) * sums))[numbers]
@@ -65,5 +65,5 @@ def _with_equal_sums(weights: NDArray[np.float64], cells: NDArray[np.int64]) -> 
 
 
 def _numbered(values: NDArray[np.int64] | NDArray[np.str_]) -> NDArray[np.int64]:
-    """Each value as a number from 0, without gaps."""
+    """The values as consecutive numbers from 0."""
     return np.unique(values, return_inverse=True)[1].astype(np.int64)

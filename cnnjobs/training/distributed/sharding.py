@@ -1,7 +1,7 @@
-"""Which rows make which batch: a function of seed, epoch and row count, never of the workers.
+"""The rows of each batch; they depend on seed, epoch and row count, never on the workers.
 
-The global batches are the same for any number of workers; a worker only takes its share of
-each. So N workers see, step for step, the rows that one process sees.
+The global batches are the same for any number of workers, and each worker takes its share of every
+batch. Step by step, N workers see the same rows as a single process.
 """
 
 from collections.abc import Iterator
@@ -15,24 +15,24 @@ class Share(NamedTuple):
     """One worker's part of one global batch, of the same length at every step."""
 
     rows: NDArray[np.int64]
-    """(L,) row numbers: first the `num_real` rows that are this worker's, then padding."""
+    """(L,) row numbers: first the `num_real` rows of this worker, then padding."""
     num_real: int
-    """How many of `rows` count, from 0 to L; the padding repeats rows and has no weight."""
+    """How many of `rows` count, from 0 to L; the padding repeats rows and has weight 0."""
     num_global: int
-    """Rows in the global batch, over all workers: what the sum of losses is divided by."""
+    """Rows in the global batch, over all workers; divides the sum of losses."""
 
 
 def epoch_order(num_rows: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the order of an epoch: (num_rows,) int64, each row once.
 
-    Depends on `seed` and `epoch` (counted from 0) alone, so that a resumed run goes on with
-    the order that an uninterrupted one would have had.
+    Depends only on `seed` and `epoch` (counted from 0), so a resumed run continues with the order
+    of an uninterrupted one.
     """
     return np.random.default_rng([seed, epoch]).permutation(num_rows)
 
 
 def num_steps(num_rows: int, global_batch_size: int) -> int:
-    """Return the steps of an epoch, the last of which may have fewer rows."""
+    """Return the number of steps per epoch; the last one may have fewer rows."""
     return -(-num_rows // global_batch_size)
 
 
@@ -42,10 +42,9 @@ def shares(
     """Yield worker `rank`'s share of every global batch of `order`.
 
     All workers get the same number of shares, and every row of `order` is real in exactly one
-    share of one worker. A global batch is dealt out like cards (rank, rank + num_workers, ...),
-    so that shares of a short last batch differ by one row at most. A worker left without a
-    row still takes the step, on padding alone, because the others wait for it in the
-    all-reduce.
+    share of one worker. A global batch is dealt out like cards (rank, rank + num_workers, ...), so
+    shares of a short last batch differ by at most one row. A worker without a row takes the step
+    with padding only, because the others wait for it in the all-reduce.
     """
     length = -(-global_batch_size // num_workers)
     for start in range(0, len(order), global_batch_size):

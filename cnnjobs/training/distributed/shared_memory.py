@@ -1,7 +1,7 @@
-"""Sums over the workers of one host, through memory that all of them have mapped.
+"""Sums over the workers of one host, through memory that all of them map.
 
-The gradients of `covid` are 59 MB a step. gRPC, with which TensorFlow sums where there is no GPU,
-takes 120 ms of a core for them in every worker; this takes 40 ms.
+The gradients of `covid` are 59 MB per step. gRPC, which TensorFlow uses without GPUs, takes 120 ms
+of a core in every worker to sum them; this takes 40 ms.
 """
 
 import math
@@ -16,32 +16,31 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-#: Smaller tensors go over the network, all together.
+#: Smaller tensors are summed over the network, all together.
 MIN_ELEMENTS = 1 << 18
 
-#: Each worker reads what all of them wrote; in the network's ring many workers read less.
+#: Each worker reads the parts of all; with more workers the network's ring reads less.
 MAX_WORKERS = 4
 
 _FOLDER = Path("/dev/shm")
 
 
 class SharedMemory:
-    """What each worker adds to the sums of a fixed list of float32 tensors.
+    """Sums of a fixed list of float32 tensors over all workers.
 
-    To be used in turns: `put`, then something for which all workers wait, then `totals`. Each
-    worker has two places and changes between them, so that none writes over what another still
-    reads.
+    Call in this order: `put`, then anything that waits for all workers, then `totals`. Each worker
+    alternates between two slots, and so never overwrites a part that another worker still reads.
     """
 
     def __init__(
-        self, places: NDArray[np.float32], shapes: Sequence[tuple[int, ...]], rank: int
+        self, slots: NDArray[np.float32], shapes: Sequence[tuple[int, ...]], rank: int
     ) -> None:
         """Take memory of shape (2, workers, elements of all tensors)."""
-        self._places = places
+        self._slots = slots
         self._rank = rank
         self._turn = 0
-        # pages of its own: TensorFlow takes them as they are, without a copy
-        self._sum = _mapped(-1, places.shape[2])
+        # mapped separately: TensorFlow uses these pages without a copy
+        self._sum = _mapped(-1, slots.shape[2])
         self._totals = [
             part.reshape(shape)
             for part, shape in zip(np.split(self._sum, _ends(shapes)[:-1]), shapes, strict=True)
@@ -50,17 +49,17 @@ class SharedMemory:
 
     def put(self, *tensors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Write this worker's part; returns a zero to wait for."""
-        place = self._places[self._turn, self._rank]
+        slot = self._slots[self._turn, self._rank]
         for end, tensor in zip(self._ends, tensors, strict=True):
-            place[end - tensor.size : end] = tensor.reshape(-1)
+            slot[end - tensor.size : end] = tensor.reshape(-1)
         return np.zeros((), np.float32)
 
     def totals(self, written: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Return the sum of all workers' parts, added in the order of their ranks.
 
-        The arrays hold until the next call. `written` is waited for, no more.
+        The arrays are valid until the next call. `written` only makes this call wait for `put`.
         """
-        parts = self._places[self._turn]
+        parts = self._slots[self._turn]
         np.add(parts[0], parts[1], out=self._sum)
         for part in parts[2:]:
             np.add(self._sum, part, out=self._sum)
@@ -69,16 +68,16 @@ class SharedMemory:
 
 
 def num_elements(shapes: Sequence[tuple[int, ...]]) -> int:
-    """Return the elements of all tensors of these shapes."""
+    """Return the number of elements of all tensors of these shapes."""
     return sum(math.prod(shape) for shape in shapes)
 
 
 def create(shape: Sequence[int]) -> str:
-    """Make a file of so many float32 in memory; returns its name, "" where there is no room."""
+    """Create a float32 file of this shape in memory; returns its name, or "" if it does not fit."""
     file = _FOLDER / f"cnnjobs-{uuid.uuid4().hex}"
     try:
         with file.open("xb") as opened:
-            # claims the memory now: a write would end the process when there is none left
+            # reserves the memory now: a write without free memory would kill the process
             os.posix_fallocate(opened.fileno(), 0, 4 * math.prod(shape))
     except OSError:
         file.unlink(missing_ok=True)
@@ -87,7 +86,7 @@ def create(shape: Sequence[int]) -> str:
 
 
 def opened(name: str, shape: Sequence[int]) -> NDArray[np.float32] | None:
-    """Return the memory of `create`, or None if this worker does not see it."""
+    """Return the memory of `create`, or None if this worker cannot see it."""
     try:
         descriptor = os.open(name, os.O_RDWR)
     except OSError:
@@ -99,12 +98,12 @@ def opened(name: str, shape: Sequence[int]) -> NDArray[np.float32] | None:
 
 
 def is_large(tensor: Any) -> bool:
-    """Return whether a tensor, or a Keras variable, is worth it."""
+    """Return whether a tensor, or a Keras variable, is worth summing in shared memory."""
     return tensor.dtype in (tf.float32, "float32") and math.prod(tensor.shape) >= MIN_ELEMENTS
 
 
 def _ends(shapes: Sequence[tuple[int, ...]]) -> list[int]:
-    return [num_elements(shapes[: place + 1]) for place in range(len(shapes))]
+    return [num_elements(shapes[: index + 1]) for index in range(len(shapes))]
 
 
 def _mapped(descriptor: int, num_elements: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""One training step and one test step as compiled functions of fixed shapes."""
+"""The training step and the test step, compiled for fixed shapes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +12,15 @@ from cnnjobs.training.distributed.workers import Workers
 def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
     """Return `step(images, labels, weights, num_global) -> (loss, scores)`.
 
-    `loss` is the mean over the global batch, the same on all workers; `scores` are this
-    worker's, (L, 1) or (L, classes), from before the update. The optimizer gets gradients that
-    are already summed over the workers, so that its clipping and loss scaling see what they
-    see in one process.
+    `loss` is the mean over the global batch, the same on all workers; `scores` are this worker's,
+    (L, 1) or (L, classes), from before the update. The optimizer receives gradients that are
+    already summed over the workers, so clipping and loss scaling work as in a single process.
     """
     optimizer, trainable = model.optimizer, model.trainable_variables
     memory = workers.share_memory(trainable)
     jit = model.jit_compile or None
-    # XLA makes one pass over memory of Adam's ten, at a third of the time on a CPU, where it
-    # slows convolutions down: there the update alone is compiled by it
+    # XLA fuses Adam's ten passes over memory into one, which takes a third of the time on a CPU;
+    # but it slows convolutions down there, so on CPUs it compiles only the update
     jit_update = jit or not tf.config.list_logical_devices("GPU") or None
 
     def differentiate(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
@@ -63,7 +62,7 @@ def make_test_step(model: Any) -> Callable[..., Any]:
 
 
 def _losses(model: Any, labels: Any, scores: Any) -> Any:
-    """Return the loss of each row, (L,) float32, by the loss the model was compiled with."""
+    """Return each row's loss, (L,) float32, of the kind the model was compiled with."""
     if scores.shape[-1] == 1:
         labels = tf.cast(labels[:, None], tf.float32)
     scores = tf.cast(scores, tf.float32)

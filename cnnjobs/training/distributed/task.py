@@ -1,4 +1,4 @@
-"""What is to be trained: light enough for the driver, which never imports TensorFlow."""
+"""The description of a training, without TensorFlow, which the driver never imports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from cnnjobs.config import TrainConfig
 from cnnjobs.imaging.preprocessing import Preprocessing
-from cnnjobs.models import Architecture, OwnModel
+from cnnjobs.models import Architecture, UserModel
 from cnnjobs.training.distributed.batches import Source
 
 
 class LabelledSource(Source, Protocol):
-    """A source that knows all its classes at once, and what it had to leave out.
+    """A source with all class numbers and collection names, both (N,), in memory.
 
-    `targets` and `sources`, the names of the collections, are (N,).
+    `num_failed` counts the images it left out because they could not be read.
     """
 
     targets: NDArray[np.int64]
@@ -27,23 +27,23 @@ class LabelledSource(Source, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """All that a worker must know to train one model.
+    """Everything a worker needs to train one model.
 
     Attributes:
-        config: model, epochs, batch size, learning rate, seed and the like.
+        config: epochs, batch size, learning rate, seed and other settings.
         model: what to build, in any process.
-        architecture: its name.
-        labels: the classes, in the order of the model's outputs if there are more than two.
-        positive: of two classes the one whose probability the model gives.
+        architecture: name of the model's architecture.
+        labels: the classes; if there are more than two, in the order of the model's outputs.
+        positive: of two classes, the one whose probability the model gives.
         targets: number of each label.
-        preprocessing: how pixels are made of files.
-        manifest_fingerprint: of the manifest the rows are from.
+        preprocessing: turns files into pixels.
+        manifest_fingerprint: of the manifest that the rows come from.
         run_uri: where rank 0 writes `bundle`, `checkpoints` and `tensorboard`.
         rows: of the manifest, in splits train and validation.
     """
 
     config: TrainConfig
-    model: str | OwnModel
+    model: str | UserModel
     architecture: str
     labels: Sequence[str]
     positive: str | None
@@ -55,7 +55,7 @@ class Task:
 
 
 def preprocessing(config: TrainConfig, architecture: Architecture) -> Preprocessing:
-    """What the settings make of images for that architecture."""
+    """The preprocessing for this architecture with these settings."""
     return Preprocessing(
         height=architecture.height,
         width=architecture.width,

@@ -1,4 +1,4 @@
-"""The workers of one run as seen from one of them: its rank, and sums over all of them."""
+"""The workers of one run, seen from one of them: its rank, and sums over all workers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ from cnnjobs.training.distributed.shared_memory import SharedMemory
 
 
 class Workers:
-    """The workers that train together, one process and one device each.
+    """The workers that train together, each with one process and one device.
 
-    Built without a strategy it stands for one process alone. The model and its optimizer are
-    ordinary Keras objects, made outside `strategy.scope()`: the strategy is used for its
-    all-reduce only. Inside `strategy.run`, Keras clips gradients and looks for overflows
-    (mixed precision) on each worker's own part before it sums them, which gives other
-    weights than one process has, or a hang.
+    Without a strategy there is a single worker. The model and its optimizer are ordinary Keras
+    objects, built outside `strategy.scope()`: the strategy is only used for its all-reduce. Inside
+    `strategy.run`, Keras would clip gradients and check for overflows (mixed precision) on each
+    worker's part before it sums the parts, which leads to different weights than in a single
+    process, or to a hang.
     """
 
     def __init__(self, strategy: Any = None) -> None:
@@ -30,15 +30,15 @@ class Workers:
         self.num_workers = 1 if strategy is None else num_workers_in_tf_config()
         if strategy is not None and strategy.num_replicas_in_sync != self.num_workers:
             raise TrainingError(
-                "a worker must see one device, but "
+                "each worker must see exactly one device, but "
                 f"{self.num_workers} workers see {strategy.num_replicas_in_sync} "
-                "in all. Ask for one GPU a worker and for more workers."
+                "in total; use one GPU per worker and more workers."
             )
 
     def sum(self, tensors: Sequence[Any], memory: SharedMemory | None = None) -> list[Any]:
-        """Return the sum over all workers of each of `tensors`. To be called in a tf.function.
+        """Return the sum over all workers of each of `tensors`. Call it inside a tf.function.
 
-        `memory` is what `share_memory` gave for tensors of these shapes, in this order.
+        `memory` is the result of `share_memory` for tensors of these shapes, in this order.
         """
         if self._strategy is None:
             return list(tensors)
@@ -48,7 +48,7 @@ class Workers:
         rest = [tensor for tensor in tensors if not shared_memory.is_large(tensor)]
         written = tf.numpy_function(memory.put, large, tf.float32)
         *rest, written = self.sum([*rest, tf.ensure_shape(written, [])])
-        # now all workers have written
+        # all workers have written by now
         totals = tf.numpy_function(memory.totals, [written], [tensor.dtype for tensor in large])
         left, summed = iter(rest), iter(totals)
         return [
@@ -59,10 +59,10 @@ class Workers:
         ]
 
     def share_memory(self, variables: Sequence[Any]) -> SharedMemory | None:
-        """Return memory to sum tensors like `variables` through; None where it is of no use.
+        """Return memory for sums of tensors like `variables`; None if it would not help.
 
-        It is of use to a few workers on one host without GPUs. To be called by all of them,
-        outside any tf.function.
+        It helps a few workers on one host without GPUs. All of them must call this, outside any
+        tf.function.
         """
         shapes = [
             tuple(variable.shape) for variable in variables if shared_memory.is_large(variable)
@@ -78,20 +78,20 @@ class Workers:
         shape = (2, self.num_workers, shared_memory.num_elements(shapes))
         name = shared_memory.create(shape) if self.rank == 0 else ""
         name = json.loads(self.text_from_first(json.dumps(name)))
-        places = shared_memory.opened(name, shape)
-        # in containers of one address each may have a /dev/shm of its own
-        all_see_it = not self.any(places is None)
+        slots = shared_memory.opened(name, shape)
+        # containers that share an address may each have a separate /dev/shm
+        all_see_it = not self.any(slots is None)
         if self.rank == 0 and name:
-            # what is mapped stays until its processes end, however they do
+            # mapped memory lasts until the processes end, even if they crash
             Path(name).unlink()
-        if places is None or not all_see_it:
+        if slots is None or not all_see_it:
             return None
-        return SharedMemory(places, shapes, self.rank)
+        return SharedMemory(slots, shapes, self.rank)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function` so that layers which sum over workers themselves can do so.
+        """Call `function` in a context in which layers can sum over the workers themselves.
 
-        Those are `BatchNormalization(synchronized=True)` and what users write alike.
+        `BatchNormalization(synchronized=True)` does, and so may layers of users.
         """
         if self._strategy is None:
             return function(*args)
@@ -102,7 +102,7 @@ class Workers:
         if self._strategy is None:
             return list(tensors)
         own = [tf.convert_to_tensor(tensor) for tensor in tensors]
-        # one function for each set of shapes, because TensorFlow warns of one traced anew
+        # one function per set of shapes, because TensorFlow warns when it retraces a function
         shapes = tuple((tensor.dtype, tuple(tensor.shape)) for tensor in own)
         if shapes not in self._sums:
             self._sums[shapes] = tf.function(self.sum, autograph=False)
@@ -114,7 +114,7 @@ class Workers:
         return bool(votes > 0)
 
     def text_from_first(self, text: str) -> str:
-        """Return rank 0's text on every worker; the others' own does not matter."""
+        """Return rank 0's text on every worker; the text of the others is ignored."""
         if self._strategy is None:
             return text
         own = np.frombuffer(text.encode(), np.uint8) if self.rank == 0 else np.zeros(0, np.uint8)
@@ -125,7 +125,7 @@ class Workers:
         return np.asarray(sent).astype(np.uint8).tobytes().decode()
 
     def copy_from_first(self, variables: Sequence[Any]) -> None:
-        """Give the Keras `variables` of every worker the values of rank 0, bit for bit."""
+        """Set the Keras `variables` of every worker to the values of rank 0, bit for bit."""
         if self._strategy is None:
             return
         own = [tf.convert_to_tensor(variable.value) for variable in variables]
@@ -134,7 +134,7 @@ class Workers:
             variable.assign(value)
 
     def average(self, variables: Sequence[Any]) -> None:
-        """Give the Keras `variables` of every worker their mean over all workers."""
+        """Set the Keras `variables` of every worker to their mean over all workers."""
         if self._strategy is None or not variables:
             return
         # in float64 the mean of equal float32 values is that value again
@@ -144,9 +144,9 @@ class Workers:
 
 
 def join() -> Workers:
-    """Join the workers that TF_CONFIG names; alone where it is unset or names one worker.
+    """Connect to the workers in TF_CONFIG; without it, or with one worker, train alone.
 
-    Must come before anything else that TensorFlow does in the process.
+    Must come before any other use of TensorFlow in the process.
     """
     if num_workers_in_tf_config() == 1:
         return Workers()
@@ -154,24 +154,24 @@ def join() -> Workers:
 
 
 def num_workers_in_tf_config() -> int:
-    """Return the number of workers that TF_CONFIG names, 1 where it is unset."""
+    """Return the number of workers in TF_CONFIG, 1 if it is unset."""
     return max(1, len(addresses_in_tf_config()))
 
 
 def addresses_in_tf_config() -> list[str]:
-    """Return host:port of every worker that TF_CONFIG names."""
+    """Return host:port of every worker in TF_CONFIG."""
     cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
     return list(cluster.get("worker", []))
 
 
 def _all_reduce(tensors: list[Any]) -> list[Any]:
     context = tf.distribute.get_replica_context()
-    # the all-reduce packs its tensors into one, so they must share the device and the type
+    # the all-reduce packs its tensors into one, so they must have the same device and type
     own = [tf.identity(tensor) for tensor in tensors]
     summed = list(own)
     for dtype in dict.fromkeys(tensor.dtype for tensor in own):
-        places = [place for place, tensor in enumerate(own) if tensor.dtype == dtype]
-        values = context.all_reduce(tf.distribute.ReduceOp.SUM, [own[place] for place in places])
-        for place, value in zip(places, values, strict=True):
-            summed[place] = value
+        indices = [index for index, tensor in enumerate(own) if tensor.dtype == dtype]
+        values = context.all_reduce(tf.distribute.ReduceOp.SUM, [own[index] for index in indices])
+        for index, value in zip(indices, values, strict=True):
+            summed[index] = value
     return summed

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging.formats import JPEG, jpeg
 from tests.support.image_files import exif

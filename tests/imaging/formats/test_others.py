@@ -1,11 +1,16 @@
 """TIFF, WebP and BMP: what their own structure tells."""
 
+import io
 import struct
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cnnjobs.errors import ImageError
+from cnnjobs.imaging import preprocessing
 from cnnjobs.imaging.formats import bmp, tiff, webp
+from tests.support import image_files
 from tests.support.corpus import CHEST, files
 
 MANY = 10**8
@@ -71,3 +76,67 @@ def test_a_cut_bmp_says_what_it_lacks():
 def test_a_bmp_may_stand_upside_down():
     gray = bmp.read(FILES["from top to bottom.bmp"].data, max_pixels=MANY).gray
     assert (gray == CHEST).all()
+
+
+FIELDS_555, FIELDS_565 = (0x7C00, 0x3E0, 0x1F), (0xF800, 0x7E0, 0x1F)
+
+
+@pytest.mark.parametrize(
+    ("masks", "dtype"),
+    [
+        ((0xFF0000, 0xFF00, 0xFF), np.uint32),
+        ((0xFF000000, 0xFF0000, 0xFF00), np.uint32),
+        (FIELDS_555, np.uint16),
+        (FIELDS_565, np.uint16),
+        ((), np.uint32),
+        ((), np.uint16),
+    ],
+)
+def test_the_colors_of_a_bmp_are_where_its_masks_say(masks, dtype):
+    color = np.random.default_rng(0).integers(0, 256, (20, 33, 3))
+    used = masks or (FIELDS_555 if dtype == np.uint16 else (0xFF0000, 0xFF00, 0xFF))
+    pixels, wanted = np.zeros(color.shape[:2], dtype), 0
+    for channel, (mask, weight) in enumerate(zip(used, (0.299, 0.587, 0.114), strict=True)):
+        lowest = mask & -mask
+        levels = np.rint(color[:, :, channel] * (mask // lowest / 255)).astype(dtype)
+        pixels |= levels * dtype(lowest)
+        wanted = wanted + levels * (weight * 255 / (mask // lowest))
+    gray = bmp.read(image_files.bmp(pixels, masks=masks), max_pixels=MANY).gray
+    assert np.abs(gray - wanted).max() < 1.5
+
+
+def test_colors_of_other_masks_are_unsupported():
+    data = image_files.bmp(CHEST.astype(np.uint32), masks=(0x3FF00000, 0xFFC00, 0x3FF))
+    with pytest.raises(
+        ImageError, match=r"^unsupported: it cannot be decoded \(Unsupported BMP bitfields"
+    ):
+        preprocessing.read(data, max_pixels=MANY)
+
+
+@pytest.mark.parametrize("opacity", [0, 255])
+def test_what_lies_beside_the_colors_of_a_bmp_without_masks_is_no_opacity(opacity):
+    pixels = CHEST * np.uint32(0x010101) + np.uint32(opacity << 24)
+    gray = bmp.read(image_files.bmp(pixels), max_pixels=MANY).gray
+    np.testing.assert_array_equal(gray, CHEST)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_bmp_shows_what_was_drawn(mode):
+    image = Image.fromarray(np.dstack([CHEST, 255 - CHEST, CHEST // 2])).convert(mode)
+    file = io.BytesIO()
+    image.save(file, "BMP")
+    wanted = np.asarray(image.convert("RGB")) @ (0.299, 0.587, 0.114)
+    gray = bmp.read(file.getvalue(), max_pixels=MANY).gray
+    assert np.abs(gray - wanted).max() <= 0.51
+
+
+def test_run_lengths_that_end_too_early_are_damage():
+    message = r"^damaged: it cannot be decoded \(not enough image data\)$"
+    with pytest.raises(ImageError, match=message):
+        preprocessing.read(FILES["run lengths.bmp"].data[:-500], max_pixels=MANY)
+
+
+def test_run_lengths_of_many_pixels_are_refused():
+    data = bytearray(FILES["run lengths.bmp"].data)
+    data[18:26] = struct.pack("<ii", 5000, 5000)
+    assert _error(bmp, bytes(data)) == "unsupported: a compressed BMP of more than 16777216 pixels"

@@ -63,15 +63,15 @@ def test_a_format_is_told_by_its_first_bytes(start, name):
     ("data", "message"),
     [
         (b"", "empty: the file has no bytes"),
-        (b"GIF89a", "unsupported: a GIF file; PNG, JPEG, BMP, TIFF, WebP and DICOM are read"),
+        (b"GIF89a", "unsupported: a GIF file; supported are PNG, JPEG, BMP, TIFF, WebP and DICOM"),
         (
             b"\0\0\0\x18ftypheic",
-            "unsupported: a HEIC file; PNG, JPEG, BMP, TIFF, WebP and DICOM are read",
+            "unsupported: a HEIC file; supported are PNG, JPEG, BMP, TIFF, WebP and DICOM",
         ),
         (b"%PDF-1.7", "not an image: it is a PDF document"),
         (b"\xef\xbb\xbf\n<HTML>", "not an image: it is a web page"),
         (bytes(100), "not an image: it begins with zeros only"),
-        (b"text", "not an image: it begins like no known image format"),
+        (b"text", "not an image: it does not begin like any known image format"),
     ],
 )
 def test_what_is_not_read_is_named(data, message):
@@ -89,7 +89,7 @@ def test_dicom_without_a_suffix_is_told_by_its_header():
 
 def test_a_side_longer_than_opencv_takes_is_too_large():
     formats.check_size(1 << 20, 1, 10**9)
-    message = "too large: 1048577 x 1 pixels, 1048576 a side are allowed"
+    message = "too large: 1048577 x 1 pixels, 1048576 per side are allowed"
     with pytest.raises(ImageError) as caught:
         formats.check_size((1 << 20) + 1, 1, 10**9)
     assert str(caught.value) == message

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cnnjobs.data.synthetic import phantom
+from cnnjobs.data.phantoms import phantom
 
 SOUND, WARNING, ABSENT = "sound", "warning", "absent"
 

@@ -17,7 +17,7 @@ from tests.support.corpus.base import (
     encoded,
     flipped,
 )
-from tests.support.image_files import tiff
+from tests.support.image_files import bmp, tiff
 
 
 def tiffs():
@@ -33,6 +33,11 @@ def tiffs():
         "big-endian.tif": _encoded_big_endian(CHEST),
         "white is zero.tif": tiff(255 - CHEST, photometric=0),
         "16 bits.tif": tiff(deep),
+        "16 bits, white is zero.tif": tiff(65535 - deep, photometric=0),
+        "12 bits, white is zero.tif": tiff(4095 - (deep >> 4), photometric=0, bits=12),
+        "gray and alpha.tif": tiff(np.dstack([CHEST, CHEST * 0 + 255]), extra_samples=2),
+        "RGB in planes.tif": tiff(np.dstack([deep] * 3), photometric=2, planar=True, rows=16),
+        "small tiles.tif": tiff(CHEST, tile=(16, 16), compression=8),
         "RGB.tif": tiff(COLOR, photometric=2),
         "tiles.tif": tiled(),
         "LZW.tif": lzw,
@@ -52,11 +57,12 @@ def tiffs():
         **{name: Odd(file, "damaged") for name, file in damage.items()},
         "two pages.tif": Odd(two, WARNING),
         "float pixels.tif": Odd(tiff(CHEST.astype(np.float32)), "unsupported"),
-        "16 bits, white is zero.tif": Odd(tiff(deep, photometric=0), "unsupported"),
-        "gray and alpha.tif": Odd(tiff(np.dstack([CHEST, CHEST]), extra_samples=2), "unsupported"),
+        "signed pixels.tif": Odd(tiff(CHEST.astype(np.int16)), "unsupported"),
+        "two unexplained samples.tif": Odd(tiff(np.dstack([CHEST] * 2)), "unsupported"),
         "LZMA.tif": Odd(by_pillow("TIFF", CHEST, compression="lzma"), "unsupported"),
         "cut in its pixels.tif": Odd(tiff(CHEST)[:3000], "truncated"),
         "header only.tif": Odd(b"II*\0\x08\0\0\0", "truncated"),
+        "an offset beyond all integers.tif": Odd(b"II+\0\x08\0\0\0" + b"\xff" * 8, "truncated"),
         "a directory that is its own next.tif": Odd(_endless(), WARNING),
     }
 
@@ -128,6 +134,9 @@ def bmps():
         "8 bits.bmp": Odd(data),
         "24 bits.bmp": Odd(encoded(".bmp", COLOR)),
         "from top to bottom.bmp": Odd(bytes(upside_down)),
+        "bit fields.bmp": Odd(
+            bmp(CHEST * np.uint32(0x01010100), masks=(0xFF << 24, 0xFF << 16, 0xFF << 8))
+        ),
         "run lengths.bmp": Odd(_run_lengths()),
         "cut.bmp": Odd(data[: len(data) // 2], "truncated"),
         "header only.bmp": Odd(data[:20], "truncated"),

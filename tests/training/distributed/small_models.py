@@ -15,7 +15,7 @@ SEED = 3
 
 
 def rows(num_rows: int = NUM_ROWS, num_classes: int = 2) -> InMemory:
-    """Return images of noise, brighter the higher the class."""
+    """Return images of noise, brighter in higher classes."""
     generator = np.random.default_rng(0)
     labels = generator.integers(0, num_classes, num_rows)
     noise = generator.integers(0, 195, (num_rows, 12, 12, 1))
@@ -31,7 +31,7 @@ def conv_model(
     weights_seed: int = 1,
     **compile_args: Any,
 ) -> Any:
-    """Return a compiled model of one convolution, with the layers `inner` after it."""
+    """Return a compiled model with one convolution, followed by the layers `inner`."""
     keras.utils.set_random_seed(weights_seed)
     activation = "sigmoid" if num_outputs == 1 else "softmax"
     model = keras.Sequential(
@@ -53,7 +53,7 @@ def conv_model(
 
 
 def keras_fit(model: Any, train: InMemory, validation: InMemory, epochs: int, **args: Any) -> Any:
-    """Train with Keras' own `fit`, fed in our order; return its logs, one dict an epoch."""
+    """Train with Keras' own `fit`, in our order of rows; return its logs, one dict per epoch."""
     logs = []
     for epoch in range(epochs):
         order = epoch_order(len(train), seed=SEED, epoch=epoch)

@@ -1,4 +1,4 @@
-"""The loop in one process: it does what Keras' own fit does, and what fit does not."""
+"""The loop in one process: the same as Keras' own `fit`, and what `fit` does not do."""
 
 import csv
 import math
@@ -12,9 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from cnnjobs.errors import TrainingError
-from cnnjobs.training.distributed.batches import ahead
+from cnnjobs.training.distributed.batches import prefetched
 from cnnjobs.training.distributed.loop import fit
-from cnnjobs.training.distributed.scores import accuracy, auroc
 from cnnjobs.training.distributed.sharding import epoch_order
 from tests.training.distributed.small_models import (
     GLOBAL_BATCH_SIZE,
@@ -38,7 +37,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_loop_trains_as_keras_fit_does(optimizer: str) -> None:
     train, validation = rows(37), rows(11)
-    # every call of Keras' fit ends by overwriting the weights with their moving average
+    # at the end of every call, Keras' fit overwrites the weights with their moving average
     epochs = 1 if optimizer == "averaged" else 2
     ours = conv_model(OPTIMIZERS[optimizer](), metrics=["accuracy"])
     history = fit(ours, train, validation, **RUN | {"epochs": epochs})
@@ -63,7 +62,7 @@ def test_the_loop_trains_as_keras_fit_does_on_three_classes() -> None:
     assert "auroc" not in history[0]
 
 
-def test_row_weights_weigh_as_class_weights_in_keras_fit() -> None:
+def test_row_weights_work_like_class_weights_in_keras_fit() -> None:
     train, validation = rows(37), rows(11)
     ours, theirs = conv_model("adam"), conv_model("adam")
     weights = np.array([0.25, 3.0], np.float32)[train.all_labels]
@@ -74,7 +73,7 @@ def test_row_weights_weigh_as_class_weights_in_keras_fit() -> None:
     assert history[1]["val_loss"] == pytest.approx(logs[1]["val_loss"], rel=1e-5)
 
 
-def test_a_record_holds_plain_floats_of_every_kind() -> None:
+def test_a_record_has_every_key_with_a_plain_float() -> None:
     (record,) = fit(conv_model("adam"), rows(37), rows(11), **RUN | {"epochs": 1})
     assert list(record) == [
         "epoch", "loss", "accuracy", "auroc", "seconds", "images_per_second", "wait_share",
@@ -118,7 +117,7 @@ def test_a_resumed_run_ends_with_the_same_bits() -> None:
 
 def test_the_standard_callbacks_work(tmp_path: Path) -> None:
     class NoProgress(keras.callbacks.Callback):  # type: ignore[misc]
-        """Say that nothing gets better, so that the callbacks after this one act."""
+        """Report no improvement, which makes the callbacks after this one act."""
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
             logs["val_auroc"] = 0.5
@@ -164,24 +163,24 @@ def test_callbacks_see_the_mean_loss_so_far_after_every_batch() -> None:
     assert seen[-1][1] == last["loss"]
 
 
-def test_a_loss_that_is_not_a_number_names_its_step() -> None:
+def test_the_error_for_a_loss_that_is_not_a_number_names_the_step() -> None:
     def loss(labels: Any, scores: Any) -> Any:
         return keras.ops.sqrt(labels[:, 0]) + 0 * scores[:, 0]
 
     train = rows(37)
     train.all_labels[5] = -1
-    place = epoch_order(37, seed=SEED, epoch=0).tolist().index(5)
+    position = epoch_order(37, seed=SEED, epoch=0).tolist().index(5)
     model = conv_model("adam")
     model.compile("adam", loss)
     with pytest.raises(TrainingError) as caught:
         fit(model, train, **RUN)
     assert str(caught.value) == (
-        f"the loss at epoch 1, step {place // GLOBAL_BATCH_SIZE + 1} is nan. "
-        "Lower the learning rate, or clip gradients, or look at the images."
+        f"the loss at epoch 1, step {position // GLOBAL_BATCH_SIZE + 1} is nan; "
+        "lower the learning rate, clip gradients, or check the images."
     )
 
 
-def test_a_validation_loss_that_is_not_a_number_names_its_epoch() -> None:
+def test_the_error_for_a_validation_loss_that_is_not_a_number_names_the_epoch() -> None:
     def loss(labels: Any, scores: Any) -> Any:
         return keras.ops.sqrt(labels[:, 0]) + 0 * scores[:, 0]
 
@@ -193,7 +192,7 @@ def test_a_validation_loss_that_is_not_a_number_names_its_epoch() -> None:
         fit(model, rows(37), validation, **RUN)
 
 
-def test_nothing_is_traced_again_after_the_first_epoch() -> None:
+def test_nothing_is_retraced_after_the_first_epoch() -> None:
     traced = []
 
     class Traced(keras.layers.Layer):  # type: ignore[misc]
@@ -209,7 +208,7 @@ def test_nothing_is_traced_again_after_the_first_epoch() -> None:
     assert len(traced) == 2  # one training step, one test step
 
 
-def test_an_error_in_the_source_comes_through() -> None:
+def test_an_error_in_the_source_is_raised() -> None:
     class Broken(type(rows())):  # type: ignore[misc]
         def stream(self, batches: Any) -> Any:
             raise OSError("the disk is gone")
@@ -219,7 +218,7 @@ def test_an_error_in_the_source_comes_through() -> None:
         fit(conv_model("adam"), Broken(train.all_images, train.all_labels), **RUN)
 
 
-def test_ahead_makes_two_items_before_they_are_asked_for() -> None:
+def test_two_items_are_prefetched_before_they_are_requested() -> None:
     made: list[int] = []
     third_made = threading.Event()
 
@@ -230,31 +229,41 @@ def test_ahead_makes_two_items_before_they_are_asked_for() -> None:
                 third_made.set()
             yield number
 
-    feed = ahead(items())
+    feed = prefetched(items())
     assert next(feed) == 0
     assert third_made.wait(10)
     assert made == [0, 1, 2]
     assert list(feed) == list(range(1, 9))
 
 
-def test_auroc_counts_pairs() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 2, 50)
-    scores = generator.integers(0, 9, 50).astype(np.float32)
-    pairs = [
-        (0.5 if high == low else float(high > low))
-        for high in scores[labels == 1]
-        for low in scores[labels == 0]
-    ]
-    assert auroc(labels, scores) == pytest.approx(np.mean(pairs))
+def test_auroc_and_accuracy_of_a_record_are_those_of_all_scores() -> None:
+    train, validation = rows(37), rows(11)
+    model = conv_model(keras.optimizers.SGD(0.0))
+    (record,) = fit(model, train, validation, **RUN | {"epochs": 1})
+    for prefix, data in (("", train), ("val_", validation)):
+        scores = model.predict(data.all_images, verbose=0)[:, 0]
+        pairs = [
+            (0.5 if high == low else float(high > low))
+            for high in scores[data.all_labels == 1]
+            for low in scores[data.all_labels == 0]
+        ]
+        assert record[f"{prefix}auroc"] == pytest.approx(np.mean(pairs), abs=1e-12)
+        assert record[f"{prefix}accuracy"] == np.mean((scores > 0.5) == data.all_labels)
 
 
-def test_auroc_of_one_class_is_not_a_number() -> None:
-    assert math.isnan(auroc(np.ones(3, np.int64), np.zeros(3, np.float32)))
+def test_auroc_of_a_single_class_is_not_a_number() -> None:
+    validation = rows(11)
+    validation.all_labels[:] = 1
+    (record,) = fit(conv_model("adam"), rows(37), validation, **RUN | {"epochs": 1})
+    assert math.isnan(record["val_auroc"])
+    assert not math.isnan(record["auroc"])
 
 
-def test_accuracy_takes_one_score_or_one_a_class() -> None:
-    labels = np.array([0, 1, 1])
-    assert accuracy(labels, np.array([[0.1], [0.9], [0.5]], np.float32)) == pytest.approx(2 / 3)
-    three = np.array([[0.6, 0.4, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    assert accuracy(labels, three) == pytest.approx(2 / 3)
+def test_a_score_of_one_half_predicts_the_negative_class() -> None:
+    model = conv_model(keras.optimizers.SGD(0.0))
+    # every logit is 0, every score 0.5
+    model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
+    train = rows(37)
+    (record,) = fit(model, train, **RUN | {"epochs": 1})
+    assert record["accuracy"] == np.mean(train.all_labels == 0)
+    assert record["auroc"] == 0.5

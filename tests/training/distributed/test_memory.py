@@ -1,4 +1,4 @@
-"""A training of many epochs with checkpoints needs no more memory than one of few."""
+"""A training with checkpoints does not need more memory the more epochs it has."""
 
 import json
 import subprocess
@@ -11,16 +11,15 @@ EPOCHS = 24
 
 
 def test_the_peak_does_not_grow_with_the_epochs(tmp_path: Path) -> None:
-    # a peak is that of a process, so this has one to itself
+    # the peak is measured per process, so this runs in a separate one
     code = f"from {__name__} import peaks; peaks({str(tmp_path)!r})"
-    root = ROOT
-    subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     peak_bytes = json.loads((tmp_path / "peaks.json").read_text())
     checkpoint_bytes = (tmp_path / "last.npz").stat().st_size
 
     assert len(peak_bytes) == EPOCHS
     assert checkpoint_bytes > 10e6
-    # one kept checkpoint an epoch would come to 20
+    # keeping one checkpoint per epoch would add 20
     assert peak_bytes[-1] - peak_bytes[3] < 5 * checkpoint_bytes
 
 
@@ -33,11 +32,11 @@ def peaks(folder: str) -> None:
 
     workers = Workers()
     model = conv_model("adam", width=10_000)
-    keeper = Checkpointer(
-        folder, monitor="val_loss", remembered=[], start=Progress(), workers=workers
+    checkpointer = Checkpointer(
+        folder, monitor="val_loss", stateful=[], start=Progress(), workers=workers
     )
     settings = {"epochs": EPOCHS, "global_batch_size": 8, "seed": 0}
-    history = fit(model, rows(), rows(11), callbacks=[keeper], workers=workers, **settings)
+    history = fit(model, rows(), rows(11), callbacks=[checkpointer], workers=workers, **settings)
     Path(folder, "peaks.json").write_text(
         json.dumps([epoch["peak_memory_bytes"] for epoch in history])
     )

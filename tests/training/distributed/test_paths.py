@@ -1,5 +1,6 @@
-"""From files to gradients over three Ray Train workers: each path of the split once an epoch."""
+"""From files to gradients on three Ray Train workers: every path of the split once per epoch."""
 
+import dataclasses
 import json
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ from cnnjobs.config import IndexConfig, TrainConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.index import index
 from cnnjobs.imaging.preprocessing import Preprocessing
-from cnnjobs.training import ray_trainer
+from cnnjobs.training import ray_process
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.ray_tf_config import TfConfig
 
@@ -30,7 +31,7 @@ BATCH_SIZE = 8
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """Images of one white pixel each, at the place that is their number."""
+    """Images with a single white pixel, at the position given by their number."""
     folder = tmp_path_factory.mktemp("points")
     for number in range(NUM_IMAGES):
         image = np.zeros(NUM_IMAGES, np.uint8)
@@ -58,21 +59,25 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def moved(
     ray_session: None, task: Task, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[float]]:
-    """How often each pixel's weight was moved in an epoch, from memory and streamed."""
+    """How often the weight of each pixel was moved in an epoch, from memory and streamed."""
     folder = tmp_path_factory.mktemp("paths")
-    blocks = ray_trainer.decoded_once(task, progress.silent)
+    inputs = ray_process.ProcessInputs(
+        blocks=ray_process.decode_once(task, progress.silent),
+        threads=1,
+        reports=ray_process.new_queue(),
+    )
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     DataParallelTrainer(
         train_loop_per_worker,
-        train_loop_config={"task": task, "blocks": blocks, "folder": str(folder)},
+        train_loop_config={"task": task, "inputs": inputs, "folder": str(folder)},
         backend_config=TfConfig(),
-        # a core must be left for the tasks that decode what is streamed
+        # the tasks that decode streamed images need a core
         scaling_config=ScalingConfig(num_workers=3, resources_per_worker={"CPU": 0.3}),
         run_config=RunConfig(storage_path=str(folder)),
     ).fit()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    told: dict[str, list[float]] = json.loads((folder / "moved.json").read_text())
-    return told
+    moved: dict[str, list[float]] = json.loads((folder / "moved.json").read_text())
+    return moved
 
 
 @pytest.mark.parametrize("way", ["memory", "stream"])
@@ -84,27 +89,31 @@ def test_three_workers_train_on_every_path_of_the_split_once(
     paths = {int(Path(row["path"]).stem): row["path"] for row in rows}
     seen = Counter({paths[number]: times for number, times in enumerate(moved[way]) if times})
 
-    # neither the workers nor the batch divide them
+    # divisible neither by the workers nor by the batch size
     assert len(split) % 3
     assert len(split) % BATCH_SIZE
     assert seen == pytest.approx(Counter(split))
 
 
 def train_loop_per_worker(config: dict[str, Any]) -> None:
-    from cnnjobs.training import ray_trainer
     from cnnjobs.training.distributed.workers import join
 
+    inputs = config["inputs"]
+    inputs.import_keras()
     workers = join()
     moved = {
-        way: pixels_moved(ray_trainer.open_sets(config["task"], blocks)[0], workers)
-        for way, blocks in (("memory", config["blocks"]), ("stream", None))
+        way: pixels_moved(each.sets(config["task"])[0], workers)
+        for way, each in (
+            ("memory", inputs),
+            ("stream", dataclasses.replace(inputs, blocks=None)),
+        )
     }
     if workers.rank == 0:
         Path(config["folder"], "moved.json").write_text(json.dumps(moved))
 
 
 def pixels_moved(images: Any, workers: Any) -> list[float]:
-    """Train an epoch in which a row moves the weight of its pixel by 1 / rows of its batch."""
+    """Train an epoch in which each row moves the weight of its pixel by 1 / (rows of its batch)."""
     import keras
 
     from cnnjobs.training.distributed.loop import fit

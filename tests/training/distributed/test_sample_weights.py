@@ -1,4 +1,4 @@
-"""What a row weighs: every class of every source the same, or every class, or both."""
+"""Row weights: equal for every class of every source, for every class, or both."""
 
 from typing import Any
 
@@ -21,16 +21,18 @@ def config(**settings: Any) -> TrainConfig:
 def sums(weights: np.ndarray, *columns: np.ndarray) -> dict[tuple[Any, ...], float]:
     cells = list(zip(*(column.tolist() for column in columns), strict=True))
     return {
-        cell: pytest.approx(sum(w for w, its in zip(weights, cells, strict=True) if its == cell))
+        cell: pytest.approx(
+            sum(w for w, other in zip(weights, cells, strict=True) if other == cell)
+        )
         for cell in cells
     }
 
 
-def test_without_a_wish_all_rows_weigh_the_same() -> None:
+def test_by_default_all_rows_have_the_same_weight() -> None:
     assert row_weights(config(), TARGETS, SOURCES) is None
 
 
-def test_balanced_classes_have_the_same_sum() -> None:
+def test_balanced_classes_have_the_same_total_weight() -> None:
     weights = row_weights(config(class_weight="balanced"), TARGETS, SOURCES)
     assert weights is not None
     assert weights.dtype == np.float32
@@ -38,7 +40,7 @@ def test_balanced_classes_have_the_same_sum() -> None:
     np.testing.assert_allclose(weights[:7], [5 / 7] * 6 + [5 / 3], rtol=1e-6)
 
 
-def test_balanced_sources_have_the_same_sum_of_each_class() -> None:
+def test_balanced_sources_have_the_same_total_weight_in_each_class() -> None:
     weights = row_weights(config(balance="source"), TARGETS, SOURCES)
     assert weights is not None
     assert sums(weights, SOURCES, TARGETS) == {
@@ -47,13 +49,13 @@ def test_balanced_sources_have_the_same_sum_of_each_class() -> None:
     np.testing.assert_allclose(weights[:7], [2.5 / 6] * 6 + [2.5], rtol=1e-6)
 
 
-def test_where_every_source_has_every_class_balancing_both_is_balancing_sources() -> None:
+def test_if_every_source_has_every_class_balancing_both_equals_balancing_sources() -> None:
     both = row_weights(config(balance="source", class_weight="balanced"), TARGETS, SOURCES)
     alone = row_weights(config(balance="source"), TARGETS, SOURCES)
     np.testing.assert_allclose(both, alone, rtol=1e-6)
 
 
-def test_with_both_a_class_has_the_same_sum_and_in_it_each_of_its_sources() -> None:
+def test_with_both_classes_are_equal_and_so_are_the_sources_of_each_class() -> None:
     # class 0 is at one hospital only
     keep = (TARGETS == 1) | (SOURCES == "b")
     targets, sources = TARGETS[keep], SOURCES[keep]
@@ -62,32 +64,32 @@ def test_with_both_a_class_has_the_same_sum_and_in_it_each_of_its_sources() -> N
     assert sums(weights, sources, targets) == {("a", 1): 2.25, ("b", 1): 2.25, ("b", 0): 4.5}
 
 
-def test_a_source_of_one_class_is_named_in_one_line() -> None:
-    told = balance_warnings(
+def test_sources_with_a_single_class_are_named_in_one_line() -> None:
+    warnings = balance_warnings(
         config(balance="source"),
         rows([("a", "covid", "train"), ("b", "normal", "train"), ("b", "covid", "validation")]),
     )
-    assert told == [
-        "balance source cannot help where a source has one class only: a (covid), b (normal)."
+    assert warnings == [
+        "balance source cannot help if a source has only one class: a (covid), b (normal)."
     ]
 
 
 def test_of_many_such_sources_five_are_named() -> None:
-    (told,) = balance_warnings(
+    (warning,) = balance_warnings(
         config(balance="source"), rows([(str(number), "covid", "train") for number in range(9)])
     )
-    assert told.endswith(": 0 (covid), 1 (covid), 2 (covid), 3 (covid), 4 (covid), and 4 more.")
+    assert warning.endswith(": 0 (covid), 1 (covid), 2 (covid), 3 (covid), 4 (covid), and 4 more.")
 
 
 def test_a_single_source_leaves_nothing_to_balance() -> None:
-    alike = rows([("a", "covid", "train"), ("a", "normal", "train")])
-    assert balance_warnings(config(balance="source"), alike) == [
-        "balance source changes nothing: all images are of source a."
+    single = rows([("a", "covid", "train"), ("a", "normal", "train")])
+    assert balance_warnings(config(balance="source"), single) == [
+        "balance source changes nothing: all images are from source a."
     ]
-    assert balance_warnings(config(), alike) == []
+    assert balance_warnings(config(), single) == []
 
 
-def test_where_it_helps_nothing_is_said() -> None:
+def test_balancing_that_helps_gives_no_warning() -> None:
     both = [(source, label, "train") for source in "ab" for label in ("covid", "normal")]
     assert balance_warnings(config(balance="source"), rows(both)) == []
 

@@ -1,4 +1,4 @@
-"""Which rows make which batch."""
+"""The rows of each batch."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from cnnjobs.training.distributed.sharding import Share, epoch_order, num_steps,
 def shares_of_all(
     num_rows: int, global_batch_size: int, num_workers: int, epoch: int = 0
 ) -> list[list[Share]]:
-    """Return the shares of an epoch, one list a worker."""
+    """Return the shares of an epoch, one list per worker."""
     order = epoch_order(num_rows, seed=3, epoch=epoch)
     return [
         list(shares(order, global_batch_size=global_batch_size, rank=rank, num_workers=num_workers))
@@ -78,5 +78,5 @@ def test_a_worker_without_a_row_gets_padding_of_real_rows() -> None:
     assert set(last[2].rows) == set(real_rows(last[0]))
 
 
-def test_an_epoch_of_no_rows_has_no_steps() -> None:
+def test_an_epoch_without_rows_has_no_steps() -> None:
     assert shares_of_all(num_rows=0, global_batch_size=8, num_workers=2) == [[], []]

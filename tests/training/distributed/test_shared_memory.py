@@ -14,29 +14,27 @@ if sys.platform != "linux":
 SHAPES = [(2, 3), (5,)]
 
 
-def test_every_worker_gets_the_sum_of_all_step_after_step() -> None:
+def test_every_worker_gets_the_sum_of_all_workers_in_every_step() -> None:
     shape = (2, 3, num_elements(SHAPES))
     name = create(shape)
     mapped = [opened(name, shape) for _ in range(3)]
     Path(name).unlink()
     workers = [
-        SharedMemory(places, SHAPES, rank)
-        for rank, places in enumerate(mapped)
-        if places is not None
+        SharedMemory(slots, SHAPES, rank) for rank, slots in enumerate(mapped) if slots is not None
     ]
     random = np.random.default_rng(0)
     for _ in range(3):
-        given = [
+        inputs = [
             [random.integers(0, 99, shape).astype(np.float32) for shape in SHAPES] for _ in workers
         ]
-        for worker, tensors in zip(workers, given, strict=True):
+        for worker, tensors in zip(workers, inputs, strict=True):
             worker.put(*tensors)
         for worker in workers:
-            for place, total in enumerate(worker.totals(np.float32(0))):
-                np.testing.assert_array_equal(total, sum(tensors[place] for tensors in given))
+            for index, total in enumerate(worker.totals(np.float32(0))):
+                np.testing.assert_array_equal(total, sum(tensors[index] for tensors in inputs))
 
 
-def test_memory_that_is_not_there_is_not_claimed() -> None:
+def test_memory_that_does_not_fit_is_not_reserved() -> None:
     before = list(Path("/dev/shm").glob("cnnjobs-*"))
 
     assert create((1 << 40,)) == ""
@@ -44,5 +42,5 @@ def test_memory_that_is_not_there_is_not_claimed() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "/dev/shm/cnnjobs-of-another-container"])
-def test_memory_that_this_worker_does_not_see_is_none(name: str) -> None:
+def test_memory_that_this_worker_cannot_see_is_none(name: str) -> None:
     assert opened(name, (1,)) is None

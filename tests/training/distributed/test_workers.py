@@ -1,4 +1,4 @@
-"""The loop in two and three Ray Train workers does what it does in one process."""
+"""The loop has the same result with two or three Ray Train workers as in one process."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ from tests.training.distributed.small_models import (
 
 
 class Outcome(NamedTuple):
-    """What a worker ends with."""
+    """The results of a worker."""
 
     history: list[dict[str, float]]
     weights: list[npt.NDArray[Any]]
@@ -46,7 +46,7 @@ def run(
 
 
 def adam(workers: Any) -> Outcome:
-    """Every worker makes other weights: those of rank 0 must win."""
+    """Every worker initializes different weights: those of rank 0 must win."""
     import keras
 
     metrics = ["accuracy", keras.metrics.AUC(name="auprc", curve="PR")]
@@ -55,7 +55,7 @@ def adam(workers: Any) -> Outcome:
 
 
 def clipped(workers: Any) -> Outcome:
-    """Clipping is at work at every step, and must see the sum of the gradients."""
+    """Every step clips the gradients, and must clip their sum over the workers."""
     import keras
 
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1)
@@ -64,7 +64,7 @@ def clipped(workers: Any) -> Outcome:
 
 
 def overflowing(workers: Any) -> Outcome:
-    """The first steps overflow, and all workers must skip them, also one without a row."""
+    """The first steps overflow; all workers must skip them, even one without a row."""
     import keras
 
     inner = keras.optimizers.SGD(0.1)
@@ -76,7 +76,7 @@ def overflowing(workers: Any) -> Outcome:
 
 
 def large(workers: Any) -> Outcome:
-    """The dense layer's gradient is large enough to go through memory that the workers share."""
+    """The gradient of the dense layer is large enough for the workers' shared memory."""
     import keras
 
     inner = keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.1)
@@ -114,7 +114,7 @@ def augmented(workers: Any) -> Outcome:
 
 
 def counting(workers: Any) -> Outcome:
-    """Every row moves one weight of its own, by -1 / (rows of its global batch)."""
+    """Every row moves a different weight, by -1 / (rows of its global batch)."""
     import keras
 
     one_hot = np.eye(NUM_ROWS, dtype=np.uint8)[:, None, :, None]
@@ -146,7 +146,7 @@ def stopping(workers: Any) -> Outcome:
 
 
 def resumed(workers: Any) -> Outcome:
-    """Rank 0 alone has the checkpoint from which the run goes on."""
+    """Only rank 0 has the checkpoint that the run continues from."""
     import keras
 
     def build() -> Any:
@@ -166,7 +166,7 @@ def resumed(workers: Any) -> Outcome:
 
 
 def poisoned(workers: Any) -> Outcome:
-    """One row's loss is not a number: one worker has it, all must say so."""
+    """The loss of one row is not a number: only one worker has it, all must raise."""
     import keras
 
     model = conv_model("sgd")
@@ -191,7 +191,7 @@ def train_loop_per_worker(config: dict[str, str]) -> None:
 
     from cnnjobs.training.distributed.workers import join
 
-    # as in a training: the idle threads of three processes would take the cores of the busy ones
+    # as in a training: idle threads of three processes would slow the busy ones down
     tf.config.threading.set_intra_op_parallelism_threads(1)
     workers = join()
     outcomes = run_all(workers)
@@ -200,7 +200,7 @@ def train_loop_per_worker(config: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Outcome]:
-    """What one process gets."""
+    """The outcomes in a single process."""
     from cnnjobs.training.distributed.workers import Workers
 
     return run_all(Workers())
@@ -210,7 +210,7 @@ def alone() -> dict[str, Outcome]:
 def workers(
     request: pytest.FixtureRequest, ray_session: None, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Outcome]]:
-    """What each of so many Ray Train workers gets."""
+    """The outcomes of each Ray Train worker."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -226,7 +226,7 @@ def workers(
         backend_config=TfConfig(),
         train_loop_config={"folder": str(folder)},
         scaling_config=ScalingConfig(
-            # three must fit into two cores
+            # three must fit on two cores
             num_workers=num_workers,
             resources_per_worker={"CPU": 0.5},
         ),
@@ -252,7 +252,7 @@ def numbers(outcome: Outcome) -> list[dict[str, float]]:
     ]
 
 
-def test_one_worker_is_one_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_worker_trains_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from cnnjobs.training.distributed.workers import Workers, join
 
     cluster = {"cluster": {"worker": ["127.0.0.1:2222"]}, "task": {"type": "worker", "index": 0}}
@@ -285,7 +285,7 @@ def test_all_workers_end_with_the_same_bits(workers: Workers, scenario: str) -> 
         assert worker[scenario].error == first.error
 
 
-def test_every_row_moves_the_model_once_an_epoch(workers: Workers) -> None:
+def test_every_row_moves_the_model_once_per_epoch(workers: Workers) -> None:
     from cnnjobs.training.distributed.sharding import epoch_order
 
     order = epoch_order(NUM_ROWS, seed=SEED, epoch=0)
@@ -307,7 +307,7 @@ def test_the_loss_curve_with_dropout_and_augmentation_stays_in_a_band(
     assert curve == pytest.approx(expected, abs=0.02)
 
 
-def test_one_worker_can_stop_all(workers: Workers) -> None:
+def test_a_single_worker_can_stop_all(workers: Workers) -> None:
     assert [len(worker["stopping"].history) for worker in workers] == [1] * len(workers)
 
 

@@ -1,0 +1,112 @@
+"""`cnnjobs jobs list`, `jobs status`, `jobs logs` and `jobs stop`."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from cnnjobs.cli.app import jobs
+from cnnjobs.cli.help_page import Command
+from cnnjobs.cli.options import HEAD, Debug, Json
+from cnnjobs.cli.runner import json_text
+from cnnjobs.cli.tables import table
+from cnnjobs.cluster import node_registry
+
+if TYPE_CHECKING:
+    from cnnjobs.cluster.jobs import JobSummary
+
+Head = Annotated[str | None, HEAD]
+Name = Annotated[str, Argument(metavar="JOB", help="Name of the job, as `submit` printed it.")]
+
+
+@jobs.command("list", cls=Command)
+def list_jobs(address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List a cluster's jobs."""
+    client = _client(address)
+    from cnnjobs.cluster import jobs as module
+
+    listed = module.listed(client)
+    typer.echo(json_text({"jobs": listed}) if as_json else jobs_text(listed))
+
+
+@jobs.command(cls=Command)
+def status(name: Name, address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Show the status of a job."""
+    client = _client(address)
+    from cnnjobs.cluster import jobs as module
+
+    summary = module.described(client, name)
+    typer.echo(json_text(summary) if as_json else job_text(summary))
+
+
+@jobs.command(cls=Command)
+def logs(
+    name: Name,
+    follow: Annotated[
+        bool, Option("--follow", "-f", help="Continue until the job ends, and exit with its code.")
+    ] = False,
+    address: Head = None,
+    debug: Debug = False,
+) -> None:
+    """Print the output of a job."""
+    client = _client(address)
+    from cnnjobs.cluster import jobs as module
+
+    if follow:
+        module.judge(follow_job(client, name, to_stderr=False))
+        return
+    typer.echo(module.logs(client, name), nl=False)
+
+
+@jobs.command(cls=Command)
+def stop(name: Name, address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Stop a job."""
+    client = _client(address)
+    from cnnjobs.cluster import jobs as module
+
+    summary = module.stop(client, name)
+    typer.echo(json_text(summary) if as_json else job_text(summary))
+
+
+def job_text(summary: "JobSummary") -> str:
+    """How a job is doing, or how it ended."""
+    duration = "" if summary.seconds is None else f" after {summary.seconds:.1f} s"
+    ended = {"SUCCEEDED": "succeeded", "FAILED": "failed", "STOPPED": "was stopped"}
+    if summary.status in ended:
+        code = f", exit code {summary.exit_code}" if summary.exit_code else ""
+        return f"{summary.job} {ended[summary.status]}{duration}{code}"
+    return f"{summary.job} is {summary.status.lower()}; cnnjobs jobs logs -f {summary.job}"
+
+
+def jobs_text(summaries: Sequence["JobSummary"]) -> str:
+    """One line per job, the oldest first."""
+    if not summaries:
+        return "no jobs were submitted to this cluster."
+    rows = [[each.job, each.status, each.seconds, each.entrypoint] for each in summaries]
+    return table(["job", "status", "seconds", "entrypoint"], rows)
+
+
+def follow_job(client: Any, name: str, *, to_stderr: bool) -> Any:
+    """Print a job's output until it ends; on Ctrl-C, ask whether to stop the job as well."""
+    from cnnjobs.cluster import jobs as module
+
+    try:
+        return module.follow(client, name, lambda text: typer.echo(text, nl=False, err=to_stderr))
+    except KeyboardInterrupt:
+        if sys.stdin.isatty() and typer.confirm(f"\nstop the job {name} as well?", err=True):
+            return module.stop(client, name)
+        raise module.JobFailed(
+            f"no longer following {name}, which keeps running; cnnjobs jobs logs -f {name} shows "
+            f"it, cnnjobs jobs stop {name} stops it.",
+            130,
+        ) from None
+
+
+def _client(address: str | None) -> Any:
+    # before anything imports Ray
+    node_registry.before_ray(address)
+    from cnnjobs.cluster import head_client
+
+    return head_client.client(address)

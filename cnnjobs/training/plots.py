@@ -1,0 +1,90 @@
+"""Learning curves, and the metrics of a cross-validation, as PNG bytes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnnjobs.imaging.plots import new_figure, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "auroc": "AUROC"}
+
+#: A value with the ends of its interval, if there is one.
+Estimated = tuple[float, float | None, float | None]
+
+
+def learning_curves(history: Sequence[Mapping[str, float]]) -> bytes:
+    """Training and validation curves over the epochs, one panel per metric in the history.
+
+    Args:
+        history: one mapping per epoch, with `epoch`, metrics by name, and the metrics of the
+            validation split under `val_` and their name.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    shown = [name for name in _TITLES if name in history[0]]
+    figure = new_figure(4.2 * len(shown), 3.4)
+    epochs = [epoch["epoch"] for epoch in history]
+    for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        for key, label, style in ((name, "training", "-o"), (f"val_{name}", "validation", "--s")):
+            if key in history[0]:
+                axes.plot(epochs, [epoch[key] for epoch in history], style, ms=4, label=label)
+        axes.set_title(_TITLES[name])
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        if name != "loss":
+            axes.set_ylim(-0.02, 1.02)
+    figure.axes[0].legend()
+    return to_png(figure)
+
+
+def fold_metrics(
+    values: Mapping[str, Sequence[float]],
+    means: Mapping[str, Estimated],
+    sources: Mapping[str, Estimated],
+) -> bytes:
+    """Each metric's mean over the folds and its value in each fold; next to it, AUROC by source.
+
+    Args:
+        values: of each metric, one per fold.
+        means: of each metric, over the folds.
+        sources: AUROC on each source that was left out of training.
+    """
+    rows = {"folds": means["auroc"]} | dict(sources) if "auroc" in means else dict(sources)
+    num_rows = max(len(means), len(rows) if sources else 0)
+    num_panels = bool(means) + bool(sources)
+    figure = new_figure(5.6 * num_panels, 1.4 + 0.42 * num_rows)
+    panels = iter(figure.subplots(1, num_panels, squeeze=False)[0])
+    if means:
+        _draw_intervals(next(panels), means, values, "Tested on each fold (one point per fold)")
+    if sources:
+        _draw_intervals(next(panels), rows, {}, "AUROC, tested on a source left out")
+    return to_png(figure)
+
+
+def _draw_intervals(
+    axes: "Axes",
+    estimates: Mapping[str, Estimated],
+    points: Mapping[str, Sequence[float]],
+    title: str,
+) -> None:
+    """One row per name: small points, and over them a value with its interval."""
+    for row, (name, (value, low, high)) in enumerate(estimates.items()):
+        small = points.get(name, ())
+        # equal values next to each other, not on top of each other
+        offsets = np.linspace(-0.18, 0.18, len(small)) if len(small) > 1 else np.zeros(len(small))
+        axes.scatter(small, row + offsets, s=16, color="C0", alpha=0.6)
+        if low is not None and high is not None:
+            axes.plot([low, high], [row, row], color="C1", lw=2)
+        axes.scatter([value], [row], s=42, marker="D", color="C1", zorder=3)
+    axes.set_yticks(range(len(estimates)), list(estimates))
+    axes.invert_yaxis()
+    axes.axvline(0.5, color="0.7", lw=1, ls=":")
+    axes.set_xlim(-0.02, 1.02)
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("value, with 95 % interval")

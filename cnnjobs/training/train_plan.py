@@ -1,0 +1,205 @@
+"""What `cnnjobs train` would do, decided before Ray starts: model, images, classes, output."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnjobs import models
+from cnnjobs.cluster import session
+from cnnjobs.config import TrainConfig
+from cnnjobs.config.constants import TRAIN, VALIDATION
+from cnnjobs.data import sources
+from cnnjobs.data.manifest import Manifest
+from cnnjobs.errors import InputError
+from cnnjobs.models import Architecture
+from cnnjobs.progress import Progress, silent
+from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.training.distributed.sample_weights import balance_warnings
+from cnnjobs.training.distributed.sharding import num_steps
+from cnnjobs.training.distributed.task import Task, preprocessing
+
+#: Labels of images without the finding: the other class is the positive one.
+_NEGATIVE_NAMES = ("normal", "negative", "healthy", "control", "no_finding", "no-finding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """What a training would do.
+
+    Attributes:
+        config: its settings.
+        architecture: of the model.
+        manifest: all images.
+        rows: of the manifest, those that train and validate.
+        labels: the classes.
+        positive: of two classes, the one whose probability the model gives.
+        targets: the number of each label; of two classes, the positive one is 1.
+        num_images: by split.
+        output: the run directory.
+        warnings: settings that cannot help on these images.
+    """
+
+    config: TrainConfig
+    architecture: Architecture
+    manifest: Manifest
+    rows: pa.Table
+    labels: Sequence[str]
+    positive: str | None
+    targets: Mapping[str, int]
+    num_images: Mapping[str, int]
+    output: str
+    warnings: Sequence[str]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `--dry-run` prints."""
+        return {
+            "model": self.architecture.name,
+            "parameters": self.architecture.num_parameters or None,
+            "labels": list(self.labels),
+            "positive": self.positive,
+            "images": dict(self.num_images),
+            "steps per epoch": num_steps(self.num_images[TRAIN], self.config.batch_size),
+            "output": self.output,
+            "warnings": list(self.warnings),
+        }
+
+
+def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
+    """Read the data and check that the model can be trained on it; writes nothing.
+
+    Raises:
+        InputError: an unknown model, fewer than two classes, a class without training
+            images, no positive class, or an output in use.
+    """
+    s3.use(**config.s3)
+    architecture = models.find(config.model)
+    output = filesystem.normalize(config.output)
+    if not (config.resume and run_dir.read_record(output)):
+        run_dir.check_free(output, overwrite=config.overwrite, resumable=True)
+    return plan_on(sources.open_data(config.data, progress=progress), config, architecture, output)
+
+
+def plan_on(
+    images: Manifest, config: TrainConfig, architecture: Architecture, output: str
+) -> TrainPlan:
+    """Check that the model can be trained on the manifest's splits.
+
+    Raises:
+        InputError: see `plan`; the output is not checked.
+    """
+    in_use = pc.and_(
+        pc.is_in(images.table["split"], pa.array([TRAIN, VALIDATION])),
+        pc.is_valid(images.table["label"]),
+    )
+    rows = images.table.filter(in_use)
+    counts = Counter(zip(rows["split"].to_pylist(), rows["label"].to_pylist(), strict=True))
+    labels = images.labels
+    _check_classes(config, labels, counts)
+    _check_monitor(config, rows)
+    _check_threshold(config, labels, counts)
+    positive = _positive(config, labels) if len(labels) == 2 else None
+    targets = {label: number for number, label in enumerate(labels)}
+    if positive is not None:
+        targets = {label: int(label == positive) for label in labels}
+    return TrainPlan(
+        config=config,
+        architecture=architecture,
+        manifest=images,
+        rows=rows,
+        labels=labels,
+        positive=positive,
+        targets=targets,
+        num_images={
+            split: pc.sum(pc.equal(rows["split"], split)).as_py() or 0
+            for split in (TRAIN, VALIDATION)
+        },
+        output=output,
+        warnings=balance_warnings(config, rows),
+    )
+
+
+def task_of(planned: TrainPlan, run_uri: str) -> Task:
+    """What the training processes need; a user's own model requires a connected Ray."""
+    config = planned.config
+    architecture = described(planned.architecture, config.model, len(planned.labels))
+    return Task(
+        config=config,
+        model=models.portable(config.model),
+        architecture=architecture.name,
+        labels=planned.labels,
+        positive=planned.positive,
+        targets=planned.targets,
+        preprocessing=preprocessing(config, architecture),
+        manifest_fingerprint=planned.manifest.fingerprint,
+        run_uri=run_uri,
+        rows=planned.rows,
+    )
+
+
+def described(architecture: Architecture, name: str, num_labels: int) -> Architecture:
+    """The architecture with its sizes; a user's own model is built in a Ray task to find them."""
+    if architecture.is_described:
+        return architecture
+    found: Architecture = session.call(models.describe, models.portable(name), num_labels)
+    return found
+
+
+def _check_classes(
+    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
+) -> None:
+    if len(labels) < 2:
+        found = f"only one: {labels[0]}" if labels else "none"
+        raise InputError(
+            f"training needs at least two classes, {config.data} has {found}; put the images of "
+            "each class in a separate folder."
+        )
+    for label in labels:
+        if counts.get((TRAIN, label), 0) == 0:
+            raise InputError(
+                f"class {label} has no images in split {TRAIN}; index with splits, or add images."
+            )
+
+
+def _check_monitor(config: TrainConfig, rows: pa.Table) -> None:
+    is_monitored = config.early_stopping or config.keep == "best" or config.schedule == "plateau"
+    if is_monitored and VALIDATION not in rows["split"].to_pylist():
+        raise InputError(
+            f"{config.monitor} needs validation images, {config.data} has none; index with "
+            "--validation above 0."
+        )
+
+
+def _check_threshold(
+    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
+) -> None:
+    if config.threshold_rule != TrainConfig.threshold_rule and len(labels) > 2:
+        raise InputError(
+            f"threshold_rule is for two classes, {config.data} has {len(labels)}; leave it out."
+        )
+    missing = [label for label in labels if not counts.get((VALIDATION, label))]
+    if missing and config.decides_on_validation:
+        raise InputError(
+            f"threshold_rule and calibrate need validation images of every class, {missing[0]} "
+            "has none; index with --validation above 0."
+        )
+
+
+def _positive(config: TrainConfig, labels: Sequence[str]) -> str:
+    """The class whose probability the model gives: the named one, or the opposite of `normal`."""
+    if config.positive is not None:
+        if config.positive not in labels:
+            raise InputError(
+                f"positive must be one of the classes {', '.join(labels)}, got {config.positive}."
+            )
+        return config.positive
+    others = [label for label in labels if label.lower() not in _NEGATIVE_NAMES]
+    if len(others) != 1:
+        raise InputError(
+            f"which class is positive, {' or '.join(labels)}? Name it with --positive."
+        )
+    return others[0]

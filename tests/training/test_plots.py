@@ -1,0 +1,85 @@
+"""Learning curves and the metrics of folds, drawn."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cnnjobs.training import plots
+
+
+@pytest.mark.parametrize("num_epochs", [1, 3])
+@pytest.mark.parametrize("validation", [False, True])
+def test_learning_curves_have_three_panels_with_curves(num_epochs: int, validation: bool) -> None:
+    image = decoded(plots.learning_curves(history(num_epochs, validation=validation)))
+    height, width, _ = image.shape
+    # three panels of 4.2 x 3.4 inches at 120 dots per inch
+    assert (height, width) == (408, 1512)
+    assert np.all(image[0] == 255)
+    for panel in np.array_split(image, 3, axis=1):
+        assert 0.005 < np.mean(panel.min(axis=2) < 200) < 0.5
+
+
+def test_validation_adds_a_second_curve() -> None:
+    alone = decoded(plots.learning_curves(history(3, validation=False)))
+    both = decoded(plots.learning_curves(history(3, validation=True)))
+    assert num_colored(both) > 1.5 * num_colored(alone) > 0
+
+
+def test_a_single_epoch_is_drawn_as_a_point() -> None:
+    assert num_colored(decoded(plots.learning_curves(history(1, validation=False)))) > 20
+
+
+def test_a_metric_missing_from_the_history_has_no_panel() -> None:
+    losses = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}]
+    height, width, _ = decoded(plots.learning_curves(losses)).shape
+    assert (height, width) == (408, 504)
+
+
+def test_a_value_that_is_not_a_number_leaves_a_gap() -> None:
+    with_gap = history(3, validation=True)
+    with_gap[1]["val_auroc"] = float("nan")
+    image = decoded(plots.learning_curves(with_gap))
+    whole = decoded(plots.learning_curves(history(3, validation=True)))
+    assert image.shape == whole.shape == (408, 1512, 3)
+    assert 0 < num_colored(image) < num_colored(whole)
+
+
+def test_folds_and_sources_are_two_panels() -> None:
+    interval = (0.9, 0.8, 1.0)
+    folds = plots.fold_metrics({"auroc": [0.85, 0.95]}, {"auroc": interval}, {})
+    both = plots.fold_metrics({"auroc": [0.85, 0.95]}, {"auroc": interval}, {"without a": interval})
+    alone = plots.fold_metrics({}, {}, {"without a": (0.6, None, None)})
+    assert decoded(both).shape[1] == 2 * decoded(folds).shape[1]
+    assert decoded(alone).shape[1] == decoded(folds).shape[1]
+    assert min(map(num_colored, map(decoded, (folds, both, alone)))) > 50
+
+
+def test_a_metric_without_an_interval_is_drawn_without_one() -> None:
+    points = decoded(plots.fold_metrics({"auroc": [0.9]}, {"auroc": (0.9, None, None)}, {}))
+    whole = decoded(plots.fold_metrics({"auroc": [0.9]}, {"auroc": (0.9, 0.2, 1.0)}, {}))
+    assert 0 < num_colored(points) < num_colored(whole)
+
+
+def history(num_epochs: int, *, validation: bool) -> list[dict[str, float]]:
+    epochs = []
+    for number in range(1, num_epochs + 1):
+        epoch = {"epoch": number, "loss": 1 / number, "accuracy": 0.7, "auroc": 0.6 + number / 10}
+        if validation:
+            epoch |= {"val_loss": 1.5 / number, "val_accuracy": 0.4, "val_auroc": number / 10}
+        epochs.append(epoch)
+    return epochs
+
+
+def decoded(png: bytes) -> NDArray[Any]:
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return image
+
+
+def num_colored(image: NDArray[Any]) -> int:
+    """Pixels of the curves; the rest is black, gray or white."""
+    return int(np.sum(np.ptp(image.astype(int), axis=2) > 60))
