@@ -32,7 +32,10 @@ def complete(table: pa.Table) -> pa.Table:
         )
     columns = {name: _cast(table[name], name) for name in table.column_names}
     if not table.num_rows or columns["path"].null_count:
-        raise ManifestError("the table must have at least one row, and a path in each; got none.")
+        raise ManifestError(
+            "the table must have at least one row, and a path in each; it has "
+            f"{table.num_rows} rows, {columns['path'].null_count} of them without a path."
+        )
     paths = [filesystem.normalize(path) for path in columns["path"].to_pylist()]
     repeated = next((path for path, count in Counter(paths).items() if count > 1), None)
     if repeated is not None:
