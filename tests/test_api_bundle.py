@@ -79,13 +79,9 @@ def test_the_shape_says_whether_there_was_one_image_or_several(
     binary: cnnjobs.Bundle, digits: cnnjobs.Bundle, images: list[str]
 ) -> None:
     for bundle, shape in ((binary, ()), (digits, (10,))):
-        for several, expected in (
-            (images[0], shape),
-            (images[:1], (1, *shape)),
-            (images, (9, *shape)),
-        ):
-            found = bundle.predict(several)
-            assert (found.shape, found.dtype) == (expected, np.float32)
+        found = [bundle.predict(each) for each in (images[0], images[:1], images)]
+        assert [each.shape for each in found] == [shape, (1, *shape), (9, *shape)]
+        assert {each.dtype for each in found} == {np.dtype(np.float32)}
 
 
 def test_arrays_and_pil_images_get_the_probability_of_their_file(
@@ -133,7 +129,7 @@ def test_a_pil_image_of_another_mode_or_orientation_is_taken_as_it_is_seen(
 def test_keras_and_openvino_agree(binary: cnnjobs.Bundle, images: list[str]) -> None:
     keras = cnnjobs.Bundle.open(binary.uri, engine="keras").predict(images)
     np.testing.assert_allclose(keras, binary.predict(images), atol=1e-5)
-    with pytest.raises(cnnjobs.ConfigError, match="^engine must be one of auto, openvino, keras,"):
+    with pytest.raises(cnnjobs.ConfigError, match=r"^engine must be one of auto, openvino, keras,"):
         cnnjobs.Bundle.open(binary.uri, engine="torch")
 
 
@@ -175,6 +171,6 @@ def test_a_damaged_file_is_refused_by_name(
         binary.predict(cut)
     with (
         PIL.Image.open(cut) as image,
-        pytest.raises(cnnjobs.InputError, match="^the image cannot be read: "),
+        pytest.raises(cnnjobs.InputError, match=r"^the image cannot be read: "),
     ):
         binary.predict(image)
