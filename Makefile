@@ -30,9 +30,11 @@ lint: .venv/dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python docs/reference.py --check
+	$(BIN)/python docs/python.py --check
 
 docs: .venv/dev
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/python.py
 
 docs-site: .venv/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -8,8 +8,9 @@ import typer
 from typer import Argument, Option
 
 from benchmarks.config import SCORING_WAYS, PredictBenchmark, TrainBenchmark
-from cnnjobs.cli.runner import json_text, showing_progress
+from cnnjobs.cli.runner import json_text
 from cnnjobs.errors import CnnjobsError
+from cnnjobs.progress import showing
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
@@ -64,7 +65,7 @@ def predict(
         batch_size=batch_size,
         seed=seed,
     )
-    with showing_progress(off=False) as progress:
+    with showing(True) as progress:
         summary = bench_predict(config, progress)
     _print(summary, text.predict_text, as_json=as_json)
 
@@ -92,7 +93,7 @@ def train(
     config = TrainBenchmark(
         model=model, rows=rows, epochs=epochs, batch_size=batch_size, repeats=repeats, seed=seed
     )
-    with showing_progress(off=False) as progress:
+    with showing(True) as progress:
         summary = bench_train(config, progress)
     _print(summary, text.train_text, as_json=as_json)
 

@@ -14,6 +14,11 @@
 A message is one line: what was given, what is allowed, what to do.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cnnjobs.inference.predict import PredictSummary
+
 
 class CnnjobsError(Exception):
     """Base of all errors that end a command with one line instead of a traceback."""
@@ -55,6 +60,14 @@ class TooManyBadImages(CnnjobsError):  # noqa: N818 - not a fault, a verdict
     """The job finished and every row is written, but more images failed than allowed."""
 
     exit_code = 3
+
+    def __init__(self, message: str, summary: "PredictSummary") -> None:
+        super().__init__(message, summary)
+        #: Of the finished job.
+        self.summary = summary
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ImageError(Exception):

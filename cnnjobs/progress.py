@@ -1,8 +1,19 @@
-"""How a job reports its progress and its peak memory, without knowing who listens."""
+"""How a job reports its progress and its peak memory, and how that is shown."""
 
+import io
 import resource
 import sys
-from typing import Protocol
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+#: Seconds between two updates of the bars in a notebook, each of which is a message.
+_SECONDS_BETWEEN_UPDATES = 0.2
 
 
 class Progress(Protocol):
@@ -14,6 +25,90 @@ class Progress(Protocol):
 
 def silent(step: str, done: int, total: int | None, note: str = "") -> None:
     """Report nothing."""
+
+
+@contextmanager
+def showing(progress: bool | Progress) -> Iterator[Progress]:
+    """What to pass to a job.
+
+    Args:
+        progress: False reports nothing. True shows one bar per step: in a notebook below its
+            cell, else on standard error if that is a terminal. A function is called instead.
+    """
+    if not isinstance(progress, bool):
+        yield progress
+    elif not progress:
+        yield silent
+    else:
+        with _bars() as report:
+            yield report
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    bars = Bars(
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def report(step: str, done: int, total: int | None, note: str = "") -> None:
+        if step not in tasks:
+            tasks[step] = bars.add_task(step, total=total, note=note)
+        bars.update(tasks[step], completed=done, total=total, note=note)
+
+    if console.is_jupyter:
+        with _in_notebook(bars) as update:
+
+            def report_and_update(step: str, done: int, total: int | None, note: str = "") -> None:
+                report(step, done, total, note)
+                update()
+
+            yield report_and_update
+    else:
+        with bars:
+            yield report
+
+
+@contextmanager
+def _in_notebook(bars: "Bars") -> Iterator[Callable[[], None]]:
+    """Show the bars as HTML below the cell; yields a function that updates them.
+
+    Rich's own display in notebooks needs ipywidgets, which many notebooks lack.
+    """
+    from IPython.display import HTML, display
+
+    shown = display(HTML(_html(bars)), display_id=True)
+    last = time.monotonic()
+
+    def update() -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_UPDATES:
+            last = time.monotonic()
+            shown.update(HTML(_html(bars)))
+
+    try:
+        yield update
+    finally:
+        shown.update(HTML(_html(bars)))
+
+
+def _html(bars: "Bars") -> str:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), record=True, width=100, force_jupyter=False)
+    console.print(bars.get_renderable())
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def peak_memory_bytes() -> int:

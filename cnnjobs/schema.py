@@ -1,6 +1,13 @@
 """Arrow schemas of the tables, and the versions of everything written."""
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
+
+from cnnjobs.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
 
 MANIFEST_VERSION = 1
 BUNDLE_VERSION = 1
@@ -66,3 +73,17 @@ def predictions(num_labels: int, *, num_models: int = 1) -> pa.Schema:
             pa.field("run_id", pa.string(), nullable=False),
         ]
     )
+
+
+def to_pandas(table: pa.Table) -> "pandas.DataFrame":
+    """The table as a DataFrame.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    try:
+        return table.to_pandas()
+    except ImportError as error:
+        raise InputError(
+            "pandas is not installed; use the Arrow table, or: pip install pandas."
+        ) from error

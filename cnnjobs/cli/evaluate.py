@@ -90,7 +90,8 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
     confusion = [[actual, *row.values()] for actual, row in summary.confusion.items()]
     parts.append(table(["actual \\ predicted", *summary.confusion], confusion))
     if summary.most_wrong:
-        wrong = [[row[key] for key in ("path", *_OF_AN_IMAGE)] for row in summary.most_wrong]
+        columns = ("path", *_OF_AN_IMAGE)
+        wrong = [[getattr(row, name) for name in columns] for row in summary.most_wrong]
         parts.append(table(["most wrong", *_OF_AN_IMAGE], wrong))
     for other in summary.beside:
         parts += _beside(summary, other)

@@ -36,10 +36,10 @@ def predict_one_text(summary: "PredictOneSummary") -> str:
     score = f"P({summary.positive})" if summary.positive is not None else "probability"
     rows = [
         [
-            row["path"],
-            row["prediction"],
-            row["probability"] if "probability" in row else max(row["probabilities"] or [0.0]),
-            row["error"] or row["warning"],
+            row.path,
+            row.prediction,
+            row.probability,
+            row.error or row.warning,
         ]
         for row in summary.images
     ]

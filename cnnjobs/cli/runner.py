@@ -19,7 +19,7 @@ import yaml
 from cnnjobs.config import AnyConfig, Config, as_dict
 from cnnjobs.config.files import resolve
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.progress import Progress, silent
+from cnnjobs.progress import Progress, showing
 
 #: What Ray prints about its own processes, even with `log_to_driver=False`: that one cannot be
 #: scheduled at the moment, for example. On a busy machine this means nothing.
@@ -86,7 +86,7 @@ def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) 
             plan = job.plan(config)
         _print_plan(config, plan, as_json=as_json)
         return
-    with _stopped_by_signals(config), aside, showing_progress(off=quiet) as progress:
+    with _stopped_by_signals(config), aside, showing(not quiet) as progress:
         summary = job.run(config, progress)
     typer.echo(json_text(summary) if as_json else job.as_text(summary))
     warn_of_spilling()
@@ -139,38 +139,6 @@ def _stopped_by_signals(config: Config) -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def showing_progress(*, off: bool) -> Iterator[Progress]:
-    """Show one progress bar per step if standard error is a terminal.
-
-    If off, yields `silent` itself.
-    """
-    if off:
-        yield silent
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:>8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(step: str, done: int, total: int | None, note: str = "") -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total, note=note)
-            bars.update(tasks[step], completed=done, total=total, note=note)
-
-        yield report
 
 
 def json_text(value: Any) -> str:

@@ -3,17 +3,22 @@
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cnnjobs import schema
+from cnnjobs.data import manifest_rows
 from cnnjobs.errors import ManifestError
 from cnnjobs.storage import filesystem
+
+if TYPE_CHECKING:
+    import pandas
 
 _METADATA = b"cnnjobs"
 
@@ -31,6 +36,78 @@ class Manifest:
 
     table: pa.Table
     settings: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "Manifest":
+        """Read a manifest, from local disk or S3.
+
+        Raises:
+            ManifestError: the file is missing, not a manifest, or of another schema version.
+        """
+        return read(filesystem.normalize(os.fspath(path)))
+
+    @classmethod
+    def from_arrow(
+        cls, table: pa.Table, *, shares: Mapping[str, float] | None = None, seed: int = 0
+    ) -> "Manifest":
+        """Make a manifest of a table with one row per image; no image is opened.
+
+        Only `path` is required, local or `s3://`. Files are listed for their size and time if
+        the table has no `size_bytes`. An image without a `group` is its own group. Columns that
+        a manifest does not have are refused. Copies are not found: that takes `cnnjobs.index`.
+
+        Args:
+            table: columns of a manifest (docs/files.md); labels may be numbers.
+            shares: splits the labelled images by group, for example
+                `{"train": 0.7, "validation": 0.15, "test": 0.15}`; None keeps the column `split`.
+            seed: of the split.
+
+        Raises:
+            ManifestError: a column is unknown or of the wrong type, a path is missing or not
+                unique, or a split is not train, validation or test.
+            InputError: a label has too few groups for the splits.
+        """
+        rows = manifest_rows.complete(table)
+        if shares is not None:
+            rows = manifest_rows.split(rows, shares, seed)
+        settings = {
+            "sources": [manifest_rows.common_folder(rows["path"].to_pylist())],
+            **dict.fromkeys(("groups", "group_regex", "source_regex")),
+            "shares": dict(shares) if shares is not None else None,
+            "seed": seed,
+            "content": False,
+            "any_modality": False,
+            "ignored": {},
+        }
+        return cls(rows, settings)
+
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: "pandas.DataFrame",
+        *,
+        shares: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> "Manifest":
+        """Make a manifest of a DataFrame with one row per image; see `from_arrow`."""
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        return cls.from_arrow(table.replace_schema_metadata(None), shares=shares, seed=seed)
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as a table of `cnnjobs.schema.MANIFEST`."""
+        return self.table
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The rows as a DataFrame.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return schema.to_pandas(self.table)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the manifest as one Parquet file, which every job takes as its `data`."""
+        write(self, filesystem.normalize(os.fspath(path)))
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -70,6 +70,16 @@ class BesideSummary(SetSummary):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrongPrediction:
+    """A misclassified image, and the probability of the prediction."""
+
+    path: str
+    label: str
+    prediction: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSummary(SetSummary):
     """Metrics of one model on one split.
 
@@ -85,7 +95,7 @@ class EvaluateSummary(SetSummary):
     threshold: float
     temperature: float
     prevalence: float | None
-    most_wrong: Sequence[Mapping[str, Any]]
+    most_wrong: Sequence[WrongPrediction]
     plots: Sequence[str]
     beside: Sequence[BesideSummary]
     audit: Audit | None
@@ -252,7 +262,10 @@ def _summary(
         temperature=bundle.temperature,
         prevalence=planned.config.prevalence,
         **_facts(test),
-        most_wrong=prediction_metrics.most_wrong(test.scored, bundle, _MOST_WRONG),
+        most_wrong=[
+            WrongPrediction(**row)
+            for row in prediction_metrics.most_wrong(test.scored, bundle, _MOST_WRONG)
+        ],
         plots=plots,
         beside=[
             BesideSummary(

@@ -98,7 +98,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
 def judge(summary: PredictSummary) -> None:
     """Raise TooManyBadImages if more images failed than the job allows."""
     if summary.too_many_bad is not None:
-        raise TooManyBadImages(summary.too_many_bad)
+        raise TooManyBadImages(summary.too_many_bad, summary)
 
 
 def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> PredictSummary:

@@ -1,7 +1,7 @@
 """`cnnjobs predict-one`: score a few images in this process, without Ray."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,37 @@ from cnnjobs.storage import filesystem, s3
 
 
 @dataclass(frozen=True, kw_only=True)
+class BinaryPrediction:
+    """One image and the probability of the positive class; None where `error` says why."""
+
+    path: str
+    prediction: str | None
+    probability: float | None
+    error: str | None
+    warning: str | None
+    width: int | None
+    height: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MulticlassPrediction:
+    """One image and the probability of each label; None where `error` says why."""
+
+    path: str
+    prediction: str | None
+    probabilities: Sequence[float] | None
+    error: str | None
+    warning: str | None
+    width: int | None
+    height: int | None
+
+    @property
+    def probability(self) -> float | None:
+        """Of the predicted class."""
+        return None if self.probabilities is None else max(self.probabilities)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictOneSummary:
     """The score of each image, with the columns that `predict` writes."""
 
@@ -29,7 +60,7 @@ class PredictOneSummary:
     positive: str | None
     threshold: float
     engine: str
-    images: Sequence[Mapping[str, Any]]
+    images: Sequence[BinaryPrediction | MulticlassPrediction]
     plot: str | None
 
 
@@ -67,13 +98,14 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
     scored = Predictor(scoring, threads=os.cpu_count() or 1)(rows)
     progress("predict", len(paths), len(paths))
     columns = ["path", "prediction", *_score_columns(bundle), "error", "warning", "width", "height"]
+    kind = MulticlassPrediction if bundle.positive is None else BinaryPrediction
     summary = PredictOneSummary(
         model=bundle.name,
         labels=bundle.labels,
         positive=bundle.positive,
         threshold=bundle.threshold,
         engine=scoring.engine,
-        images=scored.select(columns).to_pylist(),
+        images=[kind(**row) for row in scored.select(columns).to_pylist()],
         plot=filesystem.normalize(config.plot) if config.plot is not None else None,
     )
     if summary.plot is not None:
@@ -96,20 +128,20 @@ def _plot(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
     """The readable images as the model sees them, titled with their predictions."""
     pictures = []
     for row in summary.images:
-        if row["error"] is not None:
+        if row.error is not None:
             continue
-        data = reading.read_image(row["path"])
+        data = reading.read_image(row.path)
         decoded = reading.decoded(data, bundle.preprocessing, policy)
         assert isinstance(decoded, preprocessing.Decoded)
         pictures.append((_title(row, bundle), decoded.pixels[:, :, 0]))
     if not pictures:
-        first = summary.images[0]["error"]
+        first = summary.images[0].error
         raise InputError(f"none of the images can be drawn; the first failed: {first}.")
     return plots.grid(pictures)
 
 
-def _title(row: Mapping[str, Any], bundle: Bundle) -> str:
-    name = row["path"].rpartition("/")[2]
+def _title(row: BinaryPrediction | MulticlassPrediction, bundle: Bundle) -> str:
+    name = row.path.rpartition("/")[2]
     if bundle.positive is not None:
-        return f"{name}\n{row['prediction']} (P({bundle.positive}) = {row['probability']:.3f})"
-    return f"{name}\n{row['prediction']} ({max(row['probabilities']):.3f})"
+        return f"{name}\n{row.prediction} (P({bundle.positive}) = {row.probability:.3f})"
+    return f"{name}\n{row.prediction} ({row.probability:.3f})"

@@ -4,9 +4,11 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cnnjobs.errors import TrainingError
+
+#: The value of a setting.
+Setting = str | int | float | bool | None
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 
@@ -26,7 +28,7 @@ class Trial:
 
     number: int
     status: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Setting]
     value: float | None
     epochs: int
     error: str | None

@@ -1,13 +1,12 @@
 """What `evaluate` prints."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from cnnjobs import metrics
 from cnnjobs.cli.evaluate import evaluate_text
-from cnnjobs.evaluation.evaluate import BesideSummary, EvaluateSummary
+from cnnjobs.evaluation.evaluate import BesideSummary, EvaluateSummary, WrongPrediction
 from cnnjobs.metrics import Bootstrap, Difference, Metrics
 
 RIGHT = ["covid", "normal"] * 10
@@ -57,7 +56,7 @@ def test_more_than_two_classes_have_their_own_table() -> None:
 
 
 def test_the_most_wrong_images_are_listed() -> None:
-    row = {"path": "a/1.png", "label": "covid", "prediction": "normal", "probability": 0.98}
+    row = WrongPrediction(path="a/1.png", label="covid", prediction="normal", probability=0.98)
     lines = evaluate_text(_summary(_binary(resamples=0), most_wrong=[row])).splitlines()
     header = lines.index("most wrong  label  prediction  probability")
     assert lines[header + 1] == "a/1.png     covid  normal           0.9800"
@@ -110,7 +109,7 @@ def _summary(
     *,
     positive: str | None = "covid",
     prevalence: float | None = None,
-    most_wrong: Sequence[Mapping[str, Any]] = (),
+    most_wrong: Sequence[WrongPrediction] = (),
     beside: Sequence[BesideSummary] = (),
 ) -> EvaluateSummary:
     return EvaluateSummary(

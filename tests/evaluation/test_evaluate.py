@@ -94,8 +94,8 @@ def test_the_most_wrong_image_is_the_one_furthest_from_its_label(
 
     assert evaluated.most_wrong
     assert len(evaluated.most_wrong) == min(5, len(wrong))
-    assert evaluated.most_wrong[0]["probability"] == pytest.approx(max(confidences))
-    assert evaluated.most_wrong[0]["path"] in {row["path"] for row in wrong}
+    assert evaluated.most_wrong[0].probability == pytest.approx(max(confidences))
+    assert evaluated.most_wrong[0].path in {row["path"] for row in wrong}
 
 
 def test_the_run_keeps_the_rows_of_the_manifest_that_were_tested(

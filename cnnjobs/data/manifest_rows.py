@@ -1,0 +1,129 @@
+"""From a table of images that comes from elsewhere to the rows of a manifest."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnjobs import schema
+from cnnjobs.config.constants import SPLITS
+from cnnjobs.data.splits import assign_splits
+from cnnjobs.errors import ManifestError
+from cnnjobs.storage import filesystem
+from cnnjobs.storage.listing import LISTING
+
+
+def complete(table: pa.Table) -> pa.Table:
+    """The table with all columns of a manifest; see `Manifest.from_arrow`.
+
+    Raises:
+        ManifestError: the table cannot be made into a manifest.
+    """
+    unknown = [name for name in table.column_names if name not in schema.MANIFEST.names]
+    if unknown or "path" not in table.column_names:
+        found = ", ".join(table.column_names) or "none"
+        problem = f"the unknown column {unknown[0]!r}" if unknown else f"no path, only {found}"
+        raise ManifestError(
+            f"the table has {problem}; a manifest has {', '.join(schema.MANIFEST.names)}, of "
+            "which path is required."
+        )
+    columns = {name: _cast(table[name], name) for name in table.column_names}
+    if not table.num_rows or columns["path"].null_count:
+        raise ManifestError(
+            "the table must have at least one row, and a path in each; it has "
+            f"{table.num_rows} rows, {columns['path'].null_count} of them without a path."
+        )
+    paths = [filesystem.normalize(path) for path in columns["path"].to_pylist()]
+    repeated = next((path for path, count in Counter(paths).items() if count > 1), None)
+    if repeated is not None:
+        raise ManifestError(f"{repeated} is in the table more than once; keep one of its rows.")
+    columns["path"] = pa.array(paths, pa.string())
+    if "size_bytes" not in columns:
+        columns |= _listed(paths)
+    named = columns.get("group", pa.nulls(len(paths), pa.string()))
+    columns["group"] = pc.coalesce(named, columns["path"])
+    columns["source"] = pc.coalesce(
+        columns.get("source", pa.nulls(len(paths), pa.string())), pa.scalar("table")
+    )
+    _check_splits(columns)
+    missing = [field for field in schema.MANIFEST if field.name not in columns]
+    columns |= {field.name: pa.nulls(len(paths), field.type) for field in missing}
+    return pa.table({name: columns[name] for name in schema.MANIFEST.names}, schema.MANIFEST)
+
+
+def split(rows: pa.Table, shares: Mapping[str, float], seed: int) -> pa.Table:
+    """Split the labelled images by group; see `splits.assign_splits`.
+
+    Raises:
+        ManifestError: the shares are not of splits, or do not add up to 1.
+        InputError: a label has too few groups.
+    """
+    if set(shares) - set(SPLITS) or not math.isclose(sum(shares.values()), 1):
+        raise ManifestError(
+            f"shares must be of {', '.join(SPLITS)} and add up to 1, got {dict(shares)}."
+        )
+    is_labelled = pc.and_(pc.is_valid(rows["label"]), pc.is_null(rows["error"])).combine_chunks()
+    labelled = rows.filter(is_labelled)
+    splits = assign_splits(
+        labelled["label"],
+        labelled["group"],
+        shares=shares,
+        seed=seed,
+        advice="leave shares out",
+    )
+    column = pc.replace_with_mask(
+        pa.nulls(rows.num_rows, pa.string()), is_labelled, pa.array(splits, pa.string())
+    )
+    return rows.set_column(rows.column_names.index("split"), schema.MANIFEST.field("split"), column)
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """The innermost folder or prefix that holds all paths."""
+    first, *others = (path.split("/")[:-1] for path in (min(paths), max(paths)))
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, *others, strict=False))
+    return "/".join(part for part, _ in shared)
+
+
+def _cast(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    kind = schema.MANIFEST.field(name).type
+    try:
+        return column.cast(kind)
+    except (ValueError, pa.ArrowException) as error:
+        raise ManifestError(f"column {name} must be {kind}, got {column.type}.") from error
+
+
+def _listed(paths: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+    """Size, time and ETag of each file, from listings of their folders."""
+    folders = sorted({path.rpartition("/")[0] for path in paths})
+    # a listing includes the folders below
+    outermost = [
+        folder
+        for position, folder in enumerate(folders)
+        if not any(folder.startswith(f"{other}/") for other in folders[:position])
+    ]
+    listed = pa.concat_tables(
+        [
+            LISTING.empty_table(),
+            *(t for folder in outermost for t in filesystem.list_tables(folder)),
+        ]
+    )
+    position = pc.index_in(pa.array(paths, pa.string()), value_set=listed["path"])
+    if position.null_count:
+        first = paths[pc.is_null(position).index(True).as_py()]
+        raise ManifestError(
+            f"{position.null_count} of {len(paths)} files do not exist, {first} the first; give "
+            "absolute paths, or leave those rows out."
+        )
+    found = listed.take(position)
+    return {name: found[name] for name in ("size_bytes", "modified", "etag")}
+
+
+def _check_splits(columns: Mapping[str, pa.ChunkedArray]) -> None:
+    if "split" not in columns:
+        return
+    for split in pc.unique(columns["split"]).drop_null().to_pylist():
+        if split not in SPLITS:
+            raise ManifestError(f"split must be one of {', '.join(SPLITS)} or null, got {split}.")
