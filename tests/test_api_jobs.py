@@ -71,7 +71,9 @@ def test_too_many_bad_images_raise_with_the_summary_of_a_finished_table(
     untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "scored"
-    with pytest.raises(cnnjobs.TooManyBadImages, match=r"^5 of 45 images failed, 4 all") as raised:
+    with pytest.raises(
+        cnnjobs.TooManyBadImages, match=r"^5 of 45 images failed, but max_errors "
+    ) as raised:
         cnnjobs.predict(
             bundle=str(untrained / "bundle"), data=str(archive), output=str(output), max_errors="4"
         )
@@ -232,7 +234,7 @@ def test_the_example_script_scores_and_then_only_what_is_new(
 
     runpy.run_path(script, run_name="__main__")
     warning, counts, *first = capsys.readouterr().out.splitlines()
-    assert warning.startswith("warning: 5 of 45 images failed, 5% allowed by max_errors; all rows")
+    assert warning.startswith("warning: 5 of 45 images failed, but max_errors allows 5%; all rows")
     assert counts == "40 scored, 5 failed, 0 known"
     assert len(first) == 10
     assert first == sorted(first, reverse=True)

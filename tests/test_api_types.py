@@ -23,7 +23,7 @@ MISTAKES = {
     "cnnjobs.train(data='m', output='run', epoch=3)": "Unexpected keyword argument",
     "cnnjobs.train(cnnjobs.InspectConfig(data='m'))": "No overload variant",
     "cnnjobs.train(data='m', output='run').epoch": '"TrainSummary" has no attribute "epoch"',
-    "cnnjobs.inspect(data='m').levels": '"DataSummary" has no attribute "levels"',
+    "cnnjobs.inspect(data='m').levels": 'Item "DataSummary" of "ImageSummary | DataSummary"',
     "cnnjobs.predict_one(bundle='b', images=('i',)).images[0].scores": "has no attribute",
     "cnnjobs.Bundle.open('b').predict(3)": "incompatible type",
 }

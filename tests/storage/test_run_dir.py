@@ -199,9 +199,14 @@ def test_a_reopened_run_goes_on_under_its_id_and_from_its_start(tmp_path):
 
 def test_threads_learned_by_a_failed_run_are_kept_when_it_resumes(tmp_path):
     first = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
-    with pytest.raises(ValueError, match="stopped"), first.failing_recorded(manifest="0123"):
-        first.learn(threads=3)
-        raise ValueError("stopped")
+
+    def fail():
+        with first.failing_recorded(manifest="0123"):
+            first.learn(threads=3)
+            raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        fail()
     assert _record(first)["status"] == "failed"
     assert (_record(first)["manifest"], _record(first)["threads"]) == ("0123", 3)
     again = run_dir.find_same(first.uri, "train", CONFIG)
