@@ -70,10 +70,10 @@ def job(
     def decorate(
         run: Callable[[AnyConfig, Progress], Summary],
     ) -> Job[P, AnyConfig, Summary]:
-        def call(*given: Any, **settings: Any) -> Summary:
+        def call(*configs: Any, **settings: Any) -> Summary:
             progress = settings.pop("progress", True)
-            if given:
-                config = _only_config(kind, given, settings)
+            if configs:
+                config = _only_config(kind, configs, settings)
             else:
                 signature.bind(**settings)
                 config = resolve(kind, {key: _plain(kind, key, settings[key]) for key in settings})
@@ -93,10 +93,10 @@ def job(
     return decorate
 
 
-def _only_config(kind: type[AnyConfig], given: tuple[Any, ...], settings: Any) -> AnyConfig:
-    if len(given) > 1 or settings or not isinstance(given[0], kind):
+def _only_config(kind: type[AnyConfig], configs: tuple[Any, ...], settings: Any) -> AnyConfig:
+    if len(configs) > 1 or settings or not isinstance(configs[0], kind):
         raise TypeError(f"expected keyword arguments, or one {kind.__name__} in their place")
-    return given[0]
+    return configs[0]
 
 
 def _plain(kind: type[Any], name: str, value: Any) -> Any:

@@ -87,22 +87,22 @@ def _where_it_breaks(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def _checked(file: Path, name: str, wanted: str, value: Any) -> Any:
+def _checked(file: Path, name: str, annotation: str, value: Any) -> Any:
     """`value` converted to the type named by a field's annotation, or a ConfigError."""
-    if wanted.startswith("tuple") and isinstance(value, list):
+    if annotation.startswith("tuple") and isinstance(value, list):
         return tuple(str(item) for item in value)
-    if value is None and wanted.endswith("| None"):
+    if value is None and annotation.endswith("| None"):
         return None
     if name == "augment" and value is False:
         # YAML 1.1 reads off as false
         return "off"
-    kind = wanted.removesuffix(" | None")
+    kind = annotation.removesuffix(" | None")
     if name == "max_errors" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if kind == "float" and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
-    given = _kind_of(value)
-    if kind == given or (kind == "float" and given == "int"):
+    found = _kind_of(value)
+    if kind == found or (kind == "float" and found == "int"):
         return float(value) if kind == "float" else value
     raise ConfigError(f"{file}: {name} must be {_a(kind)}, got {value!r}.")
 

@@ -87,10 +87,10 @@ def list_images(source: str) -> dict[str, str]:
         if {name.partition("/")[0] for name in images} == set(CLASSES)
     ]
     if len(whole) != 1:
-        given = f"{len(whole)} such folders: {', '.join(whole)}" if whole else "none"
+        folders = f"{len(whole)} such folders: {', '.join(whole)}" if whole else "none"
         raise InputError(
             f"{source} must contain one folder with {' and '.join(CLASSES)} and images in both, "
-            f"found {given}; or index its folders directly: cnnjobs index FOLDER."
+            f"found {folders}; or index its folders directly: cnnjobs index FOLDER."
         )
     return dict(sorted(found[whole[0]].items()))
 

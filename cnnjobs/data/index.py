@@ -64,7 +64,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
     """Write the manifest of the config's sources and count what it contains.
 
     Raises:
-        RunExistsError: a manifest exists already and `overwrite` is off.
+        RunExistsError: a manifest already exists and `overwrite` is off.
         InputError: see `sources.index_sources`.
     """
     s3.use(**config.s3)

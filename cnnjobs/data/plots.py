@@ -1,4 +1,4 @@
-"""Pictures of numbers, as PNG bytes."""
+"""Plots of a data set, as PNG bytes."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
 
 
 def grid(pictures: Sequence[tuple[str, NDArray[np.uint8]]], *, columns: int = 4) -> bytes:
-    """Gray images side by side under their titles.
+    """Gray images in a grid, each under its title.
 
     Args:
         pictures: title and (height, width) uint8 pixels of each.
-        columns: at most so many side by side.
+        columns: largest number of columns.
     """
     from matplotlib.figure import Figure
 
     across = min(columns, len(pictures))
     down = -(-len(pictures) // across)
     figure = Figure(figsize=(3.2 * across, 3.5 * down), layout="constrained")
-    places = figure.subplots(down, across, squeeze=False).ravel()
-    for axes in places:
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in panels:
         axes.set_axis_off()
-    for axes, (title, pixels) in zip(places, pictures, strict=False):
+    for axes, (title, pixels) in zip(panels, pictures, strict=False):
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=9)
     return _png(figure)
 
 
 def image_and_histogram(gray: NDArray[np.uint8] | NDArray[np.uint16], title: str) -> bytes:
-    """A gray image with a bar of its gray levels, and how many pixels have each, in 256 bins.
+    """A gray image with a gray scale, and a histogram of its gray levels in 256 bins.
 
     Args:
         gray: (height, width), of 8 bits or more.
-        title: to stand above.
+        title: shown above the image.
     """
     from matplotlib.figure import Figure
 
@@ -56,7 +56,7 @@ def image_and_histogram(gray: NDArray[np.uint8] | NDArray[np.uint16], title: str
 
 
 def class_counts(counts: Mapping[str, Mapping[str, int]]) -> bytes:
-    """A bar a class, in a color a split, with the number of its images behind it.
+    """One bar per class, with a color per split and the number of images at its end.
 
     Args:
         counts: images by class and split.
@@ -65,14 +65,14 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> bytes:
 
     figure = Figure(figsize=(7.5, 1.4 + 0.42 * len(counts)), layout="constrained")
     axes = figure.subplots()
-    states = list(dict.fromkeys(state for its in counts.values() for state in its))
+    splits = list(dict.fromkeys(split for by_split in counts.values() for split in by_split))
     left = np.zeros(len(counts))
-    for state in states:
-        widths = np.array([its.get(state, 0) for its in counts.values()])
-        axes.barh(list(counts), widths, left=left, label=state)
+    for split in splits:
+        widths = np.array([by_split.get(split, 0) for by_split in counts.values()])
+        axes.barh(list(counts), widths, left=left, label=split)
         left += widths
-    for place, total in enumerate(left):
-        axes.annotate(f" {total:,.0f}", (total, place), va="center")
+    for row, total in enumerate(left):
+        axes.annotate(f" {total:,.0f}", (total, row), va="center")
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("images")
@@ -81,7 +81,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> bytes:
 
 
 def sizes(by_class: Mapping[str, Sequence[tuple[int, int]]]) -> bytes:
-    """Width and height of every image, in a color a class.
+    """Width and height of every image, with a color per class.
 
     Args:
         by_class: (width, height) of each image.
@@ -104,7 +104,7 @@ def sizes(by_class: Mapping[str, Sequence[tuple[int, int]]]) -> bytes:
 def intensities(
     shares: Mapping[str, NDArray[np.float32]], means: Mapping[str, Sequence[float]]
 ) -> bytes:
-    """How gray the images of each class are: all their pixels, and their means.
+    """Distribution of gray levels for each class: over all pixels, and of the images' means.
 
     Args:
         shares: of 256 gray levels, by class.
@@ -114,9 +114,9 @@ def intensities(
 
     figure = Figure(figsize=(11, 4), layout="constrained")
     pixels, images = figure.subplots(1, 2)
-    for label, its in shares.items():
-        pixels.plot(range(len(its)), its, lw=1, label=label)
-    # black borders would flatten all else
+    for label, levels in shares.items():
+        pixels.plot(range(len(levels)), levels, lw=1, label=label)
+    # black borders would flatten everything else
     pixels.set_yscale("log")
     pixels.set_title("Pixels", fontsize=10)
     pixels.set_ylabel("share of the pixels")

@@ -106,9 +106,9 @@ def _encoded(
     encoded = array.dictionary_encode()
     names = encoded.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
-    place = np.empty(len(names), np.int64)
-    place[order] = np.arange(len(names))
-    return [names[position] for position in order], place[encoded.indices.to_numpy()]
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    return [names[position] for position in order], rank[encoded.indices.to_numpy()]
 
 
 def _check_enough(

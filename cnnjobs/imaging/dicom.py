@@ -180,8 +180,8 @@ def _check_modality(dataset: "Dataset") -> None:
     modality = str(dataset.get("Modality") or "").strip()
     if modality not in RADIOGRAPHS:
         named = f"modality {modality}" if modality in _NAMED else "no known modality"
-        wanted = ", ".join(RADIOGRAPHS)
-        raise ImageError("unsupported", f"DICOM of {named}; {wanted} are radiographs")
+        accepted = ", ".join(RADIOGRAPHS)
+        raise ImageError("unsupported", f"DICOM of {named}; {accepted} are radiographs")
 
 
 def _check_kind(dataset: "Dataset", max_pixels: int) -> str:

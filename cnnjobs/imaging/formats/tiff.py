@@ -246,7 +246,7 @@ class _Page:
         colors, extra = pixels[:, :, :num_colors], pixels[:, :, num_colors:]
         if self.photometric in (_WHITE_IS_ZERO, _CMYK):
             colors = largest - colors
-        opacities = [extra[:, :, place] for place, kind in enumerate(self.extra) if kind == _ALPHA]
+        opacities = [extra[:, :, index] for index, kind in enumerate(self.extra) if kind == _ALPHA]
         if self.photometric == _CMYK:
             opacities.append(colors[:, :, 3])
         if self.photometric == _INDEXED:
@@ -275,13 +275,13 @@ def _unpacked(rows: NDArray[np.uint8], bits: int, num_samples: int) -> Gray:
     groups = -(-num_samples // 8)
     padded = np.pad(rows, ((0, 0), (0, groups * bits + 2 - rows.shape[1])))
     values = np.empty((len(rows), groups * 8), np.uint8 if bits < 8 else np.uint16)
-    for place in range(8):
-        first, skipped = divmod(place * bits, 8)
+    for index in range(8):
+        first, skipped = divmod(index * bits, 8)
         high, middle, low = (
             padded[:, first + byte :: bits][:, :groups].astype(np.uint32) for byte in range(3)
         )
         window = (high << 16 | middle << 8 | low) >> (24 - skipped - bits)
-        values[:, place::8] = window & ((1 << bits) - 1)
+        values[:, index::8] = window & ((1 << bits) - 1)
     return values[:, :num_samples]
 
 
