@@ -90,11 +90,7 @@ def _outputs(config: ExplainConfig) -> dict[str, str]:
 def _explain_one(
     path: str, output: str, bundle: Bundle, model: Any, prepared: PreparedModel
 ) -> ExplainedImage:
-    try:
-        data = reading.read_image(path)
-    except ImageError as error:
-        return ExplainedImage(path=path, error=str(error))
-    decoded = reading.decoded(data, bundle.preprocessing, Policy(any_modality=True))
+    decoded = reading.load(path, bundle.preprocessing, Policy(any_modality=True))
     if isinstance(decoded, ImageError):
         return ExplainedImage(path=path, error=str(decoded))
     raw = np.asarray(model(decoded.pixels[np.newaxis], training=False), np.float32)

@@ -72,3 +72,14 @@ def decoded(
         )
     except ImageError as error:
         return error
+
+
+def load(
+    path: str, preprocessing: Preprocessing, policy: Policy | None = None
+) -> Decoded | ImageError:
+    """Read and decode one image; the error that explains why it has no pixels is returned."""
+    try:
+        data = read_image(path)
+    except ImageError as error:
+        return error
+    return decoded(data, preprocessing, policy)

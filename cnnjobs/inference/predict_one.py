@@ -130,8 +130,7 @@ def _plot(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
     for row in summary.images:
         if row.error is not None:
             continue
-        data = reading.read_image(row.path)
-        decoded = reading.decoded(data, bundle.preprocessing, policy)
+        decoded = reading.load(row.path, bundle.preprocessing, policy)
         assert isinstance(decoded, preprocessing.Decoded)
         pictures.append((_title(row, bundle), decoded.pixels[:, :, 0]))
     if not pictures:

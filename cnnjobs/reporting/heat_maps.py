@@ -38,13 +38,9 @@ def add(
         image = by_path[path]
         if image["unread"] is not None:
             continue
-        try:
-            data = reading.read_image(path)
-        except ImageError:
-            # deleted since its thumbnail was made
-            continue
-        decoded = reading.decoded(data, bundle.preprocessing, policy)
+        decoded = reading.load(path, bundle.preprocessing, policy)
         if isinstance(decoded, ImageError):
+            # deleted since its thumbnail was made
             continue
         target = list(bundle.labels).index(image["prediction"])
         if bundle.positive is not None:

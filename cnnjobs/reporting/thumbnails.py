@@ -65,10 +65,7 @@ def _thumbnail(row: Mapping[str, Any], policy: Policy, max_pixels: int) -> Thumb
     side = LARGE_SIDE if row["is_large"] else SMALL_SIDE
     height, width = fitted(row["height"], row["width"], side)
     size = Preprocessing(height=height, width=width, max_pixels=max_pixels, scaled_jpeg=True)
-    try:
-        decoded = reading.decoded(reading.read_image(row["path"]), size, policy)
-    except ImageError as error:
-        decoded = error
+    decoded = reading.load(row["path"], size, policy)
     if isinstance(decoded, ImageError):
         return Thumbnail(error=str(decoded))
     pixels = decoded.pixels[:, :, 0]

@@ -195,12 +195,8 @@ def pixels_of(block: pa.Table) -> NDArray[np.uint8]:
 
 
 def _decode_one(path: str, preprocessing: Preprocessing) -> Decoded | ImageError:
-    try:
-        data = reading.read_image(path)
-    except ImageError as error:
-        return error
     # whether to train on an image was decided when it was indexed
-    return reading.decoded(data, preprocessing, reading.Policy(any_modality=True))
+    return reading.load(path, preprocessing, reading.Policy(any_modality=True))
 
 
 def _size_and_error(result: Decoded | ImageError) -> tuple[int | None, int | None, str | None]:
