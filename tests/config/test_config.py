@@ -435,7 +435,7 @@ def test_an_unknown_key_far_from_all_names_the_known_ones(tmp_path):
     )
 
 
-def test_a_key_that_is_no_word_is_an_unknown_key(tmp_path):
+def test_a_key_that_is_not_a_word_is_an_unknown_key(tmp_path):
     file = _file(tmp_path, "1: 2\n")
     with pytest.raises(ConfigError) as caught:
         resolve(DemoConfig, {}, file)

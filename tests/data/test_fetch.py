@@ -139,7 +139,7 @@ def test_idx_and_npz_give_the_pixels_and_labels_that_numpy_reads(tmp_path, given
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_wrong_magic_number_is_told(tmp_path, packed):
+def test_a_wrong_magic_number_is_reported(tmp_path, packed):
     arrays = _arrays() | {TRAIN_IMAGES: _arrays()[TRAIN_LABELS]}
     folder = _write_idx(tmp_path / "d", arrays, packed=packed)
     path = f"{folder}/{TRAIN_IMAGES}{'.gz' if packed else ''}"
@@ -148,7 +148,7 @@ def test_a_wrong_magic_number_is_told(tmp_path, packed):
     )
 
 
-def test_an_empty_idx_file_is_told(tmp_path):
+def test_an_empty_idx_file_is_reported(tmp_path):
     folder = _write_idx(tmp_path / "d")
     (folder / TEST_LABELS).write_bytes(b"")
     assert _refusal(mnist.read, str(folder)) == (
@@ -158,7 +158,7 @@ def test_an_empty_idx_file_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_a_wrong_number_of_bytes_is_told(tmp_path, change):
+def test_a_wrong_number_of_bytes_is_reported(tmp_path, change):
     folder = _write_idx(tmp_path / "d")
     data = (folder / TEST_IMAGES).read_bytes() + b"x"
     (folder / TEST_IMAGES).write_bytes(data[: len(data) - 1 + change])
@@ -168,7 +168,7 @@ def test_a_wrong_number_of_bytes_is_told(tmp_path, change):
     )
 
 
-def test_an_idx_file_cut_within_its_sizes_is_told(tmp_path):
+def test_an_idx_file_cut_within_its_sizes_is_reported(tmp_path):
     folder = _write_idx(tmp_path / "d")
     (folder / TEST_IMAGES).write_bytes((folder / TEST_IMAGES).read_bytes()[:10])
     assert _refusal(mnist.read, str(folder)) == (
@@ -188,7 +188,7 @@ def test_missing_files_are_named(tmp_path):
     assert _refusal(mnist.read, f"{folder}/{TEST_LABELS}.gz") == message
 
 
-def test_a_source_that_is_not_there_or_another_file_is_told(tmp_path):
+def test_a_source_that_is_missing_or_another_file_is_reported(tmp_path):
     assert _refusal(mnist.read, f"{tmp_path}/gone") == (
         f"{tmp_path}/gone does not exist; give mnist.npz, or a folder with the four idx files."
     )
@@ -200,7 +200,7 @@ def test_a_source_that_is_not_there_or_another_file_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "checksum", "bits", "header"])
-def test_a_damaged_gzip_file_is_told(tmp_path, damage):
+def test_a_damaged_gzip_file_is_reported(tmp_path, damage):
     folder = _write_idx(tmp_path / "d", packed=True)
     path = folder / f"{TRAIN_IMAGES}.gz"
     data = bytearray(path.read_bytes())
@@ -215,7 +215,7 @@ def test_a_damaged_gzip_file_is_told(tmp_path, damage):
     assert _refusal(mnist.read, str(folder)) == f"{path} is damaged or truncated; fetch it again."
 
 
-def test_a_damaged_npz_is_told(tmp_path):
+def test_a_damaged_npz_is_reported(tmp_path):
     path = _write_npz(tmp_path / "mnist.npz")
     data = path.read_bytes()
     for damaged in (data[: len(data) // 2], b"", b"nothing"):
@@ -259,7 +259,7 @@ def test_a_damaged_npz_is_told(tmp_path):
         ),
     ],
 )
-def test_arrays_that_are_not_mnist_are_told(tmp_path, changed, message):
+def test_arrays_that_are_not_mnist_are_reported(tmp_path, changed, message):
     path = _write_npz(tmp_path / "mnist.npz", **changed)
     assert _refusal(mnist.read, str(path)) == message.format(path)
 
@@ -492,7 +492,7 @@ def test_an_absolute_entry_lands_in_the_output(xrays, archive_zip, tmp_path):
     assert len(_bytes_of(summary.archive)) == summary.num_images == 16
 
 
-def test_a_damaged_zip_is_told(archive_zip, tmp_path):
+def test_a_damaged_zip_is_reported(archive_zip, tmp_path):
     path = tmp_path / "cut.zip"
     path.write_bytes(archive_zip.read_bytes()[:-100])
     assert _refusal(_fetch, path, tmp_path / "out", "covid") == (
@@ -508,7 +508,7 @@ def test_a_damaged_zip_is_told(archive_zip, tmp_path):
     assert [left.name for left in (tmp_path / "out").iterdir()] == ["run.json"]
 
 
-def test_a_folder_without_both_classes_or_with_them_twice_is_told(xrays, tmp_path):
+def test_a_folder_without_both_classes_or_with_them_twice_is_reported(xrays, tmp_path):
     message = (
         "{} must contain one folder with covid and normal and images in both, found {}; or index "
         "its folders directly: cnnjobs index FOLDER."
@@ -596,7 +596,7 @@ def test_what_kagglehub_downloads_is_indexed_and_its_words_are_not_the_result(
     assert capsys.readouterr() == ("", "Downloading ...\n")
 
 
-def test_without_a_network_mnist_says_what_to_place_where(tmp_path):
+def test_without_a_network_mnist_says_which_files_to_put_where(tmp_path):
     # a proxy that is not there: the network fails, on any machine, at once
     blocked = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras")}
     program = "from cnnjobs.cli import main; main()"
@@ -633,7 +633,7 @@ def test_without_a_network_mnist_says_what_to_place_where(tmp_path):
         ({"seed": -1}, "seed must be at least 0, got -1."),
     ],
 )
-def test_settings_out_of_range_are_told(settings, message):
+def test_settings_out_of_range_are_reported(settings, message):
     assert _refusal(FetchConfig, **{"dataset": "mnist", "output": "o"} | settings) == message
 
 

@@ -115,14 +115,14 @@ def test_two_sources_make_one_manifest(tree, tmp_path):
     assert {row["source"] for row in _rows(summary.manifest)} == {"xrays", "more"}
 
 
-def test_an_output_that_is_no_parquet_name_is_a_folder(tree, tmp_path):
+def test_an_output_without_a_parquet_suffix_is_a_folder(tree, tmp_path):
     summary = index(_config(tree, tmp_path / "new/folder", content=False))
     assert summary.manifest == f"{tmp_path}/new/folder/manifest.parquet"
     assert pq.read_schema(summary.manifest).remove_metadata().equals(schema.MANIFEST)
 
 
 @pytest.mark.parametrize("output", ["m.parquet", "folder"])
-def test_an_existing_manifest_is_kept_unless_told_otherwise(tree, tmp_path, output):
+def test_an_existing_manifest_is_kept_by_default(tree, tmp_path, output):
     first = index(_config(tree, tmp_path / output, content=False))
     before = filesystem.read_bytes(first.manifest)
     for run in (index, plan):
@@ -196,7 +196,7 @@ def test_a_source_regex_without_a_group_is_a_config_error():
     )
 
 
-def test_sources_are_counted_by_class_and_one_of_a_single_class_is_told(tree, tmp_path):
+def test_sources_are_counted_by_class_and_one_with_a_single_class_is_a_warning(tree, tmp_path):
     summary = index(_config(tree, tmp_path / "m.parquet", source_regex="(normal|opacity|alone)"))
     assert summary.sources == {"normal": {"normal": 10}, "opacity": {"opacity": 11}}
     lines = index_text(summary).splitlines()

@@ -27,7 +27,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_image_is_told_in_the_lab_sheets_words(
+def test_an_image_is_described_in_the_lab_sheets_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pixels = RNG.integers(0, 256, (362, 439), np.uint8)
@@ -61,7 +61,7 @@ def test_formats_of_color_have_their_name_and_depth(tmp_path: Path, suffix: str)
     assert (summary.height, summary.width) == (40, 50)
 
 
-def test_exif_is_told_without_what_names_a_person(tmp_path: Path) -> None:
+def test_exif_is_shown_without_anything_that_identifies_a_person(tmp_path: Path) -> None:
     from PIL import Image
 
     picture = Image.fromarray(RNG.integers(0, 256, (20, 30), np.uint8))
@@ -78,7 +78,7 @@ def test_exif_is_told_without_what_names_a_person(tmp_path: Path) -> None:
     assert (summary.height, summary.width) == (30, 20)
 
 
-def test_dicom_is_told_without_what_names_a_person(tmp_path: Path) -> None:
+def test_dicom_is_shown_without_anything_that_identifies_a_person(tmp_path: Path) -> None:
     file = tmp_path / "image.dcm"
     pixels = np.arange(256, dtype=np.uint16).reshape(16, 16)
     file.write_bytes(
@@ -163,7 +163,7 @@ def test_copies_across_classes_and_splits_are_found(archive: Path, tmp_path: Pat
     assert (smaller.exact, smaller.across_classes, smaller.across_splits) == (False, False, True)
 
 
-def test_a_source_of_one_class_is_told_in_words(tmp_path: Path) -> None:
+def test_a_source_of_one_class_is_a_warning(tmp_path: Path) -> None:
     for source, label in (("one", "covid"), ("other", "normal"), ("mixed", "covid")):
         _noise(tmp_path / source / label, 2, side=70)
     _noise(tmp_path / "mixed" / "normal", 2, side=70)
@@ -185,7 +185,7 @@ def test_a_source_of_one_class_is_told_in_words(tmp_path: Path) -> None:
     assert "a model can learn to recognize the source" in summary.warnings[0]
 
 
-def test_a_size_or_format_that_tells_the_class_is_told_in_words(tmp_path: Path) -> None:
+def test_a_size_or_format_that_reveals_the_class_is_a_warning(tmp_path: Path) -> None:
     _noise(tmp_path / "data" / "covid", 2, side=70, suffix="jpg")
     _noise(tmp_path / "data" / "normal", 2, side=90)
     assert _data(tmp_path / "data").warnings == [
@@ -219,7 +219,7 @@ def test_the_text_of_data_names_classes_copies_and_broken_files(
     assert "unreadable: 2" in lines
 
 
-def test_a_dry_run_tells_what_would_be_looked_at(archive: Path, tmp_path: Path) -> None:
+def test_a_dry_run_reports_what_would_be_read(archive: Path, tmp_path: Path) -> None:
     told = plan(InspectConfig(data=str(archive), plot=str(tmp_path / "look")))
     assert (told["images"], told["labels"]) == (14, {"normal": 7, "opacity": 7})
     assert len(told["plots"]) == 4

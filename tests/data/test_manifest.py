@@ -147,7 +147,7 @@ def test_the_fingerprint_does_not_change_with_the_machine():
     assert _manifest().fingerprint == "56f622e9ea80edda"
 
 
-def test_the_fingerprint_tells_nothing_from_an_empty_text_and_one_column_from_the_next():
+def test_the_fingerprint_distinguishes_null_from_empty_text_and_one_column_from_the_next():
     prints = [
         _changed(1, etag=etag, content_hash=hashed).fingerprint
         for etag, hashed in [(None, ""), ("", None), ("", ""), ("a 1 b", ""), ("a", "b")]
@@ -203,7 +203,7 @@ def test_a_missing_manifest_on_s3_is_an_error(s3):
 
 
 @pytest.mark.parametrize("content", [b"", b"path,label\n", b"PAR1 and no more PAR1"])
-def test_what_is_no_parquet_is_an_error(content, tmp_path):
+def test_a_file_that_is_not_parquet_is_an_error(content, tmp_path):
     file = tmp_path / "m.parquet"
     file.write_bytes(content)
     assert _error(file) == f"{file} is not a readable Parquet file; index it again."
@@ -278,7 +278,7 @@ def _compared(old, new):
     return manifest.changes(_manifest(old).table, _manifest(new).table)
 
 
-def test_changes_tell_new_changed_and_gone_paths_in_order():
+def test_changes_list_new_changed_and_gone_paths_in_order():
     old = [_row("gone"), _row("same"), _row("grown"), _row("also gone")]
     new = [_row("new 2"), _row("grown", size_bytes=1235), _row("same"), _row("new 1")]
     found = _compared(old, new)

@@ -146,7 +146,7 @@ def test_files_without_a_suffix_that_begin_as_dicom_does_are_images(on_s3, tmp_p
     assert indexed.ignored == {"no suffix": 2, ".txt": 1, "hidden": 1}
 
 
-def test_without_content_a_file_without_a_suffix_is_no_image(tmp_path):
+def test_without_content_a_file_without_a_suffix_is_not_an_image(tmp_path):
     (tmp_path / "IM0001").write_bytes(DICOM)
     _touch(tmp_path, "a.png")
     assert _listing(tmp_path, suffixless=False).ignored == {"no suffix": 1}
@@ -158,7 +158,7 @@ def test_a_pipe_is_never_opened(tmp_path):
     assert _index(tmp_path).manifest.table.num_rows == 1
 
 
-def test_a_row_tells_what_the_listing_told(tmp_path):
+def test_a_row_holds_what_the_listing_returned(tmp_path):
     _write(tmp_path / "xrays/normal/a.png", _drawing())
     file = tmp_path / "xrays/normal/a.png"
     os.utime(file, ns=(0, 1_700_000_000_000_000_000))
@@ -282,7 +282,7 @@ def test_unreadable_files_keep_a_row_with_their_error_and_no_split(tree, tmp_pat
     assert bad["dead.png"]["content_hash"] is None
 
 
-def test_two_broken_files_alike_are_no_copies(tree, tmp_path):
+def test_two_equal_broken_files_are_not_duplicates(tree, tmp_path):
     folder = tmp_path / "xrays"
     shutil.copytree(tree, folder)
     (folder / "normal/empty.png").write_bytes(b"")
@@ -301,7 +301,7 @@ def test_the_size_is_that_after_orientation(tmp_path):
     assert (row["width"], row["height"]) == (72, 80)
 
 
-def test_progress_is_told_from_nothing_to_all(tree):
+def test_progress_is_reported_from_start_to_end(tree):
     told = []
     _index(tree, progress=lambda *report: told.append(report))
     assert told == [("index", 0, 16), ("index", 16, 16)]
@@ -442,7 +442,7 @@ def test_a_missing_groups_file_is_an_error(three):
     assert _error(three, groups=file) == message
 
 
-def test_a_groups_file_that_is_no_text_is_an_error(three):
+def test_a_groups_file_that_is_not_text_is_an_error(three):
     (three / "groups.csv").write_bytes(b"PAR1\xff\xfe\0\0")
     file = f"{three}/groups.csv"
     message = f"{file} cannot be read as a CSV file of path,group."
@@ -511,7 +511,7 @@ def test_another_seed_changes_the_splits_and_nothing_else(planted):
     assert _column(one, "split") != _column(two, "split")
 
 
-def test_settings_tell_how_the_manifest_was_made(tree):
+def test_settings_record_how_the_manifest_was_made(tree):
     indexed = _listing(tree, shares={"train": 0.5, "test": 0.5}, group_regex=r"(.*)\.", seed=7)
     assert indexed.manifest.settings == {
         "sources": [str(tree)],
@@ -648,7 +648,7 @@ def test_under_a_key_a_patient_has_the_same_group_in_every_manifest(radiographs,
     assert re.fullmatch("[0-9a-f]{32}", here[0])
 
 
-def test_no_patient_stands_in_a_manifest(radiographs, tmp_path):
+def test_a_manifest_names_no_patient(radiographs, tmp_path):
     manifest.write(
         sources.index_sources([str(radiographs)], shares=None).manifest,
         str(tmp_path / "m.parquet"),

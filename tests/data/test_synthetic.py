@@ -80,7 +80,7 @@ def test_every_image_decodes_to_gray_of_the_promised_size(archive):
     assert len(set(sides)) > 0.9 * NUM_IMAGES
 
 
-def test_every_class_holds_both_formats_and_the_suffix_tells_the_truth(archive):
+def test_every_class_has_both_formats_and_suffixes_are_true(archive):
     starts = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff"}
     for path in _image_paths(archive):
         assert path.read_bytes().startswith(starts[path.suffix])
@@ -138,7 +138,7 @@ def test_the_readme_says_synthetic_and_names_the_seed(archive):
     assert f"drawing version: {synthetic.DRAWING_VERSION}\nseed: 3\n" in text
 
 
-def test_trivial_features_do_not_tell_the_class(archive):
+def test_trivial_features_do_not_reveal_the_class(archive):
     features, labels = [], []
     for path in _image_paths(archive):
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

@@ -52,7 +52,7 @@ def test_the_arithmetic_beside_the_parameters_gives_them():
         assert (prod(map(_number, inner.split("·"))) + 1) * int(units) == parameters
 
 
-def test_multiplications_are_weights_times_places():
+def test_multiplications_are_weights_times_positions():
     model = models.build("covid", 2)
     rows = {row[0]: row for row in _tables()[0][2:]}
     of_layer = {name: _number(row[4]) for name, row in rows.items() if row[4]}
@@ -65,7 +65,7 @@ def test_multiplications_are_weights_times_places():
         assert of_layer[name] == prod(places) * prod(layer.kernel.shape)
 
 
-def test_recurrent_layers_have_the_parameters_that_are_told():
+def test_recurrent_layers_have_the_stated_parameters():
     keras = models.import_keras()
     rows = {row[0]: _number(row[1]) for row in _tables()[2][2:]}
 

@@ -182,7 +182,7 @@ def test_ybr_becomes_the_luma_of_its_colors():
     assert np.abs(gray.astype(int) - ybr[:, :, 0]).max() <= 2
 
 
-def test_the_first_of_several_frames_is_taken_and_told():
+def test_the_first_of_several_frames_is_used_with_a_warning():
     frames = np.concatenate([GRAY, GRAY[::-1], GRAY])
     picture = dicom.read(dicom_file(frames, Rows=16, NumberOfFrames=3), max_pixels=MANY)
     np.testing.assert_array_equal(picture.gray, GRAY)
@@ -253,7 +253,7 @@ def test_radiographs_are_taken(modality):
     assert _gray(dicom_file(GRAY, Modality=modality)).shape == (16, 16)
 
 
-def test_other_modalities_are_refused_unless_all_are_wanted():
+def test_other_modalities_are_refused_unless_all_are_requested():
     data = dicom_file(GRAY, Modality="CT")
     assert _error(data) == "unsupported: DICOM of modality CT; CR, DX, RG are radiographs"
     np.testing.assert_array_equal(_gray(data, any_modality=True), GRAY)
@@ -277,7 +277,7 @@ def test_missing_pixels_are_truncated():
     assert _error(data[:-266]).startswith("truncated: ")
 
 
-def test_cut_pixels_are_kept_if_wanted():
+def test_truncated_pixels_are_kept_on_request():
     picture = dicom.read(dicom_file(GRAY)[:-56], max_pixels=MANY, keep_damaged=True)
     wanted = GRAY.copy()
     wanted.ravel()[-56:] = 0
@@ -337,7 +337,7 @@ def test_deflated_files_are_refused_before_they_are_inflated():
         ),
     ],
 )
-def test_what_the_header_lacks_is_told(attributes, message):
+def test_missing_header_attributes_are_reported(attributes, message):
     assert _error(dicom_file(GRAY, HighBit=7, **attributes)) == message
 
 

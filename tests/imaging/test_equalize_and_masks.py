@@ -87,7 +87,7 @@ def test_equalizing_is_opencv_s_clahe_of_the_resized_8_bit_image(chest):
     assert np.abs(equalized.astype(int) - plain).mean() > 5
 
 
-def test_the_same_image_in_8_and_16_bits_is_equalized_alike(chest):
+def test_the_same_image_in_8_and_16_bits_is_equalized_to_the_same_pixels(chest):
     settings = {"height": 96, "width": 96, **EVERYTHING}
     deep = chest.astype(np.uint16) * 257
     difference = np.abs(_pixels(deep, **settings).astype(int) - _pixels(chest, **settings))
@@ -106,7 +106,7 @@ def test_an_image_smaller_than_the_tiles_is_equalized_all_the_same():
     assert _pixels(np.full((3, 3), 9, np.uint8), height=4, width=4, equalize=True).shape == (4, 4)
 
 
-def test_a_scaled_jpeg_keeps_twice_the_wanted_sides_within_the_crop():
+def test_a_scaled_jpeg_keeps_twice_the_requested_sides_within_the_crop():
     settings = Preprocessing(height=256, width=200, scaled_jpeg=True, crop=0.1)
     assert settings.decoded_size == (640, 500)
     data = cv2.imencode(".jpg", np.zeros((1300, 1010), np.uint8))[1].tobytes()

@@ -150,7 +150,7 @@ def test_transparent_colors_of_a_palette_lie_on_black():
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_transparent_gray_lies_on_black(depth):
+def test_transparent_gray_is_blended_with_black(depth):
     largest = (1 << depth) - 1
     samples = _random(6, 16, 2, largest=largest)
     gray = _gray(png(samples, depth=depth, color=GRAY_ALPHA))
@@ -159,7 +159,7 @@ def test_transparent_gray_lies_on_black(depth):
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_transparent_color_lies_on_black(depth):
+def test_transparent_color_is_blended_with_black(depth):
     largest = (1 << depth) - 1
     samples = _random(6, 16, 4, largest=largest)
     gray = _gray(png(samples, depth=depth, color=RGBA))
@@ -201,7 +201,7 @@ def test_a_tiff_with_white_as_zero_is_inverted():
 
 
 @pytest.mark.parametrize("largest", [255, 65535])
-def test_transparent_color_of_a_tiff_lies_on_black_once(largest):
+def test_transparent_color_of_a_tiff_is_blended_with_black_once(largest):
     samples = _random(6, 16, 4, largest=largest)
     gray = _gray(tiff(samples, photometric=2, extra_samples=2))
     assert _off_by(gray, _luma(samples) * (samples[..., 3] / largest)) <= 2
@@ -405,7 +405,7 @@ def test_the_aspect_ratio_is_not_kept():
     assert (decoded.width, decoded.height) == (80, 20)
 
 
-def test_an_image_of_the_wanted_size_is_not_touched():
+def test_an_image_of_the_requested_size_is_unchanged():
     decoded = _decoded(_file(".png", GRAY_PIXELS), 40, 50)
     np.testing.assert_array_equal(decoded.pixels[:, :, 0], GRAY_PIXELS)
 
@@ -468,7 +468,7 @@ def test_a_scaled_jpeg_has_the_size_of_its_file():
     assert (decoded.width, decoded.height) == (2100, 1500)
 
 
-def test_the_wanted_sides_are_those_of_the_upright_image():
+def test_the_requested_sides_are_those_of_the_upright_image():
     data = _with_exif(".jpg", np.zeros((1024, 300), np.uint8), exif(6))
     assert preprocessing.read(data, max_pixels=MANY, at_least=(300, 512)).gray.shape == (300, 1024)
     assert preprocessing.read(data, max_pixels=MANY, at_least=(150, 512)).gray.shape == (150, 512)

@@ -13,13 +13,13 @@ from cnnjobs.storage import run_dir
 CONFIG = {"data": "xrays", "epochs": 3}
 
 
-def test_a_place_that_is_absent_or_empty_is_free_and_stays_as_it_is(tmp_path):
+def test_an_absent_or_empty_directory_is_free_and_left_unchanged(tmp_path):
     run_dir.check_free(str(tmp_path / "deep" / "new"), overwrite=False)
     run_dir.check_free(str(tmp_path), overwrite=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_no_place_for_a_run(tmp_path):
+def test_a_file_cannot_hold_a_run(tmp_path):
     file = tmp_path / "run"
     file.write_text("kept")
     with pytest.raises(RunExistsError) as caught:
@@ -28,7 +28,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path):
     assert file.read_text() == "kept"
 
 
-def test_a_place_below_a_file_cannot_be_written(tmp_path):
+def test_a_path_below_a_file_cannot_be_written(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("kept")
     with pytest.raises(StorageError) as caught:
@@ -39,7 +39,7 @@ def test_a_place_below_a_file_cannot_be_written(tmp_path):
 @pytest.mark.parametrize(
     ("resumable", "ways"), [(False, "--overwrite"), (True, "--resume to continue it, --overwrite")]
 )
-def test_a_run_is_replaced_only_when_told_to(tmp_path, resumable, ways):
+def test_a_run_is_replaced_only_on_request(tmp_path, resumable, ways):
     uri = _finished(tmp_path / "run").uri
     with pytest.raises(RunExistsError) as caught:
         run_dir.check_free(uri, overwrite=False, resumable=resumable)
@@ -62,7 +62,7 @@ def test_a_directory_that_holds_something_else_is_refused_and_left_alone(tmp_pat
     assert (tmp_path / "photos" / "mine.jpg").read_text() == "kept"
 
 
-def test_a_place_with_nothing_but_a_file_half_written_is_free(tmp_path):
+def test_a_directory_with_only_a_partial_file_is_free(tmp_path):
     (tmp_path / ".run.json.0123abcd.partial").write_text('{"run_ver')
     run_dir.check_free(str(tmp_path), overwrite=False)
 
@@ -94,7 +94,7 @@ def test_a_start_clears_the_run_before_it(tmp_path):
     assert not (tmp_path / "run" / "predictions").exists()
 
 
-def test_every_start_has_an_id_of_its_own_that_says_when(tmp_path):
+def test_every_start_has_its_own_id_with_the_time(tmp_path):
     ids = {run_dir.start(str(tmp_path / "run"), "train", CONFIG).run_id for _ in range(50)}
     assert len(ids) == 50
     for run_id in ids:
@@ -104,7 +104,7 @@ def test_every_start_has_an_id_of_its_own_that_says_when(tmp_path):
         assert re.fullmatch("[0-9a-f]{8}", rest)
 
 
-def test_a_running_record_tells_what_is_known_at_the_start(tmp_path):
+def test_a_running_record_holds_what_is_known_at_the_start(tmp_path):
     run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     written = run.record("running", manifest="0123456789abcdef")
     record = _record(run)
@@ -154,9 +154,7 @@ def test_success_comes_last_so_that_a_run_without_its_record_never_has_it(tmp_pa
     ("failure", "status"),
     [(ValueError("broken"), "failed"), (KeyboardInterrupt(), "stopped"), (SystemExit(), "stopped")],
 )
-def test_a_failure_is_recorded_without_a_success_and_goes_on_to_the_caller(
-    tmp_path, failure, status
-):
+def test_a_failure_is_recorded_without_success_and_reaches_the_caller(tmp_path, failure, status):
     run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     seen = []
 
@@ -176,7 +174,7 @@ def test_a_failure_is_recorded_without_a_success_and_goes_on_to_the_caller(
     assert not run_dir.is_finished(run.uri)
 
 
-def test_a_block_that_comes_to_its_end_is_not_recorded_as_failed(tmp_path):
+def test_a_block_that_finishes_is_not_recorded_as_failed(tmp_path):
     run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
     with run.failing_recorded():
         run.finish(rows=3)
@@ -185,7 +183,7 @@ def test_a_block_that_comes_to_its_end_is_not_recorded_as_failed(tmp_path):
     assert run_dir.is_finished(run.uri)
 
 
-def test_a_reopened_run_goes_on_under_its_id_and_from_its_start(tmp_path):
+def test_a_reopened_run_keeps_its_id_and_start(tmp_path):
     first = run_dir.start(str(tmp_path / "run"), "predict", CONFIG)
     with pytest.raises(ValueError, match="stopped"), first.failing_recorded():
         raise ValueError("stopped")

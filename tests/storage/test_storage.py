@@ -123,7 +123,7 @@ def test_a_listing_is_sorted_and_nested(tmp_path):
     assert _listed(tmp_path) == ["Z.png", "a.png", "b/10.png", "b/2.png", "c/a.png", "c/d/e.png"]
 
 
-def test_a_listing_tells_path_size_and_time(tmp_path):
+def test_a_listing_has_path_size_and_time(tmp_path):
     _fill(tmp_path, "a.png")
     os.utime(tmp_path / "a.png", ns=(0, 1_700_000_000_123_456_789))
     (file,) = filesystem.list_files(str(tmp_path))
@@ -385,7 +385,7 @@ def test_of_an_object_that_breaks_off_while_it_is_written_nothing_is_there(s3):
     assert not filesystem.exists(f"{s3}/small.bin")
 
 
-def test_an_s3_listing_tells_path_size_time_and_etag(s3):
+def test_an_s3_listing_has_path_size_time_and_etag(s3):
     filesystem.write_bytes(f"{s3}/a/b.png", b"12345")
     (file,) = filesystem.list_files(s3)
     assert (file.path, file.size_bytes) == (f"{s3}/a/b.png", 5)
@@ -512,29 +512,29 @@ def test_a_missing_bucket_is_named(call, s3, hurried):
 
 
 @pytest.mark.parametrize("call", ["listed", "written", "checked"])
-def test_a_wrong_secret_is_told(call, s3, s3_environment, hurried):
+def test_a_wrong_secret_is_reported(call, s3, s3_environment, hurried):
     s3_environment(AWS_SECRET_ACCESS_KEY="not-the-secret")
     assert _refused(call, f"{s3}/a") == "S3 refuses the secret key."
 
 
 @pytest.mark.parametrize("call", ["listed", "written", "checked"])
-def test_an_unknown_access_key_is_told(call, s3, s3_environment, hurried):
+def test_an_unknown_access_key_is_reported(call, s3, s3_environment, hurried):
     s3_environment(AWS_ACCESS_KEY_ID="unknown-key")
     assert _refused(call, f"{s3}/a") == "S3 does not know this access key."
 
 
-def test_a_request_that_is_denied_without_a_body_is_told(s3, s3_environment, hurried):
+def test_a_request_that_is_denied_without_a_body_is_reported(s3, s3_environment, hurried):
     s3_environment(AWS_SECRET_ACCESS_KEY="not-the-secret")
     assert _refused("read", f"{s3}/a") == "S3 denies access with these credentials."
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_endpoint_where_nothing_listens_is_told(call, s3, s3_environment, hurried):
+def test_an_endpoint_where_nothing_listens_is_reported(call, s3, s3_environment, hurried):
     s3_environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}")
     assert _refused(call, f"{s3}/a") == "the S3 endpoint does not answer."
 
 
-def test_missing_credentials_are_told(s3, s3_environment, hurried):
+def test_missing_credentials_are_reported(s3, s3_environment, hurried):
     s3_environment(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)
     assert _refused("listed", f"{s3}/a") == (
         "no S3 credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -542,12 +542,12 @@ def test_missing_credentials_are_told(s3, s3_environment, hurried):
     )
 
 
-def test_an_unknown_profile_is_told(s3, s3_environment, hurried):
+def test_an_unknown_profile_is_reported(s3, s3_environment, hurried):
     s3_environment(AWS_PROFILE="nobody")
     assert _refused("listed", s3) == "The config profile (nobody) could not be found."
 
 
-def test_an_endpoint_that_is_no_url_is_told(s3, s3_environment, hurried):
+def test_an_endpoint_that_is_no_url_is_reported(s3, s3_environment, hurried):
     s3_environment(AWS_ENDPOINT_URL="localhost:9000")
     with pytest.raises(ConfigError) as caught:
         list(filesystem.list_files(s3))
@@ -556,7 +556,7 @@ def test_an_endpoint_that_is_no_url_is_told(s3, s3_environment, hurried):
     )
 
 
-def test_a_bucket_name_that_cannot_be_is_told(s3, hurried):
+def test_a_bucket_name_that_cannot_be_is_reported(s3, hurried):
     assert "bucket name" in _refused("listed", "s3://two words/a")
 
 
@@ -637,7 +637,7 @@ def test_a_body_that_trickles_is_asked_for_again(s3, faults, short_waits, monkey
 @pytest.mark.parametrize(
     ("call", "method"), [("listed", "GET"), ("written", "PUT"), ("checked", "PUT"), ("read", "GET")]
 )
-def test_a_server_that_refuses_for_ever_ends_in_one_line(call, method, s3, faults, short_waits):
+def test_a_server_that_always_refuses_ends_in_one_line(call, method, s3, faults, short_waits):
     faults.rules = [Rule("slow down", f"{method} ")]
     assert _refused(call, f"{s3}/a") == "S3 still answers 503 SlowDown after several attempts."
     assert faults.injected["slow down"] == len(s3_retries.WAITS_S) + 1
@@ -670,7 +670,7 @@ def test_what_may_be_listed_and_read_passes_the_check(s3):
     filesystem.check_readable(f"{s3}/gone")
 
 
-def test_a_prefix_that_may_be_listed_but_not_read_is_told(s3, faults, hurried):
+def test_a_prefix_that_may_be_listed_but_not_read_is_reported(s3, faults, hurried):
     filesystem.write_bytes(f"{s3}/data/a", b"x")
     faults.rules = [Rule("denied", "GET [^?]*/data/a")]
     assert _error(filesystem.check_readable, f"{s3}/data") == (
@@ -678,7 +678,7 @@ def test_a_prefix_that_may_be_listed_but_not_read_is_told(s3, faults, hurried):
     )
 
 
-def test_a_prefix_that_may_not_be_listed_is_told(s3, faults, hurried):
+def test_a_prefix_that_may_not_be_listed_is_reported(s3, faults, hurried):
     filesystem.write_bytes(f"{s3}/data/a", b"x")
     faults.rules = [Rule("denied", "GET .*list-type=2")]
     assert _error(filesystem.check_readable, f"{s3}/data") == (
@@ -687,19 +687,19 @@ def test_a_prefix_that_may_not_be_listed_is_told(s3, faults, hurried):
     filesystem.check_readable(f"{s3}/data/a")
 
 
-def test_a_prefix_that_may_be_read_but_not_written_is_told(s3, faults, hurried):
+def test_a_prefix_that_may_be_read_but_not_written_is_reported(s3, faults, hurried):
     faults.rules = [Rule("denied", "PUT ")]
     assert _refused("checked", f"{s3}/run") == "S3 denies access with these credentials."
 
 
-def test_a_bucket_of_another_region_is_told(s3, faults, hurried):
+def test_a_bucket_of_another_region_is_reported(s3, faults, hurried):
     faults.rules = [Rule("region", "")]
     assert _error(filesystem.check_readable, s3) == (
         f"{s3} cannot be read: the bucket is in another region; set --s3-region."
     )
 
 
-def test_a_folder_that_may_not_be_read_is_told(forbidden, plain_user):
+def test_a_folder_that_may_not_be_read_is_reported(forbidden, plain_user):
     message = f"{forbidden} cannot be read: no permission."
     assert _error(filesystem.check_readable, str(forbidden)) == message
     filesystem.check_readable(f"{forbidden.parent}/gone")

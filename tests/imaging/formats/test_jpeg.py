@@ -155,7 +155,7 @@ def test_most_pieces_that_progressive_scans_lose_are_damage():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_that_is_kept_is_told_and_always_decoded_to_the_same(kind):
+def test_accepted_damage_is_reported_and_decodes_to_the_same_pixels_every_time(kind):
     data = _chest(kind)
     place = _in_scan(data, 0.6)
     broken = data[:place] + data[place + 50 :]

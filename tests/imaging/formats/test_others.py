@@ -114,7 +114,7 @@ def test_colors_of_other_masks_are_unsupported():
 
 
 @pytest.mark.parametrize("opacity", [0, 255])
-def test_what_lies_beside_the_colors_of_a_bmp_without_masks_is_no_opacity(opacity):
+def test_the_fourth_byte_of_a_bmp_without_masks_is_not_opacity(opacity):
     pixels = CHEST * np.uint32(0x010101) + np.uint32(opacity << 24)
     gray = bmp.read(image_files.bmp(pixels), max_pixels=MANY).gray
     np.testing.assert_array_equal(gray, CHEST)

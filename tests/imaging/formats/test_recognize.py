@@ -55,7 +55,7 @@ def test_a_broken_exif_block_is_upright():
         (b"II*\0" + bytes(124) + b"DICM", "dicom"),
     ],
 )
-def test_a_format_is_told_by_its_first_bytes(start, name):
+def test_a_format_is_recognized_by_its_first_bytes(start, name):
     assert formats.recognize(start + bytes(200)) == name
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_read_is_named(data, message):
     assert str(caught.value) == message
 
 
-def test_dicom_without_a_suffix_is_told_by_its_header():
+def test_dicom_without_a_suffix_is_recognized_by_its_header():
     assert formats.is_dicom(bytes(128) + b"DICM")
     assert not formats.is_dicom(b"DICM" + bytes(128))
     assert not formats.is_dicom(bytes(128) + b"DIC")
