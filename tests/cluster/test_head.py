@@ -98,7 +98,9 @@ def test_a_submitted_command_is_followed_and_writes_its_output(
     assert "45 images: 40 scored, 5 failed" in done.stderr
     summary = json.loads(done.stdout)
     assert (summary["status"], summary["exit_code"]) == ("SUCCEEDED", 0)
-    assert summary["entrypoint"].startswith("python -m cnnjobs predict '--output=")
+    assert summary["entrypoint"].startswith("python -m cnnjobs predict ")
+    # the path has a space
+    assert f"'{output}'" in summary["entrypoint"]
     assert (output / "_SUCCESS").exists()
     assert summary["job"] in head.cnnjobs("jobs", "list").stdout
 
@@ -224,7 +226,7 @@ def test_on_a_terminal_ctrl_c_asks_whether_to_stop_the_job(
     os.write(terminal, b"y\n")
     errors = following.communicate(timeout=60)[1]
     os.close(terminal)
-    assert f"stop the job {name}, too? [y/N]" in errors
+    assert f"stop the job {name} as well? [y/N]" in errors
     assert errors.endswith(f"error: {name} was stopped.\n")
     assert following.returncode == 1
 

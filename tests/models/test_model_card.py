@@ -69,7 +69,7 @@ def test_a_bundle_without_an_evaluation_gives_a_warning_before_ray_starts_or_is_
     with pytest.raises(InputError) as refused:
         plan(_config(bundle, tmp_path, require_evaluated=True))
 
-    assert str(refused.value) == f"{doubt}; require_evaluated refuses it."
+    assert str(refused.value) == f"{doubt}; require_evaluated rejects it."
 
 
 def test_a_shortcut_gives_a_warning_or_is_refused(bundle: Bundle, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_shortcut_gives_a_warning_or_is_refused(bundle: Bundle, tmp_path: Path
         f"{bundle.name} takes a shortcut: 88% of its score survives without the lungs; "
         "run cnnjobs audit for details"
     ]
-    with pytest.raises(InputError, match=r"takes a shortcut: .*; require_evaluated refuses it\.$"):
+    with pytest.raises(InputError, match=r"takes a shortcut: .*; require_evaluated rejects it\.$"):
         plan(_config(bundle, tmp_path, require_evaluated=True))
 
 

@@ -240,8 +240,18 @@ def assert_same_rows(now: pa.Table, before: pa.Table, *, trained: bool = False) 
     apart = {"run_id", "model"} if trained else {"run_id"}
     numbers = {field.name for field in now.schema if pa.types.is_floating(field.type)}
     assert "probability" in numbers
-    for name in set(now.column_names) - apart - numbers - ({"prediction"} if trained else set()):
+    # reasons are written for people and may improve; categories are promised
+    texts = {"error"}
+    for name in (
+        set(now.column_names) - apart - numbers - texts - ({"prediction"} if trained else set())
+    ):
         assert now[name] == before[name], name
+    for name in texts:
+        kept, new = (
+            [text and text.partition(": ")[0] for text in rows[name].to_pylist()]
+            for rows in (before, now)
+        )
+        assert new == kept
     for name in numbers:
         assert now[name].is_null() == before[name].is_null()
         pairs = [column[name].drop_null().to_numpy() for column in (now, before)]
