@@ -112,7 +112,7 @@ def test_a_web_page_is_neither_an_object_nor_a_place_to_write(odd: OddServer) ->
     for call in (filesystem.is_file, filesystem.exists, write):
         with pytest.raises(StorageError, match="is not an S3 server"):
             call("s3://b/a.png")
-    with pytest.raises(ImageError, match="^unreadable: the endpoint is not an S3 server"):
+    with pytest.raises(ImageError, match=r"^unreadable: the endpoint is not an S3 server"):
         read_image("s3://b/a.png")
 
 
