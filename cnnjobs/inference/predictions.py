@@ -158,6 +158,15 @@ def write_csv(run_uri: str, parts: Sequence[str]) -> None:
             pacsv.write_csv(_flat(_read_part(run_uri, part)), file, header)
 
 
+def read_csv(run_uri: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of the CSV file, as text."""
+    data = filesystem.read_file(filesystem.join(run_uri, CSV))
+    texts = dict.fromkeys(columns, pa.string())
+    options = pacsv.ConvertOptions(include_columns=list(columns), column_types=texts)
+    lines = pacsv.ParseOptions(newlines_in_values=True)
+    return pacsv.read_csv(pa.BufferReader(data), parse_options=lines, convert_options=options)
+
+
 def _next_number(parts: Iterable[str]) -> int:
     """The number of the next part."""
     numbers = [int(match[1]) for match in map(_PART.fullmatch, parts) if match]
