@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from cnnjobs import schema
 from cnnjobs.data import manifest_rows
 from cnnjobs.errors import ManifestError
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import apart, filesystem
 
 if TYPE_CHECKING:
     import pandas
@@ -122,6 +122,11 @@ class Manifest:
     def labels(self) -> list[str]:
         """The classes that occur, sorted."""
         return sorted(pc.unique(self.table["label"]).drop_null().to_pylist())
+
+    def check_apart(self, output: str) -> None:
+        """Raise InputError if an output would be among the images, or contain some of them."""
+        apart.check(output, self.settings.get("sources", ()))
+        apart.check_images(output, self.table["path"])
 
     def select(self, split: str) -> pa.Table:
         """The rows of one split, or with `all` those of every split, in manifest order.

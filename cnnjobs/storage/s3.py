@@ -51,14 +51,14 @@ def read(path: str, *, first: int | None = None) -> bytes:
             raise
         return _body(answer)
 
-    return _asked(ask)
+    return asked(ask)
 
 
 def write(path: str, data: bytes) -> None:
     """Put the object `bucket/key`, completely or not at all."""
     bucket, key = split(path)
     # a stream is sent in pieces with a time limit each; bytes would have one limit in total
-    _asked(lambda: client().put_object(Bucket=bucket, Key=key, Body=io.BytesIO(data)))
+    asked(lambda: client().put_object(Bucket=bucket, Key=key, Body=io.BytesIO(data)))
 
 
 def write_file(path: str, file: Path) -> None:
@@ -74,7 +74,13 @@ def write_file(path: str, file: Path) -> None:
         with file.open("rb") as data:
             client().upload_fileobj(data, bucket, key, Config=in_turn)
 
-    _asked(ask)
+    asked(ask)
+
+
+def split(path: str) -> tuple[str, str]:
+    """The bucket and the key of `bucket/key`."""
+    bucket, _, key = path.partition("/")
+    return bucket, key
 
 
 def is_object(path: str) -> bool:
@@ -83,7 +89,7 @@ def is_object(path: str) -> bool:
     if not key:
         return False
     try:
-        _asked(lambda: client().head_object(Bucket=bucket, Key=key))
+        asked(lambda: client().head_object(Bucket=bucket, Key=key))
     except FileNotFoundError:
         return False
     return True
@@ -103,7 +109,7 @@ def page(
     bucket, prefix = split(path)
     more: Any = {} if after is None else {"ContinuationToken": after}
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-    answer: Any = _asked(
+    answer: Any = asked(
         lambda: client().list_objects_v2(
             Bucket=bucket, Prefix=prefix, Delimiter=delimiter, MaxKeys=size, **more
         )
@@ -138,7 +144,7 @@ def delete(path: str, *, one_key: bool) -> None:
     if not one_key:
         keys = [item["Key"] for answer in pages(path) for item in answer["Contents"]]
     for name in keys:
-        _asked(lambda name=name: client().delete_object(Bucket=bucket, Key=name))  # type: ignore[misc]
+        asked(lambda name=name: client().delete_object(Bucket=bucket, Key=name))  # type: ignore[misc]
 
 
 def reason(error: BaseException | None) -> str | None:
@@ -148,7 +154,12 @@ def reason(error: BaseException | None) -> str | None:
     return error.strerror or str(error).splitlines()[0].rstrip(".")
 
 
-def _asked(ask: Callable[[], T]) -> T:
+def asked(ask: Callable[[], T]) -> T:
+    """What a request answers; it is retried while its failure may pass.
+
+    Raises:
+        FileNotFoundError, PermissionError, OSError: with the reason in words.
+    """
     try:
         return s3_retries.patiently(ask)
     except (BotoCoreError, ClientError, ResponseParserError, s3_retries.SlowBodyError) as error:
