@@ -20,7 +20,7 @@ from cnnjobs.storage.s3_client import client as client
 from cnnjobs.storage.s3_client import environment as environment
 from cnnjobs.storage.s3_client import forget as forget
 from cnnjobs.storage.s3_client import use as use
-from cnnjobs.storage.s3_names import split
+from cnnjobs.storage.s3_names import split as split
 from cnnjobs.storage.s3_retries import num_retries as num_retries
 
 T = TypeVar("T")
@@ -75,12 +75,6 @@ def write_file(path: str, file: Path) -> None:
             client().upload_fileobj(data, bucket, key, Config=in_turn)
 
     asked(ask)
-
-
-def split(path: str) -> tuple[str, str]:
-    """The bucket and the key of `bucket/key`."""
-    bucket, _, key = path.partition("/")
-    return bucket, key
 
 
 def is_object(path: str) -> bool:
