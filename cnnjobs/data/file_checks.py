@@ -69,6 +69,19 @@ def check_file(path: str, *, any_modality: bool = False, key: bytes = b"") -> di
     return {**found, "height": picture.height, "width": picture.width}
 
 
+def patients(paths: Sequence[str], key: bytes) -> list[str | None]:
+    """The group of each file's patient; None for what is not DICOM or cannot be read."""
+
+    def patient(path: str) -> str | None:
+        try:
+            data = read_image(path)
+            return dicom.patient_group(data, key) if formats.recognize(data) == "dicom" else None
+        except ImageError:
+            return None
+
+    return list(read_many(paths, patient, remote=True))
+
+
 def are_dicom(paths: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:
     """Which of the selected files begin like DICOM; unreadable ones do not."""
     candidates = paths.filter(selected).to_pylist()
