@@ -168,16 +168,24 @@ def check_bytes(number: int, max_pixels: int) -> None:
         raise ImageError("too large", f"{number} bytes of samples, {allowed} are allowed")
 
 
+def bands(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The rows in parts of about `BAND_BYTES`; all at once if there are few."""
+    step = max(1, BAND_BYTES * len(samples) // max(samples.nbytes, 1))
+    return (samples[top : top + step] for top in range(0, len(samples), step))
+
+
 def by_bands(gray: Callable[[NDArray[Any]], Gray], samples: NDArray[Any]) -> Gray:
     """`gray` of samples whose rows do not depend on each other, with little memory besides."""
-    rows = max(1, BAND_BYTES * len(samples) // max(samples.nbytes, 1))
-    if rows >= len(samples):
-        return gray(samples)
-    first = gray(samples[:rows])
-    whole = np.empty((len(samples), *first.shape[1:]), first.dtype)
-    whole[:rows] = first
-    for top in range(rows, len(samples), rows):
-        whole[top : top + rows] = gray(samples[top : top + rows])
+    whole, top = None, 0
+    for band in bands(samples):
+        part = gray(band)
+        if len(part) == len(samples):
+            return part
+        if whole is None:
+            whole = np.empty((len(samples), *part.shape[1:]), part.dtype)
+        whole[top : top + len(part)] = part
+        top += len(part)
+    assert whole is not None, "an image has rows"
     return cast("Gray", whole)
 
 

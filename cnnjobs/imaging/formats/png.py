@@ -11,6 +11,7 @@ from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.formats import (
     BAND_BYTES,
+    MAX_SIDE,
     PNG,
     Gray,
     Picture,
@@ -28,6 +29,8 @@ from cnnjobs.imaging.formats.png_stored import SAMPLES
 #: Chunks that pixels depend on. No others reach the decoder: texts and color profiles that inflate
 #: to gigabytes, gamma that would change the luma, the frames of an animation.
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+_COLORS = {0: "gray", 2: "color", 3: "palette", 4: "gray and alpha", 6: "color and alpha"}
 
 #: First column and row, and steps, of the pass of a file, and of the seven of an interlaced one.
 _ONE = ((0, 0, 1, 1),)
@@ -106,6 +109,12 @@ def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture
     gray = upright(gray, exif_orientation(chunks.exif))
     warning = "the first image of an animation" if chunks.animated else None
     return Picture(gray, gray.shape[1], gray.shape[0], str(problem) if problem else warning)
+
+
+def color_and_exif(data: bytes) -> tuple[str, bytes]:
+    """The kind of color in the header of a PNG that `read` accepts, and its EXIF block."""
+    chunks = _walk(data, MAX_SIDE**2)
+    return _COLORS[chunks.header[9]], chunks.exif
 
 
 def _walk(data: bytes, max_pixels: int) -> _Chunks:

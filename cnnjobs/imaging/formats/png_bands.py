@@ -26,7 +26,12 @@ Pass = tuple[int, int, int, int]
 
 
 def read(
-    header: bytes, before: Sequence[memoryview], inflated: Iterable[bytes], passes: Sequence[Pass]
+    header: bytes,
+    before: Sequence[memoryview],
+    inflated: Iterable[bytes],
+    passes: Sequence[Pass],
+    *,
+    band_bytes: int = BAND_BYTES,
 ) -> Gray:
     """Gray pixels, as `opencv.gray` gives them of the whole file.
 
@@ -35,6 +40,7 @@ def read(
         before: the palette and the transparent colors, as whole chunks.
         inflated: the pixels, in parts of any size.
         passes: each is an image of its own, one after another.
+        band_bytes: inflated bytes of a band.
 
     Raises:
         ImageError: there are too few pixels, or they cannot be decoded.
@@ -45,9 +51,12 @@ def read(
     for left, top, step_x, step_y in passes:
         columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
         if columns > 0 and rows > 0:
-            part = whole[top::step_y, left::step_x]
-            done = 0
-            for band in _bands(stream, before, columns, rows, depth, color):
+            part, done = whole[top::step_y, left::step_x], 0
+            # the number of a row's filter precedes it
+            row = 1 + (columns * depth * png_stored.SAMPLES[color] + 7) // 8
+            step = max(1, band_bytes // row)
+            parts = [min(step, rows - start) for start in range(0, rows, step)]
+            for band in _bands(stream, before, columns, parts, depth, color):
                 part[done : done + len(band)] = band
                 done += len(band)
     # runs the check of the stream's end; what follows the pixels is ignored, as libpng does
@@ -56,16 +65,19 @@ def read(
 
 
 def _bands(
-    stream: Stream, before: Sequence[memoryview], columns: int, rows: int, depth: int, color: int
+    stream: Stream,
+    before: Sequence[memoryview],
+    columns: int,
+    bands: Sequence[int],
+    depth: int,
+    color: int,
 ) -> Iterator[Gray]:
-    """The rows of one pass, gray."""
+    """The rows of one pass, gray, in bands of so many rows."""
     bits = depth * png_stored.SAMPLES[color]
     size, pixel = (columns * bits + 7) // 8, max(1, bits // 8)
     is_direct = color in _DIRECT and depth >= 8 and not before
-    step = max(1, BAND_BYTES // (size + 1))
     above = b""
-    for start in range(0, rows, step):
-        number = min(step, rows - start)
+    for number in bands:
         filtered = stream.read(number * (size + 1))
         if len(filtered) < number * (size + 1):
             raise ImageError("damaged", "the PNG has fewer pixels than its header says")

@@ -10,13 +10,14 @@ _PIECE = 1 << 14
 class Stream:
     """Reads any number of bytes from parts of any size."""
 
-    def __init__(self, parts: Iterable[bytes]) -> None:
+    def __init__(self, parts: Iterable[bytes | memoryview]) -> None:
         self._parts = iter(parts)
         self._rest = b""
 
     def read(self, number: int) -> bytes:
         """So many bytes; fewer where they end."""
-        parts, received = [self._rest], len(self._rest)
+        received = len(self._rest)
+        parts: list[bytes | memoryview] = [self._rest]
         while received < number and (part := next(self._parts, None)) is not None:
             parts.append(part)
             received += len(part)
