@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import formats, headers, memory, preprocessing
 from cnnjobs.imaging.formats import Gray, Picture
@@ -13,7 +14,7 @@ from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import read_image
 
-MAX_PIXELS = Preprocessing.max_pixels
+MAX_PIXELS, MAX_BYTES = Preprocessing.max_pixels, constants.MAX_BYTES
 
 #: Pixels counted at once.
 _COUNTED = 1 << 22
@@ -53,22 +54,22 @@ def levels(gray: Gray) -> Levels:
 
 
 @memory.bounded()
-def open_image(path: str) -> tuple[Header, Picture, int]:
+def open_image(path: str, max_bytes: int = MAX_BYTES) -> tuple[Header, Picture, int]:
     """Header, pixels (of any modality) and size in bytes of one file.
 
     Raises:
         ImageError: it cannot be read.
     """
-    data = read_image(path)
+    data = read_image(path, max_bytes)
     picture = preprocessing.read(data, max_pixels=MAX_PIXELS, any_modality=True)
     return headers.read(data), picture, len(data)
 
 
 @memory.bounded()
-def measure(path: str) -> Measurements:
+def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
     """Measure one file; what is wrong with it is its `error`."""
     try:
-        data = read_image(path)
+        data = read_image(path, max_bytes)
         picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
         return Measurements(path=path, error=str(error))

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnjobs import __version__, schema
-from cnnjobs.errors import RunExistsError
-from cnnjobs.storage import filesystem
+from cnnjobs.errors import RunExistsError, StorageError
+from cnnjobs.storage import filesystem, json_files
 
 RECORD, SUCCESS = "run.json", "_SUCCESS"
+
+#: Of what is read back from a record.
+_KINDS = {"run_id": str, "command": str, "status": str, "started": str, "config": dict}
 
 #: Facts that a resumed run takes over from its record.
 _KEPT = ("threads",)
@@ -201,16 +204,24 @@ def read_record(uri: str) -> dict[str, Any] | None:
         RunExistsError: it is not JSON.
     """
     try:
-        data = filesystem.read_bytes(filesystem.join(uri, RECORD))
-    except (FileNotFoundError, NotADirectoryError):
+        data = filesystem.read_file(filesystem.join(uri, RECORD), limit=json_files.MAX_BYTES)
+    except FileNotFoundError:
         return None
+    except StorageError:
+        if not filesystem.is_file(uri):
+            raise
+        return None
+    damaged = f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
     try:
-        record = json.loads(data)
+        record = json_files.parsed(data)
     except ValueError as error:
-        raise RunExistsError(
-            f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
-        ) from error
-    return record if isinstance(record, dict) and "run_version" in record else None
+        raise RunExistsError(damaged) from error
+    if not isinstance(record, dict) or "run_version" not in record:
+        return None
+    for name, kind in _KINDS.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise RunExistsError(damaged)
+    return record
 
 
 def is_finished(uri: str) -> bool:
