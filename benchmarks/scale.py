@@ -175,7 +175,7 @@ def write_predictions(folder: Path, number: int) -> float:
     )
     start = time.perf_counter()
     writer = predictions.Writer(
-        str(_run(folder, number)), rows_per_file=ROWS_PER_FILE, partition=None
+        str(_run(folder, number)), {}, rows_per_file=ROWS_PER_FILE, partition=None
     )
     with writer:
         for first in range(0, number, ROWS_PER_FILE):

@@ -38,7 +38,7 @@ class DemoSummary:
 def plan(config: DemoConfig) -> dict[str, Any]:
     """What `--dry-run` prints."""
     output = filesystem.normalize(config.output)
-    run_dir.check_free(output, overwrite=config.overwrite)
+    run_dir.check_free(output, "demo", overwrite=config.overwrite)
     return {
         "steps": ["draw", "index", "train", "evaluate", "predict"],
         "images": config.num_images,
@@ -61,10 +61,10 @@ def demo(
         InputError: the output is in use.
     """
     output = filesystem.normalize(config.output)
-    run_dir.check_free(output, overwrite=config.overwrite)
+    run_dir.check_free(output, "demo", overwrite=config.overwrite)
     run = run_dir.start(output, "demo", as_dict(config), spilled_bytes=spilling.reported)
     archive, manifest = run.path("archive"), run.path("manifest.parquet")
-    with run.failing_recorded():
+    with run.writing():
         announce(f"1/5 drawing {config.num_images} synthetic X-rays (no patients)")
         synthetic.write_archive(archive, num_images=config.num_images, seed=config.seed)
         announce("2/5 indexing them")

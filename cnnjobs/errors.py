@@ -6,7 +6,9 @@
     │   ├── ManifestError        a manifest
     │   ├── BundleError          a model bundle
     │   ├── StorageError         a folder or prefix that cannot be listed, read or written
+    │   ├── RunDamagedError      a run whose files are not those that it recorded
     │   └── RunExistsError       an output that already contains something
+    │       └── RunInUseError    an output that another process is writing
     ├── TrainingError            training failed, for example because the loss is not a number
     └── TooManyBadImages         exit code 3: finished, with more bad images than allowed
     ImageError                   one image, never a job: it becomes the `error` of its row
@@ -48,8 +50,16 @@ class StorageError(InputError):
     """A local folder or S3 prefix cannot be listed, read or written."""
 
 
+class RunDamagedError(InputError):
+    """A file of a run is not what the run wrote."""
+
+
 class RunExistsError(InputError):
     """The output already contains a run, or something that is not a run."""
+
+
+class RunInUseError(RunExistsError):
+    """Another process is writing the run in the output."""
 
 
 class TrainingError(CnnjobsError):

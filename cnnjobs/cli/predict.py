@@ -105,6 +105,9 @@ def predict_text(summary: "PredictSummary") -> str:
     memory = ", ".join(
         f"{name} {number / 1e6:.0f} MB" for name, number in summary.peak_memory_bytes.items()
     )
+    if summary.lost_parts:
+        lost = ", ".join(summary.lost_parts)
+        parts.append(f"warning: {lost} had been deleted; the images were scored again")
     parts += [f"warning: {doubt}" for doubt in summary.doubts]
     parts += [
         f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s "

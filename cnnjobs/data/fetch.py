@@ -17,7 +17,6 @@ from cnnjobs.data import covid, duplicates, manifest, mnist, sources
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.mnist import Digits
 from cnnjobs.data.splits import assign_splits
-from cnnjobs.errors import ConfigError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
@@ -80,25 +79,20 @@ def fetch(config: FetchConfig, progress: Progress = silent) -> FetchSummary:
     if config.dataset == "mnist":
         digits = mnist.download() if config.source is None else mnist.read(config.source)
         run = run_dir.start(output, "fetch", as_dict(config))
-        with run.failing_recorded():
+        with run.writing():
             return _fetch_mnist(config, digits, run, progress)
     source = covid.download() if config.source is None else config.source
     images = covid.list_images(source)
-    run = run_dir.start(output, "fetch", as_dict(config))
-    with run.failing_recorded():
+    run = run_dir.start(
+        output, "fetch", as_dict(config), writes=[f"{config.dataset}/{name}" for name in images]
+    )
+    with run.writing():
         return _fetch_covid(config, source, images, run, progress)
 
 
 def _free_output(config: FetchConfig) -> str:
     output = filesystem.normalize(config.output)
-    if config.source is not None:
-        source = filesystem.normalize(config.source)
-        if source == output or source.startswith(f"{output}/"):
-            raise ConfigError(
-                f"--from must not lie in the output, which would replace it, got {source} "
-                f"in {output}."
-            )
-    run_dir.check_free(output, overwrite=config.overwrite)
+    run_dir.check_free(output, "fetch", overwrite=config.overwrite, inputs=[config.source])
     return output
 
 

@@ -12,7 +12,7 @@ from cnnjobs.data import dataset_summary, manifest
 from cnnjobs.data.sources import index_sources
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, s3
+from cnnjobs.storage import apart, filesystem, s3
 
 #: Smallest size of the key that hashes patients, as recommended for HMAC-SHA256 (RFC 2104).
 _KEY_BYTES = 32
@@ -133,8 +133,14 @@ def _free_output(config: IndexConfig) -> str:
     output = filesystem.normalize(config.output)
     if not output.endswith(".parquet"):
         output = filesystem.join(output, "manifest.parquet")
-    if filesystem.exists(output) and not config.overwrite:
-        raise RunExistsError(f"{output} already exists; choose another name or add --overwrite.")
+    apart.check(output, [*config.sources, config.groups, config.group_key])
+    if filesystem.exists(output):
+        if not config.overwrite:
+            raise RunExistsError(
+                f"{output} already exists; choose another name or add --overwrite."
+            )
+        # only a manifest is replaced
+        manifest.read(output)
     filesystem.check_writable(output.rpartition("/")[0])
     return output
 

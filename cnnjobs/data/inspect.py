@@ -1,5 +1,6 @@
 """`cnnjobs inspect`: look at one image, or at a data set before training on it."""
 
+import functools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,13 @@ from cnnjobs.config import InspectConfig
 from cnnjobs.data import dataset_summary, plots, sources
 from cnnjobs.data.dataset_summary import ClassSummary, Copy
 from cnnjobs.errors import ImageError, InputError
+from cnnjobs.imaging import plots as image_plots
 from cnnjobs.imaging import statistics
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.statistics import Levels, Measurements
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, s3
+from cnnjobs.storage import apart, filesystem, s3
 
 NO_LABEL = "no label"
 
@@ -67,7 +69,7 @@ def plan(config: InspectConfig) -> dict[str, Any]:
     s3.use(**config.s3)
     data = filesystem.normalize(config.data)
     if _is_image(data):
-        return {"image": data, "plot": config.plot}
+        return {"image": data, "plot": next(iter(_plot_files(config)), None)}
     rows = sources.open_data(data, for_training=False).table
     labels = Counter(label or NO_LABEL for label in rows["label"].to_pylist())
     return {"images": rows.num_rows, "labels": dict(labels), "plots": _plot_files(config)}
@@ -83,7 +85,7 @@ def inspect(config: InspectConfig, progress: Progress = silent) -> ImageSummary 
     s3.use(**config.s3)
     data = filesystem.normalize(config.data)
     if _is_image(data):
-        return _inspect_image(data, config.plot)
+        return _inspect_image(data, config.max_bytes, *_plot_files(config))
     return _inspect_data(data, config, progress)
 
 
@@ -92,13 +94,12 @@ def _is_image(data: str) -> bool:
     return suffix != ".parquet" and filesystem.is_file(data)
 
 
-def _inspect_image(path: str, plot: str | None) -> ImageSummary:
+def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageSummary:
     try:
-        header, picture, size_bytes = statistics.open_image(path)
+        header, picture, size_bytes = statistics.open_image(path, max_bytes)
     except ImageError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if plot is not None:
-        plot = filesystem.normalize(plot)
         filesystem.write_bytes(
             plot, plots.image_and_histogram(picture.gray, path.rpartition("/")[2])
         )
@@ -116,8 +117,6 @@ def _inspect_image(path: str, plot: str | None) -> ImageSummary:
 
 def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataSummary:
     files = _plot_files(config)
-    if files:
-        filesystem.check_writable(filesystem.normalize(str(config.plot)))
     columns = ["path", "label", "source", "split"]
     rows = sources.open_data(data, for_training=False).table.select(columns).to_pylist()
     for row in rows:
@@ -125,7 +124,8 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
     images: list[Measurements] = []
     paths = [row["path"] for row in rows]
     remote = any(filesystem.is_s3(path) for path in paths)
-    for image in read_many(paths, statistics.measure, remote=remote):
+    measure = functools.partial(statistics.measure, max_bytes=config.max_bytes)
+    for image in read_many(paths, measure, remote=remote):
         images.append(image)
         if len(images) % _FILES_PER_REPORT == 0 or len(images) == len(rows):
             progress("inspect", len(images), len(rows))
@@ -161,9 +161,15 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
 
 
 def _plot_files(config: InspectConfig) -> list[str]:
+    """The files to draw: one for an image, four for a data set."""
     if config.plot is None:
         return []
-    return [filesystem.join(filesystem.normalize(config.plot), name) for name in _PNGS]
+    plot = filesystem.normalize(config.plot)
+    is_one = _is_image(filesystem.normalize(config.data))
+    files = [plot] if is_one else [filesystem.join(plot, name) for name in _PNGS]
+    for file in files:
+        apart.check_file(file, [config.data], mark=image_plots.MARK, kind="a plot of cnnjobs")
+    return files
 
 
 def _counted(

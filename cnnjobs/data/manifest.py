@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from cnnjobs import schema
 from cnnjobs.data import manifest_rows
 from cnnjobs.errors import ManifestError
-from cnnjobs.storage import filesystem, json_files
+from cnnjobs.storage import apart, filesystem, json_files
 
 if TYPE_CHECKING:
     import pandas
@@ -123,6 +123,11 @@ class Manifest:
         """The classes that occur, sorted."""
         return sorted(pc.unique(self.table["label"]).drop_null().to_pylist())
 
+    def check_apart(self, output: str) -> None:
+        """Raise InputError if an output would be among the images, or contain some of them."""
+        apart.check(output, self.settings.get("sources", ()))
+        apart.check_images(output, self.table["path"])
+
     def select(self, split: str) -> pa.Table:
         """The rows of one split, or with `all` those of every split, in manifest order.
 
@@ -202,7 +207,9 @@ def read(uri: str) -> Manifest:
     try:
         table = pq.read_table(pa.BufferReader(data))
     except MemoryError as error:
-        raise ManifestError(f"{uri} takes more memory than there is; index fewer images.") from error
+        raise ManifestError(
+            f"{uri} takes more memory than there is; index fewer images."
+        ) from error
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{uri} is not a readable Parquet file; index it again.") from error
     described = (table.schema.metadata or {}).get(_METADATA)

@@ -51,7 +51,7 @@ def audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
         return _run_audit(planned, config, progress)[0]
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
     run = run_dir.start(planned.output, "audit", as_dict(config), spilled_bytes=spilling.reported)
-    with run.failing_recorded(**facts):
+    with run.writing(**facts):
         summary, images = _run_audit(planned, config, progress)
         example = images.pixels[:1]
         plots = (
@@ -71,7 +71,7 @@ def _plan(config: AuditConfig, progress: Progress = silent) -> EvaluatePlan:
         for field in dataclasses.fields(config)
         if field.name != "border"
     }
-    planned = evaluate.plan(EvaluateConfig(**shared), progress)
+    planned = evaluate.plan(EvaluateConfig(**shared), progress, command="audit")
     shortcut_audit.check(planned.bundle)
     return planned
 

@@ -22,7 +22,7 @@ from cnnjobs.metrics import Bootstrap, Difference, Interval, Metrics, paired
 from cnnjobs.metrics.paired import DeLong, McNemar
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage import apart, filesystem, run_dir, s3
 
 _COLUMNS = ["path", "label", "prediction", "probability", "error", "model"]
 
@@ -87,7 +87,7 @@ def plan(config: CompareConfig) -> dict[str, Any]:
     return {
         "runs": {run.uri: run.rows.num_rows for run in runs},
         "shared images": len(_shared_paths(runs, config)),
-        "output": config.output,
+        "output": _output(config),
     }
 
 
@@ -111,7 +111,7 @@ def compare(config: CompareConfig, progress: Progress = silent) -> CompareSummar
     measured = [
         _measure(run, rows, labels, bootstrap) for run, rows in zip(runs, tables, strict=True)
     ]
-    output = filesystem.normalize(config.output) if config.output is not None else None
+    output = _output(config)
     summary = CompareSummary(
         positive=runs[0].positive,
         num_images=len(labels),
@@ -139,6 +139,14 @@ def compare(config: CompareConfig, progress: Progress = silent) -> CompareSummar
         text = json.dumps(dataclasses.asdict(summary), indent=2)
         filesystem.write_bytes(output, text.encode())
     return summary
+
+
+def _output(config: CompareConfig) -> str | None:
+    if config.output is None:
+        return None
+    output = filesystem.normalize(config.output)
+    apart.check_file(output, config.runs, mark=b'"num_left_out"', kind="a result of compare")
+    return output
 
 
 def open_run(uri: str) -> ScoredRun:

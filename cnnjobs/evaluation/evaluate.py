@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs import metrics
-from cnnjobs.cluster import spilling
+from cnnjobs.cluster import session, spilling
 from cnnjobs.config import EvaluateConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
@@ -21,6 +21,7 @@ from cnnjobs.evaluation import (
 from cnnjobs.evaluation.labelled_set import LabelledSet
 from cnnjobs.evaluation.score_sets import MeasuredSet
 from cnnjobs.evaluation.shortcut_verdict import Audit
+from cnnjobs.inference import predictions
 from cnnjobs.metrics import Difference, Interval
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import model_card
@@ -127,8 +128,15 @@ class EvaluatePlan:
         }
 
 
-def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
+def plan(
+    config: EvaluateConfig, progress: Progress = silent, *, command: str = "evaluate"
+) -> EvaluatePlan:
     """Read the bundle and the data and check that they match.
+
+    Args:
+        config: the settings.
+        progress: reports the files checked.
+        command: whose output this is.
 
     Raises:
         InputError: labels that the bundle does not know, no labels, an output in use, a prevalence
@@ -142,17 +150,15 @@ def plan(config: EvaluateConfig, progress: Progress = silent) -> EvaluatePlan:
         )
     output = filesystem.normalize(config.output) if config.output is not None else None
     if output is not None:
-        run_dir.check_free(output, overwrite=config.overwrite)
-    return EvaluatePlan(
-        config=config,
-        bundle=bundle,
-        test=labelled_set.open_labelled(config.data, config.split, bundle, progress),
-        # all of another set is test data: none of it was used in training
-        beside=[
-            labelled_set.open_labelled(data, "all", bundle, progress) for data in config.beside
-        ],
-        output=output,
-    )
+        inputs = [config.bundle, bundle.uri, config.data, *config.beside]
+        run_dir.check_free(output, command, overwrite=config.overwrite, inputs=inputs)
+    test = labelled_set.open_labelled(config.data, config.split, bundle, progress)
+    # all of another set is test data: none of it was used in training
+    beside = [labelled_set.open_labelled(data, "all", bundle, progress) for data in config.beside]
+    if output is not None:
+        for each in (test, *beside):
+            each.manifest.check_apart(output)
+    return EvaluatePlan(config=config, bundle=bundle, test=test, beside=beside, output=output)
 
 
 def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSummary:
@@ -164,20 +170,21 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     planned = plan(config, progress)
     if planned.output is None:
         return _conclude(planned, _score(planned, "evaluate", progress), progress, plots=[])
+    session.check(config.address)
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
     run = run_dir.start(
         planned.output, "evaluate", as_dict(config), spilled_bytes=spilling.reported
     )
-    with run.failing_recorded(**facts):
+    with run.writing(**facts):
         measured = _score(planned, run.run_id, progress)
         part = "part-00000.parquet"
-        filesystem.write_table(run.path("predictions", part), measured[0].predictions)
+        entry = predictions.write_part(run.uri, part, measured[0].predictions)
         for index, other in enumerate(measured[1:]):
             filesystem.write_table(run.path(_beside_file(index)), other.predictions)
         manifest.write(planned.test.manifest, run.path("manifest.parquet"))
         plots = _draw(planned, measured, run, progress)
         summary = _conclude(planned, measured, progress, plots=plots)
-        run.finish(**facts, files=[part], summary=summary)
+        run.finish(**facts, files=[part], parts={part: entry}, summary=summary)
     return summary
 
 

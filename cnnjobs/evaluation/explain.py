@@ -11,13 +11,13 @@ from cnnjobs.config import ExplainConfig
 from cnnjobs.errors import ImageError, InputError
 from cnnjobs.evaluation import audit_plots, grad_cam
 from cnnjobs.evaluation.grad_cam import PreparedModel
-from cnnjobs.imaging import reading, statistics
+from cnnjobs.imaging import plots, reading, statistics
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.metrics import calibration
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, s3
+from cnnjobs.storage import apart, filesystem, s3
 
 #: Pixels of the longer side of a drawn image.
 _SIDE = 900
@@ -63,13 +63,12 @@ def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummar
     s3.use(**config.s3)
     outputs = _outputs(config)
     bundle = bundles.read(config.bundle)
-    filesystem.check_writable(filesystem.normalize(config.output))
     model = bundles.load_model(bundle)
     prepared = grad_cam.prepare(model)
     images: list[ExplainedImage] = []
     for path, output in outputs.items():
         progress("explain", len(images), len(outputs))
-        images.append(_explain_one(path, output, bundle, model, prepared))
+        images.append(_explain_one(path, output, bundle, model, prepared, config.max_bytes))
     if all(image.error is not None for image in images):
         raise InputError(f"none of the images can be read; the first: {images[0].error}.")
     return ExplainSummary(model=bundle.name, positive=bundle.positive, images=images)
@@ -84,13 +83,19 @@ def _outputs(config: ExplainConfig) -> dict[str, str]:
         if output in outputs.values() and path not in outputs:
             raise InputError(f"two images would be drawn to {output}; explain them one by one.")
         outputs[path] = output
+    for output in outputs.values():
+        apart.check_file(
+            output, [config.bundle, *config.images], mark=plots.MARK, kind="a plot of cnnjobs"
+        )
     return outputs
 
 
 def _explain_one(
-    path: str, output: str, bundle: Bundle, model: Any, prepared: PreparedModel
+    path: str, output: str, bundle: Bundle, model: Any, prepared: PreparedModel, max_bytes: int
 ) -> ExplainedImage:
-    decoded = reading.load(path, bundle.preprocessing, Policy(any_modality=True))
+    decoded = reading.load(
+        path, bundle.preprocessing, Policy(any_modality=True, max_bytes=max_bytes)
+    )
     if isinstance(decoded, ImageError):
         return ExplainedImage(path=path, error=str(decoded))
     raw = np.asarray(model(decoded.pixels[np.newaxis], training=False), np.float32)

@@ -8,6 +8,11 @@ import pyarrow.compute as pc
 
 from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
+from cnnjobs.errors import InputError
+
+#: Share of a run's images that are gone, and of the data's that are new, from which on the data is
+#: taken for another archive, or for the same one under another name.
+_ANOTHER_ARCHIVE = 0.9
 
 #: Errors that may be gone at the next attempt.
 _TRANSIENT_ERRORS = ("missing", "permission", "unreadable")
@@ -64,6 +69,20 @@ def merge(before: Manifest, now: Manifest, rows: pa.Table) -> tuple[Update, Mani
     to_add = pa.concat_arrays([changes.new, changes.changed])
     added = now.table.filter(pc.is_in(now.table["path"], value_set=to_add))
     return update, Manifest(pa.concat_tables([kept, added]), now.settings)
+
+
+def check_same_archive(update: Update, before: Manifest, now: Manifest, data: str) -> None:
+    """Raise InputError if nearly all images of a run are gone, and nearly all of the data new."""
+    num_gone = len(manifest.changes(before.table, now.table).gone)
+    if (
+        num_gone >= _ANOTHER_ARCHIVE * before.table.num_rows
+        and len(update.new) >= _ANOTHER_ARCHIVE * now.table.num_rows
+    ):
+        raise InputError(
+            f"{num_gone:,} of the run's {before.table.num_rows:,} images are no longer in {data}, "
+            f"and {len(update.new):,} of its {now.table.num_rows:,} are new; an update needs the "
+            "same archive under the same name. Score another archive into another directory."
+        )
 
 
 def _transient_failures(rows: pa.Table) -> pa.Array:

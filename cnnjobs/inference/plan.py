@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -13,14 +13,15 @@ from cnnjobs.data import manifest, sources
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
 from cnnjobs.imaging.reading import Policy
-from cnnjobs.inference import incremental, predictions
+from cnnjobs.inference import incremental, parts
 from cnnjobs.inference.incremental import Update
+from cnnjobs.inference.parts import Books
 from cnnjobs.inference.predictor import Scoring, model_name
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import model_card
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage import apart, filesystem, run_dir, s3
 from cnnjobs.storage.run_dir import Run
 
 #: Settings that change what is written: a run can only be resumed with the same values.
@@ -41,6 +42,7 @@ class PredictPlan:
         output: the run directory.
         run: the run to continue, if there is one.
         update: how the data differ from that run, for `--update`.
+        done: what that run has written.
         doubts: reasons not to rely on the scores, one line per model; see `model_card.doubt`.
     """
 
@@ -51,6 +53,7 @@ class PredictPlan:
     output: str
     run: Run | None = None
     update: Update | None = None
+    done: Books = field(default_factory=Books)
     doubts: Sequence[str] = ()
 
     @property
@@ -64,6 +67,7 @@ class PredictPlan:
             "positive": self.bundles[0].positive,
             "output": self.output,
             "update": None if self.update is None else self.update.counts,
+            "missing parts": list(self.done.missing),
             "doubts": list(self.doubts),
         }
 
@@ -105,14 +109,18 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     doubts = [doubt for doubt in map(model_card.doubt, models) if doubt is not None]
     if config.require_evaluated and doubts:
         raise InputError(f"{doubts[0]}; require_evaluated rejects it.")
+    output = filesystem.normalize(config.output)
+    given = [config.bundle, *config.bundles]
+    apart.check(output, [*given, *(each.uri for each in models), config.data])
     images = sources.open_data(config.data, for_training=False, progress=progress)
+    images.check_apart(output)
     rows = images.select(config.split)
     planned = PredictPlan(
         config=config,
         bundles=models,
         manifest=images,
         rows=rows,
-        output=filesystem.normalize(config.output),
+        output=output,
         doubts=doubts,
     )
     if config.resume:
@@ -120,7 +128,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     if config.update:
         planned = _with_updated_run(planned)
     if planned.run is None:
-        run_dir.check_free(planned.output, overwrite=config.overwrite, resumable=True)
+        run_dir.check_free(output, "predict", overwrite=config.overwrite, resumable=True)
     return planned
 
 
@@ -158,7 +166,7 @@ def _with_resumed_run(planned: PredictPlan) -> PredictPlan:
         {**planned.fingerprints, **planned.settings},
         spilled_bytes=spilling.reported,
     )
-    return dataclasses.replace(planned, run=run)
+    return planned if run is None else dataclasses.replace(planned, run=run, done=_done(run))
 
 
 def _with_updated_run(planned: PredictPlan) -> PredictPlan:
@@ -168,7 +176,19 @@ def _with_updated_run(planned: PredictPlan) -> PredictPlan:
     if run is None:
         return planned
     before = manifest.read(run.path("manifest.parquet"))
-    rows = predictions.read(run.uri, predictions.files(run.uri), ["path", "error"])
-    update, merged = incremental.merge(before, planned.manifest, rows)
-    chosen = merged.select(planned.config.split)
-    return dataclasses.replace(planned, run=run, update=update, manifest=merged, rows=chosen)
+    done = _done(run)
+    update, merged = incremental.merge(before, planned.manifest, done.rows)
+    incremental.check_same_archive(update, before, planned.manifest, planned.config.data)
+    return dataclasses.replace(
+        planned,
+        run=run,
+        update=update,
+        manifest=merged,
+        rows=merged.select(planned.config.split),
+        done=done,
+    )
+
+
+def _done(run: Run) -> Books:
+    """What a run has written, checked against its record."""
+    return parts.check(run.uri, run.seen or {})

@@ -14,7 +14,8 @@ from cnnjobs.cluster import session, spilling
 from cnnjobs.config import PredictConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, TooManyBadImages
-from cnnjobs.inference import predictions, ray_pipeline
+from cnnjobs.inference import parts, predictions, ray_pipeline
+from cnnjobs.inference.incremental import Update
 from cnnjobs.inference.plan import PredictPlan, plan
 from cnnjobs.inference.predictor import model_name
 from cnnjobs.inference.run_stats import ProgressFile, Tally
@@ -35,6 +36,7 @@ class PredictSummary:
         left: images not scored because too many failed.
         stages: each stage's share of the time of all stages, which run at once.
         doubts: reasons not to rely on the scores; see `model_card.doubt`.
+        lost_parts: files of predictions that were gone; their images were scored again.
         too_many_bad: set if more images failed than `max_errors` allows.
     """
 
@@ -60,6 +62,7 @@ class PredictSummary:
     peak_memory_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     update: Mapping[str, int] | None = None
     doubts: Sequence[str] = ()
+    lost_parts: Sequence[str] = ()
     already_finished: bool = False
     too_many_bad: str | None = None
 
@@ -77,22 +80,35 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
     spilling.forget()
     planned = plan(config, progress)
     run, update = planned.run, planned.update
-    if run is not None and run_dir.is_finished(run.uri) and (update is None or update.is_empty):
+    is_finished = run is not None and run_dir.is_finished(run.uri) and not planned.done.missing
+    if run is not None and is_finished and (update is None or update.is_empty):
         return _nothing_to_do(planned, run)
     if run is None:
         session.check(config.address)
         run = run_dir.start(
             planned.output, "predict", as_dict(config), spilled_bytes=spilling.reported
         )
-    run_dir.reopen(run.uri)
-    if update is not None:
-        # before the record and the manifest change: a run stopped in between has rows left to
-        # score, but none for an older version of an image
-        stale = pa.concat_arrays([update.changed, update.again])
-        predictions.drop(run.uri, predictions.files(run.uri), stale)
-    with run.failing_recorded(**planned.fingerprints):
+    # the manifest's fingerprint changes with the manifest
+    known = {**planned.fingerprints, "manifest": (run.seen or planned.fingerprints)["manifest"]}
+    with run.writing(**known, parts=planned.done.entries):
+        if update is not None:
+            # before the manifest changes: a run stopped in between has rows left to score, but
+            # none for an older version of an image
+            planned = _without_stale_rows(planned, update, run)
         manifest.write(planned.manifest, run.path("manifest.parquet"))
+        run.learn(**planned.fingerprints)
         return _score_and_write(planned, run, progress)
+
+
+def _without_stale_rows(planned: PredictPlan, update: Update, run: Run) -> PredictPlan:
+    """Delete the rows of images that are scored again."""
+    stale = pa.concat_arrays([update.changed, update.again])
+
+    def fresh(table: pa.Table) -> pa.Table:
+        return table.filter(pc.invert(pc.is_in(table["path"], value_set=stale)))
+
+    parts.rewrite(run, planned.done.parts_with(stale), fresh)
+    return dataclasses.replace(planned, done=planned.done.without(stale))
 
 
 def judge(summary: PredictSummary) -> None:
@@ -104,9 +120,14 @@ def judge(summary: PredictSummary) -> None:
 def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> PredictSummary:
     config, total = planned.config, planned.rows.num_rows
     writer = predictions.Writer(
-        run.uri, rows_per_file=config.rows_per_file, partition=_partition(planned)
+        run.uri,
+        run.facts["parts"],
+        rows_per_file=config.rows_per_file,
+        partition=_partition(planned),
     )
-    before = predictions.read(run.uri, writer.files, ["path", "error"])
+    # recorded however the job ends
+    run.facts["parts"] = writer.entries
+    before = planned.done.rows
     rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], value_set=before["path"])))
     tally = Tally(total, done_before=before.num_rows)
     progress_file = ProgressFile(run.path("progress.jsonl"))
@@ -132,10 +153,10 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
     tally.add_writing(writer.seconds)
     progress_file.add(tally.facts(), last=True)
     summary = _summary(planned, run, tally, before, engine)
-    _check_complete(planned, run, writer.files, summary)
+    _check_complete(planned, run, summary)
     if config.csv and not summary.left:
-        predictions.write_csv(run.uri, writer.files)
-    facts = {**planned.fingerprints, "rows": _row_counts(summary), "files": writer.files}
+        predictions.write_csv(run.uri, list(writer.entries))
+    facts = {"rows": _row_counts(summary), "files": list(writer.entries)}
     if summary.left:
         run.record("stopped", **facts, summary=summary)
     else:
@@ -155,11 +176,9 @@ def _note(facts: Mapping[str, Any]) -> str:
     return f"{facts['images_per_second']:.0f}/s, {facts['failed']} bad"
 
 
-def _check_complete(
-    planned: PredictPlan, run: Run, files: Sequence[str], summary: PredictSummary
-) -> None:
-    """Check that every image has one row, by reading the files back."""
-    rows = predictions.read(run.uri, files, ["path", "error"])
+def _check_complete(planned: PredictPlan, run: Run, summary: PredictSummary) -> None:
+    """Check that every image has one row, by reading back what is in the folder."""
+    rows = parts.check(run.uri, {"run_id": run.run_id, **run.facts}).rows
     num_images = pc.count_distinct(rows["path"]).as_py()
     num_unknown = pc.sum(pc.invert(pc.is_in(rows["path"], value_set=planned.rows["path"]))).as_py()
     counted = summary.scored + sum(summary.failed.values()) + summary.skipped
@@ -218,6 +237,7 @@ def _summary(
         peak_memory_bytes=tally.peak_memory_bytes(),
         update=None if planned.update is None else planned.update.counts,
         doubts=planned.doubts,
+        lost_parts=planned.done.missing,
         too_many_bad=too_many,
     )
 
@@ -225,8 +245,7 @@ def _summary(
 def _nothing_to_do(planned: PredictPlan, run: Run) -> PredictSummary:
     """The summary when all rows were already written."""
     total = planned.rows.num_rows
-    before = predictions.read(run.uri, predictions.files(run.uri), ["path", "error"])
-    summary = _summary(planned, run, Tally(total, done_before=total), before, None)
+    summary = _summary(planned, run, Tally(total, done_before=total), planned.done.rows, None)
     return dataclasses.replace(summary, already_finished=True)
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from cnnjobs.config import PredictOneConfig
 from cnnjobs.data import plots
 from cnnjobs.errors import InputError
+from cnnjobs.imaging import plots as image_plots
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference.predictor import Predictor, Scoring
@@ -17,7 +18,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, s3
+from cnnjobs.storage import apart, filesystem, s3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ def plan(config: PredictOneConfig) -> dict[str, Any]:
     """What `--dry-run` reports."""
     s3.use(**config.s3)
     bundle = bundles.read(config.bundle)
+    _plot_file(config)
     return {"model": bundle.name, "engine": _engine(config, bundle), "images": len(config.images)}
 
 
@@ -79,6 +81,7 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
     """
     s3.use(**config.s3)
     bundle = bundles.read(config.bundle)
+    plot = _plot_file(config)
     scoring = Scoring(
         bundles=[bundle],
         engine=_engine(config, bundle),
@@ -110,10 +113,10 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         threshold=bundle.threshold,
         engine=scoring.engine,
         images=[kind(**row) for row in scored.select(columns).to_pylist()],
-        plot=filesystem.normalize(config.plot) if config.plot is not None else None,
+        plot=plot,
     )
-    if summary.plot is not None:
-        filesystem.write_bytes(summary.plot, _plot(summary, bundle, scoring.policy))
+    if plot is not None:
+        filesystem.write_bytes(plot, _plot(summary, bundle, scoring.policy))
     return summary
 
 
@@ -126,6 +129,15 @@ def _engine(config: PredictOneConfig, bundle: Bundle) -> str:
 
 def _score_columns(bundle: Bundle) -> list[str]:
     return ["probability"] if bundle.positive is not None else ["probabilities"]
+
+
+def _plot_file(config: PredictOneConfig) -> str | None:
+    if config.plot is None:
+        return None
+    plot = filesystem.normalize(config.plot)
+    inputs = [config.bundle, *config.images]
+    apart.check_file(plot, inputs, mark=image_plots.MARK, kind="a plot of cnnjobs")
+    return plot
 
 
 def _plot(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:

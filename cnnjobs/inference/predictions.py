@@ -1,9 +1,11 @@
 """The prediction table of a run: Parquet parts, each complete or absent."""
 
+import hashlib
 import re
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,16 +21,33 @@ FOLDER, CSV = "predictions", "predictions.csv"
 #: A function from a table to each row's Hive folder (`key=value`).
 Partition = Callable[[pa.Table], pa.Array]
 
+#: What a run records of a part: its `rows` and its `sha256`.
+Entry = Mapping[str, Any]
+
 #: The folder that Hive, Spark, DuckDB and pyarrow read as null.
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 _PART = re.compile(r"(?:.*/)?part-(\d+)\.parquet")
 
 
+def is_part(name: str) -> bool:
+    """Whether a name, relative to the folder of predictions, is that of a part."""
+    return _PART.fullmatch(name) is not None
+
+
 def files(run_uri: str) -> list[str]:
     """Names of the parts of a run, relative to its folder of predictions."""
     folder = filesystem.join(run_uri, FOLDER)
     return [*filesystem.names(folder), *_in_partitions(folder)]
+
+
+def write_part(run_uri: str, part: str, table: pa.Table) -> Entry:
+    """Write a part, completely or not at all; returns its entry in the run's record."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    data = sink.getvalue().to_pybytes()
+    filesystem.write_bytes(filesystem.join(run_uri, FOLDER, part), data)
+    return {"rows": table.num_rows, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 class Writer:
@@ -38,11 +57,19 @@ class Writer:
     is interrupted, because they have been scored; but not if writing itself failed.
     """
 
-    def __init__(self, run_uri: str, *, rows_per_file: int, partition: Partition | None) -> None:
-        """Find the parts that exist already.
+    def __init__(
+        self,
+        run_uri: str,
+        entries: Mapping[str, Entry],
+        *,
+        rows_per_file: int,
+        partition: Partition | None,
+    ) -> None:
+        """Continue after the parts that exist already.
 
         Args:
             run_uri: the run.
+            entries: of the parts that exist.
             rows_per_file: rows after which a part is written.
             partition: returns the folder of each row; None keeps all parts in one folder.
         """
@@ -50,9 +77,9 @@ class Writer:
         self._rows_per_file = rows_per_file
         self._partition = partition
         self._held: list[pa.Table] = []
-        #: Names of all parts, old and new, relative to the folder of predictions.
-        self.files = files(run_uri)
-        self._number = _next_number(self.files)
+        #: Of all parts, old and new, by name relative to the folder of predictions.
+        self.entries = dict(entries)
+        self._number = _next_number(entries)
         #: Time spent writing.
         self.seconds = 0.0
 
@@ -82,9 +109,7 @@ class Writer:
         table = pa.concat_tables(self._held)
         name = f"part-{self._number:05d}.parquet"
         for folder, rows in self._partitioned(table):
-            filesystem.write_table(filesystem.join(self._run_uri, FOLDER, f"{folder}{name}"), rows)
-            if f"{folder}{name}" not in self.files:
-                self.files.append(f"{folder}{name}")
+            self.entries[f"{folder}{name}"] = write_part(self._run_uri, f"{folder}{name}", rows)
         # a signal may interrupt this anywhere: the same rows are then written again under the
         # same name
         self._held = []
@@ -125,26 +150,21 @@ def read_whole(run_uri: str, parts: Iterable[str]) -> pa.Table:
     return pa.concat_tables([_read_part(run_uri, part) for part in parts])
 
 
-def drop(run_uri: str, parts: Iterable[str], paths: pa.Array) -> None:
-    """Delete the rows of these paths; each part is replaced as a whole."""
-    for part in parts:
-        table = _read_part(run_uri, part)
-        kept = table.filter(pc.invert(pc.is_in(table["path"], value_set=paths)))
-        if kept.num_rows == table.num_rows:
-            continue
-        uri = filesystem.join(run_uri, FOLDER, part)
-        if kept.num_rows:
-            filesystem.write_table(uri, kept)
-        else:
-            filesystem.delete(uri)
-
-
 def write_csv(run_uri: str, parts: Sequence[str]) -> None:
     """Write all rows as one CSV file; lists become text with semicolons between the numbers."""
     with filesystem.writing(filesystem.join(run_uri, CSV)) as file:
         for number, part in enumerate(parts):
             header = pacsv.WriteOptions(include_header=number == 0)
             pacsv.write_csv(_flat(_read_part(run_uri, part)), file, header)
+
+
+def read_csv(run_uri: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of the CSV file, as text."""
+    data = filesystem.read_file(filesystem.join(run_uri, CSV))
+    texts = dict.fromkeys(columns, pa.string())
+    options = pacsv.ConvertOptions(include_columns=list(columns), column_types=texts)
+    lines = pacsv.ParseOptions(newlines_in_values=True)
+    return pacsv.read_csv(pa.BufferReader(data), parse_options=lines, convert_options=options)
 
 
 def _next_number(parts: Iterable[str]) -> int:

@@ -9,7 +9,7 @@ from cnnjobs.models.architectures import (
     portable,
 )
 from cnnjobs.models.keras_backend import import_keras, quiet_tensorflow
-from cnnjobs.models.user_model import UserModel
+from cnnjobs.models.user_model import UserModel, is_user_model
 
 __all__ = [
     "ARCHITECTURES",
@@ -19,6 +19,7 @@ __all__ = [
     "describe",
     "find",
     "import_keras",
+    "is_user_model",
     "portable",
     "quiet_tensorflow",
 ]

@@ -14,7 +14,7 @@ from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference import predictions
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.storage import filesystem, run_dir, run_files
 
 #: Commands whose runs can be reported, in the order of the page.
 COMMANDS = ("train", "tune", "evaluate", "audit", "predict", "crossval")
@@ -169,7 +169,7 @@ def _read_one(uri: str) -> InputRun:
     record = run_dir.read_record(uri)
     if record is None:
         raise InputError(
-            f"{uri} holds no run (no {run_dir.RECORD}); give the output directory of "
+            f"{uri} holds no run (no {run_files.RECORD}); give the output directory of "
             f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}."
         )
     if record["command"] not in COMMANDS:

@@ -28,13 +28,16 @@ from cnnjobs.reporting.gallery import JudgedRows
 from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.reporting.model_section import model_section
 from cnnjobs.reporting.render import Page
-from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage import apart, filesystem, s3, versions
 
 if TYPE_CHECKING:
     import keras
 
 #: The command line of a run, from its command and its settings.
 Spell = Callable[[str, Mapping[str, Any]], str]
+
+#: In the head of every page; see `page.html`.
+_MARK = b'content="cnnjobs report"'
 
 #: Images between two progress updates.
 _PROGRESS_STEP = 64
@@ -107,7 +110,7 @@ def plan(config: ReportConfig) -> ReportPlan:
     runs = inputs.read(config.runs)
     if filesystem.exists(output) and not config.overwrite:
         raise RunExistsError(f"{output} already exists; choose another name or add --overwrite.")
-    filesystem.check_writable(output.rpartition("/")[0])
+    apart.check_file(output, config.runs, mark=_MARK, kind="a page of cnnjobs report")
     return ReportPlan(
         config=config,
         output=output,
@@ -234,7 +237,7 @@ def _page(
         ],
         gallery=_gallery_data(shown, bundle) if judged is not None else None,
         gallery_text=gallery_text,
-        footer=f"Made by cnnjobs {run_dir.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
+        footer=f"Made by cnnjobs {versions.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
     )
 
 

@@ -35,7 +35,10 @@ class FileInfo:
 
 
 def normalize(uri: str | Path) -> str:
-    """An absolute local path, or `s3://bucket/key` without a trailing slash."""
+    """The one name of a location: an absolute local path, or `s3://bucket/key` without a slash.
+
+    Links in a local path are resolved, except that a file keeps the name of its link.
+    """
     text = str(uri)
     credentials.refuse_in_name(text)
     if is_s3(text):
@@ -44,7 +47,10 @@ def normalize(uri: str | Path) -> str:
         return text.rstrip("/")
     if "://" in text:
         raise StorageError(f"{text} is neither a local path nor s3://bucket/prefix.")
-    return str(Path(text).expanduser().absolute())
+    path = Path(text).expanduser()
+    if path.is_symlink() and not path.is_dir():
+        return f"{os.path.realpath(path.parent)}/{path.name}"
+    return os.path.realpath(path)
 
 
 def is_s3(uri: str) -> bool:
@@ -124,11 +130,7 @@ def is_empty(uri: str) -> bool:
 
 
 def read_bytes(uri: str, *, limit: int = _MAX_BYTES, pipes: bool = False) -> bytes:
-    """The whole file, if it is a regular one of at most `limit` bytes.
-
-    With `pipes`, a local pipe is read as well. Raises OSError (FileNotFoundError, PermissionError)
-    like the system, and NotAFileError or TooLargeError of `regular_files`.
-    """
+    """The whole file, at most `limit` bytes. Raises OSError like `regular_files.read`."""
     if is_s3(uri):
         return s3.read(_s3_path(uri), limit=limit)
     return regular_files.read(uri, limit=limit, pipes=pipes)

@@ -3,31 +3,25 @@
 import contextlib
 import dataclasses
 import json
-import platform
-import subprocess
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from cnnjobs import __version__, schema
-from cnnjobs.errors import RunExistsError, StorageError
-from cnnjobs.storage import filesystem, json_files
-
-RECORD, SUCCESS = "run.json", "_SUCCESS"
+from cnnjobs import schema
+from cnnjobs.errors import RunExistsError
+from cnnjobs.regular_files import NotAFileError, TooLargeError
+from cnnjobs.storage import apart, filesystem, json_files, run_files, run_lock, versions
+from cnnjobs.storage.run_files import RECORD, SUCCESS
 
 #: Of what is read back from a record.
 _KINDS = {"run_id": str, "command": str, "status": str, "started": str, "config": dict}
 
 #: Facts that a resumed run takes over from its record.
-_KEPT = ("threads",)
+_KEPT = ("threads", "parts")
 
 SpilledBytes = Callable[[], Mapping[str, int] | None]
-
-_PACKAGES = ("ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +31,10 @@ class Run:
     Attributes:
         spilled_bytes: returns what Ray has put on disk for this job, by machine; None if unknown.
         facts: part of every record, next to the settings.
+        writes: patterns of the names of its files.
+        seen: the record of the run that is resumed, as it was when that was decided; None for a new
+            run.
+        overwrite: whether a new run may replace an older one of the same command.
     """
 
     uri: str
@@ -46,6 +44,9 @@ class Run:
     started: datetime
     spilled_bytes: SpilledBytes = lambda: None
     facts: dict[str, Any] = field(default_factory=dict)
+    writes: Sequence[str]
+    seen: Mapping[str, Any] | None = None
+    overwrite: bool = False
 
     def path(self, *names: str) -> str:
         """The URI of a file in the run directory."""
@@ -67,8 +68,9 @@ class Run:
             "ended": now.isoformat(timespec="seconds") if status != "running" else None,
             "seconds": round(self.seconds(), 3),
             "config": dict(self.config),
-            "code_version": code_version(),
-            "versions": package_versions(),
+            "writes": list(self.writes),
+            "code_version": versions.code_version(),
+            "versions": versions.package_versions(),
             "spilled_bytes": self.spilled_bytes() if status != "running" else None,
             **self.facts,
             **facts,
@@ -83,12 +85,37 @@ class Run:
         self.record("running")
 
     @contextlib.contextmanager
-    def failing_recorded(self, **facts: Any) -> Iterator[None]:
-        """Record in `run.json` that the run failed or was stopped if the block does not finish."""
-        self.learn(**facts)
-        with contextlib.ExitStack() as stack:
-            stack.push(lambda kind, *_: self._record_end(kind))
-            yield
+    def writing(self, **facts: Any) -> Iterator[None]:
+        """Be the only writer of the run; an older run that it replaces is deleted first.
+
+        Records in `run.json` that the run failed or was stopped if the block does not finish.
+
+        Raises:
+            RunInUseError: another process is writing the run.
+            RunExistsError: the directory has changed since it was checked.
+        """
+        with run_lock.hold(self.uri):
+            self._take_over()
+            self.learn(**facts)
+            with contextlib.ExitStack() as stack:
+                stack.push(lambda kind, *_: self._record_end(kind))
+                yield
+
+    def _take_over(self) -> None:
+        """Check the directory again, now that nobody else writes to it, and reopen it."""
+        if self.seen is not None:
+            if read_record(self.uri) != self.seen:
+                raise RunExistsError(
+                    f"another process has written {self.uri} in the meantime; start again."
+                )
+            # before anything in it changes
+            if is_finished(self.uri):
+                filesystem.delete(self.path(SUCCESS))
+            return
+        _check_content(self.uri, self.command, overwrite=self.overwrite)
+        record = read_record(self.uri)
+        if record is not None:
+            run_files.delete(self.uri, record)
 
     def _record_end(self, kind: type[BaseException] | None) -> None:
         if kind is not None:
@@ -102,25 +129,66 @@ class Run:
         return record
 
 
-def check_free(uri: str, *, overwrite: bool, resumable: bool = False) -> None:
+def check_free(
+    uri: str,
+    command: str,
+    *,
+    overwrite: bool,
+    inputs: Iterable[str | None] = (),
+    resumable: bool = False,
+) -> None:
     """Raise unless a run may start here; nothing is deleted, and only a probe is written.
 
+    Args:
+        uri: the directory.
+        command: of the run.
+        overwrite: whether it may replace an older run of the same command.
+        inputs: what the job reads; see `apart.check`.
+        resumable: whether the command has `--resume`.
+
     Raises:
-        RunExistsError: the directory contains a run and `overwrite` is off, or something else.
+        InputError: the directory is, contains or is inside an input.
+        RunExistsError: the directory contains a run and `overwrite` is off, or something else; or
+            another process is writing it.
         StorageError: nothing can be written there.
     """
+    apart.check(uri, inputs)
+    run_lock.check(uri)
+    _check_content(uri, command, overwrite=overwrite, resumable=resumable)
+    filesystem.check_writable(uri)
+
+
+def _check_content(uri: str, command: str, *, overwrite: bool, resumable: bool = False) -> None:
+    """Raise if there is anything in the directory that may not be deleted."""
     if filesystem.is_file(uri):
         raise RunExistsError(f"{uri} is a file; give a directory.")
-    if not filesystem.is_empty(uri) and not _is_left_over(uri):
-        if read_record(uri) is None:
-            raise RunExistsError(f"{uri} is not empty and is not a run; choose another directory.")
-        if not overwrite:
-            ways = "--resume to continue it, --overwrite" if resumable else "--overwrite"
-            raise RunExistsError(
-                f"{uri} already contains a run; add {ways} to replace it, or choose another "
-                "directory."
-            )
-    filesystem.check_writable(uri)
+    record = read_record(uri)
+    if record is not None:
+        _check_replaceable(uri, command, record, overwrite=overwrite, resumable=resumable)
+    elif not all(map(run_files.is_left_over, run_files.names(uri))):
+        raise RunExistsError(f"{uri} is not empty and is not a run; choose another directory.")
+
+
+def _check_replaceable(
+    uri: str, command: str, record: Mapping[str, Any], *, overwrite: bool, resumable: bool
+) -> None:
+    """Raise unless all of an older run may be deleted."""
+    if record.get("command") != command:
+        raise RunExistsError(
+            f"{uri} contains a run of {record.get('command')}, which {command} does not replace; "
+            "choose another directory."
+        )
+    if not overwrite:
+        ways = "--resume to continue it, --overwrite" if resumable else "--overwrite"
+        raise RunExistsError(
+            f"{uri} already contains a run; add {ways} to replace it, or choose another directory."
+        )
+    foreign = next(run_files.foreign(uri, record), None)
+    if foreign is not None:
+        raise RunExistsError(
+            f"{uri} contains {foreign}, which its run did not write; move it away, or choose "
+            "another directory."
+        )
 
 
 def start(
@@ -129,11 +197,17 @@ def start(
     config: Mapping[str, Any],
     *,
     spilled_bytes: SpilledBytes = lambda: None,
+    writes: Sequence[str] = (),
 ) -> Run:
-    """Start a run in a directory that passed `check_free`; an older run in it is deleted."""
-    if filesystem.exists(filesystem.join(uri, RECORD)):
-        reopen(uri)
-        filesystem.delete(uri)
+    """A new run in a directory that passed `check_free`; nothing is written before `Run.writing`.
+
+    Args:
+        uri: the directory.
+        command: of the run.
+        config: its settings.
+        spilled_bytes: see `Run`.
+        writes: names of files that it writes besides `run_files.writes`.
+    """
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     return Run(
@@ -143,13 +217,9 @@ def start(
         config=config,
         started=now,
         spilled_bytes=spilled_bytes,
+        writes=[*run_files.writes(command), *writes],
+        overwrite=bool(config.get("overwrite")),
     )
-
-
-def reopen(uri: str) -> None:
-    """Withdraw the mark of a finished run before anything in it changes."""
-    if is_finished(uri):
-        filesystem.delete(filesystem.join(uri, SUCCESS))
 
 
 def find_same(
@@ -168,8 +238,10 @@ def find_same(
         spilled_bytes: see `Run`.
 
     Raises:
-        RunExistsError: it is a different run; the differences are named.
+        RunExistsError: it is a different run, whose differences are named; or another process is
+            writing it.
     """
+    run_lock.check(uri)
     record = read_record(uri)
     if record is None:
         return None
@@ -194,6 +266,8 @@ def find_same(
         started=datetime.fromisoformat(record["started"]),
         spilled_bytes=spilled_bytes,
         facts={name: record[name] for name in _KEPT if name in record},
+        writes=record.get("writes", run_files.writes(command)),
+        seen=record,
     )
 
 
@@ -204,13 +278,11 @@ def read_record(uri: str) -> dict[str, Any] | None:
         RunExistsError: it is not JSON.
     """
     try:
-        data = filesystem.read_file(filesystem.join(uri, RECORD), limit=json_files.MAX_BYTES)
-    except FileNotFoundError:
+        data = filesystem.read_bytes(filesystem.join(uri, RECORD), limit=json_files.MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except StorageError:
-        if not filesystem.is_file(uri):
-            raise
-        return None
+    except (NotAFileError, TooLargeError) as error:
+        raise RunExistsError(f"{uri}/{RECORD} cannot be read: {error}.") from error
     damaged = f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
     try:
         record = json_files.parsed(data)
@@ -227,34 +299,6 @@ def read_record(uri: str) -> dict[str, Any] | None:
 def is_finished(uri: str) -> bool:
     """Whether the run in the directory has finished."""
     return filesystem.exists(filesystem.join(uri, SUCCESS))
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages whose results may differ by version."""
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in _PACKAGES
-    }
-
-
-def code_version() -> str:
-    """The package's version, with the commit where it runs from a Git checkout."""
-    package = Path(__file__).parents[1]
-    if not (package.parent / ".git").exists():
-        return __version__
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=package,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"{__version__}+{described.stdout.strip()}" if described.stdout else __version__
-
-
-def _is_left_over(uri: str) -> bool:
-    """Whether the directory contains only partial files left by a killed process."""
-    names = (Path(file.path).name for file in filesystem.list_files(uri))
-    return all(name.startswith(".") and name.endswith(".partial") for name in names)
 
 
 def _plain(value: Any) -> Any:

@@ -151,7 +151,7 @@ def read(path: str, *, first: int | None = None, limit: int | None = None) -> by
     Raises:
         FileNotFoundError, PermissionError, TooLargeError, OSError: with the reason in words.
     """
-    bucket, _, key = path.partition("/")
+    bucket, key = split(path)
     more: Any = {} if first is None else {"Range": f"bytes=0-{first - 1}"}
 
     def ask() -> bytes:
@@ -163,21 +163,21 @@ def read(path: str, *, first: int | None = None, limit: int | None = None) -> by
             raise
         return _body(answer, first, limit)
 
-    return _asked(ask)
+    return asked(ask)
 
 
 def write(path: str, data: bytes) -> None:
     """Put the object `bucket/key`, completely or not at all."""
-    bucket, _, key = path.partition("/")
+    bucket, key = split(path)
     # a stream is sent in pieces with a time limit each; bytes would have one limit in total
-    _asked(lambda: client().put_object(Bucket=bucket, Key=key, Body=io.BytesIO(data)))
+    asked(lambda: client().put_object(Bucket=bucket, Key=key, Body=io.BytesIO(data)))
 
 
 def write_file(path: str, file: Path) -> None:
     """Put a file of any size as the object `bucket/key`, in parts; completely or not at all."""
     from boto3.s3.transfer import TransferConfig
 
-    bucket, _, key = path.partition("/")
+    bucket, key = split(path)
     # S3 accepts at most 10,000 parts
     in_turn = TransferConfig(multipart_chunksize=_PART_BYTES, use_threads=False)
 
@@ -186,16 +186,22 @@ def write_file(path: str, file: Path) -> None:
         with file.open("rb") as data:
             client().upload_fileobj(data, bucket, key, Config=in_turn)
 
-    _asked(ask)
+    asked(ask)
+
+
+def split(path: str) -> tuple[str, str]:
+    """The bucket and the key of `bucket/key`."""
+    bucket, _, key = path.partition("/")
+    return bucket, key
 
 
 def is_object(path: str) -> bool:
     """Whether the object `bucket/key` exists."""
-    bucket, _, key = path.partition("/")
+    bucket, key = split(path)
     if not key:
         return False
     try:
-        _asked(lambda: client().head_object(Bucket=bucket, Key=key))
+        asked(lambda: client().head_object(Bucket=bucket, Key=key))
     except FileNotFoundError:
         return False
     return True
@@ -212,10 +218,10 @@ def page(
         delimiter: with `/`, lists direct children and the prefixes below.
         size: largest number of keys and prefixes.
     """
-    bucket, _, prefix = path.partition("/")
+    bucket, prefix = split(path)
     more: Any = {} if after is None else {"ContinuationToken": after}
     prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-    answer: Any = _asked(
+    answer: Any = asked(
         lambda: client().list_objects_v2(
             Bucket=bucket, Prefix=prefix, Delimiter=delimiter, MaxKeys=size, **more
         )
@@ -238,12 +244,12 @@ def pages(path: str, *, delimiter: str = "", size: int = 1000) -> Iterator[dict[
 
 def delete(path: str, *, one_key: bool) -> None:
     """Delete the object `bucket/key`, or all objects under `bucket/prefix/`."""
-    bucket, _, key = path.partition("/")
+    bucket, key = split(path)
     keys = [key]
     if not one_key:
         keys = [item["Key"] for answer in pages(path) for item in answer["Contents"]]
     for name in keys:
-        _asked(lambda name=name: client().delete_object(Bucket=bucket, Key=name))  # type: ignore[misc]
+        asked(lambda name=name: client().delete_object(Bucket=bucket, Key=name))  # type: ignore[misc]
 
 
 def reason(error: BaseException | None) -> str | None:
@@ -253,7 +259,12 @@ def reason(error: BaseException | None) -> str | None:
     return error.strerror or str(error).splitlines()[0].rstrip(".")
 
 
-def _asked(ask: Callable[[], T]) -> T:
+def asked(ask: Callable[[], T]) -> T:
+    """What a request answers; it is retried while its failure may pass.
+
+    Raises:
+        FileNotFoundError, PermissionError, OSError: with the reason in words.
+    """
     try:
         return s3_retries.patiently(ask)
     except (BotoCoreError, ClientError, ResponseParserError, s3_retries.SlowBodyError) as error:

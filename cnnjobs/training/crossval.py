@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cnnjobs.cluster import session, spilling
 from cnnjobs.config import CrossvalConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
+from cnnjobs.inference import parts, predictions
 from cnnjobs.metrics.cross_validation import Estimate
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
@@ -80,12 +80,11 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
         run = run_dir.start(
             planned.output, "crossval", as_dict(config), spilled_bytes=spilling.reported
         )
-    run_dir.reopen(run.uri)
-    with run.failing_recorded(**facts):
+    done = parts.check(run.uri, run.seen).entries if run.seen is not None else {}
+    with run.writing(**facts, parts=dict(done)):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
-        parts = [f"part-{number:05d}.parquet" for number in range(len(planned.folds))]
-        files = [run.path("predictions", part) for part in parts]
-        missing = [number for number, file in enumerate(files) if not filesystem.exists(file)]
+        files = [f"part-{number:05d}.parquet" for number in range(len(planned.folds))]
+        missing = [number for number, file in enumerate(files) if file not in done]
         if missing:
             with session.connected(config.address):
                 if "threads" not in run.facts:
@@ -93,10 +92,11 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
                     trainings = len(planned.folds)
                     each = ray_folds.resources_of(config, trainings, config.parallel)
                     run.learn(threads=each.threads)
-                for number, predictions in _tested(planned, missing, run, progress):
-                    filesystem.write_table(files[number], predictions)
+                for number, table in _tested(planned, missing, run, progress):
+                    entry = predictions.write_part(run.uri, files[number], table)
+                    run.facts["parts"][files[number]] = entry
         summary = _summarized(planned, files, run, began)
-        run.finish(**facts, files=parts, summary=summary)
+        run.finish(**facts, files=files, summary=summary)
     return summary
 
 
@@ -145,8 +145,8 @@ def _tested(
         run_id=run.run_id,
         progress=progress,
     )
-    for index, predictions in tested:
-        yield missing[index], _with_fold_columns(predictions, chosen[index].fold)
+    for index, table in tested:
+        yield missing[index], _with_fold_columns(table, chosen[index].fold)
 
 
 def _with_fold_columns(predictions: pa.Table, fold: Fold) -> pa.Table:
@@ -165,7 +165,7 @@ def _summarized(
     results = [
         fold_metrics.measured(
             each.fold,
-            pq.read_table(pa.BufferReader(filesystem.read_file(file))),
+            predictions.read_whole(run.uri, [file]),
             bundles.read(run.path("folds", each.fold.folder)),
             group_of,
             seed=planned.config.seed,

@@ -16,7 +16,7 @@ from cnnjobs.data import sources
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage import filesystem, s3
 from cnnjobs.training import folds, train_plan
 from cnnjobs.training.folds import Fold
 from cnnjobs.training.train_plan import TrainPlan
@@ -74,9 +74,9 @@ def plan(config: CrossvalConfig, progress: Progress = silent) -> CrossvalPlan:
     s3.use(**config.s3)
     architecture = models.find(config.model)
     output = filesystem.normalize(config.output)
-    if not (config.resume and run_dir.read_record(output)):
-        run_dir.check_free(output, overwrite=config.overwrite, resumable=True)
+    train_plan.check_output(output, "crossval", config)
     images = sources.open_data(config.data, split=False, progress=progress)
+    images.check_apart(output)
     is_labelled = pc.is_valid(images.table["label"])
     is_readable = pc.is_null(images.table["error"])
     rows = images.table.filter(pc.and_(is_labelled, is_readable)).combine_chunks()

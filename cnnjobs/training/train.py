@@ -70,7 +70,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
             planned.output, "train", as_dict(config), spilled_bytes=spilling.reported
         )
     began = time.monotonic()
-    with run.failing_recorded(**facts):
+    with run.writing(**facts):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
         with session.connected(config.address):
             task = task_of(planned, run.uri)

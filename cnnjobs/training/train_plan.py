@@ -17,7 +17,7 @@ from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, run_dir, s3
+from cnnjobs.storage import apart, filesystem, run_dir, s3
 from cnnjobs.training.distributed.sample_weights import balance_warnings
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task, preprocessing
@@ -69,8 +69,20 @@ class TrainPlan:
         }
 
 
-def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
+def plan(
+    config: TrainConfig,
+    progress: Progress = silent,
+    *,
+    command: str = "train",
+    inputs: Sequence[str] = (),
+) -> TrainPlan:
     """Read the data and check that the model can be trained on it; writes nothing.
+
+    Args:
+        config: the settings.
+        progress: reports the files checked.
+        command: whose output this is.
+        inputs: what the command reads besides what the settings name.
 
     Raises:
         InputError: an unknown model, fewer than two classes, a class without training
@@ -79,9 +91,35 @@ def plan(config: TrainConfig, progress: Progress = silent) -> TrainPlan:
     s3.use(**config.s3)
     architecture = models.find(config.model)
     output = filesystem.normalize(config.output)
-    if not (config.resume and run_dir.read_record(output)):
-        run_dir.check_free(output, overwrite=config.overwrite, resumable=True)
-    return plan_on(sources.open_data(config.data, progress=progress), config, architecture, output)
+    check_output(output, command, config, inputs)
+    images = sources.open_data(config.data, progress=progress)
+    images.check_apart(output)
+    return plan_on(images, config, architecture, output)
+
+
+def check_output(
+    output: str, command: str, config: TrainConfig, inputs: Sequence[str] = ()
+) -> None:
+    """Raise unless a training may write to a directory, or resume the run in it.
+
+    Raises:
+        InputError: see `run_dir.check_free`.
+    """
+    files = [
+        config.weights if config.weights != "imagenet" else None,
+        config.model.rpartition(":")[0] if models.is_user_model(config.model) else None,
+    ]
+    read = [config.data, *files, *inputs]
+    if config.resume and run_dir.read_record(output):
+        apart.check(output, read)
+    else:
+        run_dir.check_free(
+            output,
+            command,
+            overwrite=config.overwrite,
+            inputs=read,
+            resumable=command != "tune",
+        )
 
 
 def plan_on(

@@ -78,9 +78,9 @@ def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
     for drawn in settings:
         config.of_a_trial(**drawn)
     _check_sizes(config, [models.find(name) for name in _model_names(config, settings)])
-    run_dir.check_free(filesystem.normalize(config.output), overwrite=config.overwrite)
-    # the output has just been checked, and a trial cannot tell whether it may be replaced
-    base = train_plan.plan(config.of_a_trial(overwrite=True), progress)
+    base = train_plan.plan(
+        config.of_a_trial(), progress, command="tune", inputs=[str(config.space)]
+    )
     has_two_classes = len(base.labels) == 2
     if config.monitor == "val_auroc" and not has_two_classes:
         raise InputError(
@@ -108,7 +108,7 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     session.check(config.address)
     run = run_dir.start(planned.output, "tune", as_dict(config), spilled_bytes=spilling.reported)
     began = time.monotonic()
-    with run.failing_recorded(**facts):
+    with run.writing(**facts):
         manifest.write(planned.base.manifest, run.path("manifest.parquet"))
         with session.connected(config.address):
             results, num_failed = _search(planned, run, progress)

@@ -26,7 +26,7 @@ from cnnjobs.cli.runner import warn_of_spilling
 
 def job(folder, num_objects):
     run = run_dir.start(folder, "predict", {}, spilled_bytes=spilling.reported)
-    with run.failing_recorded():
+    with run.writing():
         with session.connected():
             objects = [ray.put(bytes(20_000_000)) for _ in range(num_objects)]
             until = time.monotonic() + 60

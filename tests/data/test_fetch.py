@@ -391,8 +391,7 @@ def test_a_source_within_the_output_is_refused(xrays, tmp_path):
     first = _fetch(xrays, tmp_path / "out", "covid")
     message = _refusal(_fetch, first.archive, first.output, "covid", overwrite=True)
     assert message == (
-        "--from must not lie in the output, which would replace it, "
-        f"got {tmp_path}/out/covid in {tmp_path}/out."
+        f"the output {tmp_path}/out contains the input {tmp_path}/out/covid; choose another output."
     )
     assert Path(first.archive).exists()
 

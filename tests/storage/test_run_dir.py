@@ -14,8 +14,8 @@ CONFIG = {"data": "xrays", "epochs": 3}
 
 
 def test_an_absent_or_empty_directory_is_free_and_left_unchanged(tmp_path):
-    run_dir.check_free(str(tmp_path / "deep" / "new"), overwrite=False)
-    run_dir.check_free(str(tmp_path), overwrite=False)
+    run_dir.check_free(str(tmp_path / "deep" / "new"), "train", overwrite=False)
+    run_dir.check_free(str(tmp_path), "train", overwrite=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -23,7 +23,7 @@ def test_a_file_cannot_hold_a_run(tmp_path):
     file = tmp_path / "run"
     file.write_text("kept")
     with pytest.raises(RunExistsError) as caught:
-        run_dir.check_free(str(file), overwrite=True)
+        run_dir.check_free(str(file), "train", overwrite=True)
     assert str(caught.value) == f"{file} is a file; give a directory."
     assert file.read_text() == "kept"
 
@@ -32,7 +32,7 @@ def test_a_path_below_a_file_cannot_be_written(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("kept")
     with pytest.raises(StorageError) as caught:
-        run_dir.check_free(str(file / "run"), overwrite=False)
+        run_dir.check_free(str(file / "run"), "train", overwrite=False)
     assert str(caught.value) == f"{file}/run cannot be written: {file} is a file."
 
 
@@ -42,11 +42,11 @@ def test_a_path_below_a_file_cannot_be_written(tmp_path):
 def test_a_run_is_replaced_only_on_request(tmp_path, resumable, ways):
     uri = _finished(tmp_path / "run").uri
     with pytest.raises(RunExistsError) as caught:
-        run_dir.check_free(uri, overwrite=False, resumable=resumable)
+        run_dir.check_free(uri, "train", overwrite=False, resumable=resumable)
     assert str(caught.value) == (
         f"{uri} already contains a run; add {ways} to replace it, or choose another directory."
     )
-    run_dir.check_free(uri, overwrite=True)
+    run_dir.check_free(uri, "train", overwrite=True)
     assert run_dir.is_finished(uri)
 
 
@@ -55,7 +55,7 @@ def test_a_directory_that_holds_something_else_is_refused_and_left_alone(tmp_pat
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_text("kept")
     with pytest.raises(RunExistsError) as caught:
-        run_dir.check_free(str(tmp_path), overwrite=overwrite)
+        run_dir.check_free(str(tmp_path), "train", overwrite=overwrite)
     assert str(caught.value) == (
         f"{tmp_path} is not empty and is not a run; choose another directory."
     )
@@ -63,8 +63,8 @@ def test_a_directory_that_holds_something_else_is_refused_and_left_alone(tmp_pat
 
 
 def test_a_directory_with_only_a_partial_file_is_free(tmp_path):
-    (tmp_path / ".run.json.0123abcd.partial").write_text('{"run_ver')
-    run_dir.check_free(str(tmp_path), overwrite=False)
+    (tmp_path / f".run.json.{'0123abcd' * 4}.partial").write_text('{"run_ver')
+    run_dir.check_free(str(tmp_path), "train", overwrite=False)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"run": 1}'])
@@ -72,26 +72,95 @@ def test_a_run_json_of_another_program_does_not_make_a_directory_ours_to_delete(
     (tmp_path / "run.json").write_text(text)
     (tmp_path / "mine.jpg").write_text("kept")
     with pytest.raises(RunExistsError) as caught:
-        run_dir.check_free(str(tmp_path), overwrite=True)
+        run_dir.check_free(str(tmp_path), "train", overwrite=True)
     assert str(caught.value) == (
         f"{tmp_path} is not empty and is not a run; choose another directory."
     )
 
 
-def test_a_start_deletes_nothing_where_there_was_no_run(tmp_path):
-    (tmp_path / "mine.jpg").write_text("kept")
-    run_dir.start(str(tmp_path), "train", CONFIG)
-    assert (tmp_path / "mine.jpg").read_text() == "kept"
-
-
-def test_a_start_clears_the_run_before_it(tmp_path):
+def test_a_start_writes_nothing(tmp_path):
     old = _finished(tmp_path / "run")
-    (tmp_path / "run" / "predictions").mkdir()
-    (tmp_path / "run" / "predictions" / "part-00000.parquet").write_bytes(b"old")
-    new = run_dir.start(old.uri, "train", CONFIG)
-    assert not run_dir.is_finished(new.uri)
-    assert run_dir.read_record(new.uri) is None
-    assert not (tmp_path / "run" / "predictions").exists()
+    before = _names(tmp_path)
+    run_dir.start(old.uri, "train", {**CONFIG, "overwrite": True})
+    run_dir.start(str(tmp_path / "new"), "train", CONFIG)
+    assert _names(tmp_path) == before
+
+
+def test_a_run_with_overwrite_clears_the_run_before_it(tmp_path):
+    old = _finished(tmp_path / "run")
+    (tmp_path / "run" / "bundle" / "openvino").mkdir(parents=True)
+    for name in ("history.csv", "bundle/bundle.json", "bundle/openvino/model.xml"):
+        (tmp_path / "run" / name).write_bytes(b"old")
+    (tmp_path / "run" / f".history.csv.{'0' * 32}.partial").write_bytes(b"old")
+    new = run_dir.start(old.uri, "train", {**CONFIG, "overwrite": True})
+    with new.writing():
+        assert _names(tmp_path / "run") == [".lock", "run.json"]
+        assert _record(new)["run_id"] == new.run_id
+    assert _names(tmp_path / "run") == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", ".git/HEAD", "images/a.png", "bundle/mine.png", "checkpoints/last.npz.bak"],
+)
+def test_a_file_that_the_run_did_not_write_is_never_deleted(tmp_path, name):
+    old = _finished(tmp_path / "run")
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("kept")
+    before = _names(tmp_path)
+    with pytest.raises(RunExistsError) as caught:
+        run_dir.check_free(old.uri, "train", overwrite=True)
+    assert str(caught.value) == (
+        f"{old.uri} contains {name}, which its run did not write; move it away, or choose another "
+        "directory."
+    )
+    with (
+        pytest.raises(RunExistsError),
+        run_dir.start(old.uri, "train", {**CONFIG, "overwrite": True}).writing(),
+    ):
+        raise AssertionError
+    assert _names(tmp_path) == before
+
+
+def test_a_link_to_a_folder_is_not_followed_to_be_deleted(tmp_path):
+    old = _finished(tmp_path / "run")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "bundle.json").write_text("kept")
+    (tmp_path / "run" / "bundle").symlink_to(tmp_path / "models")
+    with pytest.raises(RunExistsError, match="contains bundle, which its run did not write"):
+        run_dir.check_free(old.uri, "train", overwrite=True)
+
+
+def test_a_run_of_another_command_is_not_replaced(tmp_path):
+    uri = _finished(tmp_path / "run").uri
+    with pytest.raises(RunExistsError) as caught:
+        run_dir.check_free(uri, "predict", overwrite=True)
+    assert str(caught.value) == (
+        f"{uri} contains a run of train, which predict does not replace; choose another directory."
+    )
+
+
+def test_a_record_without_a_command_does_not_make_a_directory_ours_to_delete(tmp_path):
+    (tmp_path / "run.json").write_text('{"run_version": 1}')
+    (tmp_path / "mine.jpg").write_text("kept")
+    with pytest.raises(RunExistsError, match="contains a run of None"):
+        run_dir.check_free(str(tmp_path), "train", overwrite=True)
+
+
+def test_a_run_that_was_resumed_in_the_meantime_is_not_resumed_again(tmp_path):
+    first = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
+    with pytest.raises(ValueError, match="stopped"), first.writing():
+        raise ValueError("stopped")
+    one, other = (run_dir.find_same(first.uri, "train", CONFIG) for _ in range(2))
+    with one.writing():
+        one.finish()
+    with pytest.raises(RunExistsError) as caught, other.writing():
+        raise AssertionError
+    assert str(caught.value) == (
+        f"another process has written {first.uri} in the meantime; start again."
+    )
+    assert run_dir.is_finished(first.uri)
 
 
 def test_every_start_has_its_own_id_with_the_time(tmp_path):
@@ -159,7 +228,7 @@ def test_a_failure_is_recorded_without_success_and_reaches_the_caller(tmp_path, 
     seen = []
 
     def break_down():
-        with run.failing_recorded(manifest="0123"):
+        with run.writing(manifest="0123"):
             seen.append(_record(run))
             raise failure
 
@@ -176,7 +245,7 @@ def test_a_failure_is_recorded_without_success_and_reaches_the_caller(tmp_path, 
 
 def test_a_block_that_finishes_is_not_recorded_as_failed(tmp_path):
     run = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
-    with run.failing_recorded():
+    with run.writing():
         run.finish(rows=3)
     assert _record(run)["status"] == "done"
     assert _record(run)["rows"] == 3
@@ -185,7 +254,7 @@ def test_a_block_that_finishes_is_not_recorded_as_failed(tmp_path):
 
 def test_a_reopened_run_keeps_its_id_and_start(tmp_path):
     first = run_dir.start(str(tmp_path / "run"), "predict", CONFIG)
-    with pytest.raises(ValueError, match="stopped"), first.failing_recorded():
+    with pytest.raises(ValueError, match="stopped"), first.writing():
         raise ValueError("stopped")
     again = run_dir.find_same(first.uri, "predict", CONFIG)
     assert (again.run_id, again.command, again.config) == (first.run_id, "predict", CONFIG)
@@ -199,7 +268,7 @@ def test_threads_learned_by_a_failed_run_are_kept_when_it_resumes(tmp_path):
     first = run_dir.start(str(tmp_path / "run"), "train", CONFIG)
 
     def fail():
-        with first.failing_recorded(manifest="0123"):
+        with first.writing(manifest="0123"):
             first.learn(threads=3)
             raise ValueError("stopped")
 
@@ -256,6 +325,10 @@ def _finished(folder):
     run = run_dir.start(str(folder), "train", CONFIG)
     run.finish()
     return run
+
+
+def _names(folder):
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir())
 
 
 def _record(run):
