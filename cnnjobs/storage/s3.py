@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
 from cnnjobs.errors import ConfigError
+from cnnjobs.regular_files import TooLargeError
 from cnnjobs.storage import s3_errors, s3_retries
 from cnnjobs.storage.s3_retries import num_retries as num_retries
 
@@ -144,11 +145,11 @@ def client() -> "S3Client":
         return _client
 
 
-def read(path: str, *, first: int | None = None) -> bytes:
-    """The object `bucket/key`, completely or not at all; or its `first` bytes.
+def read(path: str, *, first: int | None = None, limit: int | None = None) -> bytes:
+    """The object `bucket/key`, all of at most `limit` bytes or nothing; or its `first` bytes.
 
     Raises:
-        FileNotFoundError, PermissionError, OSError: with the reason in words.
+        FileNotFoundError, PermissionError, TooLargeError, OSError: with the reason in words.
     """
     bucket, key = split(path)
     more: Any = {} if first is None else {"Range": f"bytes=0-{first - 1}"}
@@ -160,7 +161,7 @@ def read(path: str, *, first: int | None = None) -> bytes:
             if first is not None and s3_errors.status(error) == 416:
                 return b""  # an empty object has no first byte
             raise
-        return _body(answer)
+        return _body(answer, first, limit)
 
     return asked(ask)
 
@@ -270,9 +271,14 @@ def asked(ask: Callable[[], T]) -> T:
         raise s3_errors.translated(error) from error
 
 
-def _body(answer: Any) -> bytes:
+def _body(answer: Any, first: int | None, limit: int | None) -> bytes:
     """All bytes of a body: no fewer than announced, and within the time limit."""
     expected, body = answer["ContentLength"], answer["Body"]
+    if first is not None and expected > first:  # the server ignores ranges
+        return bytes(body.read(first))
+    if limit is not None and expected > limit:
+        body.close()
+        raise TooLargeError.of(expected, limit)
     latest = monotonic() + _BODY_S + expected / _SLOWEST_BYTES_PER_S
     pieces = []
     with body:
