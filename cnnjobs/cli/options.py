@@ -71,6 +71,9 @@ SHARED: dict[str, Any] = {
     "s3_anonymous": S3Option(
         "--s3-anonymous", help="Send requests without keys, for public buckets."
     ),
+    "s3_requester_pays": S3Option(
+        "--s3-requester-pays", help="Agree to pay for requests, as some buckets demand."
+    ),
 }
 
 #: Those of the commands that train.
