@@ -28,7 +28,8 @@ if TYPE_CHECKING:
             help="Refuse images with more pixels. Default: the bundle's limit."
         ),
         "rows_per_file": OutputOption(
-            help="Rows per Parquet part; a run that stops loses at most the last part."
+            help="Rows written at once, as one Parquet part. A run that is killed scores at most "
+            "as many again, and those that were being scored."
         ),
         "partition_by": OutputOption(
             metavar="label|prefix",
@@ -62,7 +63,13 @@ if TYPE_CHECKING:
         ),
         "update": OutputOption(
             "--update",
-            help="Score only images that are new or have changed since the run finished.",
+            help="Score only images that are new or have changed since the run finished, and take "
+            "in new labels.",
+        ),
+        "gone": OutputOption(
+            metavar="keep|mark|drop",
+            help="With --update, what becomes of the rows of images that are no longer in the "
+            "data: they stay, get the time in their column gone_at, or are deleted.",
         ),
     },
 )

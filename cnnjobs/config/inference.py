@@ -118,6 +118,7 @@ class PredictConfig(S3Settings):
     address: str | None = None
     resume: bool = False
     update: bool = False
+    gone: str = "keep"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -145,6 +146,9 @@ class PredictConfig(S3Settings):
         ways = [name for name in ("resume", "update", "overwrite") if getattr(self, name)]
         if len(ways) > 1:
             raise ConfigError(f"{' and '.join(ways)} cannot be given together; choose one.")
+        checks.choice("gone", self.gone, ("keep", "mark", "drop"))
+        if self.gone != "keep" and not self.update:
+            raise ConfigError(f"gone {self.gone} says what an update does; add --update.")
         self.max_bad_images(0)
 
     def max_bad_images(self, num_images: int) -> int | None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import platform
 import subprocess
 import uuid
@@ -24,6 +25,8 @@ _KEPT = ("threads", "parts")
 SpilledBytes = Callable[[], Mapping[str, int] | None]
 
 _PACKAGES = ("ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class Run:
         }
         text = json.dumps(record, indent=2, default=_plain)
         filesystem.write_bytes(self.path(RECORD), text.encode())
+        _log.info("%s: status %s", self.path(RECORD), status)
         return record
 
     def learn(self, **facts: Any) -> None:
