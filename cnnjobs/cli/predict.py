@@ -37,6 +37,11 @@ if TYPE_CHECKING:
             "a folder of their own. Default: all parts in one folder.",
         ),
         "csv": OutputOption("--csv", help="Also write predictions.csv."),
+        "metrics_file": OutputOption(
+            metavar="FILE.prom",
+            help="Keep the numbers of images done, of images failed by reason, and of images per "
+            "second in this file, for Prometheus (node_exporter's textfile collector).",
+        ),
         "require_evaluated": ScoringOption(
             "--require-evaluated",
             help="Refuse a bundle that was never evaluated, or whose audit found a shortcut.",

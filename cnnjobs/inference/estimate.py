@@ -27,7 +27,8 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
     left = planned.rows_left()
     total = left.num_rows
     if not total:
-        return {**planned.facts, "estimate": {"to score": 0, "hours for all": 0.0}}
+        cost = {} if config.price_per_hour is None else {"cost": 0.0}
+        return {**planned.facts, "estimate": {"to score": 0, "hours for all": 0.0, **cost}}
     drawn = np.random.default_rng(0).permutation(total)[:_SAMPLE]
     sample = left.take(np.sort(drawn))
     tally = Tally(sample.num_rows, done_before=0)

@@ -16,8 +16,8 @@ from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference import incremental, parts
 from cnnjobs.inference.incremental import Update
-from cnnjobs.inference.parts import Books
 from cnnjobs.inference.partitions import Partition
+from cnnjobs.inference.parts import Books
 from cnnjobs.inference.predictor import Scoring, model_name
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import model_card
@@ -148,6 +148,8 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
         planned = _with_resumed_run(planned)
     if config.update:
         planned = _with_updated_run(planned)
+    if config.metrics_file is not None:
+        filesystem.check_writable(filesystem.normalize(config.metrics_file).rpartition("/")[0])
     if planned.run is None:
         run_dir.check_free(output, "predict", overwrite=config.overwrite, resumable=True)
     return planned

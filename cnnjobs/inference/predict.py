@@ -1,6 +1,7 @@
 """`cnnjobs predict`: score every image of a manifest and write one Parquet row per image."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from cnnjobs.config import PredictConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, TooManyBadImages
 from cnnjobs.inference import parts, predictions, ray_pipeline
-from cnnjobs.inference.incremental import Update
 from cnnjobs.inference.plan import PredictPlan, plan
 from cnnjobs.inference.predictor import model_name
-from cnnjobs.inference.run_stats import ProgressFile, Tally
+from cnnjobs.inference.reports import MetricsFile, ProgressFile
+from cnnjobs.inference.run_stats import Tally, reasons
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import run_dir
 from cnnjobs.storage.run_dir import Run
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,27 +125,32 @@ def _score_and_write(
     rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], value_set=before["path"])))
     tally = Tally(total, done_before=before.num_rows)
     progress_file = ProgressFile(run.path("progress.jsonl"))
+    metrics_file = MetricsFile(config.metrics_file, run.uri)
     allowed = config.max_bad_images(total)
-    bad_before = before.num_rows - before["error"].null_count
+    failed_before = reasons(before)
     engine = None
     progress("predict", before.num_rows, total, "starting")
+    _log.info("run %s: %d images, %d have a row", run.run_id, total, before.num_rows)
     if rows.num_rows:
         with session.connected(config.address):
             actors = ray_pipeline.request(config)
             scoring = ray_pipeline.choose_engine(planned.scoring(run.run_id), actors)
             engine = scoring.engine
+            _log.info("connected to Ray, scoring with %s", engine)
             with closing(ray_pipeline.score(rows, scoring, actors)) as tables, writer:
                 for table in tables:
                     tally.add(table)
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))
                     facts = tally.facts()
                     progress_file.add(facts)
+                    metrics_file.write(facts, failed_before + tally.failed)
                     progress("predict", facts["done"], total, _note(facts))
-                    bad = bad_before + tally.failed.total()
+                    bad = failed_before.total() + tally.failed.total()
                     if is_part and allowed is not None and bad > allowed:
                         break
     tally.add_writing(writer.seconds)
     progress_file.add(tally.facts(), last=True)
+    metrics_file.write(tally.facts(), failed_before + tally.failed, last=True)
     summary = _summary(planned, run, tally, before, engine)
     _check_complete(planned, run, summary)
     names = list(writer.entries)
@@ -231,7 +239,11 @@ def _nothing_to_do(planned: PredictPlan, run: Run) -> PredictSummary:
     total = planned.rows.num_rows
     if planned.config.csv:
         predictions.write_csv(run.uri, list(planned.done.entries))
-    summary = _summary(planned, run, Tally(total, done_before=total), planned.done.rows, None)
+    tally, before = Tally(total, done_before=total), planned.done.rows
+    MetricsFile(planned.config.metrics_file, run.uri).write(
+        tally.facts(), reasons(before), last=True
+    )
+    summary = _summary(planned, run, tally, before, None)
     return dataclasses.replace(summary, already_finished=True)
 
 

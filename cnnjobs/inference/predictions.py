@@ -110,6 +110,7 @@ class Writer:
             self.entries[name] = write_part(self._run_uri, name, stay)
         else:
             filesystem.delete(filesystem.join(self._run_uri, FOLDER, name))
+            self.entries.pop(name, None)
         for moved in by_folder.values():
             self.add(moved)
 
