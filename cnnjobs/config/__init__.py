@@ -15,6 +15,7 @@ from cnnjobs.config.inference import (
     PredictConfig,
     PredictOneConfig,
     ReportConfig,
+    VerifyConfig,
 )
 from cnnjobs.config.s3 import S3Settings
 from cnnjobs.config.training import CrossvalConfig, TrainConfig, TuneConfig
@@ -41,6 +42,7 @@ __all__ = [
     "SubmitConfig",
     "TrainConfig",
     "TuneConfig",
+    "VerifyConfig",
     "as_dict",
     "names",
 ]
@@ -57,6 +59,7 @@ Config = (
     | AuditConfig
     | PredictConfig
     | PredictOneConfig
+    | VerifyConfig
     | ExplainConfig
     | ReportConfig
     | DemoConfig

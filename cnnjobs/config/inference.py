@@ -193,6 +193,13 @@ class PredictOneConfig(S3Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerifyConfig(S3Settings):
+    """Settings of `cnnjobs verify`."""
+
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplainConfig(S3Settings):
     """Settings of `cnnjobs explain`."""
 

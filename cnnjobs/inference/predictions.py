@@ -162,6 +162,15 @@ def write_csv(run_uri: str, parts: Sequence[str]) -> None:
             pacsv.write_csv(_flat(_read_part(run_uri, part)), file, header)
 
 
+def read_csv(run_uri: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of the CSV file, as text."""
+    data = filesystem.read_file(filesystem.join(run_uri, CSV))
+    texts = dict.fromkeys(columns, pa.string())
+    options = pacsv.ConvertOptions(include_columns=list(columns), column_types=texts)
+    lines = pacsv.ParseOptions(newlines_in_values=True)
+    return pacsv.read_csv(pa.BufferReader(data), parse_options=lines, convert_options=options)
+
+
 def _as_in(parts: Iterable[str], partition: Partition | None) -> Partition | None:
     """The partition, with folders named as those of the run."""
     if partition is None or not any(part.startswith(f"{partition.by}=") for part in parts):

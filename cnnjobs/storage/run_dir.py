@@ -4,27 +4,21 @@ import contextlib
 import dataclasses
 import json
 import logging
-import platform
-import subprocess
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from cnnjobs import __version__, schema
+from cnnjobs import schema
 from cnnjobs.errors import RunExistsError
-from cnnjobs.storage import apart, filesystem, run_files, run_lock
+from cnnjobs.storage import apart, filesystem, run_files, run_lock, versions
 from cnnjobs.storage.run_files import RECORD, SUCCESS
 
 #: Facts that a resumed run takes over from its record.
 _KEPT = ("threads", "parts")
 
 SpilledBytes = Callable[[], Mapping[str, int] | None]
-
-_PACKAGES = ("ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow")
 
 _log = logging.getLogger(__name__)
 
@@ -74,8 +68,8 @@ class Run:
             "seconds": round(self.seconds(), 3),
             "config": dict(self.config),
             "writes": list(self.writes),
-            "code_version": code_version(),
-            "versions": package_versions(),
+            "code_version": versions.code_version(),
+            "versions": versions.package_versions(),
             "spilled_bytes": self.spilled_bytes() if status != "running" else None,
             **self.facts,
             **facts,
@@ -118,7 +112,7 @@ class Run:
             if is_finished(self.uri):
                 filesystem.delete(self.path(SUCCESS))
             return
-        check_free(self.uri, self.command, overwrite=self.overwrite)
+        _check_content(self.uri, self.command, overwrite=self.overwrite)
         record = read_record(self.uri)
         if record is not None:
             run_files.delete(self.uri, record)
@@ -154,10 +148,18 @@ def check_free(
 
     Raises:
         InputError: the directory is, contains or is inside an input.
-        RunExistsError: the directory contains a run and `overwrite` is off, or something else.
+        RunExistsError: the directory contains a run and `overwrite` is off, or something else; or
+            another process is writing it.
         StorageError: nothing can be written there.
     """
     apart.check(uri, inputs)
+    run_lock.check(uri)
+    _check_content(uri, command, overwrite=overwrite, resumable=resumable)
+    filesystem.check_writable(uri)
+
+
+def _check_content(uri: str, command: str, *, overwrite: bool, resumable: bool = False) -> None:
+    """Raise if there is anything in the directory that may not be deleted."""
     if filesystem.is_file(uri):
         raise RunExistsError(f"{uri} is a file; give a directory.")
     record = read_record(uri)
@@ -165,7 +167,6 @@ def check_free(
         _check_replaceable(uri, command, record, overwrite=overwrite, resumable=resumable)
     elif not all(map(run_files.is_left_over, run_files.names(uri))):
         raise RunExistsError(f"{uri} is not empty and is not a run; choose another directory.")
-    filesystem.check_writable(uri)
 
 
 def _check_replaceable(
@@ -237,8 +238,10 @@ def find_same(
         spilled_bytes: see `Run`.
 
     Raises:
-        RunExistsError: it is a different run; the differences are named.
+        RunExistsError: it is a different run, whose differences are named; or another process is
+            writing it.
     """
+    run_lock.check(uri)
     record = read_record(uri)
     if record is None:
         return None
@@ -290,28 +293,6 @@ def read_record(uri: str) -> dict[str, Any] | None:
 def is_finished(uri: str) -> bool:
     """Whether the run in the directory has finished."""
     return filesystem.exists(filesystem.join(uri, SUCCESS))
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages whose results may differ by version."""
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in _PACKAGES
-    }
-
-
-def code_version() -> str:
-    """The package's version, with the commit where it runs from a Git checkout."""
-    package = Path(__file__).parents[1]
-    if not (package.parent / ".git").exists():
-        return __version__
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=package,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"{__version__}+{described.stdout.strip()}" if described.stdout else __version__
 
 
 def _plain(value: Any) -> Any:

@@ -62,6 +62,13 @@ def hold(run_uri: str) -> Iterator[None]:
         yield
 
 
+def check(run_uri: str) -> None:
+    """Raise RunInUseError if another process is writing the run."""
+    owner = holder(run_uri)
+    if owner is not None:
+        raise _in_use(run_uri, owner)
+
+
 def holder(run_uri: str) -> str | None:
     """Who is writing the run, in words; None if nobody is."""
     uri = filesystem.join(run_uri, NAME)
