@@ -98,7 +98,7 @@ class Run:
             self._take_over()
             self.learn(**facts)
             with contextlib.ExitStack() as stack:
-                stack.push(lambda kind, *_: self._record_end(kind))
+                stack.push(lambda kind, error, _: self._record_end(kind, error))
                 yield
 
     def _take_over(self) -> None:
@@ -117,10 +117,14 @@ class Run:
         if record is not None:
             run_files.delete(self.uri, record)
 
-    def _record_end(self, kind: type[BaseException] | None) -> None:
-        if kind is not None:
-            is_asked_for = issubclass(kind, KeyboardInterrupt | SystemExit)
-            self.record("stopped" if is_asked_for else "failed")
+    def _record_end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        if kind is None:
+            return
+        if issubclass(kind, KeyboardInterrupt | SystemExit):
+            self.record("stopped")
+        else:
+            lines = str(error).strip().splitlines() or [kind.__name__]
+            self.record("failed", error=lines[-1].strip())
 
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Write the final `run.json`, then `_SUCCESS`."""
