@@ -31,7 +31,7 @@ def logging_to(file: str | None, *, verbose: bool, quiet: bool) -> Iterator[None
     if verbose or not (quiet or sys.stderr.isatty()):
         handlers.append(_stderr_handler(verbose=verbose))
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s"))
         _PACKAGE.addHandler(handler)
     level, _PACKAGE.propagate = _PACKAGE.level, False
     _PACKAGE.setLevel(logging.INFO)
@@ -54,9 +54,23 @@ def logging_to(file: str | None, *, verbose: bool, quiet: bool) -> Iterator[None
             handler.close()
 
 
+class _OneLine(logging.Formatter):
+    """Escapes what is not printable in a message, such as newlines in the name of a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        characters = (
+            each if each.isprintable() else each.encode("unicode_escape").decode()
+            for each in record.getMessage()
+        )
+        record.msg, record.args = "".join(characters), ()
+        return super().format(record)
+
+
 def _file_handler(file: str) -> logging.Handler:
     try:
-        return logging.FileHandler(Path(file).expanduser(), encoding="utf-8")
+        return logging.FileHandler(
+            Path(file).expanduser(), encoding="utf-8", errors="backslashreplace"
+        )
     except OSError as error:
         raise StorageError(f"log file {file} cannot be written: {error.strerror}.") from error
 

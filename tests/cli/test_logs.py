@@ -129,6 +129,20 @@ def test_nothing_is_logged_after_the_job(capsys, tmp_path):
     assert log.read_text() == before
 
 
+def test_names_in_a_log_cannot_act_on_a_terminal_or_make_up_lines(capsys, tmp_path):
+    def fail(progress):
+        progress("train", 1, 1, "epoch 1: \x1b[2J\nof \udcff")
+        raise InputError("no \r\x07images.")
+
+    log = tmp_path / "log.txt"
+    with pytest.raises(InputError):
+        run(CONFIG, job(fail), dry_run=False, as_json=False, quiet=False, log_file=str(log))
+
+    line = r"train: 1 of 1, epoch 1: \x1b[2J\nof \udcff"
+    assert events(log.read_text())[1:] == [line, r"no \r\x07images."]
+    assert events(capsys.readouterr().err) == [line]
+
+
 def test_a_log_file_that_cannot_be_written_is_one_line(capsys, tmp_path, archive):
     file = tmp_path / "not there" / "log.txt"
     code, _, err = run_here(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cnnjobs.cli import main
 from cnnjobs.config import PredictConfig
 from cnnjobs.errors import ConfigError, StorageError
 from cnnjobs.inference.predict import predict
@@ -95,6 +96,32 @@ def test_a_metrics_file_that_nobody_would_read_is_refused(name: str) -> None:
         "metrics_file must be a local file whose name ends in .prom, because node_exporter reads "
         f"no other, got {name}."
     )
+
+
+def test_a_log_file_tells_what_a_job_did(
+    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives.write_bundle(str(tmp_path / "bundle"))
+    archives.write_archive(tmp_path / "archive", 40)
+    words = ["predict", str(tmp_path / "bundle"), str(tmp_path / "archive")]
+    flags = ["--rows-per-file", "30", "--log-file", str(tmp_path / "log.txt"), "--quiet"]
+
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "-o", str(tmp_path / "run"), *flags])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().err == ""
+    # Ray Data, which sets up logging of its own, has been imported by then
+    happened = (tmp_path / "log.txt").read_text()
+    for event in (
+        "40 images, 0 have a row",
+        "connected to Ray, scoring with openvino",
+        "wrote 30 rows to part-00000.parquet",
+        "wrote 10 rows to part-00001.parquet",
+        "run.json: status done",
+        "ended: 40 images: 40 scored, 0 failed, 0 scored before",
+    ):
+        assert event in happened
 
 
 def test_a_job_keeps_its_metrics_with_the_failures_of_earlier_sessions(
