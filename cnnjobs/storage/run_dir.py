@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ _KINDS = {"run_id": str, "command": str, "status": str, "started": str, "config"
 _KEPT = ("threads", "parts")
 
 SpilledBytes = Callable[[], Mapping[str, int] | None]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class Run:
         }
         text = json.dumps(record, indent=2, default=_plain)
         filesystem.write_bytes(self.path(RECORD), text.encode())
+        _log.info("%s: status %s", self.path(RECORD), status)
         return record
 
     def learn(self, **facts: Any) -> None:

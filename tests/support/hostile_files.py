@@ -9,9 +9,9 @@ from tests.support.image_files import chunk
 
 def zeros(number, *, level=9):
     """Return a zlib stream of so many zeros, without ever holding them."""
-    deflater, parts = zlib.compressobj(level), []
-    for start in range(0, number, 1 << 20):
-        parts.append(deflater.compress(bytes(min(1 << 20, number - start))))
+    deflater = zlib.compressobj(level)
+    sizes = (min(1 << 20, number - start) for start in range(0, number, 1 << 20))
+    parts = [deflater.compress(bytes(size)) for size in sizes]
     return b"".join([*parts, deflater.flush()])
 
 
