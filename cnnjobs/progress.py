@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from cnnjobs.printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -78,17 +80,18 @@ def _bars() -> Iterator[Progress]:
 
     console = Console(stderr=True)
     bars = Bars(
-        TextColumn("{task.description:>8}"),
+        TextColumn("{task.description:>8}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         disable=not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
 
     def report(step: str, done: int, total: int | None, note: str = "") -> None:
+        note = printable(note)
         if step not in tasks:
             tasks[step] = bars.add_task(step, total=total, note=note)
         bars.update(tasks[step], completed=done, total=total, note=note)

@@ -39,6 +39,7 @@ SHARED: dict[str, Any] = {
     "any_modality": ImageOption(
         "--any-modality", help="Accept DICOM files that are not projection X-rays."
     ),
+    "max_bytes": ImageOption(help="Refuse image files with more bytes."),
     "damaged": ImageOption(
         metavar="error|score",
         help="What to do with a damaged image that can still be decoded: error (no score), or "
@@ -69,6 +70,9 @@ SHARED: dict[str, Any] = {
     ),
     "s3_anonymous": S3Option(
         "--s3-anonymous", help="Send requests without keys, for public buckets."
+    ),
+    "s3_requester_pays": S3Option(
+        "--s3-requester-pays", help="Agree to pay for requests, as some buckets demand."
     ),
 }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cnnjobs.config import checks
-from cnnjobs.config.constants import SPLITS
+from cnnjobs.config.constants import MAX_BYTES, SPLITS
 from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
 
@@ -106,6 +106,7 @@ class PredictConfig(S3Settings):
     damaged: str = "error"
     any_modality: bool = False
     max_pixels: int | None = None
+    max_bytes: int = MAX_BYTES
     rows_per_file: int = 4096
     partition_by: str | None = None
     csv: bool = False
@@ -130,6 +131,7 @@ class PredictConfig(S3Settings):
         checks.choice("damaged", self.damaged, ("error", "score"))
         if self.max_pixels is not None:
             checks.at_least("max_pixels", self.max_pixels, 1)
+        checks.at_least("max_bytes", self.max_bytes, 1)
         checks.at_least("rows_per_file", self.rows_per_file, 1)
         if self.partition_by is not None:
             checks.choice("partition_by", self.partition_by, ("label", "prefix"))
@@ -182,12 +184,14 @@ class PredictOneConfig(S3Settings):
     engine: str = "auto"
     damaged: str = "error"
     any_modality: bool = False
+    max_bytes: int = MAX_BYTES
     plot: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.images:
             raise ConfigError("predict-one needs at least one image, got none.")
+        checks.at_least("max_bytes", self.max_bytes, 1)
         checks.choice("engine", self.engine, ENGINES)
         checks.choice("damaged", self.damaged, ("error", "score"))
 
@@ -206,9 +210,11 @@ class ExplainConfig(S3Settings):
     bundle: str
     images: tuple[str, ...]
     output: str
+    max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.at_least("max_bytes", self.max_bytes, 1)
         if not self.images:
             raise ConfigError("explain needs at least one image, got none.")
 

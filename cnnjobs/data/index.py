@@ -79,6 +79,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         content=config.content,
         suffixless=config.content,
         any_modality=config.any_modality,
+        max_bytes=config.max_bytes,
         group_key=_read_key(config.group_key) if config.group_key is not None else None,
         seed=config.seed,
         progress=progress,

@@ -68,6 +68,7 @@ def index_sources(
     content: bool = True,
     suffixless: bool = True,
     any_modality: bool = False,
+    max_bytes: int = constants.MAX_BYTES,
     group_key: bytes | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -85,6 +86,7 @@ def index_sources(
         content: read every image for its hashes, size and readability.
         suffixless: open files without a suffix, which are images if they begin like DICOM.
         any_modality: also accept DICOM files that are not projection radiographs.
+        max_bytes: largest size of an image file.
         group_key: for the hash that names the group of a DICOM file's patient, without `groups` and
             `group_regex`; None names it after the patient's first file.
         seed: of the split.
@@ -97,7 +99,10 @@ def index_sources(
     listed, ignored = _list_images(roots, labels=labels, suffixless=suffixless)
     _check_readable(listed["path"])
     check = functools.partial(
-        file_checks.check_file, any_modality=any_modality, key=group_key or secrets.token_bytes(32)
+        file_checks.check_file,
+        any_modality=any_modality,
+        key=group_key or secrets.token_bytes(32),
+        max_bytes=max_bytes,
     )
     paths = listed["path"].to_pylist()
     checks = file_checks.check_files(paths, check, progress) if content else None

@@ -115,6 +115,7 @@ class PredictPlan:
             policy=Policy(
                 keep_damaged=config.damaged == "score",
                 any_modality=config.any_modality or indexed_any,
+                max_bytes=config.max_bytes,
             ),
         )
 

@@ -15,8 +15,13 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnnjobs import regular_files
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import credentials, listing, s3
+from cnnjobs.storage import credentials, listing, s3, s3_names
+
+#: Largest file read into memory unless a caller knows better: a manifest of 10 million images has
+#: about 1 GB.
+_MAX_BYTES = 8 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,11 @@ def normalize(uri: str | Path) -> str:
     if is_s3(text):
         if not text.removeprefix("s3://").split("/")[0]:
             raise StorageError(f"{text} names no bucket; write s3://bucket/prefix.")
+        if text.startswith("s3://arn:") and not s3_names.is_access_point(_s3_path(text)):
+            raise StorageError(
+                f"{text} is not the ARN of an access point; write s3://bucket/prefix, or "
+                "s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix."
+            )
         return text.rstrip("/")
     if "://" in text:
         raise StorageError(f"{text} is neither a local path nor s3://bucket/prefix.")
@@ -124,27 +134,30 @@ def is_empty(uri: str) -> bool:
         return not Path(uri).exists()
 
 
-def read_bytes(uri: str) -> bytes:
-    """The whole file. Raises OSError (FileNotFoundError, PermissionError) like the system."""
-    return s3.read(_s3_path(uri)) if is_s3(uri) else Path(uri).read_bytes()
+def read_bytes(uri: str, *, limit: int = _MAX_BYTES, pipes: bool = False) -> bytes:
+    """The whole file, at most `limit` bytes. Raises OSError like `regular_files.read`."""
+    if is_s3(uri):
+        return s3.read(_s3_path(uri), limit=limit)
+    return regular_files.read(uri, limit=limit, pipes=pipes)
 
 
 def read_first(uri: str, num_bytes: int) -> bytes:
     """The first bytes of a file, fewer if it is shorter. Raises OSError like `read_bytes`."""
     if is_s3(uri):
         return s3.read(_s3_path(uri), first=num_bytes)
-    with Path(uri).open("rb") as file:
-        return file.read(num_bytes)
+    return regular_files.read_first(uri, num_bytes)
 
 
-def read_file(uri: str) -> bytes:
+def read_file(uri: str, *, limit: int = _MAX_BYTES) -> bytes:
     """The whole file. Raises FileNotFoundError, and StorageError for everything else."""
     try:
-        return read_bytes(uri)
+        return read_bytes(uri, limit=limit)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StorageError(f"{uri} cannot be read: {s3.reason(error)}.") from error
+    except MemoryError as error:
+        raise StorageError(f"{uri} cannot be read: it takes more memory than there is.") from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -255,14 +268,14 @@ def check_readable(uri: str) -> None:
     path = _s3_path(uri)
     # without permission to list, a missing key looks denied: continue, and let the listing decide
     with _explained(uri, "read"), contextlib.suppress(FileNotFoundError, PermissionError):
-        if "/" in path:
+        if s3_names.split(path)[1]:
             s3.read(path, first=1)
             return
     with _explained(uri, "listed"):
         answers = s3.pages(path, size=10)
         first = next((item for answer in answers for item in answer["Contents"]), None)
     if first is not None:
-        bucket = path.partition("/")[0]
+        bucket, _ = s3_names.split(path)
         with _explained(f"s3://{bucket}/{first['Key']}", "read"):
             s3.read(f"{bucket}/{first['Key']}", first=1)
 

@@ -12,8 +12,12 @@ from typing import Any
 
 from cnnjobs import schema
 from cnnjobs.errors import RunExistsError
-from cnnjobs.storage import apart, filesystem, run_files, run_lock, versions
+from cnnjobs.regular_files import NotAFileError, TooLargeError
+from cnnjobs.storage import apart, filesystem, json_files, run_files, run_lock, versions
 from cnnjobs.storage.run_files import RECORD, SUCCESS
+
+#: Of what is read back from a record.
+_KINDS = {"run_id": str, "command": str, "status": str, "started": str, "config": dict}
 
 #: Facts that a resumed run takes over from its record.
 _KEPT = ("threads", "parts")
@@ -282,16 +286,22 @@ def read_record(uri: str) -> dict[str, Any] | None:
         RunExistsError: it is not JSON.
     """
     try:
-        data = filesystem.read_bytes(filesystem.join(uri, RECORD))
+        data = filesystem.read_bytes(filesystem.join(uri, RECORD), limit=json_files.MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (NotAFileError, TooLargeError) as error:
+        raise RunExistsError(f"{uri}/{RECORD} cannot be read: {error}.") from error
+    damaged = f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
     try:
-        record = json.loads(data)
+        record = json_files.parsed(data)
     except ValueError as error:
-        raise RunExistsError(
-            f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
-        ) from error
-    return record if isinstance(record, dict) and "run_version" in record else None
+        raise RunExistsError(damaged) from error
+    if not isinstance(record, dict) or "run_version" not in record:
+        return None
+    for name, kind in _KINDS.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise RunExistsError(damaged)
+    return record
 
 
 def is_finished(uri: str) -> bool:
