@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cnnjobs import progress
 from cnnjobs.errors import CnnjobsError, StorageError
+from cnnjobs.printable import printable
 
 #: That of the whole package; each module logs to one below it.
 _PACKAGE = logging.getLogger("cnnjobs")
@@ -25,7 +26,8 @@ def logging_to(file: str | None, *, verbose: bool, quiet: bool) -> Iterator[None
     Raises:
         StorageError: the file cannot be written.
     """
-    handlers: list[logging.Handler] = []
+    # without any handler, Python itself would print errors on standard error
+    handlers: list[logging.Handler] = [logging.NullHandler()]
     if file is not None:
         handlers.append(_file_handler(file))
     if verbose or not (quiet or sys.stderr.isatty()):
@@ -58,11 +60,7 @@ class _OneLine(logging.Formatter):
     """Escapes what is not printable in a message, such as newlines in the name of a file."""
 
     def format(self, record: logging.LogRecord) -> str:
-        characters = (
-            each if each.isprintable() else each.encode("unicode_escape").decode()
-            for each in record.getMessage()
-        )
-        record.msg, record.args = "".join(characters), ()
+        record.msg, record.args = printable(record.getMessage()), ()
         return super().format(record)
 
 

@@ -103,6 +103,14 @@ def test_a_log_file_is_appended_to_and_has_the_error_that_the_terminal_shows_onc
     assert [line.partition(" ")[0] for line in events(log.read_text())].count("ended:") == 1
 
 
+def test_a_quiet_job_prints_its_error_once(capsys, tmp_path):
+    code, _, err = run_here(capsys, "index", str(tmp_path), "-o", f"{tmp_path}/m", "--quiet")
+
+    assert code == 2
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+
+
 def test_an_unexpected_error_is_in_the_log_file_with_its_traceback(tmp_path):
     def fail(progress):
         raise ZeroDivisionError("by nothing")
@@ -138,7 +146,7 @@ def test_names_in_a_log_cannot_act_on_a_terminal_or_make_up_lines(capsys, tmp_pa
     with pytest.raises(InputError):
         run(CONFIG, job(fail), dry_run=False, as_json=False, quiet=False, log_file=str(log))
 
-    line = r"train: 1 of 1, epoch 1: \x1b[2J\nof \udcff"
+    line = r"train: 1 of 1, epoch 1: \x1b[2J\nof \xff"
     assert events(log.read_text())[1:] == [line, r"no \r\x07images."]
     assert events(capsys.readouterr().err) == [line]
 

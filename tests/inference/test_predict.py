@@ -195,7 +195,7 @@ def test_a_stopped_run_continues_after_its_last_part(
     assert len(parts) == 2
     parts[1].unlink()
     kept = pq.read_metadata(parts[0]).num_rows
-    (stopped / "predictions" / ".part-00001.parquet.abc.partial").write_bytes(b"half a par")
+    (stopped / "predictions" / f".part-00001.parquet.{'0' * 32}.partial").write_bytes(b"half a par")
 
     resumed = predict(
         PredictConfig(bundle=str(untrained), data=str(hundred), output=str(stopped), resume=True)
