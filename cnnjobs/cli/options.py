@@ -71,6 +71,9 @@ SHARED: dict[str, Any] = {
     "s3_anonymous": S3Option(
         "--s3-anonymous", help="Send requests without keys, for public buckets."
     ),
+    "s3_requester_pays": S3Option(
+        "--s3-requester-pays", help="Agree to pay for requests, as some buckets demand."
+    ),
 }
 
 #: Those of the commands that train.
@@ -173,6 +176,13 @@ FLAGS: dict[str, Any] = {
         bool, Option("--dry-run", help="Print the settings and the plan; write nothing.")
     ],
     "as_json": Json,
-    "quiet": Annotated[bool, Option("--quiet", "-q", help="Show no progress bars.")],
+    "quiet": Annotated[bool, Option("--quiet", "-q", help="Show no progress.")],
+    "verbose": Annotated[
+        bool,
+        Option("--verbose", "-v", help="Print what happens on standard error, in place of bars."),
+    ],
+    "log_file": Annotated[
+        str | None, Option("--log-file", metavar="FILE", help="Append what happens to this file.")
+    ],
     "debug": Debug,
 }

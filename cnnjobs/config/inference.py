@@ -110,6 +110,7 @@ class PredictConfig(S3Settings):
     rows_per_file: int = 4096
     partition_by: str | None = None
     csv: bool = False
+    metrics_file: str | None = None
     require_evaluated: bool = False
     max_errors: str | None = None
     price_per_hour: float | None = None
@@ -119,6 +120,7 @@ class PredictConfig(S3Settings):
     address: str | None = None
     resume: bool = False
     update: bool = False
+    gone: str = "keep"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -133,6 +135,13 @@ class PredictConfig(S3Settings):
         checks.at_least("rows_per_file", self.rows_per_file, 1)
         if self.partition_by is not None:
             checks.choice("partition_by", self.partition_by, ("label", "prefix"))
+        if self.metrics_file is not None and (
+            self.metrics_file.startswith("s3://") or not self.metrics_file.endswith(".prom")
+        ):
+            raise ConfigError(
+                "metrics_file must be a local file whose name ends in .prom, because node_exporter "
+                f"reads no other, got {self.metrics_file}."
+            )
         if self.price_per_hour is not None:
             checks.above_0("price_per_hour", self.price_per_hour)
         if self.actors is not None:
@@ -147,6 +156,9 @@ class PredictConfig(S3Settings):
         ways = [name for name in ("resume", "update", "overwrite") if getattr(self, name)]
         if len(ways) > 1:
             raise ConfigError(f"{' and '.join(ways)} cannot be given together; choose one.")
+        checks.choice("gone", self.gone, ("keep", "mark", "drop"))
+        if self.gone != "keep" and not self.update:
+            raise ConfigError(f"gone {self.gone} says what an update does; add --update.")
         self.max_bad_images(0)
 
     def max_bad_images(self, num_images: int) -> int | None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,13 +24,16 @@ from cnnjobs import models, schema
 from cnnjobs.errors import BundleError, ConfigError
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle_checks
-from cnnjobs.storage import filesystem, json_files, s3
+from cnnjobs.storage import filesystem, json_files, run_dir, s3
 
 if TYPE_CHECKING:
     import keras
 
 MODEL, DESCRIPTION, IMAGES = "model.keras", "bundle.json", "images.parquet"
 SUMMARY = "summary.txt"
+
+#: Commands whose run is given in place of the bundle in it.
+_TRAININGS = ("train", "tune")
 
 #: Largest file of a bundle: models of X-rays have less than 1 GB.
 _MAX_BYTES = 4 << 30
@@ -229,9 +232,26 @@ def _read_part(uri: str, part: str, *, limit: int = _MAX_BYTES) -> bytes:
 
 
 def _raise_missing(uri: str, part: str) -> NoReturn:
+    for run in (uri, uri.removesuffix("/bundle")):
+        record = run_dir.read_record(run)
+        if record is not None and record.get("command") in _TRAININGS:
+            raise BundleError(_unfinished(run, record))
     raise BundleError(
         f"{uri} is not a complete bundle: {part} is missing; use the run of a training."
     )
+
+
+def _unfinished(run: str, record: Mapping[str, Any]) -> str:
+    """Why a training's run has no bundle, and what to do."""
+    is_tune = record["command"] == "tune"
+    way = "start it again with --overwrite" if is_tune else "continue it with --resume"
+    if record["status"] == "running":
+        return (
+            f"the training in {run} has not finished: it was started {record['started']} and is "
+            f"still running, or was killed; wait for it, or {way}."
+        )
+    reason = f" ({record['error'].rstrip('.')})" if record.get("error") else ""
+    return f"the training in {run} {record['status']} at {record['ended']}{reason}; {way}."
 
 
 def _model_file(model: "keras.Model") -> bytes:

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 
 from cnnjobs import regular_files
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import credentials, listing, s3
+from cnnjobs.storage import credentials, listing, s3, s3_names
 
-#: Largest file read into memory unless a caller knows better: a manifest of 10 million images has
-#: about 1 GB.
+#: Largest file that is read by default: a manifest of 10 million images has about 1 GB.
 _MAX_BYTES = 8 << 30
 
 
@@ -44,6 +43,11 @@ def normalize(uri: str | Path) -> str:
     if is_s3(text):
         if not text.removeprefix("s3://").split("/")[0]:
             raise StorageError(f"{text} names no bucket; write s3://bucket/prefix.")
+        if text.startswith("s3://arn:") and not s3_names.is_access_point(_s3_path(text)):
+            raise StorageError(
+                f"{text} is not the ARN of an access point; write s3://bucket/prefix, or "
+                "s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix."
+            )
         return text.rstrip("/")
     if "://" in text:
         raise StorageError(f"{text} is neither a local path nor s3://bucket/prefix.")
@@ -149,10 +153,9 @@ def read_file(uri: str, *, limit: int = _MAX_BYTES) -> bytes:
         return read_bytes(uri, limit=limit)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise StorageError(f"{uri} cannot be read: {s3.reason(error)}.") from error
-    except MemoryError as error:
-        raise StorageError(f"{uri} cannot be read: it takes more memory than there is.") from error
+    except (OSError, MemoryError) as error:
+        reason = s3.reason(error) or "it takes more memory than there is"
+        raise StorageError(f"{uri} cannot be read: {reason}.") from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -263,14 +266,14 @@ def check_readable(uri: str) -> None:
     path = _s3_path(uri)
     # without permission to list, a missing key looks denied: continue, and let the listing decide
     with _explained(uri, "read"), contextlib.suppress(FileNotFoundError, PermissionError):
-        if "/" in path:
+        if s3_names.split(path)[1]:
             s3.read(path, first=1)
             return
     with _explained(uri, "listed"):
         answers = s3.pages(path, size=10)
         first = next((item for answer in answers for item in answer["Contents"]), None)
     if first is not None:
-        bucket = path.partition("/")[0]
+        bucket, _ = s3_names.split(path)
         with _explained(f"s3://{bucket}/{first['Key']}", "read"):
             s3.read(f"{bucket}/{first['Key']}", first=1)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import s3
+from cnnjobs.storage import s3, s3_names
 
 LISTING = pa.schema(
     [
@@ -58,7 +58,7 @@ def s3_tables(path: str) -> Iterator[pa.Table]:
     The prefix is expanded level by level until there are enough prefixes for all threads; these are
     listed flat and ahead of time, in order.
     """
-    bucket = path.partition("/")[0]
+    bucket = s3_names.split(path)[0]
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = _opened(path, pool)
         direct: list[Any] = []
@@ -126,7 +126,7 @@ def _local_table(rows: list[tuple[str, int, int]]) -> pa.Table:
 
 def _opened(path: str, pool: ThreadPoolExecutor) -> list[Any]:
     """Objects (as S3 returns them) and prefixes (as text) that cover everything, sorted."""
-    bucket, _, prefix = path.partition("/")
+    bucket, prefix = s3_names.split(path)
     root = f"{prefix.rstrip('/')}/" if prefix else ""
     found: dict[str, Any] = {root: root}
     closed = [root]
@@ -159,7 +159,7 @@ def _all_pages(part: Any) -> Any:
     """The tables of a prefix; an object is passed through."""
     if isinstance(part, dict):
         return part
-    bucket = part.partition("/")[0]
+    bucket = s3_names.split(part)[0]
     answers = s3.pages(part)
     return [_s3_table(bucket, answer["Contents"]) for answer in answers if answer["Contents"]]
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ _KINDS = {"run_id": str, "command": str, "status": str, "started": str, "config"
 _KEPT = ("threads", "parts")
 
 SpilledBytes = Callable[[], Mapping[str, int] | None]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class Run:
         }
         text = json.dumps(record, indent=2, default=_plain)
         filesystem.write_bytes(self.path(RECORD), text.encode())
+        _log.info("%s: status %s", self.path(RECORD), status)
         return record
 
     def learn(self, **facts: Any) -> None:
@@ -98,7 +102,7 @@ class Run:
             self._take_over()
             self.learn(**facts)
             with contextlib.ExitStack() as stack:
-                stack.push(lambda kind, *_: self._record_end(kind))
+                stack.push(lambda kind, error, _: self._record_end(kind, error))
                 yield
 
     def _take_over(self) -> None:
@@ -117,10 +121,14 @@ class Run:
         if record is not None:
             run_files.delete(self.uri, record)
 
-    def _record_end(self, kind: type[BaseException] | None) -> None:
-        if kind is not None:
-            is_asked_for = issubclass(kind, KeyboardInterrupt | SystemExit)
-            self.record("stopped" if is_asked_for else "failed")
+    def _record_end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        if kind is None:
+            return
+        if issubclass(kind, KeyboardInterrupt | SystemExit):
+            self.record("stopped")
+        else:
+            lines = str(error).strip().splitlines() or [kind.__name__]
+            self.record("failed", error=lines[-1].strip())
 
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Write the final `run.json`, then `_SUCCESS`."""

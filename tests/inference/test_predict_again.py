@@ -91,7 +91,7 @@ def test_an_update_without_changes_does_nothing(scored_folder: Path, untrained: 
     summary = predict(config(untrained, scored_folder, update=True))
 
     assert summary.already_finished
-    assert summary.update == {"new": 0, "changed": 0, "again": 0, "gone": 0}
+    assert summary.update == {"new": 0, "changed": 0, "again": 0, "relabelled": 0, "gone": 0}
     assert _files(scored_folder / "run") == before
 
 
@@ -143,7 +143,7 @@ def test_a_stopped_update_is_completed_by_the_next(again: Path, untrained: Path)
 
     summary = predict(config(untrained, again, update=True))
 
-    assert summary.update == {"new": 0, "changed": 0, "again": 0, "gone": 0}
+    assert summary.update == {"new": 0, "changed": 0, "again": 0, "relabelled": 0, "gone": 0}
     assert summary.scored == 2
     assert by_path(again) == whole
     check_record(again)

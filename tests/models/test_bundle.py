@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs import models, schema
-from cnnjobs.errors import BundleError
+from cnnjobs.errors import BundleError, TrainingError
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle
+from cnnjobs.storage import run_dir
 
 LABELS = ["covid", "normal", "pneumonia"]
 IMAGES = pa.table(
@@ -398,3 +399,35 @@ def _not_loadable(folder):
         f"{folder}/model.keras cannot be loaded in safe mode; use a bundle that cnnjobs train "
         "wrote."
     )
+
+
+@pytest.mark.parametrize("asked", ["run", "run/bundle"])
+@pytest.mark.parametrize(
+    ("command", "error", "reason"),
+    [
+        (
+            "train",
+            TrainingError("loss of epoch 2 is nan."),
+            "failed at {} (loss of epoch 2 is nan)",
+        ),
+        ("train", KeyboardInterrupt(), "stopped at {}"),
+        ("tune", TrainingError("no trial finished"), "failed at {} (no trial finished)"),
+    ],
+)
+def test_a_training_that_failed_says_when_and_why(tmp_path, asked, command, error, reason):
+    run = run_dir.start(str(tmp_path / "run"), command, {})
+    with pytest.raises(type(error)), run.writing():
+        raise error
+    ended = run_dir.read_record(run.uri)["ended"]
+    way = {"train": "continue it with --resume", "tune": "start it again with --overwrite"}
+    with pytest.raises(BundleError) as caught:
+        bundle.read(str(tmp_path / asked))
+    assert str(caught.value) == (
+        f"the training in {run.uri} {reason.format(ended)}; {way[command]}."
+    )
+
+
+def test_a_training_that_still_runs_or_was_killed_says_so(tmp_path):
+    run = run_dir.start(str(tmp_path / "run"), "train", {})
+    with run.writing(), pytest.raises(BundleError, match="has not finished: it was started"):
+        bundle.read(run.uri)

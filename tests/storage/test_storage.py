@@ -712,7 +712,7 @@ def test_settings_reach_the_environment_and_what_starts_elsewhere(s3_environment
     s3_environment(
         AWS_ENDPOINT_URL=None, AWS_ENDPOINT_URL_S3=None, AWS_REGION=None, AWS_PROFILE=None,
         AWS_DEFAULT_REGION=None, CNNJOBS_S3_ANONYMOUS=None, CNNJOBS_S3_REACHED=None,
-        AWS_REQUEST_CHECKSUM_CALCULATION=None,
+        AWS_REQUEST_CHECKSUM_CALCULATION=None, AWS_RESPONSE_CHECKSUM_VALIDATION=None,
     )  # fmt: skip
     clients.use(endpoint="http://localhost:1/", region="eu-1", profile="night", anonymous=True)
     assert clients.environment() == {
