@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 #: Elements, fragments and items take about two reads each, and a microsecond or two per read.
 _MAX_READS = 200_000
 
-#: Bytes of a value that is converted: look-up tables have 128 KiB at most, everything else less.
-_MAX_VALUE_BYTES = 1 << 20
+#: Bytes of a value that is converted: a look-up table has 128 KiB, everything else little text.
+_MAX_TABLE_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 12
 
-#: Value representations that are kept as bytes, and those with look-up tables.
-_AS_BYTES = ("OB", "OW", "OV", "OF", "OD", "UN")
-_LARGE = ("SQ", "US", "SS")
+#: ModalityLUTSequence and VOILUTSequence, and the group of the pixels, which stay bytes.
+_TABLES = (0x00283000, 0x00283010)
+_PIXELS = 0x7FE0
 
 
 class Reader(io.BytesIO):
@@ -41,14 +41,17 @@ class Reader(io.BytesIO):
 def check_lengths(dataset: "Dataset") -> None:
     """Raise ImageError if a value would become too many objects when it is converted."""
     for tag in list(dataset.keys()):
-        raw = dataset.get_item(tag)
-        value, kind = getattr(raw, "value", None), getattr(raw, "VR", None)
-        if not isinstance(value, bytes) or kind in _AS_BYTES or tag.group == 0x7FE0:
+        if tag.group == _PIXELS:
             continue
-        most = _MAX_VALUE_BYTES if kind in (None, *_LARGE) else _MAX_TEXT_BYTES
-        if len(value) > most:
-            reason = f"a DICOM file with a value of {len(value)} bytes, {most} are allowed"
-            raise ImageError("too large", reason)
+        most = _MAX_TABLE_BYTES if tag in _TABLES else _MAX_TEXT_BYTES
+        value = dataset.get_item(tag).value
+        # a sequence of undefined length has been separated into its items
+        items = value if tag in _TABLES and not isinstance(value, bytes | None) else ()
+        values = [item.get_item(inner).value for item in items for inner in list(item.keys())]
+        for each in (value, *values):
+            if isinstance(each, bytes) and len(each) > most:
+                reason = f"a DICOM file with a value of {len(each)} bytes, {most} are allowed"
+                raise ImageError("too large", reason)
 
 
 def check_offsets(pixel_data: bytes, num_frames: int) -> None:
@@ -67,10 +70,10 @@ def check_run_lengths(frame: bytes, size: int) -> None:
     ends = [*offsets[1:number], len(frame)]
     for start, end in zip(offsets[:number], ends, strict=False):
         position, length = start, 0
-        while position < min(end, len(frame)) and length <= size:
+        # segments are padded to an even length, whose byte may be taken for a run
+        while position < min(end, len(frame)) and length <= size + 128:
             code = frame[position]
             position += 2 if code > 128 else code + 2 if code < 128 else 1
             length += 257 - code if code > 128 else code + 1 if code < 128 else 0
-        # segments are padded to an even length, whose byte may be taken for a run
         if length > size + 128:
             raise ImageError("damaged", "a DICOM file: its run lengths have too many pixels")

@@ -24,7 +24,7 @@ from cnnjobs import models, schema
 from cnnjobs.errors import BundleError, ConfigError
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle_checks
-from cnnjobs.storage import filesystem, json_files, run_dir
+from cnnjobs.storage import filesystem, json_files, run_dir, s3
 
 if TYPE_CHECKING:
     import keras
@@ -224,9 +224,11 @@ def seen_images(bundle: Bundle) -> pa.Table:
 
 def _read_part(uri: str, part: str, *, limit: int = _MAX_BYTES) -> bytes:
     try:
-        return filesystem.read_file(filesystem.join(uri, part), limit=limit)
+        return filesystem.read_bytes(filesystem.join(uri, part), limit=limit)
     except (FileNotFoundError, NotADirectoryError):
         _raise_missing(uri, part)
+    except OSError as error:
+        raise BundleError(f"{uri}/{part} cannot be read: {s3.reason(error)}.") from error
 
 
 def _raise_missing(uri: str, part: str) -> NoReturn:

@@ -19,8 +19,7 @@ from cnnjobs import regular_files
 from cnnjobs.errors import StorageError
 from cnnjobs.storage import credentials, listing, s3, s3_names
 
-#: Largest file read into memory unless a caller knows better: a manifest of 10 million images has
-#: about 1 GB.
+#: Largest file that is read by default: a manifest of 10 million images has about 1 GB.
 _MAX_BYTES = 8 << 30
 
 
@@ -154,10 +153,9 @@ def read_file(uri: str, *, limit: int = _MAX_BYTES) -> bytes:
         return read_bytes(uri, limit=limit)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise StorageError(f"{uri} cannot be read: {s3.reason(error)}.") from error
-    except MemoryError as error:
-        raise StorageError(f"{uri} cannot be read: it takes more memory than there is.") from error
+    except (OSError, MemoryError) as error:
+        reason = s3.reason(error) or "it takes more memory than there is"
+        raise StorageError(f"{uri} cannot be read: {reason}.") from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:
