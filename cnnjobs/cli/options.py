@@ -45,6 +45,7 @@ SHARED: dict[str, Any] = {
     "any_modality": ImageOption(
         "--any-modality", help="Accept DICOM files that are not projection X-rays."
     ),
+    "max_bytes": ImageOption(help="Refuse image files with more bytes."),
     "damaged": ImageOption(
         metavar="error|score",
         help="What to do with a damaged image that can still be decoded: error (no score), or "
@@ -181,6 +182,13 @@ FLAGS: dict[str, Any] = {
         bool, Option("--dry-run", help="Print the settings and the plan; write nothing.")
     ],
     "as_json": Json,
-    "quiet": Annotated[bool, Option("--quiet", "-q", help="Show no progress bars.")],
+    "quiet": Annotated[bool, Option("--quiet", "-q", help="Show no progress.")],
+    "verbose": Annotated[
+        bool,
+        Option("--verbose", "-v", help="Print what happens on standard error, in place of bars."),
+    ],
+    "log_file": Annotated[
+        str | None, Option("--log-file", metavar="FILE", help="Append what happens to this file.")
+    ],
     "debug": Debug,
 }

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
             help="Refuse images with more pixels. Default: the bundle's limit."
         ),
         "rows_per_file": OutputOption(
-            help="Rows per Parquet part; a run that stops loses at most the last part."
+            help="Rows written at once, as one Parquet part. A run that is killed scores at most "
+            "as many again, and those that were being scored."
         ),
         "partition_by": OutputOption(
             metavar="label|prefix",
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
             "a folder of their own. Default: all parts in one folder.",
         ),
         "csv": OutputOption("--csv", help="Also write predictions.csv."),
+        "metrics_file": OutputOption(
+            metavar="FILE.prom",
+            help="Keep the numbers of images done, of images failed by reason, and of images per "
+            "second in this file, for Prometheus (node_exporter's textfile collector).",
+        ),
         "require_evaluated": ScoringOption(
             "--require-evaluated",
             help="Refuse a bundle that was never evaluated, or whose audit found a shortcut.",
@@ -62,7 +68,13 @@ if TYPE_CHECKING:
         ),
         "update": OutputOption(
             "--update",
-            help="Score only images that are new or have changed since the run finished.",
+            help="Score only images that are new or have changed since the run finished, and take "
+            "in new labels.",
+        ),
+        "gone": OutputOption(
+            metavar="keep|mark|drop",
+            help="With --update, what becomes of the rows of images that are no longer in the "
+            "data: they stay, get the time in their column gone_at, or are deleted.",
         ),
     },
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import logging
 import re
 import signal
 import sys
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 import typer
 import yaml
 
+from cnnjobs import __version__
+from cnnjobs.cli.log import logging_to
 from cnnjobs.config import AnyConfig, Config, as_dict
 from cnnjobs.config.files import resolve
 from cnnjobs.errors import CnnjobsError
@@ -25,6 +28,8 @@ from cnnjobs.progress import Progress, showing
 #: What Ray prints about its own processes, even with `log_to_driver=False`: that one cannot be
 #: scheduled at the moment, for example. On a busy machine this means nothing.
 _BY_RAY = re.compile(r"(\x1b\[[\d;]*m)?\((raylet|autoscaler)\b")
+
+_log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
@@ -77,7 +82,16 @@ def settings(context: typer.Context, config_type: type[AnyConfig], file: Path | 
     return resolve(config_type, flags, file)
 
 
-def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+def run(
+    config: Config,
+    job: Job,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool = False,
+    log_file: str | None = None,
+) -> None:
     """Run the job, or with `dry_run` only plan it, and print the result."""
     # standard output is for the result alone: libraries print warnings there
     aside = redirect_stdout(_Aside())
@@ -86,11 +100,14 @@ def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) 
             plan = job.plan(config)
         _print_plan(config, plan, as_json=as_json)
         return
-    with _stopped_by_signals(config), aside, showing(not quiet) as progress:
-        summary = job.run(config, progress)
-    show(summary, job.as_text, as_json=as_json)
-    warn_of_spilling()
-    job.check(summary)
+    with logging_to(log_file, verbose=verbose, quiet=quiet):
+        _log.info("cnnjobs %s, %s", __version__, config)
+        with _stopped_by_signals(config), aside, showing(not (quiet or verbose)) as progress:
+            summary = job.run(config, progress)
+        _log.info("ended: %s", job.as_text(printable_values(summary)).partition("\n")[0])
+        show(summary, job.as_text, as_json=as_json)
+        warn_of_spilling()
+        job.check(summary)
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:

@@ -36,7 +36,7 @@ def without(manifest: Manifest, patterns: Sequence[str], name: str) -> Manifest:
     if not kept.num_rows:
         raise InputError(f"exclude {', '.join(patterns)} leaves no image of {name}.")
     if not number:
-        _log.warning("warning: %s", unmatched(patterns))
+        _log.warning("%s", unmatched(patterns))
     settings = {
         **manifest.settings,
         "exclude": [*manifest.settings.get("exclude", []), *patterns],

@@ -130,6 +130,7 @@ def _rules(config: IndexConfig) -> dict[str, Any]:
         "content": config.content,
         "suffixless": config.content,
         "any_modality": config.any_modality,
+        "max_bytes": config.max_bytes,
         "group_key": _read_key(config.group_key) if config.group_key is not None else None,
         "exclude": config.exclude,
         "seed": config.seed,

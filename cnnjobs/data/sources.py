@@ -42,6 +42,7 @@ class Rules:
         content: read every image for its hashes, size and readability.
         suffixless: open files without a suffix, which are images if they begin like DICOM.
         any_modality: also accept DICOM files that are not projection radiographs.
+        max_bytes: largest size of an image file.
         group_key: for the hash that names the group of a DICOM file's patient, without `groups` and
             `group_regex`; None names it after the patient's first file.
         exclude: patterns for files and folders to leave out, see `globs.regex`.
@@ -56,6 +57,7 @@ class Rules:
     content: bool = True
     suffixless: bool = True
     any_modality: bool = False
+    max_bytes: int = constants.MAX_BYTES
     group_key: bytes | None = None
     exclude: Sequence[str] = ()
     seed: int = 0
@@ -73,7 +75,12 @@ class Rules:
     def open(self, listed: pa.Table, key: bytes, progress: Progress) -> pa.Table:
         """Listed images with their source, and with what only opening them reveals."""
         _check_readable(listed["path"])
-        check = functools.partial(file_checks.check_file, any_modality=self.any_modality, key=key)
+        check = functools.partial(
+            file_checks.check_file,
+            any_modality=self.any_modality,
+            key=key,
+            max_bytes=self.max_bytes,
+        )
         paths = listed["path"].to_pylist()
         checks = file_checks.check_files(paths, check, progress) if self.content else None
         rows = _with_columns(listed, checks)
@@ -142,7 +149,7 @@ def open_data(
         [data], shares=shares, content=for_training, exclude=exclude, progress=progress
     )
     for warning in indexed.warnings:
-        _log.warning("warning: %s", printable(warning))
+        _log.warning("%s", printable(warning))
     return indexed.manifest
 
 

@@ -5,7 +5,6 @@ waits for disks and networks and decoding for the processor.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
+from cnnjobs.imaging.memory import Budget
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
 
 #: Files read at once: a request to S3 takes about 30 ms, in which a core decodes several images.
@@ -76,7 +76,7 @@ class Decoder:
         self._policy = policy
         self._readers = ThreadPoolExecutor(_NUM_READERS, "read")
         self._decoders = ThreadPoolExecutor(threads, "decode")
-        self._ahead = _Bytes(_BYTES_AHEAD)
+        self._ahead = Budget(_BYTES_AHEAD)
 
     def begin(self, rows: pa.Table) -> "list[Future[Future[Image]]]":
         """Start on rows (path, size_bytes); returns a future for each image, in order."""
@@ -88,20 +88,31 @@ class Decoder:
 
     def _read(self, path: str, size: int) -> "Future[Image]":
         """Read one file once there is room, and pass it on to be decoded."""
-        self._ahead.take(size)
+        held = size
+
+        def make_room(real_size: int) -> None:
+            nonlocal held
+            self._ahead.give_back(held)
+            held = real_size
+            self._ahead.take(held)
+
+        self._ahead.take(held)
         began = time.perf_counter()
+        data: bytes | ImageError
         try:
-            data: bytes | ImageError = reading.read_image(path)
+            data = reading.read_image(
+                path, self._policy.max_bytes, expected=size, make_room=make_room
+            )
         except ImageError as error:
             data = error
-        return self._decoders.submit(self._decode, data, size, time.perf_counter() - began)
+        return self._decoders.submit(self._decode, data, held, time.perf_counter() - began)
 
-    def _decode(self, data: bytes | ImageError, size: int, read_seconds: float) -> Image:
+    def _decode(self, data: bytes | ImageError, held: int, read_seconds: float) -> Image:
         began = time.perf_counter()
         try:
             decoded = self._decoded(data)
         finally:
-            self._ahead.give_back(size)
+            self._ahead.give_back(held)
         return Image(decoded, read_seconds, time.perf_counter() - began)
 
     def _decoded(self, data: bytes | ImageError) -> list[Decoded] | ImageError:
@@ -114,22 +125,3 @@ class Decoder:
                 return one
             decoded.append(one)
         return decoded
-
-
-class _Bytes:
-    """A budget of bytes: `take` waits until enough are free."""
-
-    def __init__(self, total: int) -> None:
-        self._total = self._free = total
-        self._changed = threading.Condition()
-
-    def take(self, number: int) -> None:
-        with self._changed:
-            # a file larger than the whole budget waits until nothing else holds any
-            self._changed.wait_for(lambda: self._free >= min(number, self._total))
-            self._free -= min(number, self._total)
-
-    def give_back(self, number: int) -> None:
-        with self._changed:
-            self._free += min(number, self._total)
-            self._changed.notify_all()

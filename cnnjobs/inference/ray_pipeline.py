@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import itertools
+import logging
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
@@ -30,6 +31,8 @@ from cnnjobs.inference import image_table
 from cnnjobs.inference.predictor import Predictor, Scoring
 from cnnjobs.models import openvino_export
 from cnnjobs.storage import s3
+
+_log = logging.getLogger(__name__)
 
 #: The one column of a block that holds serialized rows of the manifest.
 _ROWS = "rows"
@@ -121,6 +124,7 @@ def score(
                 done += table.num_rows
         except RayError as error:
             reason = _startup_failure(error)
+            _log.warning("scoring processes died after %d rows: %s", done, type(error).__name__)
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
             raise

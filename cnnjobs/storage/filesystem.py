@@ -15,12 +15,16 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnnjobs import regular_files
 from cnnjobs.errors import StorageError
 from cnnjobs.storage import listing, local_listing, s3, s3_names
 from cnnjobs.storage.names import is_s3 as is_s3
 from cnnjobs.storage.names import join as join
 from cnnjobs.storage.names import normalize as normalize
 from cnnjobs.storage.names import relative as relative
+
+#: Largest file that is read by default: a manifest of 10 million images has about 1 GB.
+_MAX_BYTES = 8 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,27 +108,29 @@ def is_empty(uri: str) -> bool:
         return not Path(uri).exists()
 
 
-def read_bytes(uri: str) -> bytes:
-    """The whole file. Raises OSError (FileNotFoundError, PermissionError) like the system."""
-    return s3.read(_s3_path(uri)) if is_s3(uri) else Path(uri).read_bytes()
+def read_bytes(uri: str, *, limit: int = _MAX_BYTES, pipes: bool = False) -> bytes:
+    """The whole file, at most `limit` bytes. Raises OSError like `regular_files.read`."""
+    if is_s3(uri):
+        return s3.read(_s3_path(uri), limit=limit)
+    return regular_files.read(uri, limit=limit, pipes=pipes)
 
 
 def read_first(uri: str, num_bytes: int) -> bytes:
     """The first bytes of a file, fewer if it is shorter. Raises OSError like `read_bytes`."""
     if is_s3(uri):
         return s3.read(_s3_path(uri), first=num_bytes)
-    with Path(uri).open("rb") as file:
-        return file.read(num_bytes)
+    return regular_files.read_first(uri, num_bytes)
 
 
-def read_file(uri: str) -> bytes:
+def read_file(uri: str, *, limit: int = _MAX_BYTES) -> bytes:
     """The whole file. Raises FileNotFoundError, and StorageError for everything else."""
     try:
-        return read_bytes(uri)
+        return read_bytes(uri, limit=limit)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise StorageError(f"{uri} cannot be read: {s3.reason(error)}.") from error
+    except (OSError, MemoryError) as error:
+        reason = s3.reason(error) or "it takes more memory than there is"
+        raise StorageError(f"{uri} cannot be read: {reason}.") from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:

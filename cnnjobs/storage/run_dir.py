@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,19 @@ from typing import Any
 
 from cnnjobs import schema
 from cnnjobs.errors import RunExistsError
-from cnnjobs.storage import apart, filesystem, run_files, run_lock, versions
+from cnnjobs.regular_files import NotAFileError, TooLargeError
+from cnnjobs.storage import apart, filesystem, json_files, run_files, run_lock, versions
 from cnnjobs.storage.run_files import RECORD, SUCCESS
+
+#: Of what is read back from a record.
+_KINDS = {"run_id": str, "command": str, "status": str, "started": str, "config": dict}
 
 #: Facts that a resumed run takes over from its record.
 _KEPT = ("threads", "parts")
 
 SpilledBytes = Callable[[], Mapping[str, int] | None]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +80,7 @@ class Run:
         }
         text = json.dumps(record, indent=2, default=_plain)
         filesystem.write_bytes(self.path(RECORD), text.encode())
+        _log.info("%s: status %s", self.path(RECORD), status)
         return record
 
     def learn(self, **facts: Any) -> None:
@@ -94,7 +102,7 @@ class Run:
             self._take_over()
             self.learn(**facts)
             with contextlib.ExitStack() as stack:
-                stack.push(lambda kind, *_: self._record_end(kind))
+                stack.push(lambda kind, error, _: self._record_end(kind, error))
                 yield
 
     def _take_over(self) -> None:
@@ -113,10 +121,14 @@ class Run:
         if record is not None:
             run_files.delete(self.uri, record)
 
-    def _record_end(self, kind: type[BaseException] | None) -> None:
-        if kind is not None:
-            is_asked_for = issubclass(kind, KeyboardInterrupt | SystemExit)
-            self.record("stopped" if is_asked_for else "failed")
+    def _record_end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        if kind is None:
+            return
+        if issubclass(kind, KeyboardInterrupt | SystemExit):
+            self.record("stopped")
+        else:
+            lines = str(error).strip().splitlines() or [kind.__name__]
+            self.record("failed", error=lines[-1].strip())
 
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Write the final `run.json`, then `_SUCCESS`."""
@@ -274,16 +286,22 @@ def read_record(uri: str) -> dict[str, Any] | None:
         RunExistsError: it is not JSON.
     """
     try:
-        data = filesystem.read_bytes(filesystem.join(uri, RECORD))
+        data = filesystem.read_bytes(filesystem.join(uri, RECORD), limit=json_files.MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (NotAFileError, TooLargeError) as error:
+        raise RunExistsError(f"{uri}/{RECORD} cannot be read: {error}.") from error
+    damaged = f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
     try:
-        record = json.loads(data)
+        record = json_files.parsed(data)
     except ValueError as error:
-        raise RunExistsError(
-            f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
-        ) from error
-    return record if isinstance(record, dict) and "run_version" in record else None
+        raise RunExistsError(damaged) from error
+    if not isinstance(record, dict) or "run_version" not in record:
+        return None
+    for name, kind in _KINDS.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise RunExistsError(damaged)
+    return record
 
 
 def is_finished(uri: str) -> bool:

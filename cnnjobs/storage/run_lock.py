@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -201,8 +202,11 @@ def _renew(path: str, token: str, ended: threading.Event) -> None:
     while not ended.wait(RENEW_S):
         with contextlib.suppress(OSError):  # an outage: tried again after the next wait
             found = _find(path)
-            if found is None or _token(found.data) == token:
-                s3.write(path, _identity(token))
+            if found is not None and _token(found.data) != token:
+                # after an outage so long that this process was taken for dead: stop like Ctrl-C
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+            _put_if(path, _identity(token), etag=None if found is None else found.etag)
 
 
 def _is_dead(found: _Found) -> bool:

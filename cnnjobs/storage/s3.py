@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
+from cnnjobs.regular_files import TooLargeError
 from cnnjobs.storage import s3_errors, s3_retries
 from cnnjobs.storage.s3_client import client as client
 from cnnjobs.storage.s3_client import environment as environment
@@ -33,11 +34,11 @@ _CHUNK_BYTES = 1 << 14
 _PART_BYTES = 64 << 20
 
 
-def read(path: str, *, first: int | None = None) -> bytes:
-    """The object `bucket/key`, completely or not at all; or its `first` bytes.
+def read(path: str, *, first: int | None = None, limit: int | None = None) -> bytes:
+    """The object `bucket/key`, all of at most `limit` bytes or nothing; or its `first` bytes.
 
     Raises:
-        FileNotFoundError, PermissionError, OSError: with the reason in words.
+        FileNotFoundError, PermissionError, TooLargeError, OSError: with the reason in words.
     """
     bucket, key = split(path)
     more: Any = {} if first is None else {"Range": f"bytes=0-{first - 1}"}
@@ -49,7 +50,7 @@ def read(path: str, *, first: int | None = None) -> bytes:
             if first is not None and s3_errors.status(error) == 416:
                 return b""  # an empty object has no first byte
             raise
-        return _body(answer)
+        return _body(answer, first, limit)
 
     return asked(ask)
 
@@ -160,9 +161,14 @@ def asked(ask: Callable[[], T]) -> T:
         raise s3_errors.translated(error) from error
 
 
-def _body(answer: Any) -> bytes:
+def _body(answer: Any, first: int | None, limit: int | None) -> bytes:
     """All bytes of a body: no fewer than announced, and within the time limit."""
     expected, body = answer["ContentLength"], answer["Body"]
+    if first is not None and expected > first:  # the server ignores ranges
+        return bytes(body.read(first))
+    if limit is not None and expected > limit:
+        body.close()
+        raise TooLargeError.of(expected, limit)
     latest = monotonic() + _BODY_S + expected / _SLOWEST_BYTES_PER_S
     pieces = []
     with body:

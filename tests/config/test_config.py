@@ -533,7 +533,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_folder_in_place_of_a_file_is_named(tmp_path):
     with pytest.raises(ConfigError) as caught:
         resolve(TrainConfig, NEEDED[TrainConfig], tmp_path)
-    assert str(caught.value) == f"{tmp_path} cannot be read: Is a directory."
+    assert str(caught.value) == f"{tmp_path} cannot be read: it is a folder, not a file."
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of all files that were opened."""
     paths: list[str] = []
 
-    def read(path: str) -> bytes:
+    def read(path: str, *_: Any) -> bytes:
         paths.append(path)
         return filesystem.read_bytes(path)
 
