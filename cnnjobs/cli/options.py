@@ -36,6 +36,12 @@ SHARED: dict[str, Any] = {
     "output": OutputOption("--output", "-o", metavar="DIR", help="Run directory to write."),
     "resume": OutputOption("--resume", help="Continue the run in the output directory."),
     "overwrite": OutputOption("--overwrite", help="Replace existing output."),
+    "exclude": ImageOption(
+        metavar="GLOB",
+        help="Leave out files and folders whose path below the source matches: a name such as "
+        "`*_lateral.png` or `thumbnails` at any depth, or a path such as `2019/**/raw`. "
+        "Repeatable.",
+    ),
     "any_modality": ImageOption(
         "--any-modality", help="Accept DICOM files that are not projection X-rays."
     ),

@@ -101,7 +101,7 @@ def predict_text(summary: "PredictSummary") -> str:
         f"{sum(summary.failed.values())} failed, {summary.skipped} scored before"
     ]
     if summary.ignored:
-        parts.append(f"ignored, no image suffix: {largest_first(summary.ignored)}")
+        parts.append(f"ignored: {largest_first(summary.ignored)}")
     if summary.left:
         parts.append(f"not scored: {summary.left}")
     if summary.update is not None:

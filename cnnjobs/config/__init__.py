@@ -71,10 +71,11 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 def names(kind: type[Any]) -> list[str]:
-    """The names of a job's settings; those shared by all jobs that use S3 come last."""
-    shared = [field.name for field in dataclasses.fields(S3Settings)]
+    """The names of a job's settings; those shared by many jobs come last."""
+    shared = ["exclude", *(field.name for field in dataclasses.fields(S3Settings))]
     every = [field.name for field in dataclasses.fields(kind)]
-    return sorted(every, key=lambda name: name in shared)
+    own = [name for name in every if name not in shared]
+    return [*own, *(name for name in shared if name in every)]
 
 
 def as_dict(config: Config) -> dict[str, Any]:

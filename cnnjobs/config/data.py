@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from cnnjobs.config import checks
 from cnnjobs.config.constants import MAX_BYTES
-from cnnjobs.config.s3 import S3Settings
+from cnnjobs.config.images import ImageSettings
 from cnnjobs.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig(S3Settings):
+class IndexConfig(ImageSettings):
     """Settings of `cnnjobs index`."""
 
     sources: tuple[str, ...]
@@ -50,7 +50,7 @@ class IndexConfig(S3Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectConfig(S3Settings):
+class InspectConfig(ImageSettings):
     """Settings of `cnnjobs inspect`; `plot` is a file for one image, a directory for many."""
 
     data: str

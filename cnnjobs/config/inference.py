@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from cnnjobs.config import checks
 from cnnjobs.config.constants import MAX_BYTES, SPLITS
+from cnnjobs.config.images import ImageSettings
 from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
 
@@ -13,7 +14,7 @@ ENGINES = ("auto", "openvino", "keras")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(S3Settings):
+class EvaluateConfig(ImageSettings):
     """Settings of `cnnjobs evaluate`; `beside` are further sets to test the model on."""
 
     bundle: str
@@ -60,7 +61,7 @@ class CompareConfig(S3Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditConfig(S3Settings):
+class AuditConfig(ImageSettings):
     """Settings of `cnnjobs audit`."""
 
     bundle: str
@@ -90,7 +91,7 @@ class AuditConfig(S3Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(S3Settings):
+class PredictConfig(ImageSettings):
     """Settings of `cnnjobs predict`; the scores of `bundles` are averaged with those of `bundle`.
 
     Rows are committed in files of `rows_per_file`, which bounds the work a stopped run repeats.

@@ -70,7 +70,7 @@ def plan(config: InspectConfig) -> dict[str, Any]:
     data = filesystem.normalize(config.data)
     if _is_image(data):
         return {"image": data, "plot": next(iter(_plot_files(config)), None)}
-    rows = sources.open_data(data, for_training=False).table
+    rows = sources.open_data(data, for_training=False, exclude=config.exclude).table
     labels = Counter(label or NO_LABEL for label in rows["label"].to_pylist())
     return {"images": rows.num_rows, "labels": dict(labels), "plots": _plot_files(config)}
 
@@ -118,7 +118,11 @@ def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageS
 def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataSummary:
     files = _plot_files(config)
     columns = ["path", "label", "source", "split"]
-    rows = sources.open_data(data, for_training=False).table.select(columns).to_pylist()
+    rows = (
+        sources.open_data(data, for_training=False, exclude=config.exclude)
+        .table.select(columns)
+        .to_pylist()
+    )
     for row in rows:
         row["label"] = row["label"] or NO_LABEL
     images: list[Measurements] = []

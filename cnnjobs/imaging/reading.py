@@ -12,7 +12,7 @@ from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
 from cnnjobs.regular_files import NotAFileError, TooLargeError
-from cnnjobs.storage import filesystem, s3, s3_errors
+from cnnjobs.storage import filesystem, local_listing, s3, s3_errors
 
 #: Parameters of glibc's mallopt (mallopt(3)): when free memory is returned to the system, and from
 #: which size on memory is requested separately.
@@ -80,6 +80,8 @@ def read_image(
             make_room(error.size)
             return filesystem.read_bytes(path, limit=error.size)
     except FileNotFoundError as error:
+        if local_listing.is_escaped(path):
+            raise ImageError("unreadable", "its name is not UTF-8; rename the file") from error
         raise ImageError("missing", "the file is gone") from error
     except PermissionError as error:
         raise ImageError("permission", "reading the file is not permitted") from error

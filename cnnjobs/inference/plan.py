@@ -134,7 +134,9 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     output = filesystem.normalize(config.output)
     given = [config.bundle, *config.bundles]
     apart.check(output, [*given, *(each.uri for each in models), config.data])
-    images = sources.open_data(config.data, for_training=False, progress=progress)
+    images = sources.open_data(
+        config.data, for_training=False, exclude=config.exclude, progress=progress
+    )
     images.check_apart(output)
     rows = images.select(config.split)
     planned = PredictPlan(
@@ -198,6 +200,12 @@ def _with_updated_run(planned: PredictPlan) -> PredictPlan:
     if run is None:
         return planned
     before = manifest.read(run.path("manifest.parquet"))
+    excluded = tuple(run.config.get("exclude", ()))
+    if excluded != planned.config.exclude:
+        raise InputError(
+            f"{run.uri} was made with exclude {', '.join(excluded) or 'nothing'}, is now to be "
+            f"updated with {', '.join(planned.config.exclude) or 'nothing'}; give the same."
+        )
     split, done = planned.config.split, _done(run)
     update, merged = incremental.merge(
         before,

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,11 @@ import pyarrow.parquet as pq
 
 from cnnjobs import regular_files
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import credentials, listing, s3, s3_names
+from cnnjobs.storage import listing, local_listing, s3, s3_names
+from cnnjobs.storage.names import is_s3 as is_s3
+from cnnjobs.storage.names import join as join
+from cnnjobs.storage.names import normalize as normalize
+from cnnjobs.storage.names import relative as relative
 
 #: Largest file that is read by default: a manifest of 10 million images has about 1 GB.
 _MAX_BYTES = 8 << 30
@@ -33,55 +37,26 @@ class FileInfo:
     etag: str | None
 
 
-def normalize(uri: str | Path) -> str:
-    """The one name of a location: an absolute local path, or `s3://bucket/key` without a slash.
-
-    Links in a local path are resolved, except that a file keeps the name of its link.
-    """
-    text = str(uri)
-    credentials.refuse_in_name(text)
-    if is_s3(text):
-        if not text.removeprefix("s3://").split("/")[0]:
-            raise StorageError(f"{text} names no bucket; write s3://bucket/prefix.")
-        if text.startswith("s3://arn:") and not s3_names.is_access_point(_s3_path(text)):
-            raise StorageError(
-                f"{text} is not the ARN of an access point; write s3://bucket/prefix, or "
-                "s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/prefix."
-            )
-        return text.rstrip("/")
-    if "://" in text:
-        raise StorageError(f"{text} is neither a local path nor s3://bucket/prefix.")
-    path = Path(text).expanduser()
-    if path.is_symlink() and not path.is_dir():
-        return f"{os.path.realpath(path.parent)}/{path.name}"
-    return os.path.realpath(path)
-
-
-def is_s3(uri: str) -> bool:
-    """Whether the name is on S3."""
-    return uri.startswith("s3://")
-
-
-def join(uri: str, *names: str) -> str:
-    """The name of something under a folder or prefix."""
-    return "/".join([uri.rstrip("/"), *names])
-
-
-def relative(path: str, root: str) -> str:
-    """`path` relative to the folder or prefix `root` under which it was listed."""
-    return path.removeprefix(root.rstrip("/") + "/")
-
-
 def list_files(uri: str) -> Iterator[FileInfo]:
     """Every file under a folder or prefix; see `list_tables`."""
     return (FileInfo(**row) for table in list_tables(uri) for row in table.to_pylist())
 
 
-def list_tables(uri: str) -> Iterator[pa.Table]:
+def list_tables(
+    uri: str,
+    *,
+    skip: Callable[[str], str | None] = lambda path: None,
+    left_out: Callable[[str, str], None] | None = None,
+) -> Iterator[pa.Table]:
     """Every file under a folder or prefix, as tables of `listing.LISTING`.
 
-    Sorted by key on S3, and by path within each folder on local disk, where links to files and
-    folders are followed and a folder reached twice is listed once.
+    Sorted by key on S3, and by path within each folder on local disk; see `local_listing.tables`.
+
+    Args:
+        uri: the folder or prefix.
+        skip: why a local folder below is not opened, by its path; None to open it.
+        left_out: called with the path of each local folder that is not listed, and why; without
+            it, one that cannot be listed is an error.
 
     Raises:
         StorageError: the folder or bucket does not exist or cannot be fully read.
@@ -92,7 +67,7 @@ def list_tables(uri: str) -> Iterator[pa.Table]:
         if not Path(uri).is_dir():
             kind = "is a file, not a folder" if Path(uri).exists() else "does not exist"
             raise StorageError(f"{uri} {kind}.")
-    return listing.local_tables(uri)
+    return local_listing.tables(uri, skip=skip, left_out=left_out)
 
 
 def names(uri: str) -> list[str]:
