@@ -26,6 +26,11 @@ if TYPE_CHECKING:
         "output": OutputOption(
             "--output", "-o", metavar="FILE", help="Manifest to write (.parquet)."
         ),
+        "update": OutputOption(
+            "--update",
+            help="Bring the manifest up to date: open only files that are new or have changed, and "
+            "keep the splits of the others.",
+        ),
         "labels": LabelOption(help="Label images by the folder directly below SRC."),
         "groups": LabelOption(
             metavar="FILE",
@@ -72,6 +77,8 @@ def index() -> Job:
 def index_text(summary: "IndexSummary") -> str:
     """Counts per class and split, and what to check before training."""
     parts = [f"{summary.num_images} images in {summary.num_groups} groups"]
+    if summary.update is not None:
+        parts.append("update: " + ", ".join(f"{n} {name}" for name, n in summary.update.items()))
     if summary.counts:
         parts.append(class_counts(summary.counts))
     if len(summary.sources) > 1:

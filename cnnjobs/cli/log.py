@@ -34,6 +34,9 @@ def logging_to(file: str | None, *, verbose: bool, quiet: bool) -> Iterator[None
         handlers.append(_stderr_handler(verbose=verbose))
     for handler in handlers:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s"))
+    if not verbose:
+        handlers.append(_data_handler())
+    for handler in handlers:
         _PACKAGE.addHandler(handler)
     level, _PACKAGE.propagate = _PACKAGE.level, False
     _PACKAGE.setLevel(logging.INFO)
@@ -71,6 +74,15 @@ def _file_handler(file: str) -> logging.Handler:
         )
     except OSError as error:
         raise StorageError(f"log file {file} cannot be written: {error.strerror}.") from error
+
+
+def _data_handler() -> logging.Handler:
+    """Warns of data that a job leaves out, however little else is logged."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(logging.Filter("cnnjobs.data"))
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_OneLine("warning: %(message)s"))
+    return handler
 
 
 def _stderr_handler(*, verbose: bool) -> logging.Handler:

@@ -23,3 +23,6 @@ ERROR_CATEGORIES = (
     "permission",  # reading is not permitted
     "unreadable",  # the storage failed otherwise
 )
+
+#: Those that may be gone at the next attempt.
+TRANSIENT_ERRORS = ("missing", "permission", "unreadable")

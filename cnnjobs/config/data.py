@@ -26,10 +26,13 @@ class IndexConfig(ImageSettings):
     test: float = 0.15
     content: bool = True
     seed: int = 0
+    update: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.update and self.overwrite:
+            raise ConfigError("update and overwrite cannot be given together; choose one.")
         if not self.sources:
             raise ConfigError("index needs at least one folder or s3:// prefix, got none.")
         if self.groups is not None and self.group_regex is not None:

@@ -1,5 +1,6 @@
 """Exact and near duplicates among images, and the groups that must stay in one split."""
 
+import bisect
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,22 +28,30 @@ def equal_pairs(hashes: Sequence[str | None]) -> list[tuple[int, int]]:
 
 
 def near_pairs(
-    hashes: Sequence[str | None], *, max_distance: int = MAX_DISTANCE
+    hashes: Sequence[str | None], *, first: int | None = None, max_distance: int = MAX_DISTANCE
 ) -> list[tuple[int, int]]:
     """All pairs of positions whose 256-bit hex hashes differ in at most `max_distance` bits.
 
     Compares every hash with every other in threads, so time grows with the square; `python -m
     benchmarks index` measures it. None never matches.
+
+    Args:
+        hashes: of the images.
+        first: only pairs with one of the first so many.
+        max_distance: in bits.
     """
     known = [position for position, value in enumerate(hashes) if value is not None]
-    if not known:
+    num_first = len(known) if first is None else bisect.bisect_left(known, first)
+    if not num_first:
         return []
     data = b"".join(bytes.fromhex(hashes[position] or "") for position in known)
     words = np.ascontiguousarray(np.frombuffer(data, np.uint64).reshape(len(known), -1).T)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        starts = range(0, len(known), _ROWS)
+        starts = range(0, num_first, _ROWS)
         found = pool.map(lambda start: _near_rows(words, start, max_distance), starts)
-        return [(known[one], known[other]) for pairs in found for one, other in pairs]
+        return [
+            (known[one], known[other]) for pairs in found for one, other in pairs if one < num_first
+        ]
 
 
 def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:

@@ -30,13 +30,13 @@ def without(manifest: Manifest, patterns: Sequence[str], name: str) -> Manifest:
     if not patterns:
         return manifest
     table = manifest.table
-    excluded = are_excluded(_inside(table["path"], manifest.settings["sources"]), patterns)
+    excluded = are_excluded(inside_of(table["path"], manifest.settings["sources"]), patterns)
     kept = table.filter(pc.invert(excluded))
     number = table.num_rows - kept.num_rows
     if not kept.num_rows:
         raise InputError(f"exclude {', '.join(patterns)} leaves no image of {name}.")
     if not number:
-        _log.warning("warning: %s", unmatched(patterns))
+        _log.warning("%s", unmatched(patterns))
     settings = {
         **manifest.settings,
         "exclude": [*manifest.settings.get("exclude", []), *patterns],
@@ -50,7 +50,7 @@ def unmatched(patterns: Sequence[str]) -> str:
     return f"exclude {printable(', '.join(patterns))} matches no file."
 
 
-def _inside(paths: pa.ChunkedArray, roots: Sequence[str]) -> pa.ChunkedArray:
+def inside_of(paths: pa.ChunkedArray, roots: Sequence[str]) -> pa.ChunkedArray:
     """Each path below the innermost root that it is in."""
     inside = paths
     for root in sorted(roots, key=len):

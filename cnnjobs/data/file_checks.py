@@ -78,6 +78,20 @@ def check_file(
     return {**found, "height": picture.height, "width": picture.width}
 
 
+def patients(paths: Sequence[str], key: bytes) -> list[str | None]:
+    """The group of each file's patient; None for what is not DICOM or cannot be read."""
+
+    @memory.bounded()
+    def patient(path: str) -> str | None:
+        try:
+            data = read_image(path)
+            return dicom.patient_group(data, key) if formats.recognize(data) == "dicom" else None
+        except ImageError:
+            return None
+
+    return list(read_many(paths, patient, remote=True))
+
+
 def are_dicom(paths: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:
     """Which of the selected files begin like DICOM; unreadable ones do not."""
     candidates = paths.filter(selected).to_pylist()

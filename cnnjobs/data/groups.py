@@ -1,6 +1,7 @@
 """Which images belong together: those of a patient, and those of a source."""
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 
@@ -29,19 +30,27 @@ def named(
     Raises:
         InputError: an image has no group, or the file cannot be used.
     """
-    if groups is not None:
-        known = _read_groups(groups)
-        names = zip(rows["inside"].to_pylist(), rows["path"].to_pylist(), strict=True)
-        found = [known.get(inside, known.get(path)) for inside, path in names]
-        where = f"{groups} has no group for"
-    elif group_regex is not None:
-        file_names = [inside.rsplit("/", 1)[-1] for inside in rows["inside"].to_pylist()]
-        found = _captured(group_regex, file_names)
-        where = f"group_regex {group_regex!r} matches no group in the name of"
-    else:
+    if groups is None and group_regex is None:
         own = rows["group"].combine_chunks()
         return pc.coalesce(rows["patient"].combine_chunks(), own) if by_patient else own
-    return _complete(found, rows, where)
+    where = (
+        f"{groups} has no group for"
+        if groups is not None
+        else f"group_regex {group_regex!r} matches no group in the name of"
+    )
+    return _complete(given(rows, groups=groups, group_regex=group_regex), rows, where)
+
+
+def given(rows: pa.Table, *, groups: str | None, group_regex: str | None) -> list[str | None]:
+    """The group that the file or the expression gives to each row; None where it gives none."""
+    inside = rows["inside"].to_pylist()
+    if groups is not None:
+        known = _read_groups(groups)
+        pairs = zip(inside, rows["path"].to_pylist(), strict=True)
+        return [known.get(name, known.get(path)) for name, path in pairs]
+    if group_regex is not None:
+        return _captured(group_regex, [name.rsplit("/", 1)[-1] for name in inside])
+    return [None] * len(inside)
 
 
 def sources(rows: pa.Table, source_regex: str) -> pa.Array:
@@ -80,7 +89,7 @@ def _read_groups(file: str) -> dict[str, str]:
         raise InputError(f"{file} cannot be read: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a CSV file of path,group.") from error
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     if not {"path", "group"} <= set(reader.fieldnames or ()):
         columns = ", ".join(reader.fieldnames or ()) or "nothing"
         raise InputError(f"{file} must have the columns path and group, it has {columns}.")

@@ -25,12 +25,14 @@ class Listing:
     """What is below the roots.
 
     Attributes:
+        roots: folders and prefixes.
         rows: one per image: what the listing has, `inside` (the path below its root), and label,
             source, group and split, null or as a default.
         ignored: the number of other files by suffix, and of folders that were not listed.
         left_out: why, by path, for the folders that were not listed; those excluded are not named.
     """
 
+    roots: Sequence[str]
     rows: pa.Table
     ignored: Mapping[str, int]
     left_out: Mapping[str, str]
@@ -54,7 +56,12 @@ def name_sources(roots: Sequence[str]) -> dict[str, str]:
 
 
 def list_images(
-    roots: Mapping[str, str], *, labels: bool, suffixless: bool, excluded: Sequence[str] = ()
+    roots: Mapping[str, str],
+    *,
+    labels: bool,
+    suffixless: bool,
+    excluded: Sequence[str] = (),
+    known: pa.ChunkedArray | None = None,
 ) -> Listing:
     """List the images of several sources; hidden files and folders are never images.
 
@@ -63,6 +70,7 @@ def list_images(
         labels: take the class from the folder.
         suffixless: open files without a suffix, which may be DICOM.
         excluded: patterns for files and folders to leave out, see `globs.regex`.
+        known: paths of files without a suffix that need not be opened, because they are images.
 
     Raises:
         InputError: a source has no images, or shares some with another.
@@ -82,7 +90,9 @@ def list_images(
         for listed in filesystem.list_tables(
             root, skip=_skipper(root, excluded), left_out=leave_out
         ):
-            images_of, others = _separate(listed, root, suffixless=suffixless, excluded=excluded)
+            images_of, others = _separate(
+                listed, root, suffixless=suffixless, excluded=excluded, known=known
+            )
             ignored.update(others)
             num_images += images_of.num_rows
             tables.append(_described(images_of, source, labels=labels))
@@ -95,7 +105,7 @@ def list_images(
         if len(twice):
             path = twice[0]["values"].as_py()
             raise InputError(f"{path} is in two sources; give sources that do not overlap.")
-    return Listing(rows=table, ignored=dict(ignored), left_out=left_out)
+    return Listing(roots=list(roots.values()), rows=table, ignored=dict(ignored), left_out=left_out)
 
 
 def warnings(listing: Listing, excluded: Sequence[str]) -> list[str]:
@@ -135,7 +145,12 @@ def _no_images(root: str, num_others: int, left_out: Mapping[str, str]) -> str:
 
 
 def _separate(
-    listed: pa.Table, root: str, *, suffixless: bool, excluded: Sequence[str]
+    listed: pa.Table,
+    root: str,
+    *,
+    suffixless: bool,
+    excluded: Sequence[str],
+    known: pa.ChunkedArray | None,
 ) -> tuple[pa.Table, Counter[str]]:
     """The images of a listing, with the column `inside`, and the other files by suffix."""
     start = len(filesystem.join(root, ""))
@@ -150,9 +165,12 @@ def _separate(
         suffix = pc.if_else(is_left_out, EXCLUDED, suffix)
     is_image = pc.is_in(suffix, value_set=pa.array(constants.IMAGE_SUFFIXES))
     if suffixless:
-        is_image = pc.or_(
-            is_image, file_checks.are_dicom(listed["path"], pc.equal(suffix, "no suffix"))
-        )
+        is_bare = pc.equal(suffix, "no suffix")
+        if known is not None:
+            is_known = pc.and_(is_bare, pc.is_in(listed["path"], value_set=known))
+            is_image = pc.or_(is_image, is_known)
+            is_bare = pc.and_not(is_bare, is_known)
+        is_image = pc.or_(is_image, file_checks.are_dicom(listed["path"], is_bare))
     others = pc.value_counts(suffix.filter(pc.invert(is_image))).to_pylist()
     return listed.filter(is_image), Counter({item["values"]: item["counts"] for item in others})
 

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import IndexConfig, constants
-from cnnjobs.data import dataset_summary, manifest
+from cnnjobs.data import dataset_summary, image_listing, manifest
+from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.sources import index_sources
+from cnnjobs.data.update import survey, update_sources
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, s3
@@ -22,7 +24,9 @@ _KEY_BYTES = 32
 class IndexSummary:
     """What to know about a manifest before training on it.
 
-    `counts` are by class and split, `sources` by source and class.
+    `counts` are by class and split, `sources` by source and class. After an update, `update` has
+    how many images are new, changed, opened again, gone and unchanged, and only copies of or among
+    the opened ones are counted.
     """
 
     manifest: str
@@ -39,6 +43,7 @@ class IndexSummary:
     num_exact_copies: int
     num_near_copies: int
     mixed_labels: Sequence[Sequence[str]]
+    update: Mapping[str, int] | None = None
 
 
 def plan(config: IndexConfig) -> dict[str, Any]:
@@ -49,20 +54,23 @@ def plan(config: IndexConfig) -> dict[str, Any]:
     """
     s3.use(**config.s3)
     output = _free_output(config)
-    listed = index_sources(
-        config.sources,
-        labels=config.labels,
-        shares=None,
-        content=False,
-        suffixless=config.content,
-        exclude=config.exclude,
-    )
-    labels = pc.value_counts(listed.manifest.table["label"].fill_null("no label")).to_pylist()
+    before = _before(config, output)
+    if before is None:
+        rules = {**_rules(config), "shares": None, "content": False}
+        listed = index_sources(config.sources, **rules)
+        table, ignored, warnings = listed.manifest.table, listed.ignored, listed.warnings
+        changes = None
+    else:
+        how, listing, difference = survey(before, config.sources, **_rules(config))
+        table, ignored, changes = listing.rows, listing.ignored, dict(difference.counts)
+        warnings = image_listing.warnings(listing, how.exclude)
+    labels = pc.value_counts(table["label"].fill_null("no label")).to_pylist()
     return {
-        "images": listed.manifest.table.num_rows,
+        "images": table.num_rows,
         "labels": {item["values"]: item["counts"] for item in labels},
-        "ignored files": dict(listed.ignored),
-        "warnings": list(listed.warnings),
+        "ignored files": dict(ignored),
+        "warnings": list(warnings),
+        "update": changes,
         "output": output,
     }
 
@@ -76,22 +84,14 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
     """
     s3.use(**config.s3)
     output = _free_output(config)
-    indexed = index_sources(
-        config.sources,
-        labels=config.labels,
-        groups=config.groups,
-        group_regex=config.group_regex,
-        source_regex=config.source_regex,
-        shares=_shares(config) if config.split else None,
-        content=config.content,
-        suffixless=config.content,
-        any_modality=config.any_modality,
-        max_bytes=config.max_bytes,
-        group_key=_read_key(config.group_key) if config.group_key is not None else None,
-        exclude=config.exclude,
-        seed=config.seed,
-        progress=progress,
-    )
+    before = _before(config, output)
+    changes = None
+    if before is None:
+        indexed = index_sources(config.sources, progress=progress, **_rules(config))
+    else:
+        indexed, changes = update_sources(
+            before, config.sources, progress=progress, **_rules(config)
+        )
     manifest.write(indexed.manifest, output)
     table = indexed.manifest.table
     by_source = _by_source(table)
@@ -111,7 +111,30 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         num_exact_copies=indexed.num_exact_copies,
         num_near_copies=indexed.num_near_copies,
         mixed_labels=indexed.mixed_labels,
+        update=changes,
     )
+
+
+def _before(config: IndexConfig, output: str) -> Manifest | None:
+    """The manifest to update."""
+    return manifest.read(output) if config.update and filesystem.exists(output) else None
+
+
+def _rules(config: IndexConfig) -> dict[str, Any]:
+    return {
+        "labels": config.labels,
+        "groups": config.groups,
+        "group_regex": config.group_regex,
+        "source_regex": config.source_regex,
+        "shares": _shares(config) if config.split else None,
+        "content": config.content,
+        "suffixless": config.content,
+        "any_modality": config.any_modality,
+        "max_bytes": config.max_bytes,
+        "group_key": _read_key(config.group_key) if config.group_key is not None else None,
+        "exclude": config.exclude,
+        "seed": config.seed,
+    }
 
 
 def _counts(table: pa.Table) -> dict[str, dict[str, int]]:
@@ -144,9 +167,9 @@ def _free_output(config: IndexConfig) -> str:
         output = filesystem.join(output, "manifest.parquet")
     apart.check(output, [*config.sources, config.groups, config.group_key])
     if filesystem.exists(output):
-        if not config.overwrite:
+        if not (config.overwrite or config.update):
             raise RunExistsError(
-                f"{output} already exists; choose another name or add --overwrite."
+                f"{output} already exists; add --update or --overwrite, or choose another name."
             )
         # only a manifest is replaced
         manifest.read(output)

@@ -15,6 +15,7 @@ from cnnjobs.config import constants
 from cnnjobs.data import duplicates, file_checks, image_listing
 from cnnjobs.data import groups as belonging
 from cnnjobs.data.exclude import without
+from cnnjobs.data.image_listing import Listing
 from cnnjobs.data.manifest import Manifest, read
 from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import InputError, StorageError
@@ -25,6 +26,84 @@ from cnnjobs.storage import filesystem
 _log = logging.getLogger(__name__)
 
 DEFAULT_SHARES = {constants.TRAIN: 0.7, constants.VALIDATION: 0.15, constants.TEST: 0.15}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How to make a manifest of folders and prefixes.
+
+    Attributes:
+        labels: False takes no class from the folders.
+        groups: CSV with the columns path (relative to its source, or absolute) and group.
+        group_regex: the group is what its one (group) captures in the file name.
+        source_regex: the source is what its one (group) captures in the path below its root; None
+            names it after the root.
+        shares: of the images for each split; None makes no splits.
+        content: read every image for its hashes, size and readability.
+        suffixless: open files without a suffix, which are images if they begin like DICOM.
+        any_modality: also accept DICOM files that are not projection radiographs.
+        max_bytes: largest size of an image file.
+        group_key: for the hash that names the group of a DICOM file's patient, without `groups` and
+            `group_regex`; None names it after the patient's first file.
+        exclude: patterns for files and folders to leave out, see `globs.regex`.
+        seed: of the split.
+    """
+
+    labels: bool = True
+    groups: str | None = None
+    group_regex: str | None = None
+    source_regex: str | None = None
+    shares: Mapping[str, float] | None
+    content: bool = True
+    suffixless: bool = True
+    any_modality: bool = False
+    max_bytes: int = constants.MAX_BYTES
+    group_key: bytes | None = None
+    exclude: Sequence[str] = ()
+    seed: int = 0
+
+    def list(self, sources: Sequence[str], known: pa.ChunkedArray | None = None) -> Listing:
+        """List the images; see `image_listing.list_images`."""
+        return image_listing.list_images(
+            image_listing.name_sources([filesystem.normalize(source) for source in sources]),
+            labels=self.labels,
+            suffixless=self.suffixless,
+            excluded=self.exclude,
+            known=known,
+        )
+
+    def open(self, listed: pa.Table, key: bytes, progress: Progress) -> pa.Table:
+        """Listed images with their source, and with what only opening them reveals."""
+        _check_readable(listed["path"])
+        check = functools.partial(
+            file_checks.check_file,
+            any_modality=self.any_modality,
+            key=key,
+            max_bytes=self.max_bytes,
+        )
+        paths = listed["path"].to_pylist()
+        checks = file_checks.check_files(paths, check, progress) if self.content else None
+        rows = _with_columns(listed, checks)
+        if self.source_regex is None:
+            return rows
+        column = rows.column_names.index("source")
+        return rows.set_column(column, "source", belonging.sources(rows, self.source_regex))
+
+    def settings(self, listing: Listing) -> dict[str, Any]:
+        """What a manifest records of how it was made."""
+        return {
+            "sources": list(listing.roots),
+            "groups": self.groups,
+            "group_regex": self.group_regex,
+            "source_regex": self.source_regex,
+            "shares": dict(self.shares) if self.shares is not None else None,
+            "seed": self.seed,
+            "content": self.content,
+            "any_modality": self.any_modality,
+            "exclude": list(self.exclude),
+            "ignored": dict(listing.ignored),
+            "unlisted": listing.unlisted,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,102 +149,64 @@ def open_data(
         [data], shares=shares, content=for_training, exclude=exclude, progress=progress
     )
     for warning in indexed.warnings:
-        _log.warning("warning: %s", printable(warning))
+        _log.warning("%s", printable(warning))
     return indexed.manifest
 
 
-def index_sources(
-    sources: Sequence[str],
-    *,
-    labels: bool = True,
-    groups: str | None = None,
-    group_regex: str | None = None,
-    source_regex: str | None = None,
-    shares: Mapping[str, float] | None,
-    content: bool = True,
-    suffixless: bool = True,
-    any_modality: bool = False,
-    max_bytes: int = constants.MAX_BYTES,
-    group_key: bytes | None = None,
-    exclude: Sequence[str] = (),
-    seed: int = 0,
-    progress: Progress = silent,
-) -> Indexed:
+def index_sources(sources: Sequence[str], *, progress: Progress = silent, **rules: Any) -> Indexed:
     """List the images under folders and S3 prefixes and decide everything that is decided once.
 
     Args:
         sources: folders or prefixes; the folders directly below one are the classes.
-        labels: False takes no class from the folders.
-        groups: CSV with the columns path (relative to its source, or absolute) and group.
-        group_regex: the group is what its one (group) captures in the file name.
-        source_regex: the source is what its one (group) captures in the path below its root; None
-            names it after the root.
-        shares: of the images for each split; None makes no splits.
-        content: read every image for its hashes, size and readability.
-        suffixless: open files without a suffix, which are images if they begin like DICOM.
-        any_modality: also accept DICOM files that are not projection radiographs.
-        max_bytes: largest size of an image file.
-        group_key: for the hash that names the group of a DICOM file's patient, without `groups` and
-            `group_regex`; None names it after the patient's first file.
-        exclude: patterns for files and folders to leave out, see `globs.regex`.
-        seed: of the split.
         progress: reports the files checked.
+        rules: those of `Rules`.
 
     Raises:
         InputError: nothing to index, a group is missing, or a class has too few groups.
     """
-    roots = image_listing.name_sources([filesystem.normalize(source) for source in sources])
-    listing = image_listing.list_images(
-        roots, labels=labels, suffixless=suffixless, excluded=exclude
-    )
-    listed = listing.rows
-    _check_readable(listed["path"])
-    check = functools.partial(
-        file_checks.check_file,
-        any_modality=any_modality,
-        key=group_key or secrets.token_bytes(32),
-        max_bytes=max_bytes,
-    )
-    paths = listed["path"].to_pylist()
-    checks = file_checks.check_files(paths, check, progress) if content else None
-    rows = _with_columns(listed, checks)
-    if source_regex is not None:
-        column = rows.column_names.index("source")
-        rows = rows.set_column(column, "source", belonging.sources(rows, source_regex))
+    how = Rules(**rules)
+    listing = how.list(sources)
+    # without the user's key, the hash of a patient is only valid within this run
+    rows = how.open(listing.rows, how.group_key or secrets.token_bytes(32), progress)
     readable = rows.filter(pc.is_null(rows["error"]))
-    exact, near = _copies(readable) if content else ([], [])
-    rows = _with_groups(
-        rows,
-        [*exact, *near],
-        groups=groups,
-        group_regex=group_regex,
-        # without the user's key, the hash of a patient is only valid within this run
-        name_by_patient=group_key is not None,
-    )
-    rows = _with_splits(rows, shares, seed)
-    settings: dict[str, Any] = {
-        "sources": list(roots.values()),
-        "groups": groups,
-        "group_regex": group_regex,
-        "source_regex": source_regex,
-        "shares": dict(shares) if shares is not None else None,
-        "seed": seed,
-        "content": content,
-        "any_modality": any_modality,
-        "exclude": list(exclude),
-        "ignored": dict(listing.ignored),
-        "unlisted": listing.unlisted,
-    }
-    copies = {other for _, other in exact}
+    exact, near = copies(readable) if how.content else ([], [])
+    rows = _with_groups(rows, [*exact, *near], how)
+    rows = _with_splits(rows, how.shares, how.seed)
+    return indexed(rows, listing, how, readable, exact, near)
+
+
+def indexed(
+    rows: pa.Table,
+    listing: Listing,
+    how: Rules,
+    readable: pa.Table,
+    exact: Sequence[tuple[int, int]],
+    near: Sequence[tuple[int, int]],
+) -> Indexed:
+    """The manifest of the rows, and what its user should know; pairs are rows of `readable`."""
+    same = {other for _, other in exact}
     return Indexed(
-        manifest=Manifest(rows.select(schema.MANIFEST.names).cast(schema.MANIFEST), settings),
+        manifest=Manifest(
+            rows.select(schema.MANIFEST.names).cast(schema.MANIFEST), how.settings(listing)
+        ),
         ignored=listing.ignored,
         left_out=listing.left_out,
-        warnings=image_listing.warnings(listing, exclude),
-        num_exact_copies=len(copies),
-        num_near_copies=len({other for _, other in near} - copies),
+        warnings=image_listing.warnings(listing, how.exclude),
+        num_exact_copies=len(same),
+        num_near_copies=len({other for _, other in near} - same),
         mixed_labels=_mixed_labels(readable, [*exact, *near]),
     )
+
+
+def copies(
+    rows: pa.Table, first: int | None = None
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs of rows with the same content, and with the same picture.
+
+    With `first`, the near ones only if they include one of the first so many rows.
+    """
+    exact = duplicates.equal_pairs(rows["content_hash"].to_pylist())
+    return exact, duplicates.near_pairs(rows["perceptual_hash"].to_pylist(), first=first)
 
 
 def _check_readable(paths: pa.ChunkedArray) -> None:
@@ -188,25 +229,19 @@ def _check_readable(paths: pa.ChunkedArray) -> None:
         raise refusal
 
 
-def _with_groups(
-    rows: pa.Table,
-    copies: Sequence[tuple[int, int]],
-    *,
-    groups: str | None,
-    group_regex: str | None,
-    name_by_patient: bool,
-) -> pa.Table:
-    """Readable rows with their group; patients and copies are joined."""
+def _with_groups(rows: pa.Table, pairs: Sequence[tuple[int, int]], how: Rules) -> pa.Table:
+    """Readable rows with their group; patients and copies, given as pairs, are joined."""
     is_readable = pc.is_null(rows["error"])
     readable = rows.filter(is_readable)
+    by_patient = how.group_key is not None
     names = belonging.named(
-        readable, groups=groups, group_regex=group_regex, by_patient=name_by_patient
+        readable, groups=how.groups, group_regex=how.group_regex, by_patient=by_patient
     )
-    patients = [] if name_by_patient else duplicates.equal_pairs(readable["patient"].to_pylist())
-    pairs = [*copies, *patients]
-    if pairs:
-        names = pa.array(duplicates.join_groups(names.to_pylist(), pairs), pa.string())
-    return _filled(rows, "group", is_readable, names)
+    patients = [] if by_patient else duplicates.equal_pairs(readable["patient"].to_pylist())
+    if pairs or patients:
+        joined = duplicates.join_groups(names.to_pylist(), [*pairs, *patients])
+        names = pa.array(joined, pa.string())
+    return filled(rows, "group", is_readable, names)
 
 
 def _with_splits(rows: pa.Table, shares: Mapping[str, float] | None, seed: int) -> pa.Table:
@@ -216,7 +251,7 @@ def _with_splits(rows: pa.Table, shares: Mapping[str, float] | None, seed: int) 
     if shares is None or not labelled.num_rows:
         return rows
     splits = assign_splits(labelled["label"], labelled["group"], shares=shares, seed=seed)
-    return _filled(rows, "split", is_labelled, pa.array(splits, pa.string()))
+    return filled(rows, "split", is_labelled, pa.array(splits, pa.string()))
 
 
 def _with_columns(listed: pa.Table, checks: pa.Table | None) -> pa.Table:
@@ -226,18 +261,12 @@ def _with_columns(listed: pa.Table, checks: pa.Table | None) -> pa.Table:
     return listed
 
 
-def _filled(rows: pa.Table, name: str, where: pa.ChunkedArray, values: pa.Array) -> pa.Table:
+def filled(rows: pa.Table, name: str, where: pa.ChunkedArray, values: pa.Array) -> pa.Table:
     """The table with the values, in order, in the selected rows of one column."""
     old, mask = (column.combine_chunks() for column in (rows[name], where))
     return rows.set_column(
         rows.column_names.index(name), name, pc.replace_with_mask(old, mask, values)
     )
-
-
-def _copies(rows: pa.Table) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Pairs of rows with the same content, and with the same picture."""
-    exact = duplicates.equal_pairs(rows["content_hash"].to_pylist())
-    return exact, duplicates.near_pairs(rows["perceptual_hash"].to_pylist())
 
 
 def _mixed_labels(rows: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:

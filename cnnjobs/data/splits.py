@@ -17,6 +17,7 @@ def assign_splits(
     *,
     shares: Mapping[str, float],
     seed: int,
+    fixed: Mapping[str, str] | None = None,
     parts: str = "splits",
     advice: str = "index with --no-split",
 ) -> list[str]:
@@ -31,6 +32,7 @@ def assign_splits(
         groups: of each row; rows of one group get the same split.
         shares: of the rows, by split; a share of 0 gets nothing.
         seed: any whole number.
+        fixed: split by group, for groups that have one already; then a label may lack groups.
         parts: what error messages call the splits.
         advice: what error messages suggest other than adding images.
 
@@ -41,7 +43,8 @@ def assign_splits(
     names, label_of = _encoded(labels)
     groups_there, group_of = _encoded(groups)
     members = _Members(label_of, group_of, len(names), len(groups_there))
-    _check_enough(names, members, len(used), parts, advice)
+    if fixed is None:
+        _check_enough(names, members, len(used), parts, advice)
     totals = members.totals.tolist()
     target = [[shares[split] * total for total in totals] for split in used]
     filled = [[0] * len(names) for _ in used]
@@ -52,15 +55,22 @@ def assign_splits(
         for label, count in members.of(group):
             filled[row][label] += count
 
+    for group, name in enumerate(groups_there):
+        if fixed is not None and fixed.get(name) in used:
+            put(group, used.index(fixed[name]))
     order = _drawn(seed, groups_there)
     rank = np.argsort(order)
     for label in np.argsort(members.totals, kind="stable").tolist():
         holders = members.holders(label)
+        if len(holders) < len(used):
+            continue  # known groups alone: it goes where most is lacking
         smallest_first = holders[np.lexsort((rank[holders], members.sizes[holders]))].tolist()
         for row in np.argsort([shares[split] for split in used]).tolist():
             if filled[row][label] > 0:
                 continue
             free = next((group for group in smallest_first if chosen[group] < 0), None)
+            if free is None and fixed is not None:
+                continue
             if free is None:
                 raise InputError(
                     f"class {names[label]} shares too many of its {len(smallest_first)} groups "

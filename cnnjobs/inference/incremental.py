@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnjobs.config.constants import TRANSIENT_ERRORS
 from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
@@ -14,9 +15,6 @@ from cnnjobs.errors import InputError
 #: Share of a run's images that are gone, and of the data's that are new, from which on the data is
 #: taken for another archive, or for the same one under another name.
 _ANOTHER_ARCHIVE = 0.9
-
-#: Errors that may be gone at the next attempt.
-_TRANSIENT_ERRORS = ("missing", "permission", "unreadable")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +156,7 @@ def _transient_failures(rows: pa.Table) -> pa.Array:
     """Paths of the rows whose error may be gone."""
     failed = rows.filter(pc.is_valid(rows["error"]))
     category = pc.replace_substring_regex(failed["error"], ":.*", "")
-    is_transient = pc.is_in(category, value_set=pa.array(_TRANSIENT_ERRORS))
+    is_transient = pc.is_in(category, value_set=pa.array(TRANSIENT_ERRORS))
     return failed.filter(is_transient)["path"].combine_chunks()
 
 

@@ -115,7 +115,7 @@ def test_a_pattern_that_matches_nothing_is_a_warning(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert kept(data, "nothing", "*.jpg") == set(FILES)
-    assert caplog.messages == ["warning: exclude nothing, *.jpg matches no file."]
+    assert caplog.messages == ["exclude nothing, *.jpg matches no file."]
 
 
 @pytest.mark.parametrize(

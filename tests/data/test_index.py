@@ -58,6 +58,7 @@ def test_an_index_is_a_manifest_that_its_summary_describes(tree, tmp_path):
         "num_exact_copies": 1,
         "num_near_copies": 0,
         "mixed_labels": [(f"{tree}/normal/p00.png", f"{tree}/opacity/copy.png")],
+        "update": None,
     }
     assert found.table.num_rows == 23
 
@@ -130,7 +131,7 @@ def test_an_existing_manifest_is_kept_by_default(tree, tmp_path, output):
         with pytest.raises(RunExistsError) as caught:
             run(_config(tree, tmp_path / output, seed=1))
         assert str(caught.value) == (
-            f"{first.manifest} already exists; choose another name or add --overwrite."
+            f"{first.manifest} already exists; add --update or --overwrite, or choose another name."
         )
     assert filesystem.read_bytes(first.manifest) == before
     index(_config(tree, tmp_path / output, content=False, seed=1, overwrite=True))
@@ -176,6 +177,7 @@ def test_a_plan_counts_the_listing_and_writes_nothing(tree, tmp_path):
         "labels": {"no label": 1, "normal": 11, "opacity": 11},
         "ignored files": {".txt": 1},
         "warnings": [],
+        "update": None,
         "output": f"{tmp_path}/new/m.parquet",
     }
     assert list(tmp_path.iterdir()) == []

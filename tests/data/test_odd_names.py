@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cnnjobs.data.index import index
 from cnnjobs.data.inspect import inspect
 from cnnjobs.errors import StorageError
 from cnnjobs.storage import filesystem, local_listing
+from tests.support.cli import run_here
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -237,7 +239,18 @@ def test_a_command_on_a_folder_warns_of_what_was_left_out(
     (tree / ".git\x1b").mkdir()
     with caplog.at_level(logging.WARNING):
         inspect(InspectConfig(data=str(tree)))
-    assert caplog.messages == [f"warning: left out 1 folders: {tree}/.git\\x1b (hidden)"]
+    assert caplog.messages == [f"left out 1 folders: {tree}/.git\\x1b (hidden)"]
+
+
+def test_a_command_prints_the_warning_once(
+    tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    (tree / ".git").mkdir()
+    for flags in ([], ["--quiet"], ["--json"], ["-v"]):
+        code, _, err = run_here(capsys, "inspect", str(tree), *flags)
+        assert code == 0
+        assert err.count(f"left out 1 folders: {tree}/.git (hidden)") == 1
 
 
 def test_a_time_that_no_date_reaches_is_unknown() -> None:
