@@ -27,6 +27,10 @@ if TYPE_CHECKING:
         "max_pixels": ImageOption(
             help="Refuse images with more pixels. Default: the bundle's limit."
         ),
+        "image_timeout": ImageOption(
+            metavar="SECONDS",
+            help="Time to decode an image, after which it gets an error.",
+        ),
         "rows_per_file": OutputOption(
             help="Rows per Parquet part; a run that stops loses at most the last part."
         ),

@@ -94,6 +94,7 @@ class PredictPlan:
                 keep_damaged=config.damaged == "score",
                 any_modality=config.any_modality or indexed_any,
             ),
+            image_timeout=config.image_timeout,
         )
 
 

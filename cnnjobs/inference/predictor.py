@@ -5,10 +5,9 @@ and scoring use the processor. Calls overlap: while one waits for its last image
 the next are already being decoded.
 """
 
-import itertools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cnnjobs import progress, schema
+from cnnjobs.config import PredictConfig
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
 from cnnjobs.imaging.decoder import Decoder, Image
@@ -29,6 +29,9 @@ from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import Engine, KerasEngine, OpenVinoEngine, Scores
 from cnnjobs.storage import s3
 
+#: Decoded images, each for every preprocessing; None for an empty place.
+_Batch = list[Sequence[Decoded] | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
@@ -40,6 +43,7 @@ class Scoring:
         batch_size: images scored at once.
         run_id: value of the rows' `run_id`.
         policy: which files count as images.
+        image_timeout: seconds after which an image is given up; see `Decoder`.
     """
 
     bundles: Sequence[Bundle]
@@ -47,6 +51,7 @@ class Scoring:
     batch_size: int
     run_id: str
     policy: reading.Policy = field(default_factory=reading.Policy)
+    image_timeout: float = PredictConfig.image_timeout
 
     @property
     def preprocessings(self) -> Sequence[Preprocessing]:
@@ -55,7 +60,9 @@ class Scoring:
 
     def decoder(self, threads: int) -> Decoder:
         """A decoder for all models."""
-        return Decoder(self.preprocessings, self.policy, threads=threads)
+        return Decoder(
+            self.preprocessings, self.policy, threads=threads, timeout=self.image_timeout
+        )
 
 
 class Predictor:
@@ -96,18 +103,17 @@ class Predictor:
             retries_before -= pc.sum(rows[image_table.RETRIES]).as_py()
             images = image_table.to_images(rows, num_preprocessings=len(self._preprocessings))
         else:
-            images = (each.result().result() for each in self._decoder.begin(rows))
-        remaining = iter(images)
+            images = (image() for image in self._decoder.begin(rows))
         scored: list[Image] = []
         scores: list[list[Scores]] = []
         score_seconds = 0.0
-        while batch := list(itertools.islice(remaining, self._scoring.batch_size)):
-            scored += batch
+        for batch in self._batches(images, scored):
             with self._engine_lock:
                 began = time.perf_counter()
                 scores.append(self._score(batch))
                 score_seconds += time.perf_counter() - began
-        by_model = [np.concatenate(parts) for parts in zip(*scores, strict=True)]
+        is_ok = [not isinstance(each.decoded, ImageError) for each in scored]
+        by_model = self._spread(scores, is_ok)
         table = prediction_rows(rows, [each.decoded for each in scored], by_model, self._scoring)
         measures = {
             "read_seconds": [each.read_seconds for each in scored],
@@ -123,26 +129,52 @@ class Predictor:
             table = table.append_column(name, values)
         return table
 
-    def _score(self, batch: Sequence[Image]) -> list[Scores]:
-        """The scores from each model; those of images with an error are meaningless."""
+    def _batches(self, images: Iterable[Image], scored: list[Image]) -> Iterator[_Batch]:
+        """Batches with the images that have no error; all are added to `scored` as they come."""
+        batch: _Batch = []
+        for image in images:
+            scored.append(image)
+            if not isinstance(image.decoded, ImageError):
+                batch.append(image.decoded)
+            elif self._scoring.engine == "keras":
+                # with TensorFlow, the last bit of a score depends on the place in the batch
+                batch.append(None)
+            if len(batch) == self._scoring.batch_size:
+                yield batch
+                batch = []
+        yield batch
+
+    def _score(self, batch: _Batch) -> list[Scores]:
+        """The scores from each model of the images in a batch; their places may be empty."""
+        is_there = [each is not None for each in batch]
+        if not any(is_there):
+            return []
         inputs = {
             preprocessing: self._pixels(batch, index, preprocessing)
             for index, preprocessing in enumerate(self._preprocessings)
         }
         return [
-            engine.scores(inputs[bundle.preprocessing])
+            engine.scores(inputs[bundle.preprocessing])[is_there]
             for engine, bundle in zip(self._engines, self._scoring.bundles, strict=True)
         ]
 
-    def _pixels(
-        self, batch: Sequence[Image], index: int, preprocessing: Preprocessing
-    ) -> NDArray[np.uint8]:
+    def _pixels(self, batch: _Batch, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         shape = (len(batch), preprocessing.height, preprocessing.width, 1)
         pixels = np.zeros(shape, np.uint8)
         for row, each in enumerate(batch):
-            if not isinstance(each.decoded, ImageError):
-                pixels[row] = each.decoded[index].pixels
+            if each is not None:
+                pixels[row] = each[index].pixels
         return pixels
+
+    def _spread(self, scores: Sequence[Sequence[Scores]], is_ok: Sequence[bool]) -> list[Scores]:
+        """The scores of each model for all images; those of images with an error mean nothing."""
+        first = self._scoring.bundles[0]
+        width = 1 if first.positive is not None else len(first.labels)
+        by_model = [np.full((len(is_ok), width), 0.5, np.float32) for _ in self._engines]
+        for whole, *parts in zip(by_model, *filter(None, scores), strict=True):
+            if parts:
+                whole[is_ok] = np.concatenate(parts)
+        return by_model
 
 
 def open_engine(bundle: Bundle, name: str, *, batch_size: int, threads: int) -> Engine:

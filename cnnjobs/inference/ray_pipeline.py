@@ -254,7 +254,7 @@ class BlockDecoder:
         """An `image_table` of the rows in a block."""
         rows = _deserialized(block)
         retries_before = s3.num_retries()
-        images = [each.result().result() for each in self._decoder.begin(rows)]
+        images = [image() for image in self._decoder.begin(rows)]
         # counted per process: calls that overlap share them
         retries = s3.num_retries() - retries_before
         return image_table.from_images(rows, images, self._preprocessings, retries)
