@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ),
         "image_timeout": ImageOption(
             metavar="SECONDS",
-            help="Time to decode an image, after which it gets an error.",
+            help="Time to read or decode an image, after which its row gets an error.",
         ),
         "rows_per_file": OutputOption(
             help="Rows per Parquet part; a run that stops loses at most the last part."
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
         "max_errors": ImageOption(
             metavar="N|P%",
             help="Bad images allowed, as a number or a share. With more, the job stops after the "
-            "current part with exit code 3. Default: any number.",
+            "current part with exit code 3. Default: any number, unless so many are missing or "
+            "cannot be read that their source must have failed (docs/scoring.md).",
         ),
         "price_per_hour": ClusterOption(
             metavar="PRICE",

@@ -1,7 +1,9 @@
 """Threads of which one may hang: it can be replaced, and it does not keep the process alive."""
 
+import faulthandler
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 
@@ -32,6 +34,18 @@ class DaemonThreads:
         name = f"{self._name}-{self._number}"
         self._number += 1
         threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
+
+
+def end_if_frozen(seconds: float) -> None:
+    """End this process if for so long no thread gets Python's lock, which a decoder may hold."""
+
+    def postpone() -> None:
+        while True:
+            # counts in a thread that needs no lock
+            faulthandler.dump_traceback_later(seconds, exit=True)
+            time.sleep(min(1.0, seconds / 4))
+
+    threading.Thread(target=postpone, name="postpone", daemon=True).start()
 
 
 def _work(jobs: "queue.SimpleQueue[Job | None]") -> None:

@@ -67,6 +67,11 @@ class Image(NamedTuple):
     read_seconds: float
     decode_seconds: float
 
+    @property
+    def is_of_place(self) -> bool:
+        """Whether its error is not its own."""
+        return isinstance(self.decoded, ImageError) and self.decoded.of_place
+
 
 @dataclass(eq=False)
 class _Task:

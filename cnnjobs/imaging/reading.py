@@ -8,7 +8,7 @@ import cv2
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
-from cnnjobs.storage import filesystem, s3, s3_errors
+from cnnjobs.storage import filesystem, place_errors, s3, s3_errors
 
 #: Parameters of glibc's mallopt (mallopt(3)): when free memory is returned to the system, and from
 #: which size on memory is requested separately.
@@ -55,7 +55,8 @@ def read_image(path: str) -> bytes:
     except OSError as error:
         reason = s3.reason(error) or type(error).__name__
         category = "permission" if reason == s3_errors.DENIED else "unreadable"
-        raise ImageError(category, reason) from error
+        of_place = place_errors.is_of_place(error)
+        raise ImageError(category, reason, of_place=of_place) from error
 
 
 def decoded(

@@ -7,8 +7,9 @@ the next are already being decoded.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,7 @@ class Scoring:
         run_id: value of the rows' `run_id`.
         policy: which files count as images.
         image_timeout: seconds after which an image is given up; see `Decoder`.
+        samples: images that a process on Ray must be able to read, at least one of them.
     """
 
     bundles: Sequence[Bundle]
@@ -52,6 +54,7 @@ class Scoring:
     run_id: str
     policy: reading.Policy = field(default_factory=reading.Policy)
     image_timeout: float = PredictConfig.image_timeout
+    samples: Sequence[str] = ()
 
     @property
     def preprocessings(self) -> Sequence[Preprocessing]:
@@ -115,7 +118,7 @@ class Predictor:
         is_ok = [not isinstance(each.decoded, ImageError) for each in scored]
         by_model = self._spread(scores, is_ok)
         table = prediction_rows(rows, [each.decoded for each in scored], by_model, self._scoring)
-        measures = {
+        measures: dict[str, Sequence[Any]] = {
             "read_seconds": [each.read_seconds for each in scored],
             "decode_seconds": [each.decode_seconds for each in scored],
             "score_seconds": [score_seconds / len(scored)] * len(scored),
@@ -123,11 +126,15 @@ class Predictor:
             # counted per process: calls that overlap share them
             "retries": [s3.num_retries() - retries_before, *[0] * (len(scored) - 1)],
             "peak_memory_bytes": [progress.peak_memory_bytes()] * len(scored),
+            "of_place": [each.is_of_place for each in scored],
         }
-        for name in schema.MEASURES.names:
-            values = pa.array(measures[name], schema.MEASURES.field(name).type)
-            table = table.append_column(name, values)
-        return table
+        return _measured(table, measures)
+
+    def check(self) -> None:
+        """Score a black image, which shows that this process can score."""
+        sizes = ((each.height, each.width, 1) for each in self._preprocessings)
+        with self._engine_lock:
+            self._score([[Decoded(np.zeros(size, np.uint8), 1, 1) for size in sizes]])
 
     def _batches(self, images: Iterable[Image], scored: list[Image]) -> Iterator[_Batch]:
         """Batches with the images that have no error; all are added to `scored` as they come."""
@@ -168,13 +175,19 @@ class Predictor:
 
     def _spread(self, scores: Sequence[Sequence[Scores]], is_ok: Sequence[bool]) -> list[Scores]:
         """The scores of each model for all images; those of images with an error mean nothing."""
-        first = self._scoring.bundles[0]
-        width = 1 if first.positive is not None else len(first.labels)
-        by_model = [np.full((len(is_ok), width), 0.5, np.float32) for _ in self._engines]
+        shape = (len(is_ok), _width(self._scoring))
+        by_model = [np.full(shape, 0.5, np.float32) for _ in self._engines]
         for whole, *parts in zip(by_model, *filter(None, scores), strict=True):
             if parts:
                 whole[is_ok] = np.concatenate(parts)
         return by_model
+
+
+def failed_row(row: pa.Table, error: ImageError, scoring: Scoring) -> pa.Table:
+    """What `Predictor` returns for one row whose image has an error."""
+    scores = [np.full((1, _width(scoring)), 0.5, np.float32)] * len(scoring.bundles)
+    measures = {each.name: [pa.scalar(0).cast(each.type)] for each in schema.MEASURES}
+    return _measured(prediction_rows(row, [error], scores, scoring), measures)
 
 
 def open_engine(bundle: Bundle, name: str, *, batch_size: int, threads: int) -> Engine:
@@ -243,6 +256,18 @@ def model_name(models: Sequence[Bundle]) -> str:
 def threshold(models: Sequence[Bundle]) -> float:
     """Mean probability of the positive class at and above which that class is predicted."""
     return float(np.mean([bundle.threshold for bundle in models]))
+
+
+def _measured(table: pa.Table, measures: Mapping[str, Sequence[Any]]) -> pa.Table:
+    for each in schema.MEASURES:
+        table = table.append_column(each.name, pa.array(measures[each.name], each.type))
+    return table
+
+
+def _width(scoring: Scoring) -> int:
+    """Scores of one image."""
+    first = scoring.bundles[0]
+    return 1 if first.positive is not None else len(first.labels)
 
 
 def _class_names(mean: Scores, models: Sequence[Bundle]) -> list[str]:
