@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, Generic, TypeVar
 
 from benchmarks.config import PredictBenchmark, TrainBenchmark
-from cnnjobs.storage import run_dir
+from cnnjobs.storage import versions
 
 Measured = TypeVar("Measured")
 
@@ -36,7 +36,7 @@ def summarized(
         config=dataclasses.asdict(config),
         machine=_machine(),
         num_cpus=os.cpu_count() or 1,
-        versions=run_dir.package_versions(),
+        versions=versions.package_versions(),
         measured=measured,
         seconds=round(time.monotonic() - began, 1),
     )

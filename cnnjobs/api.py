@@ -4,6 +4,7 @@ Each takes the settings of its config as keyword arguments, or the config itself
 summary. What a job imports is imported when it is called.
 """
 
+import dataclasses
 import functools
 import inspect as signatures
 import os
@@ -103,7 +104,8 @@ def _plain(kind: type[Any], name: str, value: Any) -> Any:
     """A setting as its config holds it: text for a path, a tuple for a list."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if str(kind.__annotations__.get(name)).startswith("tuple"):
+    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    if types.get(name, "").startswith("tuple"):
         several = [value] if isinstance(value, str) else value
         return tuple(os.fspath(each) for each in several)
     return value

@@ -1,6 +1,8 @@
 """How a job reports its progress and its peak memory, and how that is shown."""
 
 import io
+import logging
+import re
 import resource
 import sys
 import time
@@ -8,12 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from cnnjobs.printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
 #: Seconds between two updates of the bars in a notebook, each of which is a message.
 _SECONDS_BETWEEN_UPDATES = 0.2
+
+#: Seconds between two lines that are logged.
+_SECONDS_BETWEEN_LINES = 30.0
+
+#: Steps of which a line is logged for each epoch, by their notes.
+_TRAINING, _EPOCH = ("train", "tune"), re.compile(r"\bepoch \d+")
+
+_log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -29,19 +41,35 @@ def silent(step: str, done: int, total: int | None, note: str = "") -> None:
 
 @contextmanager
 def showing(progress: bool | Progress) -> Iterator[Progress]:
-    """What to pass to a job.
+    """What to pass to a job, which is also logged; see `logged`.
 
     Args:
-        progress: False reports nothing. True shows one bar per step: in a notebook below its
+        progress: False shows nothing. True shows one bar per step: in a notebook below its
             cell, else on standard error if that is a terminal. A function is called instead.
     """
     if not isinstance(progress, bool):
-        yield progress
+        yield logged(progress)
     elif not progress:
-        yield silent
+        yield logged(silent)
     else:
         with _bars() as report:
-            yield report
+            yield logged(report)
+
+
+def logged(progress: Progress, *, seconds: float = _SECONDS_BETWEEN_LINES) -> Progress:
+    """The same, which also logs a line every so many seconds, or one for each epoch."""
+    last = time.monotonic()
+
+    def report(step: str, done: int, total: int | None, note: str = "") -> None:
+        nonlocal last
+        progress(step, done, total, note)
+        now = time.monotonic()
+        if _EPOCH.search(note) if step in _TRAINING else now - last >= seconds:
+            last = now
+            numbers = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+            _log.info("%s: %s%s", step, numbers, note and f", {note}")
+
+    return report
 
 
 @contextmanager
@@ -52,17 +80,18 @@ def _bars() -> Iterator[Progress]:
 
     console = Console(stderr=True)
     bars = Bars(
-        TextColumn("{task.description:>8}"),
+        TextColumn("{task.description:>8}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         disable=not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
 
     def report(step: str, done: int, total: int | None, note: str = "") -> None:
+        note = printable(note)
         if step not in tasks:
             tasks[step] = bars.add_task(step, total=total, note=note)
         bars.update(tasks[step], completed=done, total=total, note=note)

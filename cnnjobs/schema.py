@@ -31,6 +31,13 @@ MANIFEST = pa.schema(
     ]
 )
 
+#: Columns of predictions that parts written by older versions lack.
+ADDED_TO_PREDICTIONS = pa.schema(
+    [
+        pa.field("scored_at", pa.timestamp("us", tz="UTC")),
+        pa.field("gone_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
 
 #: What it took to score a row, reported to the driver and never written.
 MEASURES = pa.schema(
@@ -73,6 +80,7 @@ def predictions(num_labels: int, *, num_models: int = 1) -> pa.Schema:
             pa.field("height", pa.int32()),
             pa.field("model", pa.string(), nullable=False),
             pa.field("run_id", pa.string(), nullable=False),
+            *ADDED_TO_PREDICTIONS,
         ]
     )
 

@@ -12,7 +12,9 @@ from cnnjobs.data.index import index
 from tests.support.bundles import write_bundle
 from tests.support.disks import disk  # noqa: F401 - a fixture
 from tests.support.fault_proxy import faults  # noqa: F401 - fixtures
+from tests.support.odd_server import odd  # noqa: F401 - a fixture
 from tests.support.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
+from tests.support.users import open_folder, plain_user  # noqa: F401 - fixtures
 
 # Ray keeps the first token that it finds as long as a process lives, and some tests have a home
 # of their own; those of tokens run Ray in other processes, without this

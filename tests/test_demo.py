@@ -15,7 +15,7 @@ def test_the_demo_leaves_every_result_where_it_says(
     output = tmp_path / "demo"
 
     with pytest.raises(SystemExit) as ended:
-        main(["demo", "-o", str(output), "--num-images", "30", "--epochs", "1", "--json"])
+        main(["demo", "-o", str(output), "--num-images", "20", "--epochs", "1", "--json"])
 
     printed = capsys.readouterr()
     assert ended.value.code == 0, printed.err
@@ -30,10 +30,10 @@ def test_the_demo_leaves_every_result_where_it_says(
     assert (output / "_SUCCESS").exists()
     assert Path(summary["index"]["manifest"]).exists()
     assert Path(summary["train"]["bundle"], "model.keras").exists()
-    assert summary["predict"]["indexed"] == 35
+    assert summary["predict"]["indexed"] == 25
     assert sum(summary["predict"]["failed"].values()) == 5
     rows = pq.read_table(Path(summary["predict"]["output"], "predictions"))
-    assert rows.num_rows == 35
+    assert rows.num_rows == 25
     assert set(rows["label"].to_pylist()) == {"normal", "opacity"}
 
 

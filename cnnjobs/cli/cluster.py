@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Option
 
 from cnnjobs.cli.app import cluster
 from cnnjobs.cli.command import job
 from cnnjobs.cli.help_page import ClusterOption, Command
 from cnnjobs.cli.options import Debug, Json
-from cnnjobs.cli.runner import Job, json_text
+from cnnjobs.cli.runner import Job, show
 from cnnjobs.config import ClusterStartConfig
+from cnnjobs.printable import printable_values
 
 if TYPE_CHECKING:
     from cnnjobs.cluster.local_nodes import StartSummary
@@ -76,7 +76,8 @@ def stop(
     from cnnjobs.cluster import local_nodes
 
     stopped = local_nodes.stop(address)
-    typer.echo(json_text(local_nodes.facts(stopped)) if as_json else stop_text(stopped))
+    summary = local_nodes.facts(stopped)
+    show(summary, lambda _: stop_text(printable_values(stopped)), as_json=as_json)
 
 
 @cluster.command(cls=Command)
@@ -85,7 +86,7 @@ def status(as_json: Json = False, debug: Debug = False) -> None:
     from cnnjobs.cluster import local_nodes
 
     nodes = local_nodes.status()
-    typer.echo(json_text({"nodes": nodes}) if as_json else status_text(nodes))
+    show({"nodes": nodes}, lambda shown: status_text(shown["nodes"]), as_json=as_json)
 
 
 def start_text(summary: "StartSummary") -> str:

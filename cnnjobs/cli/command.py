@@ -39,7 +39,7 @@ def job(
             _parameter("context", typer.Context),
             *_of_settings(config_type, options or {}),
             *(
-                _parameter(flag, annotation, None if flag == "config" else False)
+                _parameter(flag, annotation, None if flag in ("config", "log_file") else False)
                 for flag, annotation in FLAGS.items()
             ),
         ]
@@ -48,7 +48,7 @@ def job(
         def command(context: typer.Context, **values: Any) -> None:
             config = settings(context, config_type, values["config"])
             node_registry.before_ray(getattr(config, "address", None))
-            flags = {flag: values[flag] for flag in ("dry_run", "as_json", "quiet")}
+            flags = {flag: values[flag] for flag in FLAGS if flag not in ("config", "debug")}
             run(config, load(), **flags)
 
         # Typer reads the options from these two

@@ -11,7 +11,7 @@ from cnnjobs.cli.app import app
 from cnnjobs.config.recipes import RECIPES
 
 #: Settings that say how a run was started, not what it does.
-_HOW_STARTED = ("resume", "update", "overwrite")
+_HOW_STARTED = ("resume", "update", "gone", "overwrite")
 
 
 def command_line(name: str, settings: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import typer
 from typer import Option
 
 from cnnjobs.cli.app import app
@@ -10,7 +9,7 @@ from cnnjobs.cli.command import job
 from cnnjobs.cli.evaluate import evaluate_text
 from cnnjobs.cli.index import index_text
 from cnnjobs.cli.predict import predict_text
-from cnnjobs.cli.runner import Job
+from cnnjobs.cli.runner import Job, say
 from cnnjobs.cli.tables import cell
 from cnnjobs.cli.train import train_text
 from cnnjobs.config import DemoConfig
@@ -43,7 +42,7 @@ def demo() -> Job:
     def run(config: DemoConfig, progress: Progress) -> "DemoSummary":
         def report_step(line: str) -> None:
             if progress is not silent:
-                typer.echo(line, err=True)
+                say(line, err=True)
 
         return module.demo(config, progress, announce=report_step)
 

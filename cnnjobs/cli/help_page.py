@@ -1,10 +1,14 @@
 """Help pages in plain text; the options of a long one are grouped under headings."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 from typer import Option
 from typer.core import TyperCommand, TyperGroup
+
+from cnnjobs.printable import printable
 
 _GENERAL = "General"
 
@@ -57,6 +61,29 @@ class Group(TyperGroup):
         """Write the options and the commands."""
         _write_parameters(self, ctx, formatter)
         self.format_commands(ctx, formatter)
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Parse the group's own options."""
+        with _escaped():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the options of the command, and run it."""
+        with _escaped():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _escaped() -> Iterator[None]:
+    """Escape words of the command line, which a shell may have taken from names of files."""
+    try:
+        yield
+    except Exception as error:
+        # of click, or of Typer's own copy of it; without a command, it is the page of help
+        if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":
+            message = printable(error.format_message())
+            error.format_message = lambda: message
+        raise
 
 
 def _write_parameters(command: Any, context: Any, formatter: Any) -> None:

@@ -89,6 +89,6 @@ def index_text(summary: "IndexSummary") -> str:
         parts.append(f"unreadable: {len(summary.unreadable)}")
         parts += examples([f"{path} ({error})" for path, error in summary.unreadable.items()])
     if summary.ignored:
-        parts.append(f"ignored, no image suffix: {largest_first(summary.ignored)}")
+        parts.append(f"ignored: {largest_first(summary.ignored)}")
     parts.append(f"manifest: {summary.manifest}")
     return "\n".join(parts)

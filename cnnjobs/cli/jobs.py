@@ -10,9 +10,10 @@ from typer import Argument, Option
 from cnnjobs.cli.app import jobs
 from cnnjobs.cli.help_page import Command
 from cnnjobs.cli.options import HEAD, Debug, Json
-from cnnjobs.cli.runner import json_text
+from cnnjobs.cli.runner import say, show
 from cnnjobs.cli.tables import table
 from cnnjobs.cluster import node_registry
+from cnnjobs.printable import printable, printable_log
 
 if TYPE_CHECKING:
     from cnnjobs.cluster.jobs import JobSummary
@@ -28,7 +29,7 @@ def list_jobs(address: Head = None, as_json: Json = False, debug: Debug = False)
     from cnnjobs.cluster import jobs as module
 
     listed = module.listed(client)
-    typer.echo(json_text({"jobs": listed}) if as_json else jobs_text(listed))
+    show({"jobs": listed}, lambda shown: jobs_text(shown["jobs"]), as_json=as_json)
 
 
 @jobs.command(cls=Command)
@@ -38,7 +39,7 @@ def status(name: Name, address: Head = None, as_json: Json = False, debug: Debug
     from cnnjobs.cluster import jobs as module
 
     summary = module.described(client, name)
-    typer.echo(json_text(summary) if as_json else job_text(summary))
+    show(summary, job_text, as_json=as_json)
 
 
 @jobs.command(cls=Command)
@@ -57,7 +58,7 @@ def logs(
     if follow:
         module.judge(follow_job(client, name, to_stderr=False))
         return
-    typer.echo(module.logs(client, name), nl=False)
+    say(printable_log(module.logs(client, name)), nl=False)
 
 
 @jobs.command(cls=Command)
@@ -67,7 +68,7 @@ def stop(name: Name, address: Head = None, as_json: Json = False, debug: Debug =
     from cnnjobs.cluster import jobs as module
 
     summary = module.stop(client, name)
-    typer.echo(json_text(summary) if as_json else job_text(summary))
+    show(summary, job_text, as_json=as_json)
 
 
 def job_text(summary: "JobSummary") -> str:
@@ -93,9 +94,13 @@ def follow_job(client: Any, name: str, *, to_stderr: bool) -> Any:
     from cnnjobs.cluster import jobs as module
 
     try:
-        return module.follow(client, name, lambda text: typer.echo(text, nl=False, err=to_stderr))
+        return module.follow(
+            client, name, lambda text: say(printable_log(text), nl=False, err=to_stderr)
+        )
     except KeyboardInterrupt:
-        if sys.stdin.isatty() and typer.confirm(f"\nstop the job {name} as well?", err=True):
+        if sys.stdin.isatty() and typer.confirm(
+            f"\nstop the job {printable(name)} as well?", err=True
+        ):
             return module.stop(client, name)
         raise module.JobFailed(
             f"no longer following {name}, which keeps running; cnnjobs jobs logs -f {name} shows "

@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import typer
-
 from cnnjobs.cli.app import app
 from cnnjobs.cli.help_page import Command
 from cnnjobs.cli.options import Debug, Json
-from cnnjobs.cli.runner import json_text
+from cnnjobs.cli.runner import json_text, say
 from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
@@ -20,10 +18,7 @@ def models(as_json: Json = False, debug: Debug = False) -> None:
     """List the architectures."""
     from cnnjobs.models import ARCHITECTURES
 
-    if as_json:
-        typer.echo(json_text(ARCHITECTURES))
-        return
-    typer.echo(models_text(ARCHITECTURES.values()))
+    say(json_text(ARCHITECTURES) if as_json else models_text(ARCHITECTURES.values()))
 
 
 def models_text(architectures: Iterable["Architecture"]) -> str:

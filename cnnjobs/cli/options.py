@@ -36,9 +36,16 @@ SHARED: dict[str, Any] = {
     "output": OutputOption("--output", "-o", metavar="DIR", help="Run directory to write."),
     "resume": OutputOption("--resume", help="Continue the run in the output directory."),
     "overwrite": OutputOption("--overwrite", help="Replace existing output."),
+    "exclude": ImageOption(
+        metavar="GLOB",
+        help="Leave out files and folders whose path below the source matches: a name such as "
+        "`*_lateral.png` or `thumbnails` at any depth, or a path such as `2019/**/raw`. "
+        "Repeatable.",
+    ),
     "any_modality": ImageOption(
         "--any-modality", help="Accept DICOM files that are not projection X-rays."
     ),
+    "max_bytes": ImageOption(help="Refuse image files with more bytes."),
     "damaged": ImageOption(
         metavar="error|score",
         help="What to do with a damaged image that can still be decoded: error (no score), or "
@@ -69,6 +76,9 @@ SHARED: dict[str, Any] = {
     ),
     "s3_anonymous": S3Option(
         "--s3-anonymous", help="Send requests without keys, for public buckets."
+    ),
+    "s3_requester_pays": S3Option(
+        "--s3-requester-pays", help="Agree to pay for requests, as some buckets demand."
     ),
 }
 
@@ -172,6 +182,13 @@ FLAGS: dict[str, Any] = {
         bool, Option("--dry-run", help="Print the settings and the plan; write nothing.")
     ],
     "as_json": Json,
-    "quiet": Annotated[bool, Option("--quiet", "-q", help="Show no progress bars.")],
+    "quiet": Annotated[bool, Option("--quiet", "-q", help="Show no progress.")],
+    "verbose": Annotated[
+        bool,
+        Option("--verbose", "-v", help="Print what happens on standard error, in place of bars."),
+    ],
+    "log_file": Annotated[
+        str | None, Option("--log-file", metavar="FILE", help="Append what happens to this file.")
+    ],
     "debug": Debug,
 }

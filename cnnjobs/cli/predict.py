@@ -32,7 +32,8 @@ if TYPE_CHECKING:
             help="Time to read or decode an image, after which its row gets an error.",
         ),
         "rows_per_file": OutputOption(
-            help="Rows per Parquet part; a run that stops loses at most the last part."
+            help="Rows written at once, as one Parquet part. A run that is killed scores at most "
+            "as many again, and those that were being scored."
         ),
         "partition_by": OutputOption(
             metavar="label|prefix",
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
             "a folder of their own. Default: all parts in one folder.",
         ),
         "csv": OutputOption("--csv", help="Also write predictions.csv."),
+        "metrics_file": OutputOption(
+            metavar="FILE.prom",
+            help="Keep the numbers of images done, of images failed by reason, and of images per "
+            "second in this file, for Prometheus (node_exporter's textfile collector).",
+        ),
         "require_evaluated": ScoringOption(
             "--require-evaluated",
             help="Refuse a bundle that was never evaluated, or whose audit found a shortcut.",
@@ -67,7 +73,13 @@ if TYPE_CHECKING:
         ),
         "update": OutputOption(
             "--update",
-            help="Score only images that are new or have changed since the run finished.",
+            help="Score only images that are new or have changed since the run finished, and take "
+            "in new labels.",
+        ),
+        "gone": OutputOption(
+            metavar="keep|mark|drop",
+            help="With --update, what becomes of the rows of images that are no longer in the "
+            "data: they stay, get the time in their column gone_at, or are deleted.",
         ),
     },
 )
@@ -94,7 +106,7 @@ def predict_text(summary: "PredictSummary") -> str:
         f"{sum(summary.failed.values())} failed, {summary.skipped} scored before"
     ]
     if summary.ignored:
-        parts.append(f"ignored, no image suffix: {largest_first(summary.ignored)}")
+        parts.append(f"ignored: {largest_first(summary.ignored)}")
     if summary.left:
         parts.append(f"not scored: {summary.left}")
     if summary.update is not None:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import logging
 import re
 import signal
 import sys
@@ -16,14 +17,19 @@ from typing import Any, NamedTuple
 import typer
 import yaml
 
+from cnnjobs import __version__
+from cnnjobs.cli.log import logging_to
 from cnnjobs.config import AnyConfig, Config, as_dict
 from cnnjobs.config.files import resolve
 from cnnjobs.errors import CnnjobsError
+from cnnjobs.printable import printable, printable_log, printable_values
 from cnnjobs.progress import Progress, showing
 
 #: What Ray prints about its own processes, even with `log_to_driver=False`: that one cannot be
 #: scheduled at the moment, for example. On a busy machine this means nothing.
 _BY_RAY = re.compile(r"(\x1b\[[\d;]*m)?\((raylet|autoscaler)\b")
+
+_log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
@@ -52,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    if not debug:
-        sys.excepthook = _one_line
+    sys.excepthook = _with_traceback if debug else _one_line
     # `app()` would replace this hook with Typer's
     command = typer.main.get_command(app)
     try:
@@ -61,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command(words, prog_name="cnnjobs")
     except CnnjobsError as error:
         if debug:
-            traceback.print_exc()
+            _with_traceback(type(error), error, error.__traceback__)
         _complain(str(error), error.exit_code, as_json="--json" in words)
         sys.exit(error.exit_code)
 
@@ -77,7 +82,16 @@ def settings(context: typer.Context, config_type: type[AnyConfig], file: Path | 
     return resolve(config_type, flags, file)
 
 
-def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+def run(
+    config: Config,
+    job: Job,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool = False,
+    log_file: str | None = None,
+) -> None:
     """Run the job, or with `dry_run` only plan it, and print the result."""
     # standard output is for the result alone: libraries print warnings there
     aside = redirect_stdout(_Aside())
@@ -86,11 +100,27 @@ def run(config: Config, job: Job, *, dry_run: bool, as_json: bool, quiet: bool) 
             plan = job.plan(config)
         _print_plan(config, plan, as_json=as_json)
         return
-    with _stopped_by_signals(config), aside, showing(not quiet) as progress:
-        summary = job.run(config, progress)
-    typer.echo(json_text(summary) if as_json else job.as_text(summary))
-    warn_of_spilling()
-    job.check(summary)
+    with logging_to(log_file, verbose=verbose, quiet=quiet):
+        _log.info("cnnjobs %s, %s", __version__, config)
+        with _stopped_by_signals(config), aside, showing(not (quiet or verbose)) as progress:
+            summary = job.run(config, progress)
+        _log.info("ended: %s", job.as_text(printable_values(summary)).partition("\n")[0])
+        show(summary, job.as_text, as_json=as_json)
+        warn_of_spilling()
+        job.check(summary)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text whose newlines and tabs are meant; anything else that acts on a terminal is not.
+
+    Names in it must have been escaped: a newline of theirs would look like one of ours.
+    """
+    typer.echo(printable(text, lines=True), err=err, nl=nl)
+
+
+def show(summary: Any, as_text: Callable[[Any], str], *, as_json: bool) -> None:
+    """Print a summary, as JSON or as text without what names in it would do to a terminal."""
+    say(json_text(summary) if as_json else as_text(printable_values(summary)))
 
 
 class _Aside(io.TextIOBase):
@@ -102,7 +132,7 @@ class _Aside(io.TextIOBase):
         is_by_ray = _BY_RAY.match(text) is not None
         # `print` writes the end of the line separately
         if not is_by_ray and not (self._drops_newline and text == "\n"):
-            sys.stderr.write(text)
+            sys.stderr.write(printable_log(text))
         self._drops_newline = is_by_ray
         return len(text)
 
@@ -119,7 +149,7 @@ def warn_of_spilling() -> None:
         f"{n / 1e6:.0f} MB on {name}" for name, n in (spilling.reported() or {}).items()
     )
     if spilled:
-        typer.echo(
+        say(
             f"warning: Ray's object memory was full and spilled to disk, {spilled}; see Memory in "
             "docs/clusters.md.",
             err=True,
@@ -135,7 +165,7 @@ def _stopped_by_signals(config: Config) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         flag = "--update" if getattr(config, "update", False) else "--resume"
         hint = f"; continue with {flag}" if hasattr(config, "resume") else ""
-        typer.echo(f"stopped{hint}", err=True)
+        say(f"stopped{hint}", err=True)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -148,11 +178,11 @@ def json_text(value: Any) -> str:
 
 def _print_plan(config: Config, plan: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json_text({"config": as_dict(config), "plan": plan}))
+        say(json_text({"config": as_dict(config), "plan": plan}))
         return
-    shown = json.loads(json_text({"settings": as_dict(config), "plan": plan}))
-    typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
-    typer.echo("dry run: nothing was written.")
+    shown = printable_values(json.loads(json_text({"settings": as_dict(config), "plan": plan})))
+    say(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
+    say("dry run: nothing was written.")
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
@@ -174,12 +204,18 @@ def _finite(value: Any) -> Any:
 
 def _complain(message: str, code: int, *, as_json: bool) -> None:
     if as_json and code != 3:
-        typer.echo(json_text({"error": message, "exit_code": code}))
-    typer.echo(f"error: {message}", err=True)
+        say(json_text({"error": message, "exit_code": code}))
+    say(f"error: {printable(message)}", err=True)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print one line for an unexpected error, in place of the traceback."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = f": {lines[-1].strip()}" if lines else ""
-    typer.echo(f"error: {kind.__name__}{reason} (--debug shows the traceback)", err=True)
+    say(f"error: {kind.__name__}{printable(reason)} (--debug shows the traceback)", err=True)
+
+
+def _with_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    say("".join(traceback.format_exception(kind, error, trace)), err=True, nl=False)

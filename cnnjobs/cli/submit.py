@@ -10,7 +10,7 @@ from cnnjobs.cli.command import CONFIGS, job
 from cnnjobs.cli.command_line import words
 from cnnjobs.cli.jobs import follow_job, job_text
 from cnnjobs.cli.options import FLAGS, HEAD
-from cnnjobs.cli.runner import Job, settings
+from cnnjobs.cli.runner import Job, say, settings
 from cnnjobs.config import Config, SubmitConfig, as_dict
 from cnnjobs.errors import ConfigError
 from cnnjobs.progress import Progress
@@ -61,9 +61,9 @@ def submit() -> Job:
         name = submission.send(prepared, config.command)
         if not config.wait:
             return jobs.described(prepared.client, name)
-        typer.echo(f"job {name} at {prepared.client.get_address()}", err=True)
+        say(f"job {name} at {prepared.client.get_address()}", err=True)
         if config.pip:
-            typer.echo("its packages are installed there first, which takes minutes", err=True)
+            say("its packages are installed there first, which takes minutes", err=True)
         # standard output is for the summary, as in every command
         summary = follow_job(prepared.client, name, to_stderr=True)
         jobs.judge(summary)

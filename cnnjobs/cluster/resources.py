@@ -12,6 +12,7 @@ import ray
 
 from cnnjobs.cluster import session
 from cnnjobs.errors import InputError
+from cnnjobs.printable import printable
 
 Machine = Mapping[str, float]
 
@@ -94,7 +95,7 @@ def check_request(request: Request) -> None:
         raise InputError(reason)
     if reason is not None:
         # not through logging, which Ray Data reconfigures when it is imported
-        sys.stderr.write(f"waiting for a machine: {reason}\n")
+        sys.stderr.write(f"waiting for a machine: {printable(reason)}\n")
 
 
 def shortage(machines: Sequence[Machine], request: Request) -> str | None:

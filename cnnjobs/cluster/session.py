@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs.cluster import node_registry, preflight, spilling
+from cnnjobs.cluster import node_registry, preflight, ray_errors, spilling
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.storage import s3
 
@@ -34,9 +34,10 @@ def connected(address: str | None = None) -> Iterator[None]:
 
     Raises:
         InputError: no Ray answers at the address.
+        CnnjobsError: a process or a machine of Ray failed; see `ray_errors`.
     """
     if ray.is_initialized():
-        with spilling.watched(ray.nodes, is_new=False):
+        with _failures_in_words(), spilling.watched(ray.nodes, is_new=False):
             yield
         return
     # under `uv run` Ray would rebuild the environment on every worker, for minutes
@@ -52,7 +53,7 @@ def connected(address: str | None = None) -> Iterator[None]:
     try:
         with _interrupts_deferred():
             _init(address)
-        with spilling.watched(ray.nodes, is_new=_was_started_here()):
+        with _failures_in_words(), spilling.watched(ray.nodes, is_new=_was_started_here()):
             yield
     finally:
         ray.shutdown()
@@ -134,6 +135,17 @@ def _init(address: str | None) -> None:
     if threading.current_thread() is threading.main_thread():
         # Ray's handler prints a stack trace and ends the process
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _failures_in_words() -> Iterator[None]:
+    try:
+        yield
+    except RayError as error:
+        words = ray_errors.in_words(error)
+        if words is None:
+            raise
+        raise CnnjobsError(f"{words}.") from error
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from cnnjobs.config.inference import (
     PredictConfig,
     PredictOneConfig,
     ReportConfig,
+    VerifyConfig,
 )
 from cnnjobs.config.s3 import S3Settings
 from cnnjobs.config.training import CrossvalConfig, TrainConfig, TuneConfig
@@ -41,6 +42,7 @@ __all__ = [
     "SubmitConfig",
     "TrainConfig",
     "TuneConfig",
+    "VerifyConfig",
     "as_dict",
     "names",
 ]
@@ -57,6 +59,7 @@ Config = (
     | AuditConfig
     | PredictConfig
     | PredictOneConfig
+    | VerifyConfig
     | ExplainConfig
     | ReportConfig
     | DemoConfig
@@ -68,10 +71,11 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 def names(kind: type[Any]) -> list[str]:
-    """The names of a job's settings; those shared by all jobs that use S3 come last."""
-    shared = [field.name for field in dataclasses.fields(S3Settings)]
+    """The names of a job's settings; those shared by many jobs come last."""
+    shared = ["exclude", *(field.name for field in dataclasses.fields(S3Settings))]
     every = [field.name for field in dataclasses.fields(kind)]
-    return sorted(every, key=lambda name: name in shared)
+    own = [name for name in every if name not in shared]
+    return [*own, *(name for name in shared if name in every)]
 
 
 def as_dict(config: Config) -> dict[str, Any]:

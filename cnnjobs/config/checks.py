@@ -3,6 +3,7 @@
 import math
 import re
 
+from cnnjobs.config import globs
 from cnnjobs.errors import ConfigError
 
 
@@ -65,3 +66,14 @@ def regex(name: str, value: str, *, captures: str) -> None:
         raise ConfigError(
             f"{name} must have one (group) that captures the {captures}, got {groups} in {value!r}."
         )
+
+
+def patterns(name: str, values: tuple[str, ...]) -> None:
+    """Raise unless each is a pattern for paths."""
+    for value in values:
+        try:
+            re.compile(globs.regex([value]))
+        except re.error as error:
+            raise ConfigError(f"{name} is not a pattern: {error}, got {value!r}.") from error
+        if not value.strip("/"):
+            raise ConfigError(f"{name} must name files or folders, got {value!r}.")

@@ -8,6 +8,9 @@ IMAGE_SUFFIXES = (
     *(".dcm", ".dicom"),
 )
 
+#: Largest size of an image file: more than 200 megapixels of 16 bits, uncompressed.
+MAX_BYTES = 512 << 20
+
 #: The first word of a row's `error`.
 ERROR_CATEGORIES = (
     "empty",  # no bytes at all
@@ -15,7 +18,7 @@ ERROR_CATEGORIES = (
     "truncated",  # the file ends before its format says so
     "damaged",  # checksums or contents are wrong
     "unsupported",  # an image, but of a kind that is not supported, or without a defined gray value
-    "too large",  # more pixels than `max_pixels`, refused before any is allocated
+    "too large",  # more pixels, bytes or parts than are allowed, or than there is memory for
     "missing",  # deleted since it was indexed
     "permission",  # reading is not permitted
     "unreadable",  # the storage failed otherwise

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from cnnjobs.config import checks
-from cnnjobs.config.s3 import S3Settings
+from cnnjobs.config.constants import MAX_BYTES
+from cnnjobs.config.images import ImageSettings
 from cnnjobs.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig(S3Settings):
+class IndexConfig(ImageSettings):
     """Settings of `cnnjobs index`."""
 
     sources: tuple[str, ...]
@@ -19,6 +20,7 @@ class IndexConfig(S3Settings):
     group_key: str | None = None
     source_regex: str | None = None
     any_modality: bool = False
+    max_bytes: int = MAX_BYTES
     split: bool = True
     validation: float = 0.15
     test: float = 0.15
@@ -36,6 +38,7 @@ class IndexConfig(S3Settings):
             checks.regex("group_regex", self.group_regex, captures="patient")
         if self.source_regex is not None:
             checks.regex("source_regex", self.source_regex, captures="source")
+        checks.at_least("max_bytes", self.max_bytes, 1)
         checks.fraction("validation", self.validation)
         checks.fraction("test", self.test)
         if self.validation + self.test >= 1:
@@ -47,15 +50,17 @@ class IndexConfig(S3Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectConfig(S3Settings):
+class InspectConfig(ImageSettings):
     """Settings of `cnnjobs inspect`; `plot` is a file for one image, a directory for many."""
 
     data: str
     plot: str | None = None
+    max_bytes: int = MAX_BYTES
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.at_least("max_bytes", self.max_bytes, 1)
         checks.at_least("seed", self.seed, 0)
 
 

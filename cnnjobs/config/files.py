@@ -4,15 +4,24 @@ import dataclasses
 import difflib
 import inspect
 import re
+import reprlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cnnjobs import regular_files
 from cnnjobs.config import AnyConfig, names
 from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
+
+#: Largest file of settings; YAML takes a second per 100 kB.
+_MAX_BYTES = 1 << 20
+
+#: Shows values in messages: those with aliases may contain each other a billion times.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
 
 #: A number that YAML 1.1 reads as text, though Python and JSON write it this way.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
@@ -46,10 +55,14 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, or contains anything else.
     """
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        # a pipe as well: `--config <(sed s/first/second/ predict.yaml)`
+        text = regular_files.read(file, limit=_MAX_BYTES, pipes=True).decode("utf-8")
+        settings = yaml.safe_load(text)
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file} is not a file of settings: it is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file} is not a YAML file: {_where_it_breaks(error)}.") from error
     if settings is None:
         return {}
@@ -89,7 +102,8 @@ def _where_it_breaks(error: Exception) -> str:
 
 def _checked(file: Path, name: str, annotation: str, value: Any) -> Any:
     """`value` converted to the type named by a field's annotation, or a ConfigError."""
-    if annotation.startswith("tuple") and isinstance(value, list):
+    is_flat = isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
+    if annotation.startswith("tuple") and is_flat:
         return tuple(str(item) for item in value)
     if value is None and annotation.endswith("| None"):
         return None
@@ -104,7 +118,7 @@ def _checked(file: Path, name: str, annotation: str, value: Any) -> Any:
     found = _kind_of(value)
     if kind == found or (kind == "float" and found == "int"):
         return float(value) if kind == "float" else value
-    raise ConfigError(f"{file}: {name} must be {_a(kind)}, got {value!r}.")
+    raise ConfigError(f"{file}: {name} must be {_a(kind)}, got {_SHORT.repr(value)}.")
 
 
 def _kind_of(value: Any) -> str:

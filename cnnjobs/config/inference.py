@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cnnjobs.config import checks
-from cnnjobs.config.constants import SPLITS
+from cnnjobs.config.constants import MAX_BYTES, SPLITS
+from cnnjobs.config.images import ImageSettings
 from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
 
@@ -13,7 +14,7 @@ ENGINES = ("auto", "openvino", "keras")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(S3Settings):
+class EvaluateConfig(ImageSettings):
     """Settings of `cnnjobs evaluate`; `beside` are further sets to test the model on."""
 
     bundle: str
@@ -60,7 +61,7 @@ class CompareConfig(S3Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditConfig(S3Settings):
+class AuditConfig(ImageSettings):
     """Settings of `cnnjobs audit`."""
 
     bundle: str
@@ -90,7 +91,7 @@ class AuditConfig(S3Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(S3Settings):
+class PredictConfig(ImageSettings):
     """Settings of `cnnjobs predict`; the scores of `bundles` are averaged with those of `bundle`.
 
     Rows are committed in files of `rows_per_file`, which bounds the work a stopped run repeats.
@@ -106,10 +107,12 @@ class PredictConfig(S3Settings):
     damaged: str = "error"
     any_modality: bool = False
     max_pixels: int | None = None
+    max_bytes: int = MAX_BYTES
     image_timeout: float = 300.0
     rows_per_file: int = 4096
     partition_by: str | None = None
     csv: bool = False
+    metrics_file: str | None = None
     require_evaluated: bool = False
     max_errors: str | None = None
     price_per_hour: float | None = None
@@ -119,6 +122,7 @@ class PredictConfig(S3Settings):
     address: str | None = None
     resume: bool = False
     update: bool = False
+    gone: str = "keep"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -129,10 +133,18 @@ class PredictConfig(S3Settings):
         checks.choice("damaged", self.damaged, ("error", "score"))
         if self.max_pixels is not None:
             checks.at_least("max_pixels", self.max_pixels, 1)
+        checks.at_least("max_bytes", self.max_bytes, 1)
         checks.above_0("image_timeout", self.image_timeout)
         checks.at_least("rows_per_file", self.rows_per_file, 1)
         if self.partition_by is not None:
             checks.choice("partition_by", self.partition_by, ("label", "prefix"))
+        if self.metrics_file is not None and (
+            self.metrics_file.startswith("s3://") or not self.metrics_file.endswith(".prom")
+        ):
+            raise ConfigError(
+                "metrics_file must be a local file whose name ends in .prom, because node_exporter "
+                f"reads no other, got {self.metrics_file}."
+            )
         if self.price_per_hour is not None:
             checks.above_0("price_per_hour", self.price_per_hour)
         if self.actors is not None:
@@ -147,6 +159,9 @@ class PredictConfig(S3Settings):
         ways = [name for name in ("resume", "update", "overwrite") if getattr(self, name)]
         if len(ways) > 1:
             raise ConfigError(f"{' and '.join(ways)} cannot be given together; choose one.")
+        checks.choice("gone", self.gone, ("keep", "mark", "drop"))
+        if self.gone != "keep" and not self.update:
+            raise ConfigError(f"gone {self.gone} says what an update does; add --update.")
         self.max_bad_images(0)
 
     def max_bad_images(self, num_images: int) -> int | None:
@@ -172,14 +187,23 @@ class PredictOneConfig(S3Settings):
     engine: str = "auto"
     damaged: str = "error"
     any_modality: bool = False
+    max_bytes: int = MAX_BYTES
     plot: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.images:
             raise ConfigError("predict-one needs at least one image, got none.")
+        checks.at_least("max_bytes", self.max_bytes, 1)
         checks.choice("engine", self.engine, ENGINES)
         checks.choice("damaged", self.damaged, ("error", "score"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(S3Settings):
+    """Settings of `cnnjobs verify`."""
+
+    run: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +213,11 @@ class ExplainConfig(S3Settings):
     bundle: str
     images: tuple[str, ...]
     output: str
+    max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.at_least("max_bytes", self.max_bytes, 1)
         if not self.images:
             raise ConfigError("explain needs at least one image, got none.")
 

@@ -18,10 +18,15 @@ class S3Settings:
     s3_region: str | None = None
     s3_profile: str | None = None
     s3_anonymous: bool = False
+    s3_requester_pays: bool = False
 
     def __post_init__(self) -> None:
         if self.s3_anonymous and self.s3_profile is not None:
             raise ConfigError("s3_anonymous and s3_profile cannot be given together; choose one.")
+        if self.s3_anonymous and self.s3_requester_pays:
+            raise ConfigError(
+                "s3_anonymous and s3_requester_pays cannot be given together: who pays must sign."
+            )
 
     @property
     def s3(self) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.config import checks
+from cnnjobs.config.images import ImageSettings
 from cnnjobs.config.recipes import RECIPES
-from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(S3Settings):
+class TrainConfig(ImageSettings):
     """Settings of `cnnjobs train`; the defaults are those of the lab sheet.
 
     `recipe` records which recipe `config.files.resolve` took unspecified settings from; on its own
@@ -128,7 +128,7 @@ class CrossvalConfig(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig(S3Settings):
+class TuneConfig(ImageSettings):
     """Settings of `cnnjobs tune`; those shared by all trials are named as in `TrainConfig`."""
 
     data: str

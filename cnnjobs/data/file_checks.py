@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import schema
+from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import dicom, formats, preprocessing
+from cnnjobs.imaging import dicom, formats, memory, preprocessing
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.reading import prepare_process, read_image
 from cnnjobs.progress import Progress
@@ -45,17 +46,25 @@ def check_files(
     return pa.Table.from_pylist(checks, schema=COLUMNS)
 
 
-def check_file(path: str, *, any_modality: bool = False, key: bytes = b"") -> dict[str, Any]:
+@memory.bounded()
+def check_file(
+    path: str,
+    *,
+    any_modality: bool = False,
+    key: bytes = b"",
+    max_bytes: int = constants.MAX_BYTES,
+) -> dict[str, Any]:
     """Content hash, perceptual hash, width and height of one image, and its error if it has one.
 
     Args:
         path: the image.
         any_modality: also accept DICOM files that are not projection radiographs.
         key: for the hash of a DICOM file's patient.
+        max_bytes: largest size of the file.
     """
     found: dict[str, Any] = {}
     try:
-        data = read_image(path)
+        data = read_image(path, max_bytes)
         found["content_hash"] = hashlib.sha256(data).hexdigest()
         picture = preprocessing.read(
             data, max_pixels=preprocessing.Preprocessing.max_pixels, any_modality=any_modality

@@ -8,7 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.errors import InputError
+from cnnjobs.regular_files import NotAFileError, TooLargeError
 from cnnjobs.storage import filesystem
+
+#: Largest file of groups: of 10 million images it has about 1 GB.
+_MAX_BYTES = 2 << 30
 
 
 def named(
@@ -69,7 +73,11 @@ def _complete(found: Sequence[str | None], rows: pa.Table, where: str) -> pa.Arr
 
 def _read_groups(file: str) -> dict[str, str]:
     try:
-        text = filesystem.read_bytes(filesystem.normalize(file)).decode("utf-8-sig")
+        # a pipe as well: `--groups <(zcat groups.csv.gz)`
+        data = filesystem.read_bytes(filesystem.normalize(file), limit=_MAX_BYTES, pipes=True)
+        text = data.decode("utf-8-sig")
+    except (NotAFileError, TooLargeError) as error:
+        raise InputError(f"{file} cannot be read: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a CSV file of path,group.") from error
     reader = csv.DictReader(text.splitlines())

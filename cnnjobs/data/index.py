@@ -35,6 +35,7 @@ class IndexSummary:
     warnings: Sequence[str]
     unreadable: Mapping[str, str]
     ignored: Mapping[str, int]
+    left_out: Mapping[str, str]
     num_exact_copies: int
     num_near_copies: int
     mixed_labels: Sequence[Sequence[str]]
@@ -49,13 +50,19 @@ def plan(config: IndexConfig) -> dict[str, Any]:
     s3.use(**config.s3)
     output = _free_output(config)
     listed = index_sources(
-        config.sources, labels=config.labels, shares=None, content=False, suffixless=config.content
+        config.sources,
+        labels=config.labels,
+        shares=None,
+        content=False,
+        suffixless=config.content,
+        exclude=config.exclude,
     )
     labels = pc.value_counts(listed.manifest.table["label"].fill_null("no label")).to_pylist()
     return {
         "images": listed.manifest.table.num_rows,
         "labels": {item["values"]: item["counts"] for item in labels},
         "ignored files": dict(listed.ignored),
+        "warnings": list(listed.warnings),
         "output": output,
     }
 
@@ -79,7 +86,9 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         content=config.content,
         suffixless=config.content,
         any_modality=config.any_modality,
+        max_bytes=config.max_bytes,
         group_key=_read_key(config.group_key) if config.group_key is not None else None,
+        exclude=config.exclude,
         seed=config.seed,
         progress=progress,
     )
@@ -95,9 +104,10 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         num_groups=pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py(),
         counts=_counts(table),
         sources=by_source,
-        warnings=dataset_summary.source_warnings(by_source),
+        warnings=[*indexed.warnings, *dataset_summary.source_warnings(by_source)],
         unreadable=dict(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)),
         ignored=indexed.ignored,
+        left_out=indexed.left_out,
         num_exact_copies=indexed.num_exact_copies,
         num_near_copies=indexed.num_near_copies,
         mixed_labels=indexed.mixed_labels,

@@ -1,5 +1,6 @@
 """`cnnjobs inspect`: look at one image, or at a data set before training on it."""
 
+import functools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -69,7 +70,7 @@ def plan(config: InspectConfig) -> dict[str, Any]:
     data = filesystem.normalize(config.data)
     if _is_image(data):
         return {"image": data, "plot": next(iter(_plot_files(config)), None)}
-    rows = sources.open_data(data, for_training=False).table
+    rows = sources.open_data(data, for_training=False, exclude=config.exclude).table
     labels = Counter(label or NO_LABEL for label in rows["label"].to_pylist())
     return {"images": rows.num_rows, "labels": dict(labels), "plots": _plot_files(config)}
 
@@ -84,7 +85,7 @@ def inspect(config: InspectConfig, progress: Progress = silent) -> ImageSummary 
     s3.use(**config.s3)
     data = filesystem.normalize(config.data)
     if _is_image(data):
-        return _inspect_image(data, *_plot_files(config))
+        return _inspect_image(data, config.max_bytes, *_plot_files(config))
     return _inspect_data(data, config, progress)
 
 
@@ -93,9 +94,9 @@ def _is_image(data: str) -> bool:
     return suffix != ".parquet" and filesystem.is_file(data)
 
 
-def _inspect_image(path: str, plot: str | None = None) -> ImageSummary:
+def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageSummary:
     try:
-        header, picture, size_bytes = statistics.open_image(path)
+        header, picture, size_bytes = statistics.open_image(path, max_bytes)
     except ImageError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if plot is not None:
@@ -117,13 +118,18 @@ def _inspect_image(path: str, plot: str | None = None) -> ImageSummary:
 def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataSummary:
     files = _plot_files(config)
     columns = ["path", "label", "source", "split"]
-    rows = sources.open_data(data, for_training=False).table.select(columns).to_pylist()
+    rows = (
+        sources.open_data(data, for_training=False, exclude=config.exclude)
+        .table.select(columns)
+        .to_pylist()
+    )
     for row in rows:
         row["label"] = row["label"] or NO_LABEL
     images: list[Measurements] = []
     paths = [row["path"] for row in rows]
     remote = any(filesystem.is_s3(path) for path in paths)
-    for image in read_many(paths, statistics.measure, remote=remote):
+    measure = functools.partial(statistics.measure, max_bytes=config.max_bytes)
+    for image in read_many(paths, measure, remote=remote):
         images.append(image)
         if len(images) % _FILES_PER_REPORT == 0 or len(images) == len(rows):
             progress("inspect", len(images), len(rows))

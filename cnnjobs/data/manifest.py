@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from cnnjobs import schema
 from cnnjobs.data import manifest_rows
 from cnnjobs.errors import ManifestError
-from cnnjobs.storage import apart, filesystem
+from cnnjobs.storage import apart, filesystem, json_files
 
 if TYPE_CHECKING:
     import pandas
@@ -206,15 +206,22 @@ def read(uri: str) -> Manifest:
         raise ManifestError(f"{uri} does not exist.") from error
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except (OSError, pa.ArrowInvalid) as error:
+    except MemoryError as error:
+        raise ManifestError(
+            f"{uri} takes more memory than there is; index fewer images."
+        ) from error
+    except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{uri} is not a readable Parquet file; index it again.") from error
     described = (table.schema.metadata or {}).get(_METADATA)
     if described is None:
         raise ManifestError(
             f"{uri} is a Parquet file but not a manifest; create one with cnnjobs index."
         )
-    info = json.loads(described)
-    version = info.get("manifest_version")
+    try:
+        info = json_files.parsed(described)
+        version, settings = info["manifest_version"], dict(info["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{uri} does not say how it was made; index it again.") from error
     if version != schema.MANIFEST_VERSION:
         raise ManifestError(
             f"{uri} is a manifest of schema version {version}, this cnnjobs reads version "
@@ -226,7 +233,7 @@ def read(uri: str) -> Manifest:
         raise ManifestError(
             f"{uri} does not have the columns of a manifest; index it again."
         ) from error
-    return Manifest(table, info["settings"])
+    return Manifest(table, settings)
 
 
 def _texts(rows: pa.Table) -> list[str]:

@@ -1,8 +1,8 @@
 """From folders and S3 prefixes to a manifest: list, label, check files, group, split."""
 
 import functools
+import logging
 import secrets
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,17 @@ import pyarrow.compute as pc
 
 from cnnjobs import schema
 from cnnjobs.config import constants
-from cnnjobs.data import duplicates, file_checks
+from cnnjobs.data import duplicates, file_checks, image_listing
 from cnnjobs.data import groups as belonging
+from cnnjobs.data.exclude import without
 from cnnjobs.data.manifest import Manifest, read
 from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import InputError, StorageError
+from cnnjobs.printable import printable
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_SHARES = {constants.TRAIN: 0.7, constants.VALIDATION: 0.15, constants.TEST: 0.15}
 
@@ -29,13 +33,20 @@ class Indexed:
 
     manifest: Manifest
     ignored: Mapping[str, int]
+    left_out: Mapping[str, str]
+    warnings: Sequence[str]
     num_exact_copies: int
     num_near_copies: int
     mixed_labels: Sequence[Sequence[str]]
 
 
 def open_data(
-    data: str, *, for_training: bool = True, split: bool = True, progress: Progress = silent
+    data: str,
+    *,
+    for_training: bool = True,
+    split: bool = True,
+    exclude: Sequence[str] = (),
+    progress: Progress = silent,
 ) -> Manifest:
     """The manifest of DATA: read from a `.parquet` file, or made from a folder or prefix.
 
@@ -44,17 +55,23 @@ def open_data(
         for_training: open every image of a folder (duplicates, readability) and split them with the
             default shares and seed 0; otherwise they are only listed.
         split: False leaves the images of a folder without a split.
+        exclude: patterns for images to leave out, see `globs.regex`.
         progress: reports the files checked.
     """
     data = filesystem.normalize(data)
     if data.endswith(".parquet"):
-        manifest = read(data)
+        manifest = without(read(data), exclude, data)
         _check_readable(manifest.table["path"])
         return manifest
     if not filesystem.is_s3(data) and filesystem.is_file(data):
         raise InputError(f"{data} is one file; give a folder, a manifest.parquet or s3://.")
     shares = DEFAULT_SHARES if for_training and split else None
-    return index_sources([data], shares=shares, content=for_training, progress=progress).manifest
+    indexed = index_sources(
+        [data], shares=shares, content=for_training, exclude=exclude, progress=progress
+    )
+    for warning in indexed.warnings:
+        _log.warning("warning: %s", printable(warning))
+    return indexed.manifest
 
 
 def index_sources(
@@ -68,7 +85,9 @@ def index_sources(
     content: bool = True,
     suffixless: bool = True,
     any_modality: bool = False,
+    max_bytes: int = constants.MAX_BYTES,
     group_key: bytes | None = None,
+    exclude: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Indexed:
@@ -85,19 +104,27 @@ def index_sources(
         content: read every image for its hashes, size and readability.
         suffixless: open files without a suffix, which are images if they begin like DICOM.
         any_modality: also accept DICOM files that are not projection radiographs.
+        max_bytes: largest size of an image file.
         group_key: for the hash that names the group of a DICOM file's patient, without `groups` and
             `group_regex`; None names it after the patient's first file.
+        exclude: patterns for files and folders to leave out, see `globs.regex`.
         seed: of the split.
         progress: reports the files checked.
 
     Raises:
         InputError: nothing to index, a group is missing, or a class has too few groups.
     """
-    roots = _name_sources([filesystem.normalize(source) for source in sources])
-    listed, ignored = _list_images(roots, labels=labels, suffixless=suffixless)
+    roots = image_listing.name_sources([filesystem.normalize(source) for source in sources])
+    listing = image_listing.list_images(
+        roots, labels=labels, suffixless=suffixless, excluded=exclude
+    )
+    listed = listing.rows
     _check_readable(listed["path"])
     check = functools.partial(
-        file_checks.check_file, any_modality=any_modality, key=group_key or secrets.token_bytes(32)
+        file_checks.check_file,
+        any_modality=any_modality,
+        key=group_key or secrets.token_bytes(32),
+        max_bytes=max_bytes,
     )
     paths = listed["path"].to_pylist()
     checks = file_checks.check_files(paths, check, progress) if content else None
@@ -125,12 +152,16 @@ def index_sources(
         "seed": seed,
         "content": content,
         "any_modality": any_modality,
-        "ignored": dict(ignored),
+        "exclude": list(exclude),
+        "ignored": dict(listing.ignored),
+        "unlisted": listing.unlisted,
     }
     copies = {other for _, other in exact}
     return Indexed(
         manifest=Manifest(rows.select(schema.MANIFEST.names).cast(schema.MANIFEST), settings),
-        ignored=ignored,
+        ignored=listing.ignored,
+        left_out=listing.left_out,
+        warnings=image_listing.warnings(listing, exclude),
         num_exact_copies=len(copies),
         num_near_copies=len({other for _, other in near} - copies),
         mixed_labels=_mixed_labels(readable, [*exact, *near]),
@@ -186,82 +217,6 @@ def _with_splits(rows: pa.Table, shares: Mapping[str, float] | None, seed: int) 
         return rows
     splits = assign_splits(labelled["label"], labelled["group"], shares=shares, seed=seed)
     return _filled(rows, "split", is_labelled, pa.array(splits, pa.string()))
-
-
-def _name_sources(roots: Sequence[str]) -> dict[str, str]:
-    """A short name for each root: its last part, or all of it if two would be the same."""
-    if len(set(roots)) != len(roots):
-        raise InputError(f"a source is given twice: {', '.join(roots)}.")
-    short = Counter(root.rsplit("/", 1)[-1] for root in roots)
-    return {
-        name if short[name] == 1 else root: root
-        for root in roots
-        for name in [root.rsplit("/", 1)[-1]]
-    }
-
-
-def _list_images(
-    roots: Mapping[str, str], *, labels: bool, suffixless: bool
-) -> tuple[pa.Table, dict[str, int]]:
-    """Rows as far as a listing reveals them, and the number of other files by suffix.
-
-    Args:
-        roots: folder or prefix by the name of the source.
-        labels: take the class from the folder.
-        suffixless: open files without a suffix, which may be DICOM.
-    """
-    tables = []
-    ignored: Counter[str] = Counter()
-    for source, root in roots.items():
-        num_images, num_ignored = 0, ignored.total()
-        for listed in filesystem.list_tables(root):
-            images_of, others = _separate(listed, root, suffixless=suffixless)
-            ignored.update(others)
-            num_images += images_of.num_rows
-            tables.append(_described(images_of, source, labels=labels))
-        if not num_images:
-            raise InputError(
-                f"{root} holds no images ({', '.join(constants.IMAGE_SUFFIXES)}); "
-                f"it has {ignored.total() - num_ignored} other files."
-            )
-    table = pa.concat_tables(tables).combine_chunks()
-    if len(roots) > 1:
-        counts = pc.value_counts(table["path"])
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(twice):
-            path = twice[0]["values"].as_py()
-            raise InputError(f"{path} is in two sources; give sources that do not overlap.")
-    return table, dict(ignored)
-
-
-def _separate(listed: pa.Table, root: str, *, suffixless: bool) -> tuple[pa.Table, Counter[str]]:
-    """The images of a listing, with the column `inside`, and the other files by suffix."""
-    start = len(filesystem.join(root, ""))
-    listed = listed.append_column("inside", pc.utf8_slice_codeunits(listed["path"], start))
-    # files left by editors, notebooks and archivers are neither images nor classes
-    is_hidden = pc.match_substring_regex(listed["inside"], r"(^|/)(\.|__MACOSX)")
-    suffix = pc.struct_field(pc.extract_regex(listed["inside"], r"(?P<suffix>\.[^./]*)$"), [0])
-    suffix = pc.utf8_lower(pc.if_else(is_hidden, "hidden", pc.fill_null(suffix, "no suffix")))
-    is_image = pc.is_in(suffix, value_set=pa.array(constants.IMAGE_SUFFIXES))
-    if suffixless:
-        is_image = pc.or_(
-            is_image, file_checks.are_dicom(listed["path"], pc.equal(suffix, "no suffix"))
-        )
-    others = pc.value_counts(suffix.filter(pc.invert(is_image))).to_pylist()
-    return listed.filter(is_image), Counter({item["values"]: item["counts"] for item in others})
-
-
-def _described(listed: pa.Table, source: str, *, labels: bool) -> pa.Table:
-    """Listed images with label, source and a group each."""
-    inside = listed["inside"]
-    folder = pc.struct_field(pc.extract_regex(inside, r"^(?P<folder>[^/]*)/"), [0])
-    none = pa.nulls(listed.num_rows, pa.string())
-    return (
-        listed.append_column("label", folder if labels else none)
-        .append_column("source", pa.repeat(pa.scalar(source), listed.num_rows))
-        .append_column("group", pc.binary_join_element_wise(source, inside, "/"))
-        .append_column("split", none)
-    )
 
 
 def _with_columns(listed: pa.Table, checks: pa.Table | None) -> pa.Table:

@@ -152,9 +152,13 @@ def plan(
     if output is not None:
         inputs = [config.bundle, bundle.uri, config.data, *config.beside]
         run_dir.check_free(output, command, overwrite=config.overwrite, inputs=inputs)
-    test = labelled_set.open_labelled(config.data, config.split, bundle, progress)
+    exclude = config.exclude
+    test = labelled_set.open_labelled(config.data, config.split, bundle, progress, exclude=exclude)
     # all of another set is test data: none of it was used in training
-    beside = [labelled_set.open_labelled(data, "all", bundle, progress) for data in config.beside]
+    beside = [
+        labelled_set.open_labelled(data, "all", bundle, progress, exclude=exclude)
+        for data in config.beside
+    ]
     if output is not None:
         for each in (test, *beside):
             each.manifest.check_apart(output)

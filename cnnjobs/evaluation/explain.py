@@ -68,7 +68,7 @@ def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummar
     images: list[ExplainedImage] = []
     for path, output in outputs.items():
         progress("explain", len(images), len(outputs))
-        images.append(_explain_one(path, output, bundle, model, prepared))
+        images.append(_explain_one(path, output, bundle, model, prepared, config.max_bytes))
     return ExplainSummary(model=bundle.name, positive=bundle.positive, images=images)
 
 
@@ -99,9 +99,11 @@ def _outputs(config: ExplainConfig) -> dict[str, str]:
 
 
 def _explain_one(
-    path: str, output: str, bundle: Bundle, model: Any, prepared: PreparedModel
+    path: str, output: str, bundle: Bundle, model: Any, prepared: PreparedModel, max_bytes: int
 ) -> ExplainedImage:
-    decoded = reading.load(path, bundle.preprocessing, Policy(any_modality=True))
+    decoded = reading.load(
+        path, bundle.preprocessing, Policy(any_modality=True, max_bytes=max_bytes)
+    )
     if isinstance(decoded, ImageError):
         return ExplainedImage(path=path, error=str(decoded))
     raw = np.asarray(model(decoded.pixels[np.newaxis], training=False), np.float32)

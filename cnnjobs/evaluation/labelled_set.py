@@ -1,5 +1,6 @@
 """Labelled images for testing a model: it knows their labels and was not trained on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -40,7 +41,12 @@ class LabelledSet:
 
 
 def open_labelled(
-    data: str, split: str, bundle: Bundle, progress: Progress = silent
+    data: str,
+    split: str,
+    bundle: Bundle,
+    progress: Progress = silent,
+    *,
+    exclude: Sequence[str] = (),
 ) -> LabelledSet:
     """Read the data and check that the model can be tested on it.
 
@@ -48,7 +54,7 @@ def open_labelled(
         InputError: labels that the bundle does not know, no labels, or images that the model was
             trained on (splits train and validation are accepted, with a warning).
     """
-    images = sources.open_data(data, progress=progress)
+    images = sources.open_data(data, exclude=exclude, progress=progress)
     rows = images.select(split)
     unknown = sorted(set(pc.unique(rows["label"]).drop_null().to_pylist()) - set(bundle.labels))
     if unknown:

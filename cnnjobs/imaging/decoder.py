@@ -20,6 +20,7 @@ import pyarrow as pa
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
 from cnnjobs.imaging.daemon_threads import DaemonThreads
+from cnnjobs.imaging.memory import Budget
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
 
 #: Files read at once: a request to S3 takes about 30 ms, in which a core decodes several images.
@@ -78,13 +79,14 @@ class _Task:
     """One image on its way through the threads.
 
     Attributes:
+        held: bytes of memory that its file takes.
         doing: what a thread does with it now, and since when.
         overdue_at: when that has taken too long.
         is_abandoned: it has, and its thread was replaced.
     """
 
     path: str
-    size: int
+    held: int
     future: "Future[Image]" = field(default_factory=Future)
     doing: str = ""
     began: float = 0.0
@@ -125,7 +127,7 @@ class Decoder:
             "read": DaemonThreads(_NUM_READERS, "read"),
             "decode": DaemonThreads(threads, "decode"),
         }
-        self._ahead = _Bytes(_BYTES_AHEAD)
+        self._ahead = Budget(_BYTES_AHEAD)
         self._running: set[_Task] = set()
         self._lock = threading.Lock()
 
@@ -151,12 +153,23 @@ class Decoder:
 
     def _read(self, task: _Task) -> bool:
         """Read one file once there is room, and pass it on to be decoded."""
-        self._ahead.take(task.size)
-        limit = self._timeout + task.size / _SLOWEST_BYTES_PER_S
-        with self._watched(task, "read", math.inf if task.path.startswith("s3://") else limit):
+
+        def make_room(real_size: int) -> None:
+            # what it waits for is not its own time
+            task.overdue_at = math.inf
+            self._ahead.give_back(task.held)
+            task.held = real_size
+            self._ahead.take(task.held)
+            task.overdue_at = time.monotonic() + self._read_limit(task)
+
+        self._ahead.take(task.held)
+        with self._watched(task, "read", self._read_limit(task)):
             began = time.perf_counter()
+            data: bytes | ImageError
             try:
-                data: bytes | ImageError = reading.read_image(task.path)
+                data = reading.read_image(
+                    task.path, self._policy.max_bytes, expected=task.held, make_room=make_room
+                )
             except ImageError as error:
                 data = error
             seconds = time.perf_counter() - began
@@ -164,13 +177,18 @@ class Decoder:
             self._threads["decode"].submit(functools.partial(self._decode, task, data, seconds))
         return not task.is_abandoned
 
+    def _read_limit(self, task: _Task) -> float:
+        """Seconds that reading may take."""
+        is_remote = task.path.startswith("s3://")
+        return math.inf if is_remote else self._timeout + task.held / _SLOWEST_BYTES_PER_S
+
     def _decode(self, task: _Task, data: bytes | ImageError, read_seconds: float) -> bool:
         with self._watched(task, "decode", self._timeout):
             began = time.perf_counter()
             decoded = self._decoded(data)
             image = Image(decoded, read_seconds, time.perf_counter() - began)
         if not task.is_over:
-            self._ahead.give_back(task.size)
+            self._ahead.give_back(task.held)
             task.future.set_result(image)
         return not task.is_abandoned
 
@@ -184,7 +202,7 @@ class Decoder:
             yield
         except BaseException as error:  # noqa: BLE001 - whoever waits for the image gets it
             if not task.is_over:
-                self._ahead.give_back(task.size)
+                self._ahead.give_back(task.held)
                 task.future.set_exception(error)
         finally:
             with self._lock:
@@ -198,7 +216,7 @@ class Decoder:
             task.is_abandoned = True
             self._running.discard(task)
         self._threads[task.doing].add()
-        self._ahead.give_back(task.size)
+        self._ahead.give_back(task.held)
         error = ImageError("timed out", f"still not {_DONE[task.doing]} after {self._timeout:g} s")
         seconds = time.monotonic() - task.began
         task.future.set_result(
@@ -215,22 +233,3 @@ class Decoder:
                 return one
             decoded.append(one)
         return decoded
-
-
-class _Bytes:
-    """A budget of bytes: `take` waits until enough are free."""
-
-    def __init__(self, total: int) -> None:
-        self._total = self._free = total
-        self._changed = threading.Condition()
-
-    def take(self, number: int) -> None:
-        with self._changed:
-            # a file larger than the whole budget waits until nothing else holds any
-            self._changed.wait_for(lambda: self._free >= min(number, self._total))
-            self._free -= min(number, self._total)
-
-    def give_back(self, number: int) -> None:
-        with self._changed:
-            self._free += min(number, self._total)
-            self._changed.notify_all()

@@ -7,7 +7,6 @@ MONOCHROME1 inverted.
 
 import hashlib
 import hmac
-import io
 import logging
 import struct
 import warnings
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import dicom_display
+from cnnjobs.imaging import dicom_bounds, dicom_display, memory
 from cnnjobs.imaging.formats import Picture, check_size, jpeg
 
 if TYPE_CHECKING:
@@ -91,6 +90,9 @@ def read(
     if not any_modality:
         _check_modality(dataset)
     syntax = _check_kind(dataset, max_pixels)
+    # stored values as bytes and as numbers, of a frame, and gray
+    sample_bytes = dataset.SamplesPerPixel * dataset.BitsAllocated // 8
+    memory.take((3 * sample_bytes + 1) * dataset.Rows * dataset.Columns)
     num_frames = _num_frames(dataset)
     frame, cut = _first_frame(dataset, syntax, num_frames, keep_damaged)
     stored, damage = _stored_values(dataset, syntax, frame, keep_damaged)
@@ -135,8 +137,12 @@ def parse(data: bytes, attributes: list[Any], *, pixels: bool = True) -> "Datase
     _silence()
     try:
         dataset = pydicom.dcmread(
-            io.BytesIO(data), specific_tags=attributes, stop_before_pixels=not pixels, force=True
+            dicom_bounds.Reader(data),
+            specific_tags=attributes,
+            stop_before_pixels=not pixels,
+            force=True,
         )
+        dicom_bounds.check_lengths(dataset)
         # values are converted on access: do it here, where errors are expected
         for attribute in attributes:
             dataset.get(attribute)
@@ -245,10 +251,14 @@ def _first_frame(
             # one whole frame, with the byte that pads it to an even length
             pixels = dataset.PixelData if num_frames == 1 else dataset.PixelData[:expected]
             return _native(pixels, expected, keep_damaged)
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=num_frames)
+        dicom_bounds.check_offsets(dataset.PixelData, num_frames)
+        reader = dicom_bounds.Reader(dataset.PixelData)
+        frame = get_frame(reader, 0, number_of_frames=num_frames)
     except _refusals() as error:
         raise _refused("its frames cannot be separated", error) from None
-    size = _compressed_size(frame, syntax)
+    if syntax == _RLE:
+        dicom_bounds.check_run_lengths(frame, dataset.Rows * dataset.Columns)
+    size = _compressed_size(frame, syntax, dataset.SamplesPerPixel)
     if size is not None and size != (dataset.Columns, dataset.Rows):
         raise ImageError("damaged", "a DICOM file: its compressed image has a different size")
     return frame, None
@@ -264,7 +274,7 @@ def _native(pixels: bytes, expected: int, keep_damaged: bool) -> tuple[bytes, st
     return pixels.ljust(expected, b"\0"), str(problem)
 
 
-def _compressed_size(frame: bytes, syntax: str) -> tuple[int, int] | None:
+def _compressed_size(frame: bytes, syntax: str, samples: int) -> tuple[int, int] | None:
     """Width and height in the header of the compressed image itself, which its decoder obeys."""
     if syntax == _RLE:
         return None
@@ -272,9 +282,12 @@ def _compressed_size(frame: bytes, syntax: str) -> tuple[int, int] | None:
         return jpeg.frame_size(frame)
     # SOC and SIZ markers (ISO/IEC 15444-1, A.5.1), also inside a JP2 file
     start = frame.find(b"\xff\x4f\xff\x51")
-    if start < 0 or start + 24 > len(frame):
+    if start < 0 or start + 42 > len(frame):
         raise ImageError("damaged", "a DICOM file: its JPEG 2000 image has no header")
     right, bottom, left, top = struct.unpack_from(">IIII", frame, start + 8)
+    (components,) = struct.unpack_from(">H", frame, start + 40)
+    if components != samples:
+        raise ImageError("damaged", "a DICOM file: its compressed image has other components")
     return right - left, bottom - top
 
 

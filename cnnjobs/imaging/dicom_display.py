@@ -1,9 +1,12 @@
 """From DICOM's stored values to the gray levels of a screen (PS3.4 annex N.2)."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cnnjobs.imaging import formats
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,16 +32,43 @@ def shown(dataset: "Dataset", stored: NDArray[Any]) -> NDArray[np.uint8]:
     """
     bits = int(dataset.BitsStored)
     if stored.ndim == 3:
-        return _rounded(stored.astype(np.float32) @ _LUMA * (255 / ((1 << bits) - 1)))
-    stored = _significant(stored, bits, signed=dataset.PixelRepresentation == 1)
+        scale = 255 / ((1 << bits) - 1)
+        return _by_bands(lambda band: band.astype(np.float32) @ _LUMA * scale, stored)
+    limits = _limits(dataset, stored) if _has_no_window(dataset) else (0.0, 0.0)
+    return _by_bands(lambda band: _levels(dataset, band, limits), stored)
+
+
+def _by_bands(levels: Callable[[NDArray[Any]], _Floats], stored: NDArray[Any]) -> NDArray[np.uint8]:
+    return formats.by_bands(lambda band: _rounded(levels(band)), stored)  # type: ignore[return-value]
+
+
+def _levels(dataset: "Dataset", stored: NDArray[Any], limits: tuple[float, float]) -> _Floats:
+    """Levels from 0 to 255 of some rows."""
+    stored = _significant(dataset, stored)
     padding = _padding(dataset, stored)
-    values = _modality(dataset, stored)
-    levels = _voi(dataset, values, padding)
+    levels = _voi(dataset, _modality(dataset, stored), limits)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         levels = 255 - levels
-    if padding is not None:
-        levels = np.where(padding, np.float32(0), levels)
-    return _rounded(levels)
+    return levels if padding is None else np.where(padding, np.float32(0), levels)
+
+
+def _limits(dataset: "Dataset", stored: NDArray[Any]) -> tuple[float, float]:
+    """The smallest and the largest value that is not padding, or of all if there is no other."""
+    extremes: list[float] = []
+    others: list[float] = []
+    for band in formats.bands(stored):
+        band = _significant(dataset, band)
+        padding = _padding(dataset, band)
+        seen = band if padding is None else band[~padding]
+        for found, values in ((extremes, seen), (others, band)):
+            if not values.size:
+                continue
+            if not dataset.get("ModalityLUTSequence"):
+                # rescaling keeps the order
+                values = np.array([values.min(), values.max()])
+            rescaled = _modality(dataset, values)
+            found += [float(rescaled.min()), float(rescaled.max())]
+    return min(extremes or others), max(extremes or others)
 
 
 def window(values: _Floats, center: float, width: float, function: str) -> _Floats:
@@ -54,7 +84,8 @@ def window(values: _Floats, center: float, width: float, function: str) -> _Floa
     return _floats(np.clip((values - lowest) * (255 / span), 0, 255))
 
 
-def _significant(stored: NDArray[Any], bits: int, *, signed: bool) -> NDArray[Any]:
+def _significant(dataset: "Dataset", stored: NDArray[Any]) -> NDArray[Any]:
+    bits, signed = int(dataset.BitsStored), dataset.PixelRepresentation == 1
     unused = stored.dtype.itemsize * 8 - bits
     if unused <= 0:
         return stored
@@ -106,7 +137,20 @@ def _rescaled(dataset: "Dataset") -> bool:
     return bool(dataset.get("ModalityLUTSequence")) or slope not in (None, 1) or bool(intercept)
 
 
-def _voi(dataset: "Dataset", values: _Floats, padding: NDArray[np.bool_] | None) -> _Floats:
+def _has_no_window(dataset: "Dataset") -> bool:
+    """Whether values are scaled from the image's smallest to its largest."""
+    is_8_bit = dataset.BitsStored <= 8 and dataset.PixelRepresentation == 0
+    is_shown_as_stored = is_8_bit and not _rescaled(dataset)
+    return not (dataset.get("VOILUTSequence") or _window(dataset) or is_shown_as_stored)
+
+
+def _window(dataset: "Dataset") -> tuple[float, float] | None:
+    """Center and width, if they are usable."""
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    return (center, width) if center is not None and width is not None and width > 0 else None
+
+
+def _voi(dataset: "Dataset", values: _Floats, limits: tuple[float, float]) -> _Floats:
     sequence = dataset.get("VOILUTSequence")
     if sequence:
         from pydicom.pixels.processing import apply_voi
@@ -114,14 +158,12 @@ def _voi(dataset: "Dataset", values: _Floats, padding: NDArray[np.bool_] | None)
         looked_up = apply_voi(values.astype(np.int32), dataset)
         depth = int(sequence[0].LUTDescriptor[2])
         return _floats(looked_up) * np.float32(255 / ((1 << depth) - 1))
-    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
-    if center is not None and width is not None and width > 0:
+    if (given := _window(dataset)) is not None:
         function = str(dataset.get("VOILUTFunction") or "LINEAR").strip()
-        return window(values, center, width, function)
-    if dataset.BitsStored <= 8 and dataset.PixelRepresentation == 0 and not _rescaled(dataset):
+        return window(values, *given, function)
+    if not _has_no_window(dataset):
         return values * np.float32(255 / ((1 << dataset.BitsStored) - 1))
-    seen = values[~padding] if padding is not None and not padding.all() else values
-    lowest, highest = float(seen.min()), float(seen.max())
+    lowest, highest = limits
     return _floats((values - lowest) * (255 / max(highest - lowest, 1e-6)))
 
 

@@ -5,26 +5,20 @@ Only the values listed here are shown: never dates, numbers, names or free text.
 
 import io
 import re
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin
+
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import dicom, formats
+from cnnjobs.imaging.formats import jpeg, png, tiff_page, tiff_tags, webp
 
-#: Samples per pixel by PNG color type: gray, RGB, palette, gray and alpha, RGBA.
-_PNG_COLORS = {0: "gray", 2: "color", 3: "palette", 4: "gray and alpha", 6: "color and alpha"}
-
-_MODES = {
-    "1": "gray",
-    "L": "gray",
-    "LA": "gray and alpha",
-    "P": "palette",
-    "RGB": "color",
-    "RGBA": "color and alpha",
-    "YCbCr": "color",
-    "CMYK": "color",
-}
+#: By Pillow's mode of a BMP, and by a TIFF's photometric interpretation.
+_MODES = {"1": "gray", "L": "gray", "P": "palette", "RGB": "color", "RGBA": "color and alpha"}
+_PHOTOMETRIC = {0: "gray", 1: "gray", 3: "palette"}
 
 _EXIF = {0x010F: "Make", 0x0110: "Model", 0x0112: "Orientation"}
 
@@ -34,10 +28,9 @@ _DICOM = (
     *("ImagerPixelSpacing", "PixelSpacing", "WindowCenter", "WindowWidth"),
 )
 
-_TIFF_BITS = 258
-
 #: Values that may be shown: short words and numbers.
-_SHOWN = re.compile(r"[\w .,:/()\\\[\]+-]{1,64}")
+_LONGEST = 64
+_SHOWN = re.compile(rf"[\w .,:/()\\\[\]+-]{{1,{_LONGEST}}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +59,13 @@ def read(data: bytes) -> Header:
     kind = formats.recognize(data)
     if kind == "dicom":
         return _of_dicom(data)
-    header = _by_pillow(data, kind)
-    if kind == "png":
-        # Pillow reduces 16-bit color to 8 bits
-        return Header(format=kind, bits=data[24], color=_PNG_COLORS[data[25]], tags=header.tags)
-    return header
+    if kind == "tiff":
+        return _of_tiff(data)
+    if kind == "bmp":
+        return Header(format=kind, bits=8, color=_of_bmp(data))
+    color, exif = {"png": png, "jpeg": jpeg, "webp": webp}[kind].color_and_exif(data)
+    bits = data[24] if kind == "png" else 8
+    return Header(format=kind, bits=bits, color=color, tags=_of_exif(exif))
 
 
 def _of_dicom(data: bytes) -> Header:
@@ -86,24 +81,43 @@ def _of_dicom(data: bytes) -> Header:
     )
 
 
-def _by_pillow(data: bytes, kind: str) -> Header:
-    from PIL import Image
+def _of_tiff(data: bytes) -> Header:
+    tags = tiff_tags.read(data)[0]
 
-    # it warns about sizes that are allowed here, and about irrelevant tags
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            with formats.guarded():
-                picture = Image.open(io.BytesIO(data))
-                tags = {name: picture.getexif().get(tag) for tag, name in _EXIF.items()}
-        except ImageError:
-            return Header(format=kind)
-    wide = picture.mode.startswith(("I", "F"))
-    bits: Any = 1 if picture.mode == "1" else 16 if wide else 8
-    if kind == "tiff":
-        stated = picture.getexif().get(_TIFF_BITS, bits)
-        bits = stated[0] if isinstance(stated, tuple) else stated
-    color = "gray" if wide else _MODES.get(picture.mode)
-    return Header(format=kind, bits=int(bits), color=color, tags=_shown(tags))
+    def first(tag: int) -> int:
+        return int(tags[tag][0]) if tag in tags else 1
+
+    color = _PHOTOMETRIC.get(first(tiff_page.PHOTOMETRIC), "color")
+    if first(tiff_page.SAMPLES) > tiff_page.NUM_COLORS.get(first(tiff_page.PHOTOMETRIC), 0):
+        color = f"{color} and alpha"
+    return Header(format="tiff", bits=first(tiff_page.BITS), color=color, tags=_of_tags(tags))
+
+
+def _of_bmp(data: bytes) -> str | None:
+    try:
+        with formats.guarded():
+            return _MODES.get(BmpImagePlugin.BmpImageFile(io.BytesIO(data)).mode)
+    except ImageError:
+        return None
+
+
+def _of_exif(exif: bytes) -> dict[str, str]:
+    """What may be shown of an EXIF block, which is a TIFF without pixels."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    try:
+        return _of_tags(tiff_tags.read(exif)[0]) if exif.startswith(formats.TIFF) else {}
+    except ImageError:
+        return {}
+
+
+def _of_tags(tags: Mapping[int, NDArray[Any]]) -> dict[str, str]:
+    found = {name: tags[tag][:_LONGEST] for tag, name in _EXIF.items() if tag in tags}
+    return _shown(
+        {
+            name: int(value[0]) if name == "Orientation" else value.tobytes().decode("latin-1")
+            for name, value in found.items()
+        }
+    )
 
 
 def _shown(values: dict[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs.errors import ConfigError
-from cnnjobs.imaging import dicom, formats
+from cnnjobs.imaging import dicom, formats, memory
 from cnnjobs.imaging.formats import Gray, Picture, bmp, jpeg, png, tiff, webp
 
 #: Side of the perceptual hash in bits: 16 x 16 = 256 bits.
@@ -95,6 +95,7 @@ class Decoded(NamedTuple):
 
 
 @formats.guarded()
+@memory.bounded()
 def decode(
     data: bytes,
     preprocessing: Preprocessing,
@@ -136,6 +137,7 @@ def decode(
 
 
 @formats.guarded()
+@memory.bounded()
 def read(
     data: bytes,
     *,
@@ -251,6 +253,10 @@ def to_8_bit(image: Gray, bits: int) -> NDArray[np.uint8]:
     """Scale samples of `bits` significant bits to 0..255, rounded to the nearest."""
     if image.dtype == np.uint8:
         return image  # type: ignore[return-value]
+    return formats.by_bands(lambda band: _to_8_bit(band, bits), image)  # type: ignore[return-value]
+
+
+def _to_8_bit(image: Gray, bits: int) -> NDArray[np.uint8]:
     scaled = image.astype(np.float32) * (255 / ((1 << bits) - 1))
     rounded: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
     return rounded

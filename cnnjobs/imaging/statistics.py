@@ -6,16 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import formats, headers, preprocessing
+from cnnjobs.imaging import formats, headers, memory, preprocessing
 from cnnjobs.imaging.formats import Gray, Picture
 from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import read_image
 
-MAX_PIXELS = Preprocessing.max_pixels
+MAX_PIXELS, MAX_BYTES = Preprocessing.max_pixels, constants.MAX_BYTES
 
-_GRAY_LEVELS = 256
+#: Pixels counted at once.
+_COUNTED = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,33 +50,33 @@ class Measurements:
 
 def levels(gray: Gray) -> Levels:
     """Smallest, largest, mean and standard deviation of the pixels."""
-    return Levels(
-        min=int(gray.min()), max=int(gray.max()), mean=float(gray.mean()), sd=float(gray.std())
-    )
+    return _levels(_counts(gray))
 
 
-def open_image(path: str) -> tuple[Header, Picture, int]:
+@memory.bounded()
+def open_image(path: str, max_bytes: int = MAX_BYTES) -> tuple[Header, Picture, int]:
     """Header, pixels (of any modality) and size in bytes of one file.
 
     Raises:
         ImageError: it cannot be read.
     """
-    data = read_image(path)
+    data = read_image(path, max_bytes)
     picture = preprocessing.read(data, max_pixels=MAX_PIXELS, any_modality=True)
     return headers.read(data), picture, len(data)
 
 
-def measure(path: str) -> Measurements:
+@memory.bounded()
+def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
     """Measure one file; what is wrong with it is its `error`."""
     try:
-        data = read_image(path)
+        data = read_image(path, max_bytes)
         picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
     except ImageError as error:
         return Measurements(path=path, error=str(error))
     gray = picture.gray
     bits = preprocessing.perceptual_hash(gray)
     shown = preprocessing.to_8_bit(gray, picture.bits or preprocessing.significant_bits(gray))
-    counts = np.bincount(shown.ravel(), minlength=_GRAY_LEVELS)
+    counts = _counts(shown)
     return Measurements(
         path=path,
         content_hash=hashlib.sha256(data).hexdigest(),
@@ -82,11 +84,12 @@ def measure(path: str) -> Measurements:
         format=formats.recognize(data),
         width=gray.shape[1],
         height=gray.shape[0],
-        levels=levels(shown),
+        levels=_levels(counts),
         histogram=(counts / shown.size).astype(np.float32),
     )
 
 
+@memory.bounded()
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     """A file's pixels as 8 bits, the longer side at most `side`; None if it cannot be read."""
     try:
@@ -98,3 +101,20 @@ def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)
     small = preprocessing.resize(gray, height=height, width=width)
     return preprocessing.to_8_bit(small, picture.bits or preprocessing.significant_bits(gray))
+
+
+def _counts(gray: Gray) -> NDArray[np.int64]:
+    """How many pixels have each gray level, from 0 to the depth's largest."""
+    counts = np.zeros(1 << 8 * gray.itemsize, np.int64)
+    step = max(1, _COUNTED // gray.shape[1])
+    for top in range(0, len(gray), step):
+        # NumPy makes 8 bytes of each pixel
+        counts += np.bincount(gray[top : top + step].ravel(), minlength=len(counts))
+    return counts
+
+
+def _levels(counts: NDArray[np.int64]) -> Levels:
+    present = np.flatnonzero(counts)
+    mean = float(np.average(present, weights=counts[present]))
+    variance = float(np.average((present - mean) ** 2, weights=counts[present]))
+    return Levels(min=int(present[0]), max=int(present[-1]), mean=mean, sd=variance**0.5)

@@ -1,4 +1,4 @@
-"""`cnnjobs predict --dry-run`: score a sample and estimate the time and cost of all images."""
+"""`cnnjobs predict --dry-run`: score a sample and estimate the time and cost of the whole job."""
 
 from contextlib import closing
 from typing import Any
@@ -16,7 +16,7 @@ _SAMPLE = 512
 
 
 def estimate(config: PredictConfig) -> dict[str, Any]:
-    """The plan, and an estimate for all images from scoring a sample.
+    """The plan, and an estimate for the images that have no row yet from scoring a sample.
 
     Writes nothing. The sample is drawn with a fixed seed; start-up time is reported separately.
 
@@ -24,9 +24,13 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
         InputError: see `plan`.
     """
     planned = plan(config)
-    total = planned.rows.num_rows
+    left = planned.rows_left()
+    total = left.num_rows
+    if not total:
+        cost = {} if config.price_per_hour is None else {"cost": 0.0}
+        return {**planned.facts, "estimate": {"to score": 0, "hours for all": 0.0, **cost}}
     drawn = np.random.default_rng(0).permutation(total)[:_SAMPLE]
-    sample = planned.rows.take(np.sort(drawn))
+    sample = left.take(np.sort(drawn))
     tally = Tally(sample.num_rows, done_before=0)
     with session.connected(config.address):
         actors = ray_pipeline.request(config)
@@ -37,6 +41,7 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
         store = resources.object_store_bytes()
     seconds = (tally.seconds_to_first or 0) + total / tally.steady_rate
     estimated = {
+        "to score": total,
         "sample": sample.num_rows,
         "engine": scoring.engine,
         "failed in the sample": tally.failed.total(),
@@ -48,7 +53,7 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
         },
         # paths and results only: an actor reads, decodes and scores in one process
         "object store in MB": {
-            "needed": round(planned.rows.nbytes / 1e6, 1),
+            "needed": round(left.nbytes / 1e6, 1),
             "there": round(store / 1e6),
         },
     }

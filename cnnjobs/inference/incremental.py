@@ -1,7 +1,8 @@
-"""What `--update` has to score: images that are new, changed, or may be readable now."""
+"""What `--update` has to do: score new and changed images, and revise the rows of others."""
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,49 +27,117 @@ class Update:
         new: not in the run yet.
         changed: with another size, modification time or ETag.
         again: failed for a reason that may be gone.
-        gone: no longer in the data; their rows are kept.
+        relabelled: scored, and now with another label.
+        gone: scored, and no longer in the data.
+        back: marked as gone, and in the data.
+        labels: of the relabelled, in their order.
+        dropped: whose rows are removed.
+        marked: whose rows are marked as gone.
     """
 
     new: pa.Array
     changed: pa.Array
     again: pa.Array
+    relabelled: pa.Array
     gone: pa.Array
+    back: pa.Array
+    labels: pa.Array
+    dropped: pa.Array
+    marked: pa.Array
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of paths of each kind."""
-        return {each.name: len(getattr(self, each.name)) for each in dataclasses.fields(self)}
+        """The number of paths of each kind that a summary tells."""
+        kinds = ("new", "changed", "again", "relabelled", "gone")
+        return {kind: len(getattr(self, kind)) for kind in kinds}
+
+    @property
+    def revised(self) -> pa.Array:
+        """All whose rows change or go."""
+        return pa.concat_arrays([self.relabelled, self.back, self.dropped, self.marked])
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to score."""
-        return not (len(self.new) or len(self.changed) or len(self.again))
+        """Whether there is nothing to score or to revise."""
+        return not (len(self.new) or len(self.revised))
+
+    def revise(self, rows: pa.Table) -> pa.Table:
+        """What becomes of rows of the run."""
+        rows = rows.filter(pc.invert(pc.is_in(rows["path"], value_set=self.dropped)))
+        position = pc.index_in(rows["path"], value_set=self.relabelled)
+        label = pc.if_else(pc.is_valid(position), self.labels.take(position), rows["label"])
+        stays = pc.invert(pc.is_in(rows["path"], value_set=self.back))
+        gone_at = pc.if_else(stays, rows["gone_at"], None)
+        is_marked = pc.is_in(rows["path"], value_set=self.marked)
+        gone_at = pc.if_else(is_marked, pa.scalar(datetime.now(UTC), gone_at.type), gone_at)
+        for name, column in (("label", label), ("gone_at", gone_at)):
+            index = rows.column_names.index(name)
+            rows = rows.set_column(index, rows.schema.field(name), column)
+        return rows
 
 
-def merge(before: Manifest, now: Manifest, rows: pa.Table) -> tuple[Update, Manifest]:
-    """Compare a run with the data; returns what to score, and the run's new manifest.
+def merge(
+    before: Manifest,
+    now: Manifest,
+    rows: pa.Table,
+    *,
+    split: str,
+    classes: Sequence[str],
+    gone: str,
+) -> tuple[Update, Manifest]:
+    """Compare a run with the data; returns what to do, and the run's new manifest.
 
-    The manifest lists the images in the order in which they were scored, then new and changed
-    ones in the order of the data. An image that is gone stays in it if it has a row.
+    The manifest is that of the data, followed by the images that are gone but keep their row. An
+    image that has left the split is gone.
 
     Args:
         before: the manifest of the run.
         now: the manifest of the data.
-        rows: what the run has written, columns `path` and `error`.
+        rows: what the run has written, columns path, label, error and gone_at.
+        split: the images to score.
+        classes: of the model; the label of a row is one of them.
+        gone: what becomes of the rows of gone images: `keep`, `mark` or `drop`.
     """
-    changes = manifest.changes(before.table, now.table)
-    gone = _in(changes.gone, rows["path"])
+    chosen = now.select(split)
+    old = before.table
+    if split != "all":
+        old = old.filter(pc.equal(old["split"], split))
+    changes = manifest.changes(old, chosen)
+    is_gone = _in(changes.gone, rows["path"])
+    is_marked = rows["path"].filter(pc.is_valid(rows["gone_at"])).combine_chunks()
+    again = _not_in(_in(_transient_failures(rows), chosen["path"]), changes.changed)
+    nothing = is_gone.slice(0, 0)
+    dropped = pa.concat_arrays([changes.changed, again, is_gone if gone == "drop" else nothing])
+    relabelled = _relabelled(rows, chosen, classes)
+    relabelled = relabelled.filter(pc.invert(pc.is_in(relabelled["path"], value_set=dropped)))
     update = Update(
         new=changes.new,
         changed=changes.changed,
-        again=_not_in(_in(_transient_failures(rows), now.table["path"]), changes.changed),
-        gone=gone,
+        again=again,
+        relabelled=relabelled["path"].combine_chunks(),
+        gone=is_gone,
+        back=_in(is_marked, chosen["path"]),
+        labels=relabelled["label"].combine_chunks(),
+        dropped=dropped,
+        marked=_not_in(is_gone, is_marked) if gone == "mark" else nothing,
     )
-    removed = pa.concat_arrays([changes.changed, _not_in(changes.gone, gone)])
-    kept = before.table.filter(pc.invert(pc.is_in(before.table["path"], value_set=removed)))
-    to_add = pa.concat_arrays([changes.new, changes.changed])
-    added = now.table.filter(pc.is_in(now.table["path"], value_set=to_add))
-    return update, Manifest(pa.concat_tables([kept, added]), now.settings)
+    kept = _not_in(is_gone, dropped)
+    tables = [
+        now.table.filter(pc.invert(pc.is_in(now.table["path"], value_set=kept))),
+        before.table.filter(pc.is_in(before.table["path"], value_set=kept)),
+    ]
+    return update, Manifest(pa.concat_tables(tables), now.settings)
+
+
+def _relabelled(rows: pa.Table, now: pa.Table, classes: Sequence[str]) -> pa.Table:
+    """Path and new label of the rows whose label is not that of the data."""
+    position = pc.index_in(rows["path"], value_set=now["path"])
+    label = now["label"].take(position)
+    is_class = pc.is_in(label, value_set=pa.array(classes, pa.string()))
+    label = pc.if_else(is_class, label, pa.scalar(None, pa.string()))
+    same = pc.equal(pc.fill_null(label, ""), pc.fill_null(rows["label"], ""))
+    differs = pc.and_(pc.is_valid(position), pc.invert(same))
+    return pa.table({"path": rows["path"], "label": label}).filter(differs)
 
 
 def check_same_archive(update: Update, before: Manifest, now: Manifest, data: str) -> None:

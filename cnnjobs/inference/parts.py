@@ -1,7 +1,7 @@
 """The books of a prediction table: each part with its rows and hash, checked against the folder."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from cnnjobs import schema
 from cnnjobs.errors import RunDamagedError
 from cnnjobs.inference import predictions
-from cnnjobs.inference.predictions import Entry
+from cnnjobs.inference.predictions import Entry, Writer
 from cnnjobs.storage import filesystem, run_files
 from cnnjobs.storage.run_dir import Run
 
-_COLUMNS = ("path", "error")
+_COLUMNS = ("path", "label", "error", "gone_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Books:
 
     Attributes:
         entries: by the name of the part.
-        rows: of all parts, the columns path, error and part.
+        rows: of all parts, the columns path, label, error, gone_at and part.
         missing: names of parts that are recorded, but gone.
     """
 
@@ -44,22 +44,21 @@ class Books:
         return sorted(pc.unique(found).to_pylist())
 
 
-def rewrite(run: Run, parts: Iterable[str], change: Callable[[pa.Table], pa.Table]) -> None:
+def rewrite(
+    run: Run, names: Sequence[str], change: Callable[[pa.Table], pa.Table], writer: Writer
+) -> None:
     """Replace parts by what `change` makes of their rows; a part left without rows is deleted.
 
     The entries of these parts are withdrawn first, so that a run stopped in between is not taken
     for damaged.
     """
-    names = list(parts)
-    entries = {name: entry for name, entry in run.facts["parts"].items() if name not in names}
-    run.learn(parts=entries)
     for name in names:
-        table = change(predictions.read_whole(run.uri, [name]))
-        if table.num_rows:
-            entries[name] = predictions.write_part(run.uri, name, table)
-        else:
-            filesystem.delete(filesystem.join(run.uri, predictions.FOLDER, name))
-    run.learn(parts=entries)
+        writer.entries.pop(name)
+    run.learn(parts=writer.entries)
+    with writer:
+        for name in names:
+            writer.rewrite(name, change(predictions.read_whole(run.uri, [name])))
+    run.learn(parts=writer.entries)
 
 
 def check(run_uri: str, record: Mapping[str, Any]) -> Books:
@@ -102,7 +101,7 @@ def _names(run_uri: str) -> list[str]:
 
 
 def _read(run_uri: str, name: str, run_id: str, entry: Entry) -> tuple[pa.Table, Entry]:
-    """Path and error of the rows of a part, and its entry.
+    """Some columns of a part, and its entry.
 
     Raises:
         RunDamagedError: it is not what the run wrote.
@@ -115,12 +114,13 @@ def _read(run_uri: str, name: str, run_id: str, entry: Entry) -> tuple[pa.Table,
     if entry and entry["sha256"] != digest:
         raise RunDamagedError(f"{uri} is not the file that its run wrote ({entry['rows']} rows)")
     try:
-        table = pq.read_table(pa.BufferReader(data), columns=[*_COLUMNS, "run_id"])
+        # older versions did not write all columns
+        table = pq.ParquetFile(pa.BufferReader(data)).read([*_COLUMNS, "run_id"])
     except (OSError, KeyError, pa.ArrowException) as error:
         raise RunDamagedError(f"{uri} is damaged or not a table of predictions") from error
     if pc.any(pc.not_equal(table["run_id"], run_id)).as_py():
         raise RunDamagedError(f"{uri} is from another run ({table['run_id'][0]})")
-    return table.select(_COLUMNS), {"rows": table.num_rows, "sha256": digest}
+    return table.drop_columns("run_id"), {"rows": table.num_rows, "sha256": digest}
 
 
 def _rows(tables: list[pa.Table]) -> pa.Table:

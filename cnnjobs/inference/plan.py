@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cnnjobs.cluster import spilling
 from cnnjobs.config import PredictConfig
 from cnnjobs.data import manifest, sources
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.errors import InputError
+from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference import incremental, parts
 from cnnjobs.inference.incremental import Update
+from cnnjobs.inference.partitions import Partition
 from cnnjobs.inference.parts import Books
 from cnnjobs.inference.predictor import Scoring, model_name
 from cnnjobs.models import bundle as bundles
@@ -77,6 +79,26 @@ class PredictPlan:
         return {"manifest": self.manifest.fingerprint, "model": model_name(self.bundles)}
 
     @property
+    def is_done(self) -> bool:
+        """Whether the run is finished, and has the rows of these data."""
+        if self.run is None or not run_dir.is_finished(self.run.uri) or self.done.missing:
+            return False
+        is_same = self.manifest.fingerprint == _listed_in(self.run)
+        return self.update is None or (self.update.is_empty and is_same)
+
+    @property
+    def partition(self) -> Partition | None:
+        """The folders of the parts."""
+        by = self.config.partition_by
+        return None if by is None else Partition(by=by, roots=self.manifest.settings["sources"])
+
+    def rows_left(self) -> pa.Table:
+        """The images that have no row yet, or are to get a new one."""
+        done = self.done if self.update is None else self.done.without(self.update.dropped)
+        has_row = pc.is_in(self.rows["path"], value_set=done.rows["path"])
+        return self.rows.filter(pc.invert(has_row))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Settings that must be the same, too, when a run is resumed."""
         return {name: getattr(self.config, name) for name in _RESULT_SETTINGS}
@@ -93,6 +115,7 @@ class PredictPlan:
             policy=Policy(
                 keep_damaged=config.damaged == "score",
                 any_modality=config.any_modality or indexed_any,
+                max_bytes=config.max_bytes,
             ),
             image_timeout=config.image_timeout,
         )
@@ -112,7 +135,9 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     output = filesystem.normalize(config.output)
     given = [config.bundle, *config.bundles]
     apart.check(output, [*given, *(each.uri for each in models), config.data])
-    images = sources.open_data(config.data, for_training=False, progress=progress)
+    images = sources.open_data(
+        config.data, for_training=False, exclude=config.exclude, progress=progress
+    )
     images.check_apart(output)
     rows = images.select(config.split)
     planned = PredictPlan(
@@ -127,6 +152,8 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
         planned = _with_resumed_run(planned)
     if config.update:
         planned = _with_updated_run(planned)
+    if config.metrics_file is not None:
+        filesystem.check_writable(filesystem.normalize(config.metrics_file).rpartition("/")[0])
     if planned.run is None:
         run_dir.check_free(output, "predict", overwrite=config.overwrite, resumable=True)
     return planned
@@ -160,35 +187,64 @@ def _classes(bundle: Bundle) -> str:
 
 def _with_resumed_run(planned: PredictPlan) -> PredictPlan:
     """The plan with the run to continue, if there is one."""
-    run = run_dir.find_same(
-        planned.output,
-        "predict",
-        {**planned.fingerprints, **planned.settings},
-        spilled_bytes=spilling.reported,
-    )
-    return planned if run is None else dataclasses.replace(planned, run=run, done=_done(run))
+    run = _find_run(planned)
+    if run is None:
+        return planned
+    if _listed_in(run) not in (None, planned.manifest.fingerprint):
+        raise RunExistsError(_changed(run, planned.manifest))
+    return dataclasses.replace(planned, run=run, done=_done(run))
 
 
 def _with_updated_run(planned: PredictPlan) -> PredictPlan:
     """The plan with the run to update, if there is one, and the images of run and data."""
-    same = {"model": model_name(planned.bundles), **planned.settings}
-    run = run_dir.find_same(planned.output, "predict", same, spilled_bytes=spilling.reported)
+    run = _find_run(planned)
     if run is None:
         return planned
     before = manifest.read(run.path("manifest.parquet"))
-    done = _done(run)
-    update, merged = incremental.merge(before, planned.manifest, done.rows)
+    excluded = tuple(run.config.get("exclude", ()))
+    if excluded != planned.config.exclude:
+        raise InputError(
+            f"{run.uri} was made with exclude {', '.join(excluded) or 'nothing'}, is now to be "
+            f"updated with {', '.join(planned.config.exclude) or 'nothing'}; give the same."
+        )
+    split, done = planned.config.split, _done(run)
+    update, merged = incremental.merge(
+        before,
+        planned.manifest,
+        done.rows,
+        split=split,
+        classes=planned.bundles[0].labels,
+        gone=planned.config.gone,
+    )
     incremental.check_same_archive(update, before, planned.manifest, planned.config.data)
     return dataclasses.replace(
-        planned,
-        run=run,
-        update=update,
-        manifest=merged,
-        rows=merged.select(planned.config.split),
-        done=done,
+        planned, run=run, update=update, manifest=merged, rows=merged.select(split), done=done
     )
+
+
+def _find_run(planned: PredictPlan) -> Run | None:
+    """The run in the output, which has the same model and settings; None if there is none."""
+    same = {"model": model_name(planned.bundles), **planned.settings}
+    return run_dir.find_same(planned.output, "predict", same, spilled_bytes=spilling.reported)
 
 
 def _done(run: Run) -> Books:
     """What a run has written, checked against its record."""
     return parts.check(run.uri, run.seen or {})
+
+
+def _listed_in(run: Run) -> str | None:
+    """Fingerprint of the run's manifest; None if it was stopped before it had one."""
+    return (run.seen or {}).get("manifest")
+
+
+def _changed(run: Run, now: Manifest) -> str:
+    """How the data differ from the run's."""
+    changes = manifest.changes(manifest.read(run.path("manifest.parquet")).table, now.table)
+    counts = {name: len(paths) for name, paths in vars(changes).items() if len(paths)}
+    what = ", ".join(f"{number} {name}" for name, number in counts.items())
+    return (
+        f"the data have changed since the run in {run.uri} began "
+        f"({what or 'labels, groups or splits'}); take that in with --update, or choose another "
+        "directory."
+    )

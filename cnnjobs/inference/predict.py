@@ -1,6 +1,7 @@
 """`cnnjobs predict`: score every image of a manifest and write one Parquet row per image."""
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from cnnjobs.config import PredictConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, SourceError, TooManyBadImages
 from cnnjobs.inference import parts, predictions, ray_pipeline
-from cnnjobs.inference.incremental import Update
 from cnnjobs.inference.plan import PredictPlan, plan
 from cnnjobs.inference.predictor import model_name
-from cnnjobs.inference.run_stats import ProgressFile, Tally
+from cnnjobs.inference.reports import MetricsFile, ProgressFile
+from cnnjobs.inference.run_stats import Tally, reasons
 from cnnjobs.inference.source_watch import SourceWatch
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import run_dir
 from cnnjobs.storage.run_dir import Run
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +85,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
     spilling.forget()
     planned = plan(config, progress)
     run, update = planned.run, planned.update
-    is_finished = run is not None and run_dir.is_finished(run.uri) and not planned.done.missing
-    if run is not None and is_finished and (update is None or update.is_empty):
+    if run is not None and planned.is_done:
         return _nothing_to_do(planned, run)
     if run is None:
         session.check(config.address)
@@ -93,24 +95,22 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
     # the manifest's fingerprint changes with the manifest
     known = {**planned.fingerprints, "manifest": (run.seen or planned.fingerprints)["manifest"]}
     with run.writing(**known, parts=planned.done.entries):
-        if update is not None:
+        writer = predictions.Writer(
+            run.uri,
+            planned.done.entries,
+            rows_per_file=config.rows_per_file,
+            partition=planned.partition,
+        )
+        # recorded however the job ends
+        run.facts["parts"] = writer.entries
+        if update is not None and len(update.revised):
             # before the manifest changes: a run stopped in between has rows left to score, but
             # none for an older version of an image
-            planned = _without_stale_rows(planned, update, run)
+            parts.rewrite(run, planned.done.parts_with(update.revised), update.revise, writer)
+            planned = dataclasses.replace(planned, done=planned.done.without(update.dropped))
         manifest.write(planned.manifest, run.path("manifest.parquet"))
         run.learn(**planned.fingerprints)
-        return _score_and_write(planned, run, progress)
-
-
-def _without_stale_rows(planned: PredictPlan, update: Update, run: Run) -> PredictPlan:
-    """Delete the rows of images that are scored again."""
-    stale = pa.concat_arrays([update.changed, update.again])
-
-    def fresh(table: pa.Table) -> pa.Table:
-        return table.filter(pc.invert(pc.is_in(table["path"], value_set=stale)))
-
-    parts.rewrite(run, planned.done.parts_with(stale), fresh)
-    return dataclasses.replace(planned, done=planned.done.without(stale))
+        return _score_and_write(planned, run, writer, progress)
 
 
 def judge(summary: PredictSummary) -> None:
@@ -119,32 +119,29 @@ def judge(summary: PredictSummary) -> None:
         raise TooManyBadImages(summary.too_many_bad, summary)
 
 
-def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> PredictSummary:
+def _score_and_write(
+    planned: PredictPlan, run: Run, writer: predictions.Writer, progress: Progress
+) -> PredictSummary:
     config, total = planned.config, planned.rows.num_rows
-    writer = predictions.Writer(
-        run.uri,
-        run.facts["parts"],
-        rows_per_file=config.rows_per_file,
-        partition=_partition(planned),
-    )
-    # recorded however the job ends
-    run.facts["parts"] = writer.entries
     before = planned.done.rows
     rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], value_set=before["path"])))
     tally = Tally(total, done_before=before.num_rows)
     progress_file = ProgressFile(run.path("progress.jsonl"))
+    metrics_file = MetricsFile(config.metrics_file, run.uri)
     allowed = config.max_bad_images(total)
-    bad_before = before.num_rows - before["error"].null_count
+    failed_before = reasons(before)
     engine = None
     progress("predict", before.num_rows, total, "starting")
+    _log.info("run %s: %d images, %d have a row", run.run_id, total, before.num_rows)
     if rows.num_rows:
         with session.connected(config.address):
             actors = ray_pipeline.request(config)
             scoring = ray_pipeline.choose_engine(planned.scoring(run.run_id), actors)
             engine = scoring.engine
+            _log.info("connected to Ray, scoring with %s", engine)
             watch = _watch(planned)
             with (
-                _stopping(planned, run, watch),
+                _stopping(planned, run, writer, watch),
                 closing(ray_pipeline.score(rows, scoring, actors, watch)) as tables,
                 writer,
             ):
@@ -153,17 +150,20 @@ def _score_and_write(planned: PredictPlan, run: Run, progress: Progress) -> Pred
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))
                     facts = tally.facts()
                     progress_file.add(facts)
+                    metrics_file.write(facts, failed_before + tally.failed)
                     progress("predict", facts["done"], total, _note(facts))
-                    bad = bad_before + tally.failed.total()
+                    bad = failed_before.total() + tally.failed.total()
                     if is_part and allowed is not None and bad > allowed:
                         break
     tally.add_writing(writer.seconds)
     progress_file.add(tally.facts(), last=True)
+    metrics_file.write(tally.facts(), failed_before + tally.failed, last=True)
     summary = _summary(planned, run, tally, before, engine)
     _check_complete(planned, run, summary)
-    if config.csv and not summary.left:
-        predictions.write_csv(run.uri, list(writer.entries))
-    facts = {"rows": _row_counts(summary), "files": list(writer.entries)}
+    names = list(writer.entries)
+    if not summary.left and (config.csv or predictions.has_csv(run.uri)):
+        predictions.write_csv(run.uri, names)
+    facts = {"rows": _row_counts(summary), "files": names}
     if summary.left:
         run.record("stopped", **facts, summary=summary)
     else:
@@ -182,7 +182,9 @@ def _watch(planned: PredictPlan) -> SourceWatch:
 
 
 @contextmanager
-def _stopping(planned: PredictPlan, run: Run, watch: SourceWatch) -> Iterator[None]:
+def _stopping(
+    planned: PredictPlan, run: Run, writer: predictions.Writer, watch: SourceWatch
+) -> Iterator[None]:
     """If the images cannot be read any more, leave those that may have failed by that to score."""
     try:
         yield
@@ -193,22 +195,14 @@ def _stopping(planned: PredictPlan, run: Run, watch: SourceWatch) -> Iterator[No
             return table.filter(pc.invert(pc.is_in(table["path"], value_set=suspects)))
 
         books = parts.check(run.uri, {"run_id": run.run_id, **run.facts})
-        parts.rewrite(run, books.parts_with(suspects), certain)
-        num_rows = sum(entry["rows"] for entry in run.facts["parts"].values())
+        parts.rewrite(run, books.parts_with(suspects), certain, writer)
+        num_rows = sum(entry["rows"] for entry in writer.entries.values())
         way = "--update" if planned.config.update else "--resume"
         raise SourceError(
             f"{error}; {num_rows} of {planned.rows.num_rows} rows are in {run.uri}; restore access "
             f"to the images, then continue with {way} (if they are to stay as errors, with "
             "--max-errors 100% as well)."
         ) from error
-
-
-def _partition(planned: PredictPlan) -> predictions.Partition | None:
-    if planned.config.partition_by == "label":
-        return predictions.by_label
-    if planned.config.partition_by == "prefix":
-        return predictions.by_prefix(planned.manifest.settings["sources"])
-    return None
 
 
 def _note(facts: Mapping[str, Any]) -> str:
@@ -284,7 +278,13 @@ def _summary(
 def _nothing_to_do(planned: PredictPlan, run: Run) -> PredictSummary:
     """The summary when all rows were already written."""
     total = planned.rows.num_rows
-    summary = _summary(planned, run, Tally(total, done_before=total), planned.done.rows, None)
+    if planned.config.csv:
+        predictions.write_csv(run.uri, list(planned.done.entries))
+    tally, before = Tally(total, done_before=total), planned.done.rows
+    MetricsFile(planned.config.metrics_file, run.uri).write(
+        tally.facts(), reasons(before), last=True
+    )
+    summary = _summary(planned, run, tally, before, None)
     return dataclasses.replace(summary, already_finished=True)
 
 

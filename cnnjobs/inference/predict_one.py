@@ -87,7 +87,11 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         engine=_engine(config, bundle),
         batch_size=min(8, len(config.images)),
         run_id="predict-one",
-        policy=Policy(keep_damaged=config.damaged == "score", any_modality=config.any_modality),
+        policy=Policy(
+            keep_damaged=config.damaged == "score",
+            any_modality=config.any_modality,
+            max_bytes=config.max_bytes,
+        ),
     )
     paths = [filesystem.normalize(image) for image in config.images]
     rows = pa.table(

@@ -1,33 +1,30 @@
 """The prediction table of a run: Parquet parts, each complete or absent."""
 
+import dataclasses
 import hashlib
+import logging
 import re
 import time
-import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from cnnjobs import schema
 from cnnjobs.errors import StorageError
+from cnnjobs.inference.partitions import Partition
 from cnnjobs.storage import filesystem
 
 FOLDER, CSV = "predictions", "predictions.csv"
 
-#: A function from a table to each row's Hive folder (`key=value`).
-Partition = Callable[[pa.Table], pa.Array]
-
 #: What a run records of a part: its `rows` and its `sha256`.
 Entry = Mapping[str, Any]
 
-#: The folder that Hive, Spark, DuckDB and pyarrow read as null.
-_NULL = "__HIVE_DEFAULT_PARTITION__"
-
 _PART = re.compile(r"(?:.*/)?part-(\d+)\.parquet")
+
+_log = logging.getLogger(__name__)
 
 
 def is_part(name: str) -> bool:
@@ -51,7 +48,7 @@ def write_part(run_uri: str, part: str, table: pa.Table) -> Entry:
 
 
 class Writer:
-    """Collects rows and writes a part whenever it has enough of them.
+    """Collects rows and writes them in parts of `rows_per_file` rows.
 
     Use it in a `with` block: at its end the remaining rows become the last part, even if the job
     is interrupted, because they have been scored; but not if writing itself failed.
@@ -70,15 +67,15 @@ class Writer:
         Args:
             run_uri: the run.
             entries: of the parts that exist.
-            rows_per_file: rows after which a part is written.
-            partition: returns the folder of each row; None keeps all parts in one folder.
+            rows_per_file: rows that are written at once: one part, or one in each of their folders.
+            partition: the folder of each row; None keeps all parts in one folder.
         """
         self._run_uri = run_uri
         self._rows_per_file = rows_per_file
-        self._partition = partition
         self._held: list[pa.Table] = []
         #: Of all parts, old and new, by name relative to the folder of predictions.
         self.entries = dict(entries)
+        self._partition = _as_in(entries, partition)
         self._number = _next_number(entries)
         #: Time spent writing.
         self.seconds = 0.0
@@ -88,7 +85,7 @@ class Writer:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or not issubclass(kind, StorageError):
-            self._write()
+            self._write(at_least=1)
 
     def add(self, table: pa.Table) -> bool:
         """Add rows; returns whether a part was written.
@@ -97,46 +94,47 @@ class Writer:
             StorageError: no permission, or no space left.
         """
         self._held.append(table)
-        if sum(each.num_rows for each in self._held) < self._rows_per_file:
-            return False
-        self._write()
-        return True
+        before = self._number
+        self._write(at_least=self._rows_per_file)
+        return self._number > before
 
-    def _write(self) -> None:
-        if not self._held:
-            return
+    def rewrite(self, name: str, rows: pa.Table) -> None:
+        """Replace a part; rows that now belong in another folder are added, without rows it goes.
+
+        Never is a row in two parts.
+        """
+        folder = name.removesuffix(name.rpartition("/")[2])
+        by_folder = dict(_split(rows, self._partition))
+        stay = by_folder.pop(folder, rows.slice(0, 0))
+        if stay.num_rows:
+            self.entries[name] = write_part(self._run_uri, name, stay)
+        else:
+            filesystem.delete(filesystem.join(self._run_uri, FOLDER, name))
+            self.entries.pop(name, None)
+        for moved in by_folder.values():
+            self.add(moved)
+
+    def _write(self, *, at_least: int) -> None:
+        """Write parts while so many rows are held."""
         began = time.monotonic()
-        table = pa.concat_tables(self._held)
-        name = f"part-{self._number:05d}.parquet"
-        for folder, rows in self._partitioned(table):
-            self.entries[f"{folder}{name}"] = write_part(self._run_uri, f"{folder}{name}", rows)
-        # a signal may interrupt this anywhere: the same rows are then written again under the
-        # same name
-        self._held = []
-        self._number += 1
+        while sum(each.num_rows for each in self._held) >= at_least:
+            held = pa.concat_tables(self._held)
+            number = self._write_part(held.slice(0, self._rows_per_file))
+            # a signal may interrupt this anywhere: the same rows are then written again under the
+            # same names
+            self._held, self._number = [held.slice(self._rows_per_file)], number
         self.seconds += time.monotonic() - began
 
-    def _partitioned(self, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        if self._partition is None:
-            yield "", table
-            return
-        folders = self._partition(table)
-        for folder in pc.unique(folders).to_pylist():
-            yield f"{folder}/", table.filter(pc.equal(folders, folder))
-
-
-def by_label(table: pa.Table) -> pa.Array:
-    """The Hive folder of each row by its label."""
-    return _folders("label", table["label"].to_pylist())
-
-
-def by_prefix(roots: Sequence[str]) -> Partition:
-    """A partition by each path's first folder below one of `roots`."""
-
-    def partition(table: pa.Table) -> pa.Array:
-        return _folders("prefix", [_prefix(path, roots) for path in table["path"].to_pylist()])
-
-    return partition
+    def _write_part(self, rows: pa.Table) -> int:
+        """Write rows to one part, or to one in each of their folders; returns the next number."""
+        number = self._number
+        for folder, inside in _split(rows, self._partition):
+            # not the same number in two folders, which may be one where case does not count
+            name = f"{folder}part-{number:05d}.parquet"
+            self.entries[name] = write_part(self._run_uri, name, inside)
+            _log.info("wrote %d rows to %s", inside.num_rows, name)
+            number += 1
+        return number
 
 
 def read(run_uri: str, parts: Iterable[str], columns: Sequence[str]) -> pa.Table:
@@ -147,7 +145,13 @@ def read(run_uri: str, parts: Iterable[str], columns: Sequence[str]) -> pa.Table
 
 def read_whole(run_uri: str, parts: Iterable[str]) -> pa.Table:
     """All columns of the parts, of which there must be at least one: it determines the schema."""
-    return pa.concat_tables([_read_part(run_uri, part) for part in parts])
+    tables = [_read_part(run_uri, part) for part in parts]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def has_csv(run_uri: str) -> bool:
+    """Whether the run has a CSV file, which must have the rows of its parts."""
+    return filesystem.is_file(filesystem.join(run_uri, CSV))
 
 
 def write_csv(run_uri: str, parts: Sequence[str]) -> None:
@@ -158,6 +162,26 @@ def write_csv(run_uri: str, parts: Sequence[str]) -> None:
             pacsv.write_csv(_flat(_read_part(run_uri, part)), file, header)
 
 
+def read_csv(run_uri: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of the CSV file, as text."""
+    data = filesystem.read_file(filesystem.join(run_uri, CSV))
+    texts = dict.fromkeys(columns, pa.string())
+    options = pacsv.ConvertOptions(include_columns=list(columns), column_types=texts)
+    lines = pacsv.ParseOptions(newlines_in_values=True)
+    return pacsv.read_csv(pa.BufferReader(data), parse_options=lines, convert_options=options)
+
+
+def _as_in(parts: Iterable[str], partition: Partition | None) -> Partition | None:
+    """The partition, with folders named as those of the run."""
+    if partition is None or not any(part.startswith(f"{partition.by}=") for part in parts):
+        return partition
+    return dataclasses.replace(partition, is_old=True)
+
+
+def _split(rows: pa.Table, partition: Partition | None) -> Iterator[tuple[str, pa.Table]]:
+    return iter([("", rows)]) if partition is None else partition.split(rows)
+
+
 def _next_number(parts: Iterable[str]) -> int:
     """The number of the next part."""
     numbers = [int(match[1]) for match in map(_PART.fullmatch, parts) if match]
@@ -166,7 +190,12 @@ def _next_number(parts: Iterable[str]) -> int:
 
 def _read_part(run_uri: str, part: str) -> pa.Table:
     data = filesystem.read_file(filesystem.join(run_uri, FOLDER, part))
-    return pq.read_table(pa.BufferReader(data))
+    table = pq.read_table(pa.BufferReader(data))
+    for field in schema.ADDED_TO_PREDICTIONS:
+        # written by an older version
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def _in_partitions(folder: str) -> list[str]:
@@ -175,17 +204,6 @@ def _in_partitions(folder: str) -> list[str]:
         return []
     inside = (filesystem.relative(file.path, folder) for file in filesystem.list_files(folder))
     return [name for name in inside if "/" in name and _PART.fullmatch(name)]
-
-
-def _folders(key: str, values: Iterable[str | None]) -> pa.Array:
-    quoted = (_NULL if value is None else urllib.parse.quote(value, safe="") for value in values)
-    return pa.array([f"{key}={value}" for value in quoted], pa.string())
-
-
-def _prefix(path: str, roots: Sequence[str]) -> str | None:
-    root = next((root for root in roots if path.startswith(root.rstrip("/") + "/")), "")
-    first, inner, _ = filesystem.relative(path, root).partition("/")
-    return first if inner else None
 
 
 def _flat(table: pa.Table) -> pa.Table:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,8 @@ def prediction_rows(
         "height": [None if isinstance(each, ImageError) else each[0].height for each in decoded],
         "model": [model_name(scoring.bundles)] * len(decoded),
         "run_id": [scoring.run_id] * len(decoded),
+        "scored_at": [datetime.now(UTC)] * len(decoded),
+        "gone_at": [None] * len(decoded),
     }
     return pa.table(
         [

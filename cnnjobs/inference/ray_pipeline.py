@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import itertools
+import logging
 import math
 import re
 import traceback
@@ -26,6 +27,8 @@ from cnnjobs.inference.predictor import Scoring
 from cnnjobs.inference.ray_bisection import Bisection, is_death
 from cnnjobs.inference.source_watch import SourceWatch
 from cnnjobs.models import openvino_export
+
+_log = logging.getLogger(__name__)
 
 #: Blocks that an actor works on at once (while one waits for its last images, the next is being
 #: decoded), and blocks queued for it besides.
@@ -150,6 +153,7 @@ def _score_all(
             reason = _startup_failure(error)
             looks_closer = not looks_closer and done - died_at < window
             died_at = done
+            _log.warning("scoring processes died after %d rows: %s", done, type(error).__name__)
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
             raise

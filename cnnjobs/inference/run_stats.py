@@ -1,10 +1,8 @@
-"""What a scoring job has done so far: counted as rows arrive, reported while it runs."""
+"""What a scoring job has done so far, counted as rows arrive."""
 
-import json
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import progress
-from cnnjobs.storage import filesystem
-
-#: Seconds between two lines of `progress.jsonl`, which is rewritten each time.
-_SECONDS_BETWEEN_LINES = 10.0
 
 #: Bins of the histogram of probabilities.
 NUM_BINS = 10
@@ -74,8 +68,7 @@ class Tally:
         """Count the rows of one table."""
         scored = table.filter(pc.is_null(table["error"]))
         self.predictions.update(scored["prediction"].to_pylist())
-        errors = table["error"].drop_null().to_pylist()
-        self.failed.update(error.partition(":")[0] for error in errors)
+        self.failed.update(reasons(table))
         self.num_warnings += table.num_rows - table["warning"].null_count
         self.num_retries += pc.sum(table["retries"]).as_py()
         for stage in ("read", "decode", "score"):
@@ -118,22 +111,8 @@ class Tally:
         }
 
 
-class ProgressFile:
-    """`progress.jsonl` of a run: a line every few seconds, over all its sessions."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._written = 0.0
-        try:
-            self._lines = filesystem.read_file(uri).decode().splitlines()
-        except FileNotFoundError:
-            self._lines = []
-
-    def add(self, facts: Mapping[str, Any], *, last: bool = False) -> None:
-        """Add a line if it is the last one or the previous one is old enough."""
-        now = time.monotonic()
-        if now - self._written < _SECONDS_BETWEEN_LINES and not last:
-            return
-        self._written = now
-        self._lines.append(json.dumps(dict(facts)))
-        filesystem.write_bytes(self._uri, "\n".join([*self._lines, ""]).encode())
+def reasons(rows: pa.Table) -> Counter[str]:
+    """How many rows failed, by the category of their error."""
+    categories = pc.replace_substring_regex(rows["error"].drop_null(), "(?s):.*", "")
+    counts = pc.value_counts(categories)
+    return Counter(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))

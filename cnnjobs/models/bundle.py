@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,13 +23,26 @@ import pyarrow.parquet as pq
 from cnnjobs import models, schema
 from cnnjobs.errors import BundleError, ConfigError
 from cnnjobs.imaging.preprocessing import Preprocessing
-from cnnjobs.storage import filesystem
+from cnnjobs.models import bundle_checks
+from cnnjobs.storage import filesystem, json_files, run_dir, s3
 
 if TYPE_CHECKING:
     import keras
 
 MODEL, DESCRIPTION, IMAGES = "model.keras", "bundle.json", "images.parquet"
 SUMMARY = "summary.txt"
+
+#: Commands whose run is given in place of the bundle in it.
+_TRAININGS = ("train", "tune")
+
+#: Largest file of a bundle: models of X-rays have less than 1 GB.
+_MAX_BYTES = 4 << 30
+
+#: What Keras raises for files that it did not write.
+_REFUSALS = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
 
 #: Columns of the manifest that the bundle keeps, to recognize the images of the training later.
 _IMAGE_COLUMNS = ["path", "content_hash", "group", "split"]
@@ -133,8 +146,7 @@ def read(uri: str) -> Bundle:
         if filesystem.exists(filesystem.join(inner, DESCRIPTION)):
             uri = inner
     try:
-        text = _read_part(uri, DESCRIPTION)
-        content = json.loads(text)
+        content = json_files.parsed(_read_part(uri, DESCRIPTION, limit=json_files.MAX_BYTES))
         version = content.pop("bundle_version")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
@@ -146,6 +158,9 @@ def read(uri: str) -> Bundle:
     for part in (MODEL, IMAGES):
         if not filesystem.exists(filesystem.join(uri, part)):
             _raise_missing(uri, part)
+    problem = bundle_checks.description_problem(content)
+    if problem is not None:
+        raise BundleError(f"{uri}/{DESCRIPTION} is damaged: {problem}; train again.")
     try:
         preprocessing = Preprocessing(**content.pop("preprocessing"))
         return Bundle(**content, preprocessing=preprocessing, uri=uri)
@@ -176,13 +191,25 @@ def load_model(bundle: Bundle) -> "keras.Model":
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / MODEL
         file.write_bytes(saved)
+        problem = bundle_checks.archive_problem(file)
+        if problem is not None:
+            raise BundleError(
+                f"{bundle.uri}/{MODEL} is refused: {problem}; use a bundle that cnnjobs train "
+                "wrote."
+            )
         try:
             model: keras.Model = saving.load_model(file, compile=False, safe_mode=True)
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except _REFUSALS as error:
             raise BundleError(
                 f"{bundle.uri}/{MODEL} cannot be loaded in safe mode; use a bundle that "
                 "cnnjobs train wrote."
             ) from error
+    expected = (bundle.preprocessing.height, bundle.preprocessing.width, 1)
+    if tuple(model.input_shape[1:]) != expected:
+        raise BundleError(
+            f"{bundle.uri}/{MODEL} takes images of {model.input_shape[1:]}, but {DESCRIPTION} "
+            f"says {expected}; copy the bundle again or train again."
+        )
     return model
 
 
@@ -195,17 +222,36 @@ def seen_images(bundle: Bundle) -> pa.Table:
         raise BundleError(f"{bundle.uri}/{IMAGES} is damaged; train again.") from error
 
 
-def _read_part(uri: str, part: str) -> bytes:
+def _read_part(uri: str, part: str, *, limit: int = _MAX_BYTES) -> bytes:
     try:
-        return filesystem.read_bytes(filesystem.join(uri, part))
+        return filesystem.read_bytes(filesystem.join(uri, part), limit=limit)
     except (FileNotFoundError, NotADirectoryError):
         _raise_missing(uri, part)
+    except OSError as error:
+        raise BundleError(f"{uri}/{part} cannot be read: {s3.reason(error)}.") from error
 
 
 def _raise_missing(uri: str, part: str) -> NoReturn:
+    for run in (uri, uri.removesuffix("/bundle")):
+        record = run_dir.read_record(run)
+        if record is not None and record.get("command") in _TRAININGS:
+            raise BundleError(_unfinished(run, record))
     raise BundleError(
         f"{uri} is not a complete bundle: {part} is missing; use the run of a training."
     )
+
+
+def _unfinished(run: str, record: Mapping[str, Any]) -> str:
+    """Why a training's run has no bundle, and what to do."""
+    is_tune = record["command"] == "tune"
+    way = "start it again with --overwrite" if is_tune else "continue it with --resume"
+    if record["status"] == "running":
+        return (
+            f"the training in {run} has not finished: it was started {record['started']} and is "
+            f"still running, or was killed; wait for it, or {way}."
+        )
+    reason = f" ({record['error'].rstrip('.')})" if record.get("error") else ""
+    return f"the training in {run} {record['status']} at {record['ended']}{reason}; {way}."
 
 
 def _model_file(model: "keras.Model") -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 from cnnjobs.config import constants
 from cnnjobs.errors import StorageError
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import filesystem, json_files
 
 EVALUATION, AUDIT = "evaluation.json", "audit.json"
 
@@ -54,7 +54,8 @@ def write(
 def read(bundle: Bundle, file: str) -> dict[str, Any] | None:
     """The result that `write` wrote; None if there is none, or it belongs to another model."""
     try:
-        record = json.loads(filesystem.read_bytes(_uri(bundle, file)))
+        data = filesystem.read_bytes(_uri(bundle, file), limit=json_files.MAX_BYTES)
+        record = json_files.parsed(data)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if not isinstance(record, dict) or record.get("fingerprint") != bundle.fingerprint:
@@ -69,10 +70,11 @@ def doubt(bundle: Bundle) -> str | None:
             f"{bundle.name} has not been evaluated: its accuracy is unknown; run cnnjobs evaluate"
         )
     audit = read(bundle, AUDIT)
-    if audit is not None and audit.get("verdict") == _SHORTCUT:
+    share = None if audit is None else audit.get("surviving_share")
+    if audit is not None and audit.get("verdict") == _SHORTCUT and isinstance(share, int | float):
         return (
-            f"{bundle.name} takes a shortcut: {audit['surviving_share']:.0%} of its score "
-            "survives without the lungs; run cnnjobs audit for details"
+            f"{bundle.name} takes a shortcut: {share:.0%} of its score survives without the lungs; "
+            "run cnnjobs audit for details"
         )
     return None
 

@@ -23,7 +23,7 @@ from cnnjobs.errors import BundleError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import OpenVinoEngine
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import filesystem, json_files
 
 if TYPE_CHECKING:
     import keras
@@ -57,8 +57,11 @@ class Export:
 def find(bundle: Bundle) -> Export | None:
     """The export in the bundle; None if there is none, or it belongs to another model."""
     try:
-        export = Export(**json.loads(filesystem.read_file(_part(bundle, DESCRIPTION))))
+        data = filesystem.read_file(_part(bundle, DESCRIPTION), limit=json_files.MAX_BYTES)
+        export = Export(**json_files.parsed(data))
     except (FileNotFoundError, ValueError, TypeError):
+        return None
+    if not isinstance(export.sha256, dict) or not isinstance(export.refused, str | None):
         return None
     return export if export.fingerprint == bundle.fingerprint else None
 
@@ -113,7 +116,7 @@ def _read_checked(bundle: Bundle, export: Export, name: str) -> bytes:
         data = filesystem.read_file(_part(bundle, name))
     except FileNotFoundError:
         data = b""
-    if hashlib.sha256(data).hexdigest() != export.sha256[name]:
+    if hashlib.sha256(data).hexdigest() != export.sha256.get(name):
         raise BundleError(
             f"{_part(bundle, name)} is not the file that {DESCRIPTION} describes; delete the "
             f"folder {FOLDER}, and it will be exported again."

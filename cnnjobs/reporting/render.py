@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from cnnjobs.printable import printable_values
 from cnnjobs.reporting.blocks import Section, Tile
 
 
@@ -44,7 +45,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; all text in it is escaped."""
+    """The page as HTML; all text in it is escaped, as are characters that are not printable."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."),
         autoescape=True,
@@ -54,7 +55,10 @@ def render(page: Page) -> str:
     )
     style, script = (_source(environment, name) for name in ("page.css", "page.js"))
     return environment.get_template("page.html").render(
-        page=page, style=Markup(style), script=Markup(script), policy=_policy(style, script)
+        page=printable_values(page),
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
     )
 
 

@@ -28,7 +28,7 @@ from cnnjobs.reporting.gallery import JudgedRows
 from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.reporting.model_section import model_section
 from cnnjobs.reporting.render import Page
-from cnnjobs.storage import apart, filesystem, run_dir, s3
+from cnnjobs.storage import apart, filesystem, s3, versions
 
 if TYPE_CHECKING:
     import keras
@@ -237,7 +237,7 @@ def _page(
         ],
         gallery=_gallery_data(shown, bundle) if judged is not None else None,
         gallery_text=gallery_text,
-        footer=f"Made by cnnjobs {run_dir.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
+        footer=f"Made by cnnjobs {versions.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
     )
 
 

@@ -3,6 +3,7 @@
 import re
 
 from cnnjobs.errors import StorageError
+from cnnjobs.storage import s3_names
 
 
 def refuse_in_name(text: str) -> None:
@@ -10,8 +11,10 @@ def refuse_in_name(text: str) -> None:
     scheme, colon, rest = text.partition("://")
     if not colon:
         return
+    first = rest.partition("/")[0]
     # a secret key may contain slashes: then the bucket appears to be KEY:SEC
-    if "@" in rest.partition("/")[0] or (":" in rest.partition("/")[0] and "@" in rest):
+    is_split = ":" in first and "@" in rest and not s3_names.is_access_point(rest)
+    if "@" in first or is_split:
         raise StorageError(
             f"{scheme}://…@{rest.rpartition('@')[2]} contains credentials; leave them out, and "
             "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

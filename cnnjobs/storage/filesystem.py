@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +15,16 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnnjobs import regular_files
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import credentials, listing, s3
+from cnnjobs.storage import listing, local_listing, s3, s3_names
+from cnnjobs.storage.names import is_s3 as is_s3
+from cnnjobs.storage.names import join as join
+from cnnjobs.storage.names import normalize as normalize
+from cnnjobs.storage.names import relative as relative
+
+#: Largest file that is read by default: a manifest of 10 million images has about 1 GB.
+_MAX_BYTES = 8 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,50 +37,26 @@ class FileInfo:
     etag: str | None
 
 
-def normalize(uri: str | Path) -> str:
-    """The one name of a location: an absolute local path, or `s3://bucket/key` without a slash.
-
-    Links in a local path are resolved, except that a file keeps the name of its link.
-    """
-    text = str(uri)
-    credentials.refuse_in_name(text)
-    if is_s3(text):
-        if not text.removeprefix("s3://").split("/")[0]:
-            raise StorageError(f"{text} names no bucket; write s3://bucket/prefix.")
-        return text.rstrip("/")
-    if "://" in text:
-        raise StorageError(f"{text} is neither a local path nor s3://bucket/prefix.")
-    path = Path(text).expanduser()
-    if path.is_symlink() and not path.is_dir():
-        return f"{os.path.realpath(path.parent)}/{path.name}"
-    return os.path.realpath(path)
-
-
-def is_s3(uri: str) -> bool:
-    """Whether the name is on S3."""
-    return uri.startswith("s3://")
-
-
-def join(uri: str, *names: str) -> str:
-    """The name of something under a folder or prefix."""
-    return "/".join([uri.rstrip("/"), *names])
-
-
-def relative(path: str, root: str) -> str:
-    """`path` relative to the folder or prefix `root` under which it was listed."""
-    return path.removeprefix(root.rstrip("/") + "/")
-
-
 def list_files(uri: str) -> Iterator[FileInfo]:
     """Every file under a folder or prefix; see `list_tables`."""
     return (FileInfo(**row) for table in list_tables(uri) for row in table.to_pylist())
 
 
-def list_tables(uri: str) -> Iterator[pa.Table]:
+def list_tables(
+    uri: str,
+    *,
+    skip: Callable[[str], str | None] = lambda path: None,
+    left_out: Callable[[str, str], None] | None = None,
+) -> Iterator[pa.Table]:
     """Every file under a folder or prefix, as tables of `listing.LISTING`.
 
-    Sorted by key on S3, and by path within each folder on local disk, where links to files and
-    folders are followed and a folder reached twice is listed once.
+    Sorted by key on S3, and by path within each folder on local disk; see `local_listing.tables`.
+
+    Args:
+        uri: the folder or prefix.
+        skip: why a local folder below is not opened, by its path; None to open it.
+        left_out: called with the path of each local folder that is not listed, and why; without
+            it, one that cannot be listed is an error.
 
     Raises:
         StorageError: the folder or bucket does not exist or cannot be fully read.
@@ -83,7 +67,7 @@ def list_tables(uri: str) -> Iterator[pa.Table]:
         if not Path(uri).is_dir():
             kind = "is a file, not a folder" if Path(uri).exists() else "does not exist"
             raise StorageError(f"{uri} {kind}.")
-    return listing.local_tables(uri)
+    return local_listing.tables(uri, skip=skip, left_out=left_out)
 
 
 def names(uri: str) -> list[str]:
@@ -124,27 +108,29 @@ def is_empty(uri: str) -> bool:
         return not Path(uri).exists()
 
 
-def read_bytes(uri: str) -> bytes:
-    """The whole file. Raises OSError (FileNotFoundError, PermissionError) like the system."""
-    return s3.read(_s3_path(uri)) if is_s3(uri) else Path(uri).read_bytes()
+def read_bytes(uri: str, *, limit: int = _MAX_BYTES, pipes: bool = False) -> bytes:
+    """The whole file, at most `limit` bytes. Raises OSError like `regular_files.read`."""
+    if is_s3(uri):
+        return s3.read(_s3_path(uri), limit=limit)
+    return regular_files.read(uri, limit=limit, pipes=pipes)
 
 
 def read_first(uri: str, num_bytes: int) -> bytes:
     """The first bytes of a file, fewer if it is shorter. Raises OSError like `read_bytes`."""
     if is_s3(uri):
         return s3.read(_s3_path(uri), first=num_bytes)
-    with Path(uri).open("rb") as file:
-        return file.read(num_bytes)
+    return regular_files.read_first(uri, num_bytes)
 
 
-def read_file(uri: str) -> bytes:
+def read_file(uri: str, *, limit: int = _MAX_BYTES) -> bytes:
     """The whole file. Raises FileNotFoundError, and StorageError for everything else."""
     try:
-        return read_bytes(uri)
+        return read_bytes(uri, limit=limit)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise StorageError(f"{uri} cannot be read: {s3.reason(error)}.") from error
+    except (OSError, MemoryError) as error:
+        reason = s3.reason(error) or "it takes more memory than there is"
+        raise StorageError(f"{uri} cannot be read: {reason}.") from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -255,14 +241,14 @@ def check_readable(uri: str) -> None:
     path = _s3_path(uri)
     # without permission to list, a missing key looks denied: continue, and let the listing decide
     with _explained(uri, "read"), contextlib.suppress(FileNotFoundError, PermissionError):
-        if "/" in path:
+        if s3_names.split(path)[1]:
             s3.read(path, first=1)
             return
     with _explained(uri, "listed"):
         answers = s3.pages(path, size=10)
         first = next((item for answer in answers for item in answer["Contents"]), None)
     if first is not None:
-        bucket = path.partition("/")[0]
+        bucket, _ = s3_names.split(path)
         with _explained(f"s3://{bucket}/{first['Key']}", "read"):
             s3.read(f"{bucket}/{first['Key']}", first=1)
 

@@ -1,7 +1,5 @@
-"""Listings of folders and prefixes, as tables of several thousand rows: compact and fast."""
+"""Listings of S3 prefixes, as tables of several thousand rows: compact and fast."""
 
-import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnjobs.errors import StorageError
-from cnnjobs.storage import s3
+from cnnjobs.storage import s3, s3_names
 
 LISTING = pa.schema(
     [
@@ -20,9 +17,6 @@ LISTING = pa.schema(
         pa.field("etag", pa.string()),
     ]
 )
-
-#: Rows per table of local files.
-_ROWS = 10_000
 
 #: Prefixes listed at once. boto3 parses about ten thousand keys per second, which is one thread's
 #: worth; only the waiting for S3 overlaps.
@@ -36,29 +30,13 @@ _ENOUGH_PREFIXES = 32
 _WIDEST_LEVEL = 100
 
 
-def local_tables(folder: str) -> Iterator[pa.Table]:
-    """The files below a local folder, sorted by path within each folder.
-
-    Links are followed, and a folder reached twice is listed once. Anything that is neither a file
-    nor a link (a pipe, a socket, a device) is left out.
-    """
-    rows: list[tuple[str, int, int]] = []
-    for row in _walk(folder, set()):
-        rows.append(row)
-        if len(rows) == _ROWS:
-            yield _local_table(rows)
-            rows = []
-    if rows:
-        yield _local_table(rows)
-
-
 def s3_tables(path: str) -> Iterator[pa.Table]:
     """The objects under `bucket/prefix/`, sorted by key, with ETags.
 
     The prefix is expanded level by level until there are enough prefixes for all threads; these are
     listed flat and ahead of time, in order.
     """
-    bucket = path.partition("/")[0]
+    bucket = s3_names.split(path)[0]
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = _opened(path, pool)
         direct: list[Any] = []
@@ -74,59 +52,9 @@ def s3_tables(path: str) -> Iterator[pa.Table]:
             yield _s3_table(bucket, direct)
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
-    """Path, size and modification time (ns) of every file."""
-    try:
-        status = os.stat(folder)  # noqa: PTH116 - names stay text: Path normalizes them away
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            return
-        seen.add(identity)
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be listed: {error.strerror}.") from error
-    for entry in entries:
-        if not entry.name.isprintable() and not _is_utf8(entry.name):
-            raise StorageError(f"{entry.path!r} has a name that is not UTF-8; rename it.")
-        try:
-            is_folder = entry.is_dir()
-        except OSError:
-            is_folder = False  # a link to itself
-        if is_folder:
-            yield from _walk(entry.path, seen)
-            continue
-        try:
-            status = entry.stat()
-        except OSError:
-            # a dangling link: listed, so that it becomes a row with an error
-            status = entry.stat(follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            yield entry.path, status.st_size, status.st_mtime_ns
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _local_table(rows: list[tuple[str, int, int]]) -> pa.Table:
-    paths, sizes, times = zip(*rows, strict=True)
-    micros = pa.array([time // 1000 for time in times], pa.int64())
-    columns = [paths, sizes, micros.cast(LISTING.field("modified").type), pa.nulls(len(rows))]
-    arrays = [
-        column if isinstance(column, pa.Array) else pa.array(column, field.type)
-        for column, field in zip(columns, LISTING, strict=True)
-    ]
-    arrays[3] = arrays[3].cast(pa.string())
-    return pa.table(arrays, schema=LISTING)
-
-
 def _opened(path: str, pool: ThreadPoolExecutor) -> list[Any]:
     """Objects (as S3 returns them) and prefixes (as text) that cover everything, sorted."""
-    bucket, _, prefix = path.partition("/")
+    bucket, prefix = s3_names.split(path)
     root = f"{prefix.rstrip('/')}/" if prefix else ""
     found: dict[str, Any] = {root: root}
     closed = [root]
@@ -159,7 +87,7 @@ def _all_pages(part: Any) -> Any:
     """The tables of a prefix; an object is passed through."""
     if isinstance(part, dict):
         return part
-    bucket = part.partition("/")[0]
+    bucket = s3_names.split(part)[0]
     answers = s3.pages(part)
     return [_s3_table(bucket, answer["Contents"]) for answer in answers if answer["Contents"]]
 

@@ -3,27 +3,28 @@
 import contextlib
 import dataclasses
 import json
-import platform
-import subprocess
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from cnnjobs import __version__, schema
+from cnnjobs import schema
 from cnnjobs.errors import RunExistsError
-from cnnjobs.storage import apart, filesystem, run_files, run_lock
+from cnnjobs.regular_files import NotAFileError, TooLargeError
+from cnnjobs.storage import apart, filesystem, json_files, run_files, run_lock, versions
 from cnnjobs.storage.run_files import RECORD, SUCCESS
+
+#: Of what is read back from a record.
+_KINDS = {"run_id": str, "command": str, "status": str, "started": str, "config": dict}
 
 #: Facts that a resumed run takes over from its record.
 _KEPT = ("threads", "parts")
 
 SpilledBytes = Callable[[], Mapping[str, int] | None]
 
-_PACKAGES = ("ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +72,15 @@ class Run:
             "seconds": round(self.seconds(), 3),
             "config": dict(self.config),
             "writes": list(self.writes),
-            "code_version": code_version(),
-            "versions": package_versions(),
+            "code_version": versions.code_version(),
+            "versions": versions.package_versions(),
             "spilled_bytes": self.spilled_bytes() if status != "running" else None,
             **self.facts,
             **facts,
         }
         text = json.dumps(record, indent=2, default=_plain)
         filesystem.write_bytes(self.path(RECORD), text.encode())
+        _log.info("%s: status %s", self.path(RECORD), status)
         return record
 
     def learn(self, **facts: Any) -> None:
@@ -100,7 +102,7 @@ class Run:
             self._take_over()
             self.learn(**facts)
             with contextlib.ExitStack() as stack:
-                stack.push(lambda kind, *_: self._record_end(kind))
+                stack.push(lambda kind, error, _: self._record_end(kind, error))
                 yield
 
     def _take_over(self) -> None:
@@ -114,15 +116,19 @@ class Run:
             if is_finished(self.uri):
                 filesystem.delete(self.path(SUCCESS))
             return
-        check_free(self.uri, self.command, overwrite=self.overwrite)
+        _check_content(self.uri, self.command, overwrite=self.overwrite)
         record = read_record(self.uri)
         if record is not None:
             run_files.delete(self.uri, record)
 
-    def _record_end(self, kind: type[BaseException] | None) -> None:
-        if kind is not None:
-            is_asked_for = issubclass(kind, KeyboardInterrupt | SystemExit)
-            self.record("stopped" if is_asked_for else "failed")
+    def _record_end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        if kind is None:
+            return
+        if issubclass(kind, KeyboardInterrupt | SystemExit):
+            self.record("stopped")
+        else:
+            lines = str(error).strip().splitlines() or [kind.__name__]
+            self.record("failed", error=lines[-1].strip())
 
     def finish(self, **facts: Any) -> dict[str, Any]:
         """Write the final `run.json`, then `_SUCCESS`."""
@@ -150,10 +156,18 @@ def check_free(
 
     Raises:
         InputError: the directory is, contains or is inside an input.
-        RunExistsError: the directory contains a run and `overwrite` is off, or something else.
+        RunExistsError: the directory contains a run and `overwrite` is off, or something else; or
+            another process is writing it.
         StorageError: nothing can be written there.
     """
     apart.check(uri, inputs)
+    run_lock.check(uri)
+    _check_content(uri, command, overwrite=overwrite, resumable=resumable)
+    filesystem.check_writable(uri)
+
+
+def _check_content(uri: str, command: str, *, overwrite: bool, resumable: bool = False) -> None:
+    """Raise if there is anything in the directory that may not be deleted."""
     if filesystem.is_file(uri):
         raise RunExistsError(f"{uri} is a file; give a directory.")
     record = read_record(uri)
@@ -161,7 +175,6 @@ def check_free(
         _check_replaceable(uri, command, record, overwrite=overwrite, resumable=resumable)
     elif not all(map(run_files.is_left_over, run_files.names(uri))):
         raise RunExistsError(f"{uri} is not empty and is not a run; choose another directory.")
-    filesystem.check_writable(uri)
 
 
 def _check_replaceable(
@@ -233,8 +246,10 @@ def find_same(
         spilled_bytes: see `Run`.
 
     Raises:
-        RunExistsError: it is a different run; the differences are named.
+        RunExistsError: it is a different run, whose differences are named; or another process is
+            writing it.
     """
+    run_lock.check(uri)
     record = read_record(uri)
     if record is None:
         return None
@@ -271,43 +286,27 @@ def read_record(uri: str) -> dict[str, Any] | None:
         RunExistsError: it is not JSON.
     """
     try:
-        data = filesystem.read_bytes(filesystem.join(uri, RECORD))
+        data = filesystem.read_bytes(filesystem.join(uri, RECORD), limit=json_files.MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (NotAFileError, TooLargeError) as error:
+        raise RunExistsError(f"{uri}/{RECORD} cannot be read: {error}.") from error
+    damaged = f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
     try:
-        record = json.loads(data)
+        record = json_files.parsed(data)
     except ValueError as error:
-        raise RunExistsError(
-            f"{uri}/{RECORD} is damaged; choose another directory, or delete this one."
-        ) from error
-    return record if isinstance(record, dict) and "run_version" in record else None
+        raise RunExistsError(damaged) from error
+    if not isinstance(record, dict) or "run_version" not in record:
+        return None
+    for name, kind in _KINDS.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise RunExistsError(damaged)
+    return record
 
 
 def is_finished(uri: str) -> bool:
     """Whether the run in the directory has finished."""
     return filesystem.exists(filesystem.join(uri, SUCCESS))
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages whose results may differ by version."""
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in _PACKAGES
-    }
-
-
-def code_version() -> str:
-    """The package's version, with the commit where it runs from a Git checkout."""
-    package = Path(__file__).parents[1]
-    if not (package.parent / ".git").exists():
-        return __version__
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=package,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"{__version__}+{described.stdout.strip()}" if described.stdout else __version__
 
 
 def _plain(value: Any) -> Any:

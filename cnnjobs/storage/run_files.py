@@ -87,7 +87,7 @@ def is_left_over(name: str) -> bool:
 def names(uri: str) -> Iterator[str]:
     """Everything below a folder but folders, as names relative to it; links are not followed."""
     if filesystem.is_s3(uri):
-        root = uri.removeprefix("s3://").partition("/")[2]
+        _, root = s3.split(uri.removeprefix("s3://"))
         for answer in s3.pages(uri.removeprefix("s3://")):
             yield from (filesystem.relative(item["Key"], root) for item in answer["Contents"])
         return

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -60,6 +61,13 @@ def hold(run_uri: str) -> Iterator[None]:
     held = _held_on_s3 if filesystem.is_s3(run_uri) else _held_locally
     with held(filesystem.join(run_uri, NAME)):
         yield
+
+
+def check(run_uri: str) -> None:
+    """Raise RunInUseError if another process is writing the run."""
+    owner = holder(run_uri)
+    if owner is not None:
+        raise _in_use(run_uri, owner)
 
 
 def holder(run_uri: str) -> str | None:
@@ -194,8 +202,11 @@ def _renew(path: str, token: str, ended: threading.Event) -> None:
     while not ended.wait(RENEW_S):
         with contextlib.suppress(OSError):  # an outage: tried again after the next wait
             found = _find(path)
-            if found is None or _token(found.data) == token:
-                s3.write(path, _identity(token))
+            if found is not None and _token(found.data) != token:
+                # after an outage so long that this process was taken for dead: stop like Ctrl-C
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+            _put_if(path, _identity(token), etag=None if found is None else found.etag)
 
 
 def _is_dead(found: _Found) -> bool:

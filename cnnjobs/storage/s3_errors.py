@@ -1,6 +1,7 @@
 """Exceptions of S3 and boto3, as those that local files raise, in a user's words."""
 
 import re
+from typing import Any
 
 from botocore.exceptions import (
     ChecksumError,
@@ -17,8 +18,15 @@ from cnnjobs.storage.s3_retries import SlowBodyError
 #: What users without permission see.
 DENIED = "S3 denies access with these credentials"
 
+#: What a listing is that ends before its end.
+INCOMPLETE = "the server says that the listing goes on, but not where; it does not list as S3 does"
+
 #: S3's error codes (and boto3's own phrases) in a user's words.
 _REASONS = {
+    "InvalidObjectState": (
+        "the object is archived (in GLACIER or DEEP_ARCHIVE, for example) and must be restored "
+        "before it can be read"
+    ),
     "NoSuchBucket": "the bucket does not exist",
     "InvalidAccessKeyId": "S3 does not know this access key",
     "SignatureDoesNotMatch": "S3 refuses the secret key",
@@ -93,6 +101,32 @@ def status(error: Exception) -> int | None:
     if not isinstance(error, ClientError):
         return None
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def refuse_other_servers(http_response: Any, model: Any, **_: Any) -> None:
+    """Raise OSError for a response that no S3 server sends: a web page, or 200 without a listing.
+
+    botocore would take it for a success, an empty bucket or a passing fault. Called by botocore
+    after each response.
+    """
+    # botocore makes a 500 of a 200 whose body is not XML
+    status, headers = http_response.raw.status, http_response.headers
+    kind = headers.get("Content-Type", "")
+    is_page = kind.lower().startswith("text/html")
+    if model.name != "ListObjectsV2":
+        is_other = status < 300 and is_page and "ETag" not in headers
+    elif status < 300:
+        body = http_response.content
+        if not body.strip():
+            raise ResponseParserError("the listing is empty")
+        is_other = b"ListBucketResult" not in body and b"<Error" not in body
+    else:
+        is_other = is_page and status in (400, 401, 403, 404, 405)
+    if is_other:
+        raise OSError(
+            f"the endpoint is not an S3 server (it answers {status} with {kind or 'something else'}"
+            "); check --s3-endpoint"
+        )
 
 
 def _without_secrets(text: str) -> str:

@@ -12,7 +12,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
-from cnnjobs.cluster import resources
+from cnnjobs.cluster import ray_errors, resources
 from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TEST, TRAIN, VALIDATION
 from cnnjobs.errors import ImageError, TrainingError
@@ -180,4 +180,5 @@ def _result(finished: "ray.ObjectRef[pa.Table]", name: str) -> pa.Table:
     except RayError as error:
         cause = getattr(error, "cause", None)
         reason = str(cause if isinstance(cause, TrainingError) else error).strip().splitlines()
-        raise TrainingError(f"{name} failed: {reason[-1].strip()}") from error
+        words = ray_errors.in_words(error) or reason[-1].strip().removesuffix(".")
+        raise TrainingError(f"{name} failed: {words}.") from error

@@ -14,6 +14,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.queue import Queue
 
 from cnnjobs import models
+from cnnjobs.cluster import ray_errors
 from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.progress import Progress
 from cnnjobs.training import ray_process
@@ -192,5 +193,8 @@ def _reporter(reports: Queue, steps: int) -> Any:
 def _reason(error: ray.train.TrainingFailedError) -> str:
     """The worker's own error in one line."""
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    lines = str(next(iter(failures.values()), error)).strip().splitlines()
-    return lines[-1].split("TrainingError: ")[-1]
+    failure = next(iter(failures.values()), error)
+    words = ray_errors.in_words(failure)
+    if words is not None:
+        return f"{words}."
+    return str(failure).strip().splitlines()[-1].split("TrainingError: ")[-1]

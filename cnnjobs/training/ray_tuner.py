@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from cnnjobs.cluster import ray_errors
 from cnnjobs.config import TuneConfig
 from cnnjobs.errors import TrainingError
 from cnnjobs.models import UserModel
@@ -166,6 +167,9 @@ def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -
 
 def _reason(error: Exception) -> str:
     """The trial's own error in one line."""
+    words = ray_errors.in_words(error)
+    if words is not None:
+        return words
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -430,8 +430,8 @@ def test_an_unknown_key_far_from_all_names_the_known_ones(tmp_path):
         resolve(EvaluateConfig, NEEDED[EvaluateConfig], file)
     assert str(caught.value) == (
         f"{file}: unknown key 'lr'; known: bundle, data, output, split, beside, prevalence, "
-        "resamples, seed, engine, batch_size, address, audit, overwrite, s3_endpoint, s3_region, "
-        "s3_profile, s3_anonymous."
+        "resamples, seed, engine, batch_size, address, audit, overwrite, exclude, s3_endpoint, "
+        "s3_region, s3_profile, s3_anonymous, s3_requester_pays."
     )
 
 
@@ -533,7 +533,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_folder_in_place_of_a_file_is_named(tmp_path):
     with pytest.raises(ConfigError) as caught:
         resolve(TrainConfig, NEEDED[TrainConfig], tmp_path)
-    assert str(caught.value) == f"{tmp_path} cannot be read: Is a directory."
+    assert str(caught.value) == f"{tmp_path} cannot be read: it is a folder, not a file."
 
 
 @pytest.mark.parametrize(

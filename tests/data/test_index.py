@@ -54,6 +54,7 @@ def test_an_index_is_a_manifest_that_its_summary_describes(tree, tmp_path):
         "warnings": [],
         "unreadable": {f"{tree}/normal/empty.png": "empty: the file has no bytes"},
         "ignored": {".txt": 1},
+        "left_out": {},
         "num_exact_copies": 1,
         "num_near_copies": 0,
         "mixed_labels": [(f"{tree}/normal/p00.png", f"{tree}/opacity/copy.png")],
@@ -174,6 +175,7 @@ def test_a_plan_counts_the_listing_and_writes_nothing(tree, tmp_path):
         "images": 23,
         "labels": {"no label": 1, "normal": 11, "opacity": 11},
         "ignored files": {".txt": 1},
+        "warnings": [],
         "output": f"{tmp_path}/new/m.parquet",
     }
     assert list(tmp_path.iterdir()) == []

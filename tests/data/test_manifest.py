@@ -266,7 +266,7 @@ def test_a_manifest_behind_a_wrong_secret_is_not_called_damaged(s3, s3_environme
 def test_a_folder_in_place_of_a_manifest_is_not_called_damaged(tmp_path):
     folder = Path(tmp_path, "m.parquet")
     folder.mkdir()
-    with pytest.raises(Exception, match="directory") as caught:
+    with pytest.raises(Exception, match="it is a folder, not a file") as caught:
         manifest.read(str(folder))
     assert "index it again" not in str(caught.value)
 

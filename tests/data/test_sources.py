@@ -522,7 +522,9 @@ def test_settings_record_how_the_manifest_was_made(tree):
         "seed": 7,
         "content": False,
         "any_modality": False,
+        "exclude": [],
         "ignored": {},
+        "unlisted": [],
     }
 
 
@@ -608,7 +610,7 @@ def test_what_editors_and_archivers_leave_is_neither_image_nor_class(tree, tmp_p
     indexed = sources.index_sources([str(tree)], shares=None, content=False)
 
     assert indexed.manifest.table.num_rows == before
-    assert indexed.ignored["hidden"] == 3
+    assert indexed.ignored == {"hidden": 1, "hidden folders": 2}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from cnnjobs.cli import main
@@ -80,7 +81,7 @@ def test_a_different_model_is_refused_and_named(
 def test_different_data_can_be_updated_but_not_resumed(again: Path, untrained: Path) -> None:
     _draw_another(again, "normal/new.png")
 
-    with pytest.raises(RunExistsError, match=r"\(manifest was \w{16}, is \w{16}\)"):
+    with pytest.raises(RunExistsError, match=r"the data have changed since .* \(1 new\)"):
         predict(config(untrained, again, resume=True))
     assert predict(config(untrained, again, update=True)).scored == 1
 
@@ -91,7 +92,7 @@ def test_an_update_without_changes_does_nothing(scored_folder: Path, untrained: 
     summary = predict(config(untrained, scored_folder, update=True))
 
     assert summary.already_finished
-    assert summary.update == {"new": 0, "changed": 0, "again": 0, "gone": 0}
+    assert summary.update == {"new": 0, "changed": 0, "again": 0, "relabelled": 0, "gone": 0}
     assert _files(scored_folder / "run") == before
 
 
@@ -143,7 +144,7 @@ def test_a_stopped_update_is_completed_by_the_next(again: Path, untrained: Path)
 
     summary = predict(config(untrained, again, update=True))
 
-    assert summary.update == {"new": 0, "changed": 0, "again": 0, "gone": 0}
+    assert summary.update == {"new": 0, "changed": 0, "again": 0, "relabelled": 0, "gone": 0}
     assert summary.scored == 2
     assert by_path(again) == whole
     check_record(again)
@@ -200,20 +201,21 @@ def test_a_job_with_too_many_bad_images_stops_after_a_part_and_continues_with_a_
     assert record["status"] == "stopped"
     assert not (tmp_path / "run" / "_SUCCESS").exists()
     rows = record["rows"]
-    # half of the first folder is broken and 3 are allowed: the first part, a batch of 4 and a
-    # block of 16, exceeds that
+    # half of the first folder is broken and 3 are allowed: the first part exceeds that, and what
+    # has been scored besides, of a batch of 4 and a block of 16, is written, too
     assert (rows["scored"], rows["failed"], rows["left"]) == (10, {"truncated": 10}, 140)
     assert capsys.readouterr().err == (
         "error: 10 of 20 images failed, but max_errors allows 2%; stopped with 140 left; find out "
         "why, then continue with --resume and a larger --max-errors: "
         f"{tmp_path / 'run'}.\n"
     )
-    (part,) = (tmp_path / "run" / "predictions").iterdir()
-    kept = part.read_bytes()
+    parts = sorted((tmp_path / "run" / "predictions").iterdir())
+    assert [pq.read_metadata(part).num_rows for part in parts] == [16, 4]
+    kept = [part.read_bytes() for part in parts]
 
     assert _cnnjobs(tmp_path / "bundle", tmp_path, *sizes, "--max-errors", "40", "--resume") == 0
 
-    assert part.read_bytes() == kept
+    assert [part.read_bytes() for part in parts] == kept
     assert len(by_path(tmp_path)) == 160
     check_record(tmp_path)
 

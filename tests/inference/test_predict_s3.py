@@ -15,6 +15,7 @@ from cnnjobs.storage import filesystem
 from tests.storage.test_s3 import cnnjobs
 from tests.support.bundles import write_bundle
 from tests.support.fault_proxy import FaultProxy, Rule
+from tests.support.prediction_tables import without_session
 
 #: Share of requests; together more than on any bad night.
 RATES = {"slow down": 0.1, "internal error": 0.05, "reset": 0.05, "cut": 0.05, "trickle": 0.02}
@@ -50,13 +51,13 @@ def put(files: Path, prefix: str) -> None:
 
 
 def rows(output: str, source: str) -> list[dict[str, Any]]:
-    """The rows that the record lists, without `run_id` and the prefix of the source."""
+    """The rows that the record lists, without its session and the prefix of the source."""
     record = json.loads(filesystem.read_bytes(f"{output}/run.json"))
     tables = [
         pq.read_table(pa.BufferReader(filesystem.read_bytes(f"{output}/predictions/{name}")))
         for name in record["files"]
     ]
-    table = pa.concat_tables(tables).drop_columns("run_id").to_pylist()
+    table = without_session(pa.concat_tables(tables)).to_pylist()
     return [{**row, "path": row["path"].removeprefix(f"{source}/")} for row in table]
 
 

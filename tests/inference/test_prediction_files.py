@@ -5,7 +5,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.csv as pacsv
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 @pytest.mark.parametrize("key", ["label", "prefix"])
-def test_partitions_are_read_by_pyarrow_and_duckdb(
+def test_a_partitioned_run_has_a_folder_for_each_value_and_the_same_rows(
     untrained: Path, drawn: Path, scored_folder: Path, tmp_path: Path, key: str
 ) -> None:
     shutil.copytree(drawn, tmp_path / "archive")
@@ -26,25 +25,13 @@ def test_partitions_are_read_by_pyarrow_and_duckdb(
     predict(config(untrained, tmp_path, partition_by=key, rows_per_file=16))
 
     folder = tmp_path / "run" / "predictions"
-    names = {"normal", "opacity", "__HIVE_DEFAULT_PARTITION__"}
-    assert {path.name for path in folder.iterdir()} == {f"{key}={name}" for name in names}
-    if key == "prefix":
-        table = ds.dataset(folder, partitioning="hive").to_table()
-        query = f"select prefix, count(*) from '{folder}/*/*.parquet' group by prefix"
-        found = {name: number for name, number in duckdb.sql(query).fetchall() if name in names}
-        counted = {name: table["prefix"].to_pylist().count(name) for name in ("normal", "opacity")}
-        assert {name: found[name] for name in counted} == counted
-    else:
-        # the column is in the files, too, with the same values
-        table = ds.dataset(folder).to_table()
-        query = f"select label, count(*) from read_parquet('{folder}/*/*.parquet', "
-        query += "hive_partitioning=false) group by label"
-        counted = dict(duckdb.sql(query).fetchall())
-        assert counted.pop(None) == 1
-        assert counted == {
-            name: table["label"].to_pylist().count(name) for name in ("normal", "opacity")
-        }
+    names = {f"folder={key}_normal", f"folder={key}_opacity", f"folder=no_{key}"}
+    assert {path.name for path in folder.iterdir()} == names
+    table = pq.read_table(folder)
     assert table.num_rows == len(set(table["path"].to_pylist())) == 43
+    inside = {path: Path(path).parent.name for path in table["path"].to_pylist()}
+    inside[str(loose)] = None
+    assert dict(zip(table["path"].to_pylist(), table[key].to_pylist(), strict=True)) == inside
     check_record(tmp_path)
 
 
@@ -57,7 +44,8 @@ def test_duckdb_reads_the_documented_types(scored_folder: Path) -> None:
 
     texts = ("path", "label", "prediction", "error", "warning", "model", "run_id")
     numbers = {"probability": "FLOAT", "width": "INTEGER", "height": "INTEGER"}
-    assert types == dict.fromkeys(texts, "VARCHAR") | numbers
+    times = dict.fromkeys(("scored_at", "gone_at"), "TIMESTAMP WITH TIME ZONE")
+    assert types == dict.fromkeys(texts, "VARCHAR") | numbers | times
     counts = "count(*), count(distinct path), count(error), count(probability)"
     assert duckdb.sql(f"select {counts} from {parts}").fetchall() == [(42, 42, 2, 40)]
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs import models, schema
-from cnnjobs.errors import BundleError
+from cnnjobs.errors import BundleError, TrainingError
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle
+from cnnjobs.storage import run_dir
 
 LABELS = ["covid", "normal", "pneumonia"]
 IMAGES = pa.table(
@@ -169,7 +172,7 @@ def test_a_file_that_is_not_a_description_is_damaged(copied, text):
     (copied / "bundle.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BundleError) as caught:
         bundle.read(str(copied))
-    assert str(caught.value) == f"{copied}/bundle.json is damaged; train again."
+    _check_damaged(copied, caught)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +186,108 @@ def test_a_file_that_is_not_a_description_is_damaged(copied, text):
         {"preprocessing": {"height": 0, "width": 28}},
         {"preprocessing": [28, 28]},
         {"color": "gray"},
+        {"labels": "covid"},
+        {"labels": ["covid"]},
+        {"labels": ["covid", "covid", "normal"]},
+        {"labels": [str(number) for number in range(10_001)]},
+        {"positive": "covid"},
+        {"positive": ["covid"]},
+        {"threshold": "0.5"},
+        {"threshold": float("nan")},
+        {"threshold": True},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": 0},
+        {"architecture": 3},
+        {"fingerprint": None},
+        {"metrics": [1]},
+        {"preprocessing": {"height": 10**9, "width": 10**9}},
+        {"preprocessing": {"height": 28, "width": 28.0}},
+        {"preprocessing": {"height": 28, "width": True}},
+        {"preprocessing": {"height": 28, "width": 28, "max_pixels": 10**18}},
+        {"preprocessing": {"height": 28, "width": 28, "tiles": 10**6, "equalize": True}},
+        {"preprocessing": {"height": 28, "width": 28, "crop": float("nan")}},
+        {"preprocessing": {"height": 28, "width": 28, "equalize": "yes"}},
     ],
-    ids=json.dumps,
+    ids=lambda changes: json.dumps(changes)[:60],
 )
 def test_a_description_with_a_missing_wrong_or_unknown_key_is_damaged(copied, changes):
     _describe(copied, **changes)
     with pytest.raises(BundleError) as caught:
         bundle.read(str(copied))
-    assert str(caught.value) == f"{copied}/bundle.json is damaged; train again."
+    _check_damaged(copied, caught)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"labels": ' * 50_000, "9" * 10_000, "NaN"])
+def test_json_that_is_deep_or_no_description_is_damage(copied, text):
+    (copied / "bundle.json").write_text(text)
+    with pytest.raises(BundleError) as caught:
+        bundle.read(str(copied))
+    _check_damaged(copied, caught)
+
+
+def test_a_description_of_300_gb_or_that_is_a_pipe_is_not_read(copied):
+    file = copied / "bundle.json"
+    with file.open("r+b") as opened:
+        opened.truncate(300 << 30)
+    refused = r"bundle.json cannot be read: it has 322122547200 bytes, 268435456 are allowed\.$"
+    with pytest.raises(BundleError, match=refused):
+        bundle.read(str(copied))
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(BundleError, match=r"bundle.json cannot be read: it is a pipe, not a file"):
+        bundle.read(str(copied))
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ("bomb", "its files have 42"),
+        ("path", "a file in it has a name that leads out of it"),
+        ("many", "it has 1504 files, 1000 are allowed"),
+        ("wide", "one of its layers has a size of 1000000000, 4194304 are allowed"),
+    ],
+)
+def test_a_model_file_that_would_take_much_is_refused_before_keras_opens_it(
+    copied, change, refused
+):
+    file = copied / "model.keras"
+    with zipfile.ZipFile(file) as parts:
+        config = json.loads(parts.read("config.json"))
+        others = {name: parts.read(name) for name in parts.namelist() if name != "config.json"}
+    if change == "wide":
+        config["config"]["layers"][-1]["config"]["units"] = 10**9
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as parts:
+        parts.writestr("config.json", json.dumps(config))
+        for name, data in others.items():
+            parts.writestr(name, data)
+        if change == "path":
+            parts.writestr("../../outside", b"")
+        if change == "many":
+            for number in range(1501):
+                parts.writestr(f"assets/{number}", b"")
+        if change == "bomb":
+            with parts.open("assets/zeros", "w", force_zip64=True) as part:
+                for _ in range(512):
+                    part.write(bytes(1 << 20))
+    if change == "bomb":
+        # a member of 8 GB takes minutes to write: the size is what its entry states
+        stated = struct.pack("<I", 512 << 20)
+        file.write_bytes(file.read_bytes().replace(stated, struct.pack("<I", 0xFFFF0000)))
+    _describe(copied, model_sha256=_sha256(file))
+    with pytest.raises(BundleError) as caught:
+        bundle.load_model(bundle.read(str(copied)))
+    assert str(caught.value).startswith(f"{copied}/model.keras is refused: {refused}")
+
+
+def test_a_model_of_another_input_than_its_description_says_is_refused(copied):
+    _describe(copied, preprocessing={"height": 30, "width": 28})
+    with pytest.raises(BundleError) as caught:
+        bundle.load_model(bundle.read(str(copied)))
+    assert str(caught.value) == (
+        f"{copied}/model.keras takes images of (28, 28, 1), but bundle.json says (30, 28, 1); "
+        "copy the bundle again or train again."
+    )
 
 
 @pytest.mark.parametrize("version", [0, 2, "1"])
@@ -281,6 +378,14 @@ def _describe(folder, **changes):
     file.write_text(json.dumps(kept))
 
 
+def _check_damaged(folder, caught):
+    message = str(caught.value)
+    assert message.startswith(f"{folder}/bundle.json is damaged")
+    assert message.endswith("; train again.")
+    assert "\n" not in message
+    assert len(message) < 300 + len(str(folder))
+
+
 def _sha256(file):
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -294,3 +399,35 @@ def _not_loadable(folder):
         f"{folder}/model.keras cannot be loaded in safe mode; use a bundle that cnnjobs train "
         "wrote."
     )
+
+
+@pytest.mark.parametrize("asked", ["run", "run/bundle"])
+@pytest.mark.parametrize(
+    ("command", "error", "reason"),
+    [
+        (
+            "train",
+            TrainingError("loss of epoch 2 is nan."),
+            "failed at {} (loss of epoch 2 is nan)",
+        ),
+        ("train", KeyboardInterrupt(), "stopped at {}"),
+        ("tune", TrainingError("no trial finished"), "failed at {} (no trial finished)"),
+    ],
+)
+def test_a_training_that_failed_says_when_and_why(tmp_path, asked, command, error, reason):
+    run = run_dir.start(str(tmp_path / "run"), command, {})
+    with pytest.raises(type(error)), run.writing():
+        raise error
+    ended = run_dir.read_record(run.uri)["ended"]
+    way = {"train": "continue it with --resume", "tune": "start it again with --overwrite"}
+    with pytest.raises(BundleError) as caught:
+        bundle.read(str(tmp_path / asked))
+    assert str(caught.value) == (
+        f"the training in {run.uri} {reason.format(ended)}; {way[command]}."
+    )
+
+
+def test_a_training_that_still_runs_or_was_killed_says_so(tmp_path):
+    run = run_dir.start(str(tmp_path / "run"), "train", {})
+    with run.writing(), pytest.raises(BundleError, match="has not finished: it was started"):
+        bundle.read(run.uri)

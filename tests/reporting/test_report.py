@@ -20,7 +20,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.reporting import gallery
 from cnnjobs.reporting.report import ReportSummary, plan, report
-from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.storage import filesystem, run_dir, versions
 from tests.support import report_runs
 from tests.support.bundles import write_bundle
 from tests.support.report_runs import EVIL, SCORES
@@ -71,7 +71,7 @@ def test_the_page_says_how_to_repeat_it(written: tuple[ReportSummary, str], runs
     train = f"cnnjobs train xrays/manifest.parquet --output {runs}/train --epochs 2 --calibrate"
     assert train in text
     assert f"cnnjobs predict {runs}/train/bundle xrays --output {runs}/predict" in text
-    assert f"keras {run_dir.package_versions()['keras']}" in text
+    assert f"keras {versions.package_versions()['keras']}" in text
 
 
 def test_the_page_loads_nothing(written: tuple[ReportSummary, str]) -> None:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -83,6 +84,20 @@ def test_a_lock_on_s3_that_was_not_renewed_belongs_to_the_dead(s3, monkeypatch):
     with run_lock.hold(run):
         pass
     assert filesystem.is_empty(run)
+
+
+def test_a_writer_that_was_taken_for_dead_stops(s3, monkeypatch):
+    monkeypatch.setattr(run_lock, "RENEW_S", 2.0)
+    other = json.dumps({"host": "another.host", "pid": 1, "token": "another"}).encode()
+
+    def be_taken_for_dead():
+        with run_lock.hold(f"{s3}/run"):
+            filesystem.write_bytes(f"{s3}/run/{run_lock.NAME}", other)
+            time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        be_taken_for_dead()
+    assert "another.host" in run_lock.holder(f"{s3}/run")
 
 
 def test_a_number_of_a_process_that_was_given_again_does_not_keep_a_lock(s3):

@@ -1,6 +1,5 @@
 import os
 import resource
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -45,25 +44,6 @@ def _break_off(uri):
 
 def _everything(folder):
     return sorted(path.name for path in Path(folder).rglob("*"))
-
-
-@pytest.fixture
-def plain_user():
-    """Whoever runs the tests, but not root, to whom nothing is forbidden."""
-    if os.getuid() != 0:
-        yield
-        return
-    os.setresuid(65534, 65534, 0)
-    yield
-    os.setresuid(0, 0, 0)
-
-
-@pytest.fixture
-def open_folder():
-    """A folder that any user reaches, which pytest's own are not."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
 
 
 @pytest.fixture
@@ -200,12 +180,6 @@ def test_a_file_cannot_be_listed(tmp_path):
     _fill(tmp_path, "a.png")
     file = f"{tmp_path}/a.png"
     assert _error(filesystem.list_files, file) == f"{file} is a file, not a folder."
-
-
-def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.png")).write_bytes(b"")
-    message = f"{f'{tmp_path}/x'!r}"[:-1] + "\\udcff.png' has a name that is not UTF-8; rename it."
-    assert _error(filesystem.list_files, str(tmp_path)) == message
 
 
 def test_a_forbidden_folder_cannot_be_listed(forbidden, plain_user):
@@ -712,7 +686,7 @@ def test_settings_reach_the_environment_and_what_starts_elsewhere(s3_environment
     s3_environment(
         AWS_ENDPOINT_URL=None, AWS_ENDPOINT_URL_S3=None, AWS_REGION=None, AWS_PROFILE=None,
         AWS_DEFAULT_REGION=None, CNNJOBS_S3_ANONYMOUS=None, CNNJOBS_S3_REACHED=None,
-        AWS_REQUEST_CHECKSUM_CALCULATION=None,
+        AWS_REQUEST_CHECKSUM_CALCULATION=None, AWS_RESPONSE_CHECKSUM_VALIDATION=None,
     )  # fmt: skip
     clients.use(endpoint="http://localhost:1/", region="eu-1", profile="night", anonymous=True)
     assert clients.environment() == {

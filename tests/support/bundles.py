@@ -12,7 +12,7 @@ from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.storage import run_dir
+from cnnjobs.storage import versions
 
 
 def write_bundle(
@@ -44,7 +44,7 @@ def write_bundle(
         images=_of_training(seen.table) if seen else schema.MANIFEST.empty_table(),
         manifest_fingerprint=seen.fingerprint if seen else "none",
         metrics={},
-        versions=run_dir.package_versions(),
+        versions=versions.package_versions(),
     )
     openvino_export.write(written, model)
     return written

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cnnjobs.config import PredictConfig
 from cnnjobs.inference.predict import PredictSummary, predict
+from tests.support.prediction_tables import without_session
 from tests.support.processes import descendants, kill, kill_all, wait_until
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
@@ -81,7 +82,7 @@ def read_rows(output: Path, *, in_parts: bool = False) -> pa.Table:
     listed = sorted(folder.glob("part-*.parquet"))
     if not in_parts and "files" in record:
         listed = [folder / name for name in record["files"]]
-    return pa.concat_tables(pq.read_table(file) for file in listed).drop_columns("run_id")
+    return without_session(pa.concat_tables(pq.read_table(file) for file in listed))
 
 
 def read_record(output: Path) -> dict[str, Any]:

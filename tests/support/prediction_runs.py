@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from cnnjobs.config import PredictConfig
+from tests.support.prediction_tables import without_session
 
 
 def config(bundle: Path, folder: Path, **settings: Any) -> PredictConfig:
@@ -16,8 +17,8 @@ def config(bundle: Path, folder: Path, **settings: Any) -> PredictConfig:
 
 
 def by_path(folder: Path) -> dict[str, dict[str, Any]]:
-    """The rows by path, without `run_id`; no path appears twice."""
-    table = ds.dataset(folder / "run" / "predictions").to_table().drop_columns("run_id")
+    """The rows by path, without `run_id` and `scored_at`; no path appears twice."""
+    table = without_session(ds.dataset(folder / "run" / "predictions").to_table())
     rows = {row["path"]: row for row in table.to_pylist()}
     assert len(rows) == table.num_rows
     return rows

@@ -50,6 +50,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 environment.setenv(name, value)
             # storage sets it for servers that are not AWS: named here, it goes with the rest
             environment.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+            environment.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
             for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
                 environment.delenv(name, raising=False)
             s3_clients.forget()

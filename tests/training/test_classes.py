@@ -8,12 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnjobs import schema
-from cnnjobs.config import EvaluateConfig, PredictConfig, TrainConfig
+from cnnjobs.config import EvaluateConfig, IndexConfig, PredictConfig, TrainConfig
+from cnnjobs.data.index import index
 from cnnjobs.errors import InputError
 from cnnjobs.evaluation.evaluate import evaluate, plan
 from cnnjobs.inference.predict import predict
 from cnnjobs.models import bundle
-from cnnjobs.training.train import TrainSummary, train
+from cnnjobs.models.bundle import Bundle
+from tests.support.trainings import train_here
+
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 LABELS = ["bright", "dark", "stripes"]
 
@@ -36,29 +40,26 @@ def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fitted(
-    ray_session: None, patterns: Path, tmp_path_factory: pytest.TempPathFactory
-) -> TrainSummary:
-    output = tmp_path_factory.mktemp("runs") / "patterns"
-    return train(
-        TrainConfig(data=str(patterns), output=str(output), model="digits", epochs=6, batch_size=8)
-    )
+def manifest(patterns: Path) -> str:
+    output = str(patterns.with_name("manifest.parquet"))
+    return index(IndexConfig(sources=(str(patterns),), output=output)).manifest
 
 
-def test_three_classes_have_no_positive_class(fitted: TrainSummary) -> None:
-    described = bundle.read(fitted.bundle)
+@pytest.fixture(scope="module")
+def fitted(manifest: str, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    output = str(tmp_path_factory.mktemp("runs") / "patterns")
+    train_here(TrainConfig(data=manifest, output=output, model="digits", epochs=6, batch_size=8))
+    return bundle.read(output)
 
-    assert list(described.labels) == LABELS
-    assert described.positive is None
+
+def test_three_classes_have_no_positive_class(fitted: Bundle) -> None:
+    assert list(fitted.labels) == LABELS
+    assert fitted.positive is None
 
 
-def test_evaluation_counts_every_class(fitted: TrainSummary, tmp_path: Path) -> None:
+def test_evaluation_counts_every_class(fitted: Bundle, manifest: str, tmp_path: Path) -> None:
     summary = evaluate(
-        EvaluateConfig(
-            bundle=fitted.bundle,
-            data=f"{fitted.output}/manifest.parquet",
-            output=str(tmp_path / "run"),
-        )
+        EvaluateConfig(bundle=fitted.uri, data=manifest, output=str(tmp_path / "run"))
     )
 
     assert summary.num_images == 9
@@ -71,19 +72,18 @@ def test_evaluation_counts_every_class(fitted: TrainSummary, tmp_path: Path) -> 
     assert {path.name for path in (tmp_path / "run" / "plots").iterdir()} == set(summary.plots)
 
 
-def test_a_prevalence_for_three_classes_is_refused(fitted: TrainSummary) -> None:
-    data = f"{fitted.output}/manifest.parquet"
+def test_a_prevalence_for_three_classes_is_refused(fitted: Bundle, manifest: str) -> None:
     with pytest.raises(InputError) as refused:
-        plan(EvaluateConfig(bundle=fitted.bundle, data=data, prevalence=0.1))
+        plan(EvaluateConfig(bundle=fitted.uri, data=manifest, prevalence=0.1))
     message = "prevalence needs two classes, the bundle has 3; omit --prevalence."
     assert str(refused.value) == message
 
 
 def test_predictions_have_a_probability_for_every_class(
-    fitted: TrainSummary, patterns: Path, tmp_path: Path
+    fitted: Bundle, patterns: Path, tmp_path: Path
 ) -> None:
     summary = predict(
-        PredictConfig(bundle=fitted.bundle, data=str(patterns), output=str(tmp_path / "run"))
+        PredictConfig(bundle=fitted.uri, data=str(patterns), output=str(tmp_path / "run"))
     )
 
     table = pq.read_table(Path(summary.output, "predictions"))

@@ -84,9 +84,15 @@ def test_a_fold_resumed_alone_has_the_threads_of_the_others_even_if_the_run_did_
     assert record.pop("threads") == _threads_of_fold(run, 1)
     (run / "run.json").write_text(json.dumps(record))
 
-    crossval(dataclasses.replace(crossed, output=str(run), resume=True))
+    def stop(step: str, done: int, total: int | None, note: str = "") -> None:
+        if step == "decode":
+            raise KeyboardInterrupt
 
-    assert _threads_of_fold(run, 2) == _threads_of_fold(run, 1)
+    # the next test shows that what is recorded is what the fold then has
+    with pytest.raises(KeyboardInterrupt):
+        crossval(dataclasses.replace(crossed, output=str(run), resume=True), stop)
+
+    assert json.loads((run / "run.json").read_text())["threads"] == _threads_of_fold(run, 1)
 
 
 def test_a_fold_resumed_on_another_machine_has_the_threads_that_the_run_recorded(
@@ -119,12 +125,12 @@ def test_a_training_resumed_on_another_machine_has_the_threads_that_the_run_reco
 def test_a_training_resumed_with_other_workers_has_threads_that_suit_them(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = TrainConfig(output=str(tmp_path / "run"), **settings)
+    config = TrainConfig(output=str(tmp_path / "run"), workers=2, **settings)
     _start(config, threads=resources.num_cpus() + 3)
 
-    train(dataclasses.replace(config, workers=2, resume=True))
+    train(dataclasses.replace(config, workers=1, resume=True))
 
-    assert _threads(config.output) == max(1, resources.num_cpus() // 2)
+    assert _threads(config.output) == resources.num_cpus()
 
 
 def _start(config: TrainConfig, **facts: Any) -> None:

@@ -17,25 +17,18 @@ from cnnjobs.models import bundle
 from cnnjobs.storage import run_dir
 from cnnjobs.training.train import train
 from cnnjobs.training.train_plan import plan
+from tests.support.trainings import train_here
 
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a training on the archive: one epoch."""
-    output = tmp_path_factory.mktemp("runs") / "trained"
-    train(TrainConfig(data=str(archive), output=str(output), model="covid-gap", epochs=1))
+    """The run of a training on the archive, with its MLflow store beside it."""
+    output = tmp_path_factory.mktemp("trained") / "run"
+    store = str(output.with_name("store"))
+    train(
+        TrainConfig(data=str(archive), output=str(output), model="digits", epochs=1, mlflow=store)
+    )
     return output
-
-
-@pytest.fixture(scope="module")
-def trained_again(
-    ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder with the same training again as `run`, and its MLflow store as `store`."""
-    folder = tmp_path_factory.mktemp("again")
-    output, store = str(folder / "run"), str(folder / "store")
-    train(TrainConfig(data=str(archive), output=output, model="covid-gap", epochs=1, mlflow=store))
-    return folder
 
 
 def test_a_run_holds_a_bundle_its_manifest_the_history_and_the_curves(trained: Path) -> None:
@@ -70,23 +63,17 @@ def test_the_bundle_records_the_positive_class_and_the_images_it_was_trained_on(
     assert described.metrics["auroc"] is not None
 
 
-def test_the_same_training_twice_gives_the_same_weights(trained: Path, trained_again: Path) -> None:
-    assert bundle.read(str(trained_again / "run")).name == bundle.read(str(trained)).name
-
-
-def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(
-    trained_again: Path,
-) -> None:
+def test_a_training_is_logged_with_its_fingerprints_bundle_and_curves(trained: Path) -> None:
     from mlflow import MlflowClient
 
-    record = run_dir.read_record(str(trained_again / "run"))
+    record = run_dir.read_record(str(trained))
     assert record is not None
-    client = MlflowClient(tracking_uri=str(trained_again / "store"))
+    client = MlflowClient(tracking_uri=str(trained.with_name("store")))
     experiment = client.get_experiment_by_name("cnnjobs")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.params["epochs"] == "1"
     assert run.data.tags["model"] == record["model"]
-    assert run.data.tags["output"] == str(trained_again / "run")
+    assert run.data.tags["output"] == str(trained)
     assert run.info.run_name == run.data.tags["run_id"]
     assert run.data.metrics["val_loss"] == pytest.approx(
         record["summary"]["history"][-1]["val_loss"]
@@ -164,7 +151,7 @@ def test_a_loss_that_is_not_a_number_fails_the_training_with_one_line(
         data=str(archive),
         output=str(tmp_path / "run"),
         model="digits",
-        epochs=3,
+        epochs=1,
         learning_rate=1e39,
         batch_size=8,
     )
@@ -193,7 +180,7 @@ def test_a_run_is_not_overwritten_by_default(trained: Path, archive: Path) -> No
 
 
 def test_a_training_set_without_a_decodable_image_fails_with_one_line(
-    ray_session: None, archive: Path, tmp_path: Path
+    archive: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(archive, copy)
@@ -202,7 +189,7 @@ def test_a_training_set_without_a_decodable_image_fails_with_one_line(
     shutil.rmtree(copy)
 
     with pytest.raises(TrainingError) as ended:
-        train(TrainConfig(data=images, output=str(tmp_path / "run"), model="digits", epochs=1))
+        train_here(TrainConfig(data=images, output=str(tmp_path / "run"), model="digits"))
 
     assert str(ended.value) == (
         "none of the 28 training images could be decoded; index them again."

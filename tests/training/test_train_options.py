@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 
 from cnnjobs.config import EvaluateConfig, IndexConfig, TrainConfig
-from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data.index import index
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.evaluation.evaluate import evaluate
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle
-from cnnjobs.training.distributed.fit_model import train_model
-from cnnjobs.training.ray_datasets import DecodedSet, decode_rows
 from cnnjobs.training.train import TrainSummary, train
-from cnnjobs.training.train_plan import plan, task_of
+from tests.support.trainings import train_here
 
 OWN_MODEL = """
 import keras
@@ -84,10 +81,10 @@ def test_threshold_and_temperature_come_from_validation_and_are_applied(
     plain = bundle.read(one.bundle)
     assert (plain.threshold, plain.temperature) == (0.5, 1.0)
 
-    summary = run(digits, tmp_path / "run", threshold_rule="sensitivity=0.99", calibrate=True)
+    config = config_of(digits, tmp_path / "run", threshold_rule="sensitivity=0.99", calibrate=True)
+    train_here(config)
 
-    decided = bundle.read(summary.bundle)
-    assert (decided.threshold, decided.temperature) == (summary.threshold, summary.temperature)
+    decided = bundle.read(config.output)
     # the training is too short for confident scores, but 1 is not the best temperature by chance
     assert decided.temperature != 1
     assert decided.metrics["sensitivity"] == 1
@@ -95,11 +92,11 @@ def test_threshold_and_temperature_come_from_validation_and_are_applied(
     assert decided.name != plain.name
     assert decided.metrics["auroc"] == pytest.approx(plain.metrics["auroc"])
 
-    config = EvaluateConfig(
-        bundle=summary.bundle, data=f"{summary.output}/manifest.parquet", audit=False
+    test = EvaluateConfig(
+        bundle=decided.uri, data=f"{one.output}/manifest.parquet", audit=False, resamples=0
     )
-    evaluated = evaluate(config)
-    before = evaluate(dataclasses.replace(config, bundle=one.bundle))
+    evaluated = evaluate(test)
+    before = evaluate(dataclasses.replace(test, bundle=one.bundle))
     assert evaluated.temperature == decided.temperature
     for name in ("brier", "ece"):
         assert evaluated.metrics[f"{name}_uncalibrated"] == pytest.approx(
@@ -125,13 +122,10 @@ def test_a_threshold_rule_without_validation_images_is_refused(
 def test_a_fixed_threshold_needs_no_validation_images(digits: Path, tmp_path: Path) -> None:
     manifest = str(tmp_path / "manifest.parquet")
     index(IndexConfig(sources=(str(digits),), output=manifest, validation=0.0))
-    planned = plan(config_of(Path(manifest), tmp_path / "run", threshold_rule="0.3"))
-    task = task_of(planned, planned.output)
-    blocks = [decode_rows(task.rows, task.preprocessing)]
 
-    train_model(task, *(DecodedSet(blocks, split, task.targets) for split in (TRAIN, VALIDATION)))
+    train_here(config_of(Path(manifest), tmp_path / "run", threshold_rule="0.3"))
 
-    assert bundle.read(planned.output).threshold == 0.3
+    assert bundle.read(str(tmp_path / "run")).threshold == 0.3
 
 
 def test_a_finished_training_is_not_repeated(one: TrainSummary, digits: Path) -> None:
@@ -155,7 +149,7 @@ def test_a_user_s_model_trains_with_every_option_at_once(
         digits,
         tmp_path / "run",
         model=f"{tmp_path / 'own.py'}:tiny",
-        epochs=6,
+        epochs=3,
         augment="strong",
         crop=0.1,
         equalize=True,
@@ -166,6 +160,8 @@ def test_a_user_s_model_trains_with_every_option_at_once(
         early_stopping=2,
         monitor="val_auroc",
         keep="best",
+        threshold_rule="youden",
+        calibrate=True,
         mixed_precision=True,
         workers=2,
     )
@@ -174,6 +170,8 @@ def test_a_user_s_model_trains_with_every_option_at_once(
 
     described = bundle.read(summary.bundle)
     assert described.architecture == "own.py:tiny"
+    assert (described.threshold, described.temperature) == (summary.threshold, summary.temperature)
+    assert described.threshold != 0.5
     assert described.preprocessing == Preprocessing(
         height=20, width=24, scaled_jpeg=True, crop=0.1, equalize=True
     )

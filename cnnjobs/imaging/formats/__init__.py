@@ -6,8 +6,8 @@ and let damage pass. So every file is recognized, measured and checked first.
 
 import contextlib
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,12 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 #: The longest side that OpenCV accepts (its CV_IO_MAX_IMAGE_WIDTH).
 MAX_SIDE = 1 << 20
+
+#: Decoded bytes per allowed pixel: color and alpha of 16 bits, or padded tiles.
+_BYTES_PER_PIXEL = 8
+
+#: Pixels of large images are decoded in bands of about so many bytes.
+BAND_BYTES = 32 << 20
 
 #: The first bytes of other images, or those at byte 4, and their names.
 _OTHER_IMAGES = {
@@ -85,6 +91,8 @@ def guarded() -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except MemoryError as error:
+        raise ImageError("too large", "decoding it takes more memory than there is") from error
     except Exception as error:  # one odd file must not end a night's work
         reason = str(error).partition("\n")[0] or type(error).__name__
         category = "unsupported" if reason.startswith("Unsupported") else "damaged"
@@ -151,6 +159,34 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError("too large", f"{width} x {height} pixels, {max_pixels} are allowed")
     if max(width, height) > MAX_SIDE:
         raise ImageError("too large", f"{width} x {height} pixels, {MAX_SIDE} per side are allowed")
+
+
+def check_bytes(number: int, max_pixels: int) -> None:
+    """Raise ImageError if an image of so many decoded bytes is not allowed."""
+    allowed = _BYTES_PER_PIXEL * max(max_pixels, 1 << 20)
+    if number > allowed:
+        raise ImageError("too large", f"{number} bytes of samples, {allowed} are allowed")
+
+
+def bands(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The rows in parts of about `BAND_BYTES`; all at once if there are few."""
+    step = max(1, BAND_BYTES * len(samples) // max(samples.nbytes, 1))
+    return (samples[top : top + step] for top in range(0, len(samples), step))
+
+
+def by_bands(gray: Callable[[NDArray[Any]], Gray], samples: NDArray[Any]) -> Gray:
+    """`gray` of samples whose rows do not depend on each other, with little memory besides."""
+    whole, top = None, 0
+    for band in bands(samples):
+        part = gray(band)
+        if len(part) == len(samples):
+            return part
+        if whole is None:
+            whole = np.empty((len(samples), *part.shape[1:]), part.dtype)
+        whole[top : top + len(part)] = part
+        top += len(part)
+    assert whole is not None, "an image has rows"
+    return cast("Gray", whole)
 
 
 def exif_orientation(exif: bytes) -> int:

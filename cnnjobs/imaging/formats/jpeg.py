@@ -10,6 +10,7 @@ import numpy as np
 import simplejpeg
 
 from cnnjobs.errors import ImageError
+from cnnjobs.imaging import memory
 from cnnjobs.imaging.formats import (
     JPEG,
     Gray,
@@ -42,6 +43,12 @@ _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 #: Scans per image: progressive files have about 10; thousands would take minutes to decode.
 MAX_SCANS = 100
 
+#: Pixels of all scans together, in pixels of the largest image: each scan visits all of them.
+_MAX_VISITS = 20
+
+#: Segments and fill bytes per image: 10,000 segments can contain 600 MB.
+_MAX_SEGMENTS = 10_000
+
 #: Scales of libjpeg's inverse transform that are cheaper than full size (its SIMD paths).
 _SCALES = (8, 4, 2)
 
@@ -51,6 +58,7 @@ class _Header(NamedTuple):
     height: int
     frame: int
     orientation: int
+    num_scans: int
     problem: ImageError | None
 
 
@@ -75,8 +83,14 @@ def read(
     """
     header = _inspect(data, max_pixels)
     problem = header.problem
-    if problem is not None and not (keep_damaged and problem.category != "unsupported"):
+    if problem is not None and not (keep_damaged and problem.category in ("damaged", "truncated")):
         raise problem
+    if header.width * header.height * header.num_scans > _MAX_VISITS * max(max_pixels, 1 << 20):
+        reason = f"{header.width} x {header.height} pixels in {header.num_scans} scans"
+        raise ImageError("too large", reason)
+    # gray, and with several scans libjpeg keeps the coefficients of all components
+    bytes_per_pixel = 1 if header.num_scans < 2 else 9
+    memory.take(bytes_per_pixel * header.width * header.height)
     turned = header.orientation >= 5
     smallest = at_least[::-1] if turned and at_least is not None else at_least
     gray, reported = _decode(data, header, _scale(header, smallest), keep_damaged)
@@ -103,13 +117,27 @@ def frame_size(data: bytes) -> tuple[int, int]:
     raise ImageError("damaged", "the JPEG has no frame header")
 
 
+def color_and_exif(data: bytes) -> tuple[str, bytes]:
+    """Whether a JPEG that `read` accepts has one component or several, and its EXIF block."""
+    color, exif = "gray", b""
+    try:
+        for marker, start, end in _segments(data):
+            if marker in _FRAMES and data[start + 5] > 1:
+                color = "color"
+            elif marker == _APP1 and not exif and data.startswith(b"Exif\0\0", start):
+                exif = data[start:end]
+    except ImageError:  # of a damaged file that was accepted
+        pass
+    return color, exif
+
+
 def _inspect(data: bytes, max_pixels: int) -> _Header:
     """Size, kind and orientation, and what is wrong with the segments.
 
     Raises:
         ImageError: the size is unknown or too large, or the kind is unsupported.
     """
-    frame, precision, width, height, exif = 0, 0, 0, 0, b""
+    frame, precision, width, height, exif, num_scans = 0, 0, 0, 0, b"", 0
     problem = None
     try:
         for marker, start, end in _segments(data):
@@ -118,6 +146,8 @@ def _inspect(data: bytes, max_pixels: int) -> _Header:
                     raise ImageError("damaged", "the JPEG's frame header is too short")
                 frame = marker
                 precision, height, width = struct.unpack_from(">BHH", data, start)
+            elif marker == _SCAN:
+                num_scans += 1
             elif marker == _APP1 and not exif and data.startswith(b"Exif\0\0", start):
                 exif = data[start:end]
     except ImageError as error:
@@ -129,7 +159,7 @@ def _inspect(data: bytes, max_pixels: int) -> _Header:
         raise ImageError("unsupported", "a JPEG of a hierarchical or arithmetic lossless kind")
     if precision != 8:
         raise ImageError("unsupported", f"a JPEG of {precision} bits per sample")
-    return _Header(width, height, frame, exif_orientation(exif), problem)
+    return _Header(width, height, frame, exif_orientation(exif), num_scans, problem)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -141,7 +171,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         ImageError: the segments or the scans are incomplete.
     """
     position, num_scans = 2, 0
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         if position + 2 > len(data):
             raise _cut(num_scans)
         if data[position] != 0xFF:
@@ -175,6 +205,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             if found is None:
                 raise _cut(num_scans)
             position = found.start()
+    raise ImageError("too large", f"a JPEG of more than {_MAX_SEGMENTS} segments")
 
 
 def _cut(num_scans: int) -> ImageError:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging.formats import Gray
+from cnnjobs.imaging.formats import Gray, by_bands
 
 # the bad files of an archive are rows with an error; lines on stderr would only fill a log
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -21,12 +21,21 @@ def gray(data: bytes) -> Gray:
     IMREAD_GRAYSCALE is not used: libpng's luma depends on the gamma stated by the file, and alpha
     would be dropped.
     """
-    image = _decoded(data, cv2.IMREAD_UNCHANGED)
+    image = unchanged(data)
     return image if image.ndim == 2 else luma(image, cv2.COLOR_BGR2GRAY)
+
+
+def unchanged(data: bytes) -> Gray:
+    """The samples as stored, the colors in OpenCV's order: blue, green, red, alpha."""
+    return _decoded(data, cv2.IMREAD_UNCHANGED)
 
 
 def luma(image: NDArray[Any], order: int = cv2.COLOR_RGB2GRAY) -> Gray:
     """Luma (ITU-R BT.601) of (height, width, 3 or 4) samples; alpha is blended with black."""
+    return by_bands(lambda band: _luma(band, order), image)
+
+
+def _luma(image: NDArray[Any], order: int) -> Gray:
     gray = cast("Gray", cv2.cvtColor(image[:, :, :3], order))
     if image.shape[2] < 4:
         return gray
@@ -58,5 +67,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
         reason = str(error.err or error).splitlines()[0]
         raise ImageError("damaged", f"OpenCV refuses it ({reason})") from error

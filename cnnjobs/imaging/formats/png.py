@@ -2,22 +2,38 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from isal import igzip_lib, isal_zlib
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging.formats import PNG, Picture, check_size, exif_orientation, opencv, upright
+from cnnjobs.imaging import memory
+from cnnjobs.imaging.formats import (
+    BAND_BYTES,
+    MAX_SIDE,
+    PNG,
+    Gray,
+    Picture,
+    check_bytes,
+    check_size,
+    exif_orientation,
+    opencv,
+    png_bands,
+    png_stored,
+    streams,
+    upright,
+)
+from cnnjobs.imaging.formats.png_stored import SAMPLES
 
 #: Chunks that pixels depend on. No others reach the decoder: texts and color profiles that inflate
 #: to gigabytes, gamma that would change the luma, the frames of an animation.
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
-#: Samples per pixel by color type: gray, RGB, palette, gray and alpha, RGBA.
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_COLORS = {0: "gray", 2: "color", 3: "palette", 4: "gray and alpha", 6: "color and alpha"}
 
-#: First column and row, and steps, of the seven passes of an interlaced file.
+#: First column and row, and steps, of the pass of a file, and of the seven of an interlaced one.
+_ONE = ((0, 0, 1, 1),)
 _ADAM7 = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -28,11 +44,11 @@ _ADAM7 = (
     (0, 1, 1, 2),
 )
 
-#: Most bytes in a stored block of DEFLATE (RFC 1951, 3.2.4).
-_STORED = 0xFFFF
-
 #: Damaged data is inflated in pieces of this size; everything after the first broken one is lost.
 _PIECE = 64
+
+#: A file may have so many chunks, and one more per KiB: libpng writes chunks of 8 KiB.
+_MAX_CHUNKS = 1 << 16
 
 
 @dataclass
@@ -71,17 +87,34 @@ def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture
     problem = chunks.problem
     if problem is not None and not keep_damaged:
         raise problem
+    size = _inflated_size(chunks.header)
+    is_large = size > memory.SMALL
+    check_bytes(size, max_pixels)
+    # the pixels inflated, stored and decoded; or those of a band, and all gray ones
+    width, height = struct.unpack_from(">II", chunks.header)
+    memory.take(2 * width * height + 8 * BAND_BYTES if is_large else 4 * size)
     try:
         if problem is not None:
             raise problem
-        gray = opencv.gray(_inflated(chunks) or PNG + b"".join(chunks.kept))
+        gray = _in_bands(chunks, _strictly_inflated(chunks)) if is_large else _at_once(chunks, size)
     except ImageError as error:
         if not keep_damaged:
             raise
-        problem, gray = error, opencv.gray(_mended(chunks))
+        problem, recovered = error, _recovered(chunks, size)
+        gray = (
+            _in_bands(chunks, recovered)
+            if is_large
+            else opencv.gray(_with_pixels(chunks, b"".join(recovered)))
+        )
     gray = upright(gray, exif_orientation(chunks.exif))
     warning = "the first image of an animation" if chunks.animated else None
     return Picture(gray, gray.shape[1], gray.shape[0], str(problem) if problem else warning)
+
+
+def color_and_exif(data: bytes) -> tuple[str, bytes]:
+    """The kind of color in the header of a PNG that `read` accepts, and its EXIF block."""
+    chunks = _walk(data, MAX_SIDE**2)
+    return _COLORS[chunks.header[9]], chunks.exif
 
 
 def _walk(data: bytes, max_pixels: int) -> _Chunks:
@@ -90,9 +123,11 @@ def _walk(data: bytes, max_pixels: int) -> _Chunks:
     Raises:
         ImageError: the header is broken, or the image is too large or unsupported.
     """
-    chunks = _Chunks()
+    chunks, allowed = _Chunks(), _MAX_CHUNKS + len(data) // 1024
     try:
-        for kind, body, whole in _chunks(data, chunks):
+        for number, (kind, body, whole) in enumerate(_chunks(data, chunks)):
+            if number >= allowed:
+                raise ImageError("too large", f"a PNG of more than {allowed} chunks")
             if kind == b"IHDR":
                 _check_header(chunks.header, body, max_pixels)
             elif not chunks.header:
@@ -142,74 +177,80 @@ def _check_header(before: bytes, header: memoryview, max_pixels: int) -> None:
         raise ImageError("damaged", "the PNG's header has a wrong length or comes twice")
     width, height, depth, color = struct.unpack_from(">IIBB", header)
     check_size(width, height, max_pixels)
-    if depth not in (1, 2, 4, 8, 16) or color not in _SAMPLES:
+    if depth not in (1, 2, 4, 8, 16) or color not in SAMPLES:
         raise ImageError("damaged", f"a PNG of color type {color} and {depth} bits")
 
 
-def _inflated(chunks: _Chunks) -> bytes | None:
-    """The file with its pixels inflated and stored uncompressed, which OpenCV reads faster.
+def _at_once(chunks: _Chunks, size: int) -> Gray:
+    """Gray pixels, first inflated to be stored uncompressed, which OpenCV reads faster.
 
     ISA-L inflates in a third of the time of libpng's zlib, which takes most of the decoding time.
-    None if there are not as many pixels as the header says: OpenCV then reports what is wrong.
+    If there are not as many pixels as the header says, OpenCV gets the file and says what is wrong.
     """
-    size = _inflated_size(chunks.header)
     inflater = isal_zlib.decompressobj()
     try:
         pixels = inflater.decompress(b"".join(chunks.compressed), size)
     except igzip_lib.IsalError:  # type: ignore[misc]  # a class, whatever its stub says
-        return None
+        pixels = b""
     if len(pixels) != size or not inflater.eof:
-        return None
-    return _with_pixels(chunks, _stored(pixels))
+        return opencv.gray(PNG + b"".join(chunks.kept))
+    return opencv.gray(_with_pixels(chunks, pixels))
 
 
-def _stored(pixels: bytes) -> bytes:
-    """A zlib stream of uncompressed blocks (RFC 1950; RFC 1951, 3.2.4)."""
-    view = memoryview(pixels)
-    parts: list[bytes | memoryview] = [b"\x78\x01"]
-    for start in range(0, len(view), _STORED):
-        block = view[start : start + _STORED]
-        is_last = start + _STORED >= len(view)
-        parts += [struct.pack("<BHH", is_last, len(block), len(block) ^ _STORED), block]
-    return b"".join([*parts, struct.pack(">I", isal_zlib.adler32(pixels))])
+def _in_bands(chunks: _Chunks, inflated: Iterable[bytes]) -> Gray:
+    passes = _ADAM7 if chunks.header[12] else _ONE
+    return png_bands.read(chunks.header, _before(chunks), inflated, passes)
 
 
-def _mended(chunks: _Chunks) -> bytes:
-    """A complete file with the pixels that could be recovered, and black ones."""
-    size = _inflated_size(chunks.header)
-    inflater, pixels = zlib.decompressobj(), bytearray()
-    compressed = memoryview(b"".join(chunks.compressed))
+def _strictly_inflated(chunks: _Chunks) -> Iterator[bytes]:
+    inflater = isal_zlib.decompressobj()
     try:
-        for start in range(0, len(compressed), _PIECE):
-            pixels += inflater.decompress(compressed[start : start + _PIECE], size - len(pixels))
-            if len(pixels) >= size:
-                break
+        for body in chunks.compressed:
+            for piece in streams.pieces(body):
+                yield inflater.decompress(piece)
+    except igzip_lib.IsalError:  # type: ignore[misc]
+        raise ImageError("damaged", "the PNG's pixels cannot be inflated") from None
+    if not inflater.eof:
+        raise ImageError("damaged", "the PNG's pixels have no end")
+
+
+def _recovered(chunks: _Chunks, size: int) -> Iterator[bytes]:
+    """The pixels that can be inflated, and black ones; none too many."""
+    inflater, left = zlib.decompressobj(), size
+    try:
+        for piece in streams.pieces(b"".join(chunks.compressed), _PIECE):
+            pixels = inflater.decompress(piece, left)
+            left -= len(pixels)
+            yield pixels
+            if not left:
+                return
     except zlib.error:
         pass
-    if not pixels:
+    if left == size:
         raise chunks.problem or ImageError("damaged", "the PNG's pixels cannot be inflated")
-    return _with_pixels(chunks, _stored(bytes(pixels.ljust(size, b"\0"))))
+    while left:
+        yield bytes(min(left, BAND_BYTES))
+        left -= min(left, BAND_BYTES)
 
 
-def _with_pixels(chunks: _Chunks, compressed: bytes) -> bytes:
-    """The file with different compressed pixels."""
-    before = [chunk for chunk in chunks.kept if bytes(chunk[4:8]) not in (b"IDAT", b"IEND")]
-    return b"".join([PNG, *before, _chunk(b"IDAT", compressed), _chunk(b"IEND", b"")])
+def _before(chunks: _Chunks) -> list[memoryview]:
+    """The palette and the transparent colors."""
+    return [chunk for chunk in chunks.kept if bytes(chunk[4:8]) in (b"PLTE", b"tRNS")]
+
+
+def _with_pixels(chunks: _Chunks, pixels: bytes) -> bytes:
+    """The file with these pixels, which are those of its passes."""
+    return png_stored.file(chunks.header, _before(chunks), pixels)
 
 
 def _inflated_size(header: bytes) -> int:
     """Bytes of all rows, each preceded by the number of its filter."""
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    bits = depth * _SAMPLES[color]
-    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    bits = depth * SAMPLES[color]
+    passes = _ADAM7 if interlaced else _ONE
     total = 0
     for left, top, step_x, step_y in passes:
         columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
         if columns > 0 and rows > 0:
             total += rows * (1 + (columns * bits + 7) // 8)
     return total
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
-    return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)])

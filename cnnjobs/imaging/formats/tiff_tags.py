@@ -11,7 +11,7 @@ from cnnjobs.errors import ImageError
 _MAX_TAGS = 1000
 
 #: Bytes per number by field type; only the numerator of a fraction (5) is ever needed.
-_SIZES = {1: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8}
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8}
 
 
 def read(data: bytes) -> tuple[dict[int, NDArray[Any]], str, bool]:

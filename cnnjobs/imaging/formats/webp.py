@@ -4,7 +4,11 @@ import struct
 from collections.abc import Iterator
 
 from cnnjobs.errors import ImageError
+from cnnjobs.imaging import memory
 from cnnjobs.imaging.formats import Picture, check_size, exif_orientation, opencv, upright
+
+#: Chunks of a file, those inside the frames of an animation counted apart.
+_MAX_CHUNKS = 10_000
 
 
 def read(data: bytes, *, max_pixels: int) -> Picture:
@@ -14,9 +18,9 @@ def read(data: bytes, *, max_pixels: int) -> Picture:
         ImageError: too large, truncated, or undecodable.
     """
     exif, animated, seen = b"", False, False
-    for kind, body in _chunks(data, 12, end=8 + _number(data[4:8])):
+    for kind, body in _chunks(memoryview(data), 12, end=8 + _number(data[4:8])):
         if kind == b"EXIF":
-            exif = body
+            exif = bytes(body)
         if kind == b"ANMF":
             animated = True
             for inner, its_body in _chunks(body, 16, end=len(body)):
@@ -31,18 +35,33 @@ def read(data: bytes, *, max_pixels: int) -> Picture:
     return Picture(gray, gray.shape[1], gray.shape[0], warning)
 
 
-def _chunks(data: bytes, start: int, *, end: int) -> Iterator[tuple[bytes, bytes]]:
+def color_and_exif(data: bytes) -> tuple[str, bytes]:
+    """Whether a WebP that `read` accepts has alpha, and its EXIF block."""
+    color, exif = "color", b""
+    for kind, body in _chunks(memoryview(data), 12, end=8 + _number(data[4:8])):
+        if kind == b"EXIF":
+            exif = bytes(body)
+        elif (kind == b"VP8X" and body[0] & 0x10) or (kind == b"VP8L" and body[4] & 0x10):
+            color = "color and alpha"
+    return color, exif
+
+
+def _chunks(data: memoryview, start: int, *, end: int) -> Iterator[tuple[bytes, memoryview]]:
+    number = 0
     if end > len(data):
         raise ImageError("truncated", f"the WebP lacks {end - len(data)} bytes")
     while start + 8 <= end:
         length = _number(data[start + 4 : start + 8])
         if start + 8 + length > end:
             raise ImageError("damaged", "a WebP chunk is longer than the file")
-        yield data[start : start + 4], data[start + 8 : start + 8 + length]
+        number += 1
+        if number > _MAX_CHUNKS:
+            raise ImageError("too large", f"a WebP of more than {_MAX_CHUNKS} chunks")
+        yield bytes(data[start : start + 4]), data[start + 8 : start + 8 + length]
         start += 8 + length + length % 2
 
 
-def _check(kind: bytes, body: bytes, max_pixels: int) -> bool:
+def _check(kind: bytes, body: memoryview, max_pixels: int) -> bool:
     """Check the size that a chunk states; False if it states none."""
     try:
         if kind == b"VP8X":
@@ -58,8 +77,10 @@ def _check(kind: bytes, body: bytes, max_pixels: int) -> bool:
     except struct.error:
         raise ImageError("damaged", "a WebP chunk ends in its header") from None
     check_size(*sides, max_pixels)
+    # libwebp's pixels, OpenCV's, and gray
+    memory.take(9 * sides[0] * sides[1])
     return True
 
 
-def _number(little_endian: bytes) -> int:
+def _number(little_endian: bytes | memoryview) -> int:
     return int.from_bytes(little_endian, "little")

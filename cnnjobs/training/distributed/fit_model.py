@@ -17,7 +17,7 @@ from cnnjobs.errors import TrainingError
 from cnnjobs.metrics import calibration
 from cnnjobs.models import bundle, openvino_export
 from cnnjobs.models.augmentation import augmented
-from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.storage import filesystem, versions
 from cnnjobs.training.distributed import checkpoints, loop
 from cnnjobs.training.distributed.sample_weights import row_weights
 from cnnjobs.training.distributed.sharding import num_steps
@@ -174,7 +174,7 @@ def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
         preprocessing=task.preprocessing,
         images=task.rows,
         manifest_fingerprint=task.manifest_fingerprint,
-        versions=run_dir.package_versions(),
+        versions=versions.package_versions(),
         **decisions,
     )
     openvino_export.write(written, bare)

@@ -1,3 +1,4 @@
+import struct
 import zlib
 
 import cv2
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging.formats import PNG, opencv, png
+from cnnjobs.imaging.formats import PNG, opencv, png, png_bands, png_stored
+from tests.support import image_files
 from tests.support.image_files import PALETTE, RGB, chunk, png_header
 from tests.support.image_files import png as png_file
 
@@ -145,3 +147,45 @@ def test_a_wrong_checksum_of_what_pixels_mean_is_an_error_also_if_damage_is_kept
 def test_a_chunk_that_must_be_understood_and_is_not_is_refused():
     message = "unsupported: a PNG with a CgBI chunk"
     assert _error(png_file(PIXELS, chunk(b"CgBI", b"1234"))) == message
+
+
+# bands
+
+
+@pytest.mark.parametrize("band_bytes", [1, 1000, 10**6])
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("color", "depth"),
+    [
+        *((image_files.GRAY, depth) for depth in (1, 2, 4, 8, 16)),
+        *((image_files.PALETTE, depth) for depth in (1, 2, 4, 8)),
+        *((color, depth) for color in (2, 4, 6) for depth in (8, 16)),
+    ],
+)
+@pytest.mark.parametrize("transparent", [False, True])
+def test_bands_are_what_opencv_makes_of_the_whole(
+    color, depth, interlaced, band_bytes, transparent
+):
+    """The bytes are random, so every filter is used."""
+    width, height = 45, 37
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, int(interlaced))
+    passes = png._ADAM7 if interlaced else png._ONE
+    rng, rows = np.random.default_rng(depth), []
+    for left, top, step_x, step_y in passes:
+        columns = -(-(width - left) // step_x)
+        size = (columns * depth * png_stored.SAMPLES[color] + 7) // 8
+        number = -(-(height - top) // step_y)
+        rows += [bytes([rng.integers(5)]) + rng.bytes(size) for _ in range(number)]
+    before = []
+    if color == image_files.PALETTE:
+        before.append(image_files.chunk(b"PLTE", rng.bytes(3 * 2**depth)))
+    if transparent and color in (image_files.PALETTE, image_files.RGB):
+        size = 2**depth if color == image_files.PALETTE else 6
+        before.append(image_files.chunk(b"tRNS", rng.bytes(size) if size != 6 else b"\0\x07" * 3))
+    pixels = b"".join(rows)
+    whole = opencv.gray(png_stored.file(header, before, pixels))
+    parts = [pixels[start : start + 100] for start in range(0, len(pixels), 100)]
+    found = png_bands.read(
+        header, list(map(memoryview, before)), parts, passes, band_bytes=band_bytes
+    )
+    np.testing.assert_array_equal(found, whole)

@@ -1,0 +1,82 @@
+"""Where the events of a job are logged: to a file, to standard error, or nowhere."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cnnjobs import progress
+from cnnjobs.errors import CnnjobsError, StorageError
+from cnnjobs.printable import printable
+
+#: That of the whole package; each module logs to one below it.
+_PACKAGE = logging.getLogger("cnnjobs")
+
+
+@contextmanager
+def logging_to(file: str | None, *, verbose: bool, quiet: bool) -> Iterator[None]:
+    """Log what happens in the block, and how it ended.
+
+    Args:
+        file: is appended to.
+        verbose: log to standard error, too.
+        quiet: without `verbose`, standard error that is not a terminal gets the lines on progress.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    # without any handler, Python itself would print errors on standard error
+    handlers: list[logging.Handler] = [logging.NullHandler()]
+    if file is not None:
+        handlers.append(_file_handler(file))
+    if verbose or not (quiet or sys.stderr.isatty()):
+        handlers.append(_stderr_handler(verbose=verbose))
+    for handler in handlers:
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s"))
+        _PACKAGE.addHandler(handler)
+    level, _PACKAGE.propagate = _PACKAGE.level, False
+    _PACKAGE.setLevel(logging.INFO)
+    try:
+        yield
+    except CnnjobsError as error:
+        _PACKAGE.error("%s", error)
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        _PACKAGE.warning("stopped by a signal")
+        raise
+    except Exception:
+        _PACKAGE.exception("failed")
+        raise
+    finally:
+        _PACKAGE.setLevel(level)
+        _PACKAGE.propagate = True
+        for handler in handlers:
+            _PACKAGE.removeHandler(handler)
+            handler.close()
+
+
+class _OneLine(logging.Formatter):
+    """Escapes what is not printable in a message, such as newlines in the name of a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.msg, record.args = printable(record.getMessage()), ()
+        return super().format(record)
+
+
+def _file_handler(file: str) -> logging.Handler:
+    try:
+        return logging.FileHandler(
+            Path(file).expanduser(), encoding="utf-8", errors="backslashreplace"
+        )
+    except OSError as error:
+        raise StorageError(f"log file {file} cannot be written: {error.strerror}.") from error
+
+
+def _stderr_handler(*, verbose: bool) -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    if not verbose:
+        handler.addFilter(logging.Filter(progress.__name__))
+    # errors are printed when the command ends
+    handler.addFilter(lambda record: record.levelno < logging.ERROR)
+    return handler

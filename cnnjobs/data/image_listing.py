@@ -1,0 +1,170 @@
+"""The images below folders and S3 prefixes, as far as a listing reveals them."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnjobs.config import constants, globs
+from cnnjobs.data import exclude, file_checks
+from cnnjobs.errors import InputError
+from cnnjobs.storage import filesystem
+
+#: Why folders were not listed, other than an error.
+HIDDEN, EXCLUDED = "hidden", "excluded"
+
+#: So many folders are named in a warning.
+_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What is below the roots.
+
+    Attributes:
+        rows: one per image: what the listing has, `inside` (the path below its root), and label,
+            source, group and split, null or as a default.
+        ignored: the number of other files by suffix, and of folders that were not listed.
+        left_out: why, by path, for the folders that were not listed; those excluded are not named.
+    """
+
+    rows: pa.Table
+    ignored: Mapping[str, int]
+    left_out: Mapping[str, str]
+
+    @property
+    def unlisted(self) -> list[str]:
+        """The folders whose listing failed."""
+        return [path for path, reason in self.left_out.items() if reason != HIDDEN]
+
+
+def name_sources(roots: Sequence[str]) -> dict[str, str]:
+    """A short name for each root: its last part, or all of it if two would be the same."""
+    if len(set(roots)) != len(roots):
+        raise InputError(f"a source is given twice: {', '.join(roots)}.")
+    short = Counter(root.rsplit("/", 1)[-1] for root in roots)
+    return {
+        name if short[name] == 1 else root: root
+        for root in roots
+        for name in [root.rsplit("/", 1)[-1]]
+    }
+
+
+def list_images(
+    roots: Mapping[str, str], *, labels: bool, suffixless: bool, excluded: Sequence[str] = ()
+) -> Listing:
+    """List the images of several sources; hidden files and folders are never images.
+
+    Args:
+        roots: folder or prefix by the name of the source.
+        labels: take the class from the folder.
+        suffixless: open files without a suffix, which may be DICOM.
+        excluded: patterns for files and folders to leave out, see `globs.regex`.
+
+    Raises:
+        InputError: a source has no images, or shares some with another.
+    """
+    tables = []
+    ignored: Counter[str] = Counter()
+    left_out: dict[str, str] = {}
+    for source, root in roots.items():
+        num_images, before = 0, ignored.total()
+
+        def leave_out(path: str, reason: str) -> None:
+            kind = reason if reason in (HIDDEN, EXCLUDED) else "unreadable"
+            ignored[f"{kind} folders"] += 1
+            if reason != EXCLUDED:
+                left_out[path] = reason
+
+        for listed in filesystem.list_tables(
+            root, skip=_skipper(root, excluded), left_out=leave_out
+        ):
+            images_of, others = _separate(listed, root, suffixless=suffixless, excluded=excluded)
+            ignored.update(others)
+            num_images += images_of.num_rows
+            tables.append(_described(images_of, source, labels=labels))
+        if not num_images:
+            raise InputError(_no_images(root, ignored.total() - before, left_out))
+    table = pa.concat_tables(tables).combine_chunks()
+    if len(roots) > 1:
+        counts = pc.value_counts(table["path"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(twice):
+            path = twice[0]["values"].as_py()
+            raise InputError(f"{path} is in two sources; give sources that do not overlap.")
+    return Listing(rows=table, ignored=dict(ignored), left_out=left_out)
+
+
+def warnings(listing: Listing, excluded: Sequence[str]) -> list[str]:
+    """What was left out and may be missed, one line each."""
+    found = []
+    if listing.left_out:
+        named = [f"{path} ({reason})" for path, reason in listing.left_out.items()]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        found.append(f"left out {len(named)} folders: {', '.join(named[:_NAMED])}{more}")
+    if excluded and not any(name.startswith(EXCLUDED) for name in listing.ignored):
+        found.append(exclude.unmatched(excluded))
+    return found
+
+
+def _skipper(root: str, excluded: Sequence[str]) -> Callable[[str], str | None]:
+    """Why a folder is not listed, by its path."""
+    start = len(filesystem.join(root, ""))
+    pattern = re.compile(globs.regex(excluded)) if excluded else None
+
+    def skip(path: str) -> str | None:
+        if path.rsplit("/", 1)[-1].startswith((".", "__MACOSX")):
+            return HIDDEN
+        if pattern is not None and pattern.search(f"{path[start:]}/"):
+            return EXCLUDED
+        return None
+
+    return skip
+
+
+def _no_images(root: str, num_others: int, left_out: Mapping[str, str]) -> str:
+    suffixes = ", ".join(constants.IMAGE_SUFFIXES)
+    message = f"{root} holds no images ({suffixes}); it has {num_others} other files"
+    first = next((f"{path} ({reason})" for path, reason in left_out.items()), None)
+    return (
+        f"{message}, and folders that were left out, such as {first}." if first else f"{message}."
+    )
+
+
+def _separate(
+    listed: pa.Table, root: str, *, suffixless: bool, excluded: Sequence[str]
+) -> tuple[pa.Table, Counter[str]]:
+    """The images of a listing, with the column `inside`, and the other files by suffix."""
+    start = len(filesystem.join(root, ""))
+    listed = listed.append_column("inside", pc.utf8_slice_codeunits(listed["path"], start))
+    # files left by editors, notebooks and archivers are neither images nor classes
+    # (keys on S3 may have the parts `.` and `..`)
+    is_hidden = pc.match_substring_regex(listed["inside"], r"(^|/)(\.[^./]|\.\.[^/]|__MACOSX)")
+    suffix = pc.struct_field(pc.extract_regex(listed["inside"], r"(?P<suffix>\.[^./]*)$"), [0])
+    suffix = pc.utf8_lower(pc.if_else(is_hidden, HIDDEN, pc.fill_null(suffix, "no suffix")))
+    if excluded:
+        is_left_out = pc.and_not(exclude.are_excluded(listed["inside"], excluded), is_hidden)
+        suffix = pc.if_else(is_left_out, EXCLUDED, suffix)
+    is_image = pc.is_in(suffix, value_set=pa.array(constants.IMAGE_SUFFIXES))
+    if suffixless:
+        is_image = pc.or_(
+            is_image, file_checks.are_dicom(listed["path"], pc.equal(suffix, "no suffix"))
+        )
+    others = pc.value_counts(suffix.filter(pc.invert(is_image))).to_pylist()
+    return listed.filter(is_image), Counter({item["values"]: item["counts"] for item in others})
+
+
+def _described(listed: pa.Table, source: str, *, labels: bool) -> pa.Table:
+    """Listed images with label, source and a group each."""
+    inside = listed["inside"]
+    folder = pc.struct_field(pc.extract_regex(inside, r"^(?P<folder>[^/]+)/"), [0])
+    none = pa.nulls(listed.num_rows, pa.string())
+    return (
+        listed.append_column("label", folder if labels else none)
+        .append_column("source", pa.repeat(pa.scalar(source), listed.num_rows))
+        .append_column("group", pc.binary_join_element_wise(source, inside, "/"))
+        .append_column("split", none)
+    )

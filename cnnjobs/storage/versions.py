@@ -1,0 +1,32 @@
+"""Versions of this package and of those whose results may differ by version."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from cnnjobs import __version__
+
+_PACKAGES = ("ray", "tensorflow", "keras", "opencv-python-headless", "numpy", "pyarrow")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages whose results may differ by version."""
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in _PACKAGES
+    }
+
+
+def code_version() -> str:
+    """The package's version, with the commit where it runs from a Git checkout."""
+    package = Path(__file__).parents[1]
+    if not (package.parent / ".git").exists():
+        return __version__
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=package,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{__version__}+{described.stdout.strip()}" if described.stdout else __version__

@@ -1,0 +1,98 @@
+"""What cannot be read becomes an error of its image, whatever it is."""
+
+import threading
+
+import pyarrow as pa
+import pytest
+
+from cnnjobs.data import file_checks
+from cnnjobs.errors import ImageError
+from cnnjobs.imaging import memory, reading
+from cnnjobs.imaging.decoder import Decoder
+from cnnjobs.imaging.preprocessing import Preprocessing
+from cnnjobs.imaging.reading import Policy
+from tests.support import hostile_files, image_files
+from tests.support.corpus import CHEST
+
+SMALL = Preprocessing(height=8, width=8)
+
+ERRORS = {
+    "folder.png": "not an image: it is a folder, not a file",
+    "pipe.png": "not an image: it is a pipe, not a file",
+    "proc.png": "not an image: it does not begin like any known image format",
+    "socket.png": "not an image: it is a socket, not a file",
+    "sparse.png": "too large: 322122547200 bytes, 536870912 are allowed; raise --max-bytes",
+    "zero.png": "not an image: it is a device, not a file",
+}
+
+
+def _error(path, **options):
+    with pytest.raises(ImageError) as caught:
+        reading.read_image(str(path), **options)
+    return str(caught.value)
+
+
+def _decoded(paths, sizes, policy=None):
+    rows = pa.table({"path": [str(path) for path in paths], "size_bytes": sizes})
+    decoder = Decoder([SMALL], policy or Policy(), threads=2)
+    return [each.result().result().decoded for each in decoder.begin(rows)]
+
+
+def test_what_never_ends_or_is_no_file_is_an_error_of_its_row(tmp_path):
+    paths = hostile_files.write_unreadable(tmp_path)
+    found = _decoded(paths, [0] * len(paths))
+    assert dict(zip([path.name for path in paths], map(str, found), strict=True)) == ERRORS
+    assert {path.name: file_checks.check_file(str(path))["error"] for path in paths} == ERRORS
+
+
+@pytest.mark.parametrize("stated", [0, 1, 10**6, 1 << 40])
+def test_the_size_in_a_manifest_is_not_believed(tmp_path, stated):
+    png = image_files.png(CHEST)
+    large = png[:-12] + image_files.chunk(b"teXt", bytes(200_000)) + png[-12:]
+    (tmp_path / "a.png").write_bytes(large)
+    (found,) = _decoded([tmp_path / "a.png"], [stated])
+    assert not isinstance(found, ImageError)
+
+
+def test_more_bytes_than_are_allowed_are_too_large(tmp_path):
+    (tmp_path / "a.png").write_bytes(bytes(101))
+    message = "too large: 101 bytes, 100 are allowed; raise --max-bytes"
+    assert _error(tmp_path / "a.png", max_bytes=100) == message
+    policy = Policy(max_bytes=100)
+    assert str(_decoded([tmp_path / "a.png"], [101], policy)[0]) == message
+    assert str(reading.load(str(tmp_path / "a.png"), SMALL, policy)) == message
+
+
+def test_a_file_that_grows_while_it_is_read_is_unreadable(tmp_path):
+    file = tmp_path / "growing.png"
+    file.write_bytes(bytes(100_000))
+
+    def grow(size):
+        assert size == 100_000
+        with file.open("ab") as opened:
+            opened.write(b"more")
+
+    message = "unreadable: the file grows while it is read"
+    assert _error(file, expected=1000, make_room=grow) == message
+
+
+def test_a_name_that_no_file_can_have_is_missing(tmp_path):
+    assert _error(f"{tmp_path}/a\0b.png") == "missing: no file can have this name"
+
+
+def test_a_large_image_waits_until_others_have_given_back_their_memory():
+    budget, order = memory.Budget(100), []
+    budget.take(60)
+
+    def wait():
+        budget.take(1000)
+        order.append("large")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    order.append("small")
+    budget.give_back(60)
+    thread.join()
+    budget.give_back(1000)
+    budget.take(100)
+    assert order == ["small", "large"]
