@@ -51,7 +51,7 @@ class Job(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line (by default this process's) and exit with its code.
 
-    0 done; 1 the job failed; 2 bad usage or input; 3 more bad images than allowed;
+    0 done; 1 the job failed; 2 bad usage or input; 3 more images without a score than allowed;
     130 stopped by Ctrl-C; 143 stopped by SIGTERM.
     """
     from cnnjobs.cli.app import app
