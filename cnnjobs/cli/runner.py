@@ -21,8 +21,8 @@ from cnnjobs import __version__
 from cnnjobs.cli.log import logging_to
 from cnnjobs.config import AnyConfig, Config, as_dict
 from cnnjobs.config.files import resolve
+from cnnjobs.config.printable import printable, printable_log, printable_values
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.printable import printable, printable_log, printable_values
 from cnnjobs.progress import Progress, showing
 
 #: What Ray prints about its own processes, even with `log_to_driver=False`: that one cannot be

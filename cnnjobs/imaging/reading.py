@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import cv2
 
 from cnnjobs.config import constants
+from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
-from cnnjobs.regular_files import NotAFileError, TooLargeError
 from cnnjobs.storage import filesystem, local_listing, place_errors, s3, s3_errors
 
 #: Parameters of glibc's mallopt (mallopt(3)): when free memory is returned to the system, and from
