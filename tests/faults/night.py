@@ -6,8 +6,8 @@ Scores an archive on a real S3 server into a small disk, over and over, while pr
 the server stops or refuses its keys, the disk is full, files are replaced, deleted or cut, and a
 second start meets the first. Whenever a run has finished, `cnnjobs verify` must be green, every
 image must have one row, and every score must equal, to the last bit, that of an undisturbed run.
-Linux only; without root no disk is filled. The same seed draws the same strikes, but at moments that
-depend on the machine.
+Linux only; without root no disk is filled. The same seed draws the same strikes, but at moments
+that depend on the machine.
 """
 
 import argparse
