@@ -184,10 +184,11 @@ class Predictor:
         return by_model
 
 
-def failed_row(row: pa.Table, error: ImageError, scoring: Scoring) -> pa.Table:
-    """What `Predictor` returns for one row whose image has an error."""
+def failed_row(row: pa.Table, error: ImageError, scoring: Scoring, seconds: float) -> pa.Table:
+    """What `Predictor` returns for one row whose image has an error, found in so many seconds."""
     scores = [np.full((1, _width(scoring)), 0.5, np.float32)] * len(scoring.bundles)
     measures = {each.name: [pa.scalar(0).cast(each.type)] for each in schema.MEASURES}
+    measures["working_seconds"] = [seconds]
     return _measured(prediction_rows(row, [error], scores, scoring), measures)
 
 

@@ -81,7 +81,7 @@ class Bisection:
             table = self._attempt(rows)
         if table is None:
             self.num_found += 1
-            table = failed_row(rows, self._error(), self._scoring)
+            table = failed_row(rows, self._error(), self._scoring, self._seconds)
         yield table
 
     def close(self) -> None:

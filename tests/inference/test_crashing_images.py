@@ -37,7 +37,7 @@ def test_images_that_kill_their_process_are_rows_and_all_others_are_scored(
 ) -> None:
     # at the start, two neighbours in the middle, and at the end
     first, last = "bright/00000-crash.png", "dark/crash.png"
-    killers = [first, "dark/00100-crash.png", "dark/00100-crash2.png", last]
+    killers = [first, "dark/00100-crash.png", "dark/00100-second-crash.png", last]
     _beside(own_inputs, killers)
     plant(monkeypatch, tmp_path / "hook")
     output = tmp_path / "run"
