@@ -23,7 +23,7 @@ from cnnjobs.config import PredictConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import ImageError
-from cnnjobs.inference import predictions, ray_pipeline
+from cnnjobs.inference import predictions, ray_blocks, ray_pipeline
 from cnnjobs.inference.plan import plan
 from cnnjobs.inference.predictor import Scoring, prediction_rows
 from cnnjobs.models import bundle
@@ -126,7 +126,7 @@ def planned(folder: Path, number: int) -> float:
     return time.perf_counter() - start
 
 
-class Unread(ray_pipeline.BlockPredictor):
+class Unread(ray_blocks.BlockPredictor):
     """A scorer that reads nothing, which leaves the work of Ray and the driver."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
@@ -135,7 +135,7 @@ class Unread(ray_pipeline.BlockPredictor):
         setattr(self, "_predictor", self._refuse)  # noqa: B010
 
     def _refuse(self, rows: pa.Table) -> pa.Table:
-        errors = [ImageError("unreadable", "not tried")] * rows.num_rows
+        errors = [ImageError("unsupported", "not tried")] * rows.num_rows
         zeros = np.zeros((rows.num_rows, 1), np.float32)
         table = prediction_rows(rows, errors, [zeros], self._scoring)
         for field in schema.MEASURES:
@@ -147,7 +147,7 @@ def passed(folder: Path, number: int) -> float:
     """Send the rows of a job to its scorers and back, on a local Ray."""
     # under the name that Ray's workers import it by
     importable = importlib.import_module("benchmarks.scale").Unread
-    setattr(ray_pipeline, "BlockPredictor", importable)  # noqa: B010
+    setattr(ray_blocks, "BlockPredictor", importable)  # noqa: B010
     how = Scoring(
         bundles=[bundle.read(str(folder / "bundle"))], engine="openvino", batch_size=32, run_id=""
     )

@@ -259,7 +259,7 @@ def explain(config: ExplainConfig, progress: Progress) -> "ExplainSummary":
     """Draw where the model looks in single images (Grad-CAM).
 
     Raises:
-        InputError: no image can be read, or the output cannot be written.
+        InputError: the bundle cannot be used, or the output cannot be written.
     """
     from cnnjobs.evaluation import explain as module
 

@@ -10,7 +10,9 @@
     │   └── RunExistsError       an output that already contains something
     │       └── RunInUseError    an output that another process is writing
     ├── TrainingError            training failed, for example because the loss is not a number
-    └── TooManyBadImages         exit code 3: finished, with more bad images than allowed
+    ├── SourceError              the images cannot be read any more, whichever it is
+    ├── TooManyBadImages         exit code 3: finished, with more bad images than allowed
+    └── UnscoredImagesError      exit code 3: of the images given by name, some have no score
     ImageError                   one image, never a job: it becomes the `error` of its row
 
 A message is one line: what was given, what is allowed, what to do.
@@ -66,6 +68,10 @@ class TrainingError(CnnjobsError):
     """Training cannot continue."""
 
 
+class SourceError(CnnjobsError):
+    """The images cannot be read any more: their storage fails, or the access to it."""
+
+
 class TooManyBadImages(CnnjobsError):  # noqa: N818 - not a fault, a verdict
     """The job finished and every row is written, but more images failed than allowed."""
 
@@ -80,16 +86,24 @@ class TooManyBadImages(CnnjobsError):  # noqa: N818 - not a fault, a verdict
         return str(self.args[0])
 
 
+class UnscoredImagesError(CnnjobsError):
+    """The job finished, but not every image given by name has a score."""
+
+    exit_code = 3
+
+
 class ImageError(Exception):
     """One image cannot be used; `category` is one of `constants.ERROR_CATEGORIES`.
 
-    Both parts appear in the prediction table as `category: reason`.
+    Both parts appear in the prediction table as `category: reason`. `of_place` says that the fault
+    is not the image's: a storage that does not answer, for example.
     """
 
-    def __init__(self, category: str, reason: str) -> None:
+    def __init__(self, category: str, reason: str, *, of_place: bool = False) -> None:
         super().__init__(category, reason)
         self.category = category
         self.reason = reason
+        self.of_place = of_place
 
     def __str__(self) -> str:
         return f"{self.category}: {self.reason}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from cnnjobs.printable import printable
+from cnnjobs.config.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

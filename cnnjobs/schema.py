@@ -39,7 +39,7 @@ ADDED_TO_PREDICTIONS = pa.schema(
     ]
 )
 
-#: The cost of scoring a row, reported to the driver and never written.
+#: What it took to score a row, reported to the driver and never written.
 MEASURES = pa.schema(
     [
         pa.field("read_seconds", pa.float32()),
@@ -49,6 +49,8 @@ MEASURES = pa.schema(
         pa.field("working_seconds", pa.float64()),
         pa.field("retries", pa.int32()),
         pa.field("peak_memory_bytes", pa.int64()),
+        # the error is not the image's: the row is not written, and the image is tried again
+        pa.field("of_place", pa.bool_()),
     ]
 )
 

@@ -11,7 +11,7 @@ from cnnjobs.cli.help_page import ClusterOption, Command
 from cnnjobs.cli.options import Debug, Json
 from cnnjobs.cli.runner import Job, show
 from cnnjobs.config import ClusterStartConfig
-from cnnjobs.printable import printable_values
+from cnnjobs.config.printable import printable_values
 
 if TYPE_CHECKING:
     from cnnjobs.cluster.local_nodes import StartSummary

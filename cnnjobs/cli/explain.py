@@ -28,13 +28,13 @@ def explain() -> Job:
     """Draw where the model looks (Grad-CAM).
 
     Draws each image with a heat map of the evidence for the predicted class, as
-    DIR/<name>-gradcam.png.
+    DIR/<name>-gradcam.png. The exit code is 3 if an image has none.
 
     cnnjobs explain runs/first patient.png -o explained
     """
     from cnnjobs.evaluation import explain as module
 
-    return Job(module.explain, module.plan, explain_text)
+    return Job(module.explain, module.plan, explain_text, module.judge)
 
 
 def explain_text(summary: "ExplainSummary") -> str:

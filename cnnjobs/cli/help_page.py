@@ -8,7 +8,7 @@ from typing import Any
 from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
-from cnnjobs.printable import printable
+from cnnjobs.config.printable import printable
 
 _GENERAL = "General"
 

@@ -13,7 +13,7 @@ from cnnjobs.cli.options import HEAD, Debug, Json
 from cnnjobs.cli.runner import say, show
 from cnnjobs.cli.tables import table
 from cnnjobs.cluster import node_registry
-from cnnjobs.printable import printable, printable_log
+from cnnjobs.config.printable import printable, printable_log
 
 if TYPE_CHECKING:
     from cnnjobs.cluster.jobs import JobSummary

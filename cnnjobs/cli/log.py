@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cnnjobs import progress
+from cnnjobs.config.printable import printable
 from cnnjobs.errors import CnnjobsError, StorageError
-from cnnjobs.printable import printable
 
 #: That of the whole package; each module logs to one below it.
 _PACKAGE = logging.getLogger("cnnjobs")

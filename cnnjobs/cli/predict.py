@@ -27,6 +27,10 @@ if TYPE_CHECKING:
         "max_pixels": ImageOption(
             help="Refuse images with more pixels. Default: the bundle's limit."
         ),
+        "image_timeout": ImageOption(
+            metavar="SECONDS",
+            help="Time to read or decode an image, after which its row gets an error.",
+        ),
         "rows_per_file": OutputOption(
             help="Rows written at once, as one Parquet part. A run that is killed scores at most "
             "as many again, and those that were being scored."
@@ -49,7 +53,8 @@ if TYPE_CHECKING:
         "max_errors": ImageOption(
             metavar="N|P%",
             help="Bad images allowed, as a number or a share. With more, the job stops after the "
-            "current part with exit code 3. Default: any number.",
+            "current part with exit code 3. Default: any number, unless so many are missing or "
+            "cannot be read that their source must have failed (docs/scoring.md).",
         ),
         "price_per_hour": ClusterOption(
             metavar="PRICE",

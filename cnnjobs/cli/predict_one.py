@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 def predict_one() -> Job:
     """Score single images, without Ray.
 
+    The exit code is 3 if an image has no score.
+
     cnnjobs predict-one runs/first patient.png
     """
     from cnnjobs.inference import predict_one as module
 
-    return Job(module.predict_one, module.plan, predict_one_text)
+    return Job(module.predict_one, module.plan, predict_one_text, module.judge)
 
 
 def predict_one_text(summary: "PredictOneSummary") -> str:

@@ -21,8 +21,8 @@ from cnnjobs import __version__
 from cnnjobs.cli.log import logging_to
 from cnnjobs.config import AnyConfig, Config, as_dict
 from cnnjobs.config.files import resolve
+from cnnjobs.config.printable import printable, printable_log, printable_values
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.printable import printable, printable_log, printable_values
 from cnnjobs.progress import Progress, showing
 
 #: What Ray prints about its own processes, even with `log_to_driver=False`: that one cannot be
@@ -51,7 +51,7 @@ class Job(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line (by default this process's) and exit with its code.
 
-    0 done; 1 the job failed; 2 bad usage or input; 3 more bad images than allowed;
+    0 done; 1 the job failed; 2 bad usage or input; 3 more images without a score than allowed;
     130 stopped by Ctrl-C; 143 stopped by SIGTERM.
     """
     from cnnjobs.cli.app import app

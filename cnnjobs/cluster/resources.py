@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import ray
 
 from cnnjobs.cluster import session
+from cnnjobs.config.printable import printable
 from cnnjobs.errors import InputError
-from cnnjobs.printable import printable
 
 Machine = Mapping[str, float]
 

@@ -22,6 +22,8 @@ ERROR_CATEGORIES = (
     "missing",  # deleted since it was indexed
     "permission",  # reading is not permitted
     "unreadable",  # the storage failed otherwise
+    "timed out",  # took longer than `image_timeout`
+    "crashed",  # ended the process that scored it, twice, and the second time alone
 )
 
 #: Those that may be gone at the next attempt.

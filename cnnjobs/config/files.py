@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from cnnjobs import regular_files
-from cnnjobs.config import AnyConfig, names
+from cnnjobs.config import AnyConfig, names, regular_files
 from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
 

@@ -108,6 +108,7 @@ class PredictConfig(ImageSettings):
     any_modality: bool = False
     max_pixels: int | None = None
     max_bytes: int = MAX_BYTES
+    image_timeout: float = 300.0
     rows_per_file: int = 4096
     partition_by: str | None = None
     csv: bool = False
@@ -133,6 +134,7 @@ class PredictConfig(ImageSettings):
         if self.max_pixels is not None:
             checks.at_least("max_pixels", self.max_pixels, 1)
         checks.at_least("max_bytes", self.max_bytes, 1)
+        checks.above_0("image_timeout", self.image_timeout)
         checks.at_least("rows_per_file", self.rows_per_file, 1)
         if self.partition_by is not None:
             checks.choice("partition_by", self.partition_by, ("label", "prefix"))

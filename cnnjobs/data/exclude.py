@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import globs
+from cnnjobs.config.printable import printable
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.printable import printable
 from cnnjobs.storage import filesystem
 
 _log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import InputError
-from cnnjobs.regular_files import NotAFileError, TooLargeError
 from cnnjobs.storage import filesystem
 
 #: Largest file of groups: of 10 million images it has about 1 GB.

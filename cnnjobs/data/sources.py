@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from cnnjobs import schema
 from cnnjobs.config import constants
+from cnnjobs.config.printable import printable
 from cnnjobs.data import duplicates, file_checks, image_listing
 from cnnjobs.data import groups as belonging
 from cnnjobs.data.exclude import without
@@ -19,7 +20,6 @@ from cnnjobs.data.image_listing import Listing
 from cnnjobs.data.manifest import Manifest, read
 from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import InputError, StorageError
-from cnnjobs.printable import printable
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem
 

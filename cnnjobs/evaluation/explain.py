@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cnnjobs.config import ExplainConfig
-from cnnjobs.errors import ImageError, InputError
+from cnnjobs.errors import ImageError, InputError, UnscoredImagesError
 from cnnjobs.evaluation import audit_plots, grad_cam
 from cnnjobs.evaluation.grad_cam import PreparedModel
 from cnnjobs.imaging import plots, reading, statistics
@@ -57,8 +57,8 @@ def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummar
     """Draw each image under the evidence for its predicted class.
 
     Raises:
-        InputError: the bundle cannot be used, the output cannot be written, two images have the
-            same name, or no image can be read.
+        InputError: the bundle cannot be used, the output cannot be written, or two images have the
+            same name.
     """
     s3.use(**config.s3)
     outputs = _outputs(config)
@@ -69,9 +69,17 @@ def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummar
     for path, output in outputs.items():
         progress("explain", len(images), len(outputs))
         images.append(_explain_one(path, output, bundle, model, prepared, config.max_bytes))
-    if all(image.error is not None for image in images):
-        raise InputError(f"none of the images can be read; the first: {images[0].error}.")
     return ExplainSummary(model=bundle.name, positive=bundle.positive, images=images)
+
+
+def judge(summary: ExplainSummary) -> None:
+    """Raise UnscoredImagesError unless every image was explained."""
+    failed = [image for image in summary.images if image.error is not None]
+    if failed:
+        raise UnscoredImagesError(
+            f"no heat map for {len(failed)} of {len(summary.images)} images, the first of them "
+            f"{failed[0].path} ({failed[0].error})."
+        )
 
 
 def _outputs(config: ExplainConfig) -> dict[str, str]:

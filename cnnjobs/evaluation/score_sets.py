@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.cluster import session
 from cnnjobs.config import EvaluateConfig
-from cnnjobs.errors import InputError
+from cnnjobs.errors import InputError, SourceError
 from cnnjobs.evaluation import prediction_metrics
 from cnnjobs.evaluation.labelled_set import POLICY, LabelledSet
 from cnnjobs.inference import ray_pipeline
@@ -44,6 +44,7 @@ def score_and_measure(
 
     Raises:
         InputError: no image of a set can be read.
+        SourceError: the images cannot be read any more.
     """
     progress("evaluate", 0, None, "starting")
     with session.connected(config.address):
@@ -67,10 +68,13 @@ def score_and_measure(
 def _score(labelled: LabelledSet, scoring: Scoring, progress: Progress) -> pa.Table:
     rows = labelled.manifest.table
     tables = []
-    with closing(ray_pipeline.score(rows, scoring)) as scored:
-        for table in scored:
-            tables.append(table.drop_columns(schema.MEASURES.names))
-            progress("evaluate", sum(part.num_rows for part in tables), rows.num_rows)
+    try:
+        with closing(ray_pipeline.score(rows, scoring)) as scored:
+            for table in scored:
+                tables.append(table.drop_columns(schema.MEASURES.names))
+                progress("evaluate", sum(part.num_rows for part in tables), rows.num_rows)
+    except SourceError as error:
+        raise SourceError(f"{error}; restore access to the images, then start again.") from error
     return pa.concat_tables(tables)
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 
 from cnnjobs.config import constants
+from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
-from cnnjobs.regular_files import NotAFileError, TooLargeError
-from cnnjobs.storage import filesystem, local_listing, s3, s3_errors
+from cnnjobs.storage import filesystem, local_listing, place_errors, s3, s3_errors
 
 #: Parameters of glibc's mallopt (mallopt(3)): when free memory is returned to the system, and from
 #: which size on memory is requested separately.
@@ -94,7 +94,8 @@ def read_image(
     except OSError as error:
         reason = s3.reason(error) or type(error).__name__
         category = "permission" if reason == s3_errors.DENIED else "unreadable"
-        raise ImageError(category, reason) from error
+        of_place = place_errors.is_of_place(error)
+        raise ImageError(category, reason, of_place=of_place) from error
     except MemoryError as error:
         raise ImageError("too large", "reading it takes more memory than there is") from error
 

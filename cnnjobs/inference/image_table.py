@@ -14,7 +14,9 @@ from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
 #: Requests retried to read the images; no other table of rows has this column.
 RETRIES = "retries"
 
-_VALUES = ["error", "warning", "width", "height", "read_seconds", "decode_seconds"]
+_VALUES = [
+    *("error", "of_place", "warning", "width", "height", "read_seconds", "decode_seconds"),
+]
 
 
 def from_images(
@@ -39,6 +41,7 @@ def from_images(
         {
             **columns,
             "error": pa.array(errors, pa.string()),
+            "of_place": pa.array([each.is_of_place for each in images], pa.bool_()),
             "warning": pa.array([each and each.warning for each in firsts], pa.string()),
             "width": pa.array([each and each.width for each in firsts], pa.int32()),
             "height": pa.array([each and each.height for each in firsts], pa.int32()),
@@ -60,6 +63,6 @@ def to_images(table: pa.Table, *, num_preprocessings: int) -> list[Image]:
             decoded = [Decoded(each[row], *size, values["warning"]) for each in pixels]
         else:
             category, _, reason = values["error"].partition(": ")
-            decoded = ImageError(category, reason)
+            decoded = ImageError(category, reason, of_place=values["of_place"])
         images.append(Image(decoded, values["read_seconds"], values["decode_seconds"]))
     return images

@@ -117,6 +117,7 @@ class PredictPlan:
                 any_modality=config.any_modality or indexed_any,
                 max_bytes=config.max_bytes,
             ),
+            image_timeout=config.image_timeout,
         )
 
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,13 @@ from cnnjobs import schema
 from cnnjobs.cluster import session, spilling
 from cnnjobs.config import PredictConfig, as_dict
 from cnnjobs.data import manifest
-from cnnjobs.errors import CnnjobsError, TooManyBadImages
+from cnnjobs.errors import CnnjobsError, SourceError, TooManyBadImages
 from cnnjobs.inference import parts, predictions, ray_pipeline
 from cnnjobs.inference.plan import PredictPlan, plan
 from cnnjobs.inference.predictor import model_name
 from cnnjobs.inference.reports import MetricsFile, ProgressFile
 from cnnjobs.inference.run_stats import Tally, reasons
+from cnnjobs.inference.source_watch import SourceWatch
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import run_dir
 from cnnjobs.storage.run_dir import Run
@@ -78,6 +79,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
 
     Raises:
         InputError: the bundle, the data or the output is unusable.
+        SourceError: the images cannot be read any more; the rows written so far are kept.
         CnnjobsError: the parts do not contain every image exactly once.
     """
     spilling.forget()
@@ -137,7 +139,12 @@ def _score_and_write(
             scoring = ray_pipeline.choose_engine(planned.scoring(run.run_id), actors)
             engine = scoring.engine
             _log.info("connected to Ray, scoring with %s", engine)
-            with closing(ray_pipeline.score(rows, scoring, actors)) as tables, writer:
+            watch = _watch(planned)
+            with (
+                _stopping(planned, run, writer, watch),
+                closing(ray_pipeline.score(rows, scoring, actors, watch)) as tables,
+                writer,
+            ):
                 for table in tables:
                     tally.add(table)
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))
@@ -162,6 +169,40 @@ def _score_and_write(
     else:
         run.finish(**facts, summary=summary)
     return summary
+
+
+def _watch(planned: PredictPlan) -> SourceWatch:
+    again = [] if planned.update is None else planned.update.again.to_pylist()
+    return SourceWatch(
+        planned.rows.num_rows,
+        done=planned.done.rows.num_rows,
+        lenient=planned.config.max_errors is not None,
+        known=again,
+    )
+
+
+@contextmanager
+def _stopping(
+    planned: PredictPlan, run: Run, writer: predictions.Writer, watch: SourceWatch
+) -> Iterator[None]:
+    """If the images cannot be read any more, leave those that may have failed by that to score."""
+    try:
+        yield
+    except SourceError as error:
+        suspects = pa.array(watch.suspects, pa.string())
+
+        def certain(table: pa.Table) -> pa.Table:
+            return table.filter(pc.invert(pc.is_in(table["path"], value_set=suspects)))
+
+        books = parts.check(run.uri, {"run_id": run.run_id, **run.facts})
+        parts.rewrite(run, books.parts_with(suspects), certain, writer)
+        num_rows = sum(entry["rows"] for entry in writer.entries.values())
+        way = "--update" if planned.config.update else "--resume"
+        raise SourceError(
+            f"{error}; {num_rows} of {planned.rows.num_rows} rows are in {run.uri}; restore access "
+            f"to the images, then continue with {way} (if they are to stay as errors, with "
+            "--max-errors 100% as well)."
+        ) from error
 
 
 def _note(facts: Mapping[str, Any]) -> str:

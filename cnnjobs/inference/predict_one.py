@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cnnjobs.config import PredictOneConfig
 from cnnjobs.data import plots
-from cnnjobs.errors import InputError
+from cnnjobs.errors import UnscoredImagesError
 from cnnjobs.imaging import plots as image_plots
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
@@ -74,7 +74,7 @@ def plan(config: PredictOneConfig) -> dict[str, Any]:
 
 
 def predict_one(config: PredictOneConfig, progress: Progress = silent) -> PredictOneSummary:
-    """Score the images and, with `plot`, draw them.
+    """Score the images and, with `plot`, draw those that can be read.
 
     Raises:
         InputError: the bundle is unusable, or the plot cannot be written.
@@ -106,18 +106,30 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
     progress("predict", len(paths), len(paths))
     columns = ["path", "prediction", *_score_columns(bundle), "error", "warning", "width", "height"]
     kind = MulticlassPrediction if bundle.positive is None else BinaryPrediction
-    summary = PredictOneSummary(
+    images = [kind(**row) for row in scored.select(columns).to_pylist()]
+    if all(image.error is not None for image in images):
+        plot = None
+    if plot is not None:
+        filesystem.write_bytes(plot, _plot(images, bundle, scoring.policy))
+    return PredictOneSummary(
         model=bundle.name,
         labels=bundle.labels,
         positive=bundle.positive,
         threshold=bundle.threshold,
         engine=scoring.engine,
-        images=[kind(**row) for row in scored.select(columns).to_pylist()],
+        images=images,
         plot=plot,
     )
-    if plot is not None:
-        filesystem.write_bytes(plot, _plot(summary, bundle, scoring.policy))
-    return summary
+
+
+def judge(summary: PredictOneSummary) -> None:
+    """Raise UnscoredImagesError unless every image has a score."""
+    failed = [image for image in summary.images if image.error is not None]
+    if failed:
+        raise UnscoredImagesError(
+            f"no score for {len(failed)} of {len(summary.images)} images, the first of them "
+            f"{failed[0].path} ({failed[0].error})."
+        )
 
 
 def _engine(config: PredictOneConfig, bundle: Bundle) -> str:
@@ -140,18 +152,17 @@ def _plot_file(config: PredictOneConfig) -> str | None:
     return plot
 
 
-def _plot(summary: PredictOneSummary, bundle: Bundle, policy: Policy) -> bytes:
+def _plot(
+    images: Sequence[BinaryPrediction | MulticlassPrediction], bundle: Bundle, policy: Policy
+) -> bytes:
     """The readable images as the model sees them, titled with their predictions."""
     pictures = []
-    for row in summary.images:
+    for row in images:
         if row.error is not None:
             continue
         decoded = reading.load(row.path, bundle.preprocessing, policy)
         assert isinstance(decoded, preprocessing.Decoded)
         pictures.append((_title(row, bundle), decoded.pixels[:, :, 0]))
-    if not pictures:
-        first = summary.images[0].error
-        raise InputError(f"none of the images can be drawn; the first failed: {first}.")
     return plots.grid(pictures)
 
 

@@ -5,12 +5,12 @@ and scoring use the processor. Calls overlap: while one waits for its last image
 the next are already being decoded.
 """
 
-import itertools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cnnjobs import progress, schema
+from cnnjobs.config import PredictConfig
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import reading
 from cnnjobs.imaging.decoder import Decoder, Image
@@ -30,6 +31,9 @@ from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import Engine, KerasEngine, OpenVinoEngine, Scores
 from cnnjobs.storage import s3
 
+#: Decoded images, each for every preprocessing; None for an empty place.
+_Batch = list[Sequence[Decoded] | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
@@ -41,6 +45,8 @@ class Scoring:
         batch_size: images scored at once.
         run_id: value of the rows' `run_id`.
         policy: which files count as images.
+        image_timeout: seconds after which an image is given up; see `Decoder`.
+        samples: images that a process on Ray must be able to read, at least one of them.
     """
 
     bundles: Sequence[Bundle]
@@ -48,6 +54,8 @@ class Scoring:
     batch_size: int
     run_id: str
     policy: reading.Policy = field(default_factory=reading.Policy)
+    image_timeout: float = PredictConfig.image_timeout
+    samples: Sequence[str] = ()
 
     @property
     def preprocessings(self) -> Sequence[Preprocessing]:
@@ -56,7 +64,9 @@ class Scoring:
 
     def decoder(self, threads: int) -> Decoder:
         """A decoder for all models."""
-        return Decoder(self.preprocessings, self.policy, threads=threads)
+        return Decoder(
+            self.preprocessings, self.policy, threads=threads, timeout=self.image_timeout
+        )
 
 
 class Predictor:
@@ -97,20 +107,19 @@ class Predictor:
             retries_before -= pc.sum(rows[image_table.RETRIES]).as_py()
             images = image_table.to_images(rows, num_preprocessings=len(self._preprocessings))
         else:
-            images = (each.result().result() for each in self._decoder.begin(rows))
-        remaining = iter(images)
+            images = (image() for image in self._decoder.begin(rows))
         scored: list[Image] = []
         scores: list[list[Scores]] = []
         score_seconds = 0.0
-        while batch := list(itertools.islice(remaining, self._scoring.batch_size)):
-            scored += batch
+        for batch in self._batches(images, scored):
             with self._engine_lock:
                 began = time.perf_counter()
                 scores.append(self._score(batch))
                 score_seconds += time.perf_counter() - began
-        by_model = [np.concatenate(parts) for parts in zip(*scores, strict=True)]
+        is_ok = [not isinstance(each.decoded, ImageError) for each in scored]
+        by_model = self._spread(scores, is_ok)
         table = prediction_rows(rows, [each.decoded for each in scored], by_model, self._scoring)
-        measures = {
+        measures: dict[str, Sequence[Any]] = {
             "read_seconds": [each.read_seconds for each in scored],
             "decode_seconds": [each.decode_seconds for each in scored],
             "score_seconds": [score_seconds / len(scored)] * len(scored),
@@ -118,32 +127,69 @@ class Predictor:
             # counted per process: calls that overlap share them
             "retries": [s3.num_retries() - retries_before, *[0] * (len(scored) - 1)],
             "peak_memory_bytes": [progress.peak_memory_bytes()] * len(scored),
+            "of_place": [each.is_of_place for each in scored],
         }
-        for name in schema.MEASURES.names:
-            values = pa.array(measures[name], schema.MEASURES.field(name).type)
-            table = table.append_column(name, values)
-        return table
+        return _measured(table, measures)
 
-    def _score(self, batch: Sequence[Image]) -> list[Scores]:
-        """The scores from each model; those of images with an error are meaningless."""
+    def check(self) -> None:
+        """Score a black image, which shows that this process can score."""
+        sizes = ((each.height, each.width, 1) for each in self._preprocessings)
+        with self._engine_lock:
+            self._score([[Decoded(np.zeros(size, np.uint8), 1, 1) for size in sizes]])
+
+    def _batches(self, images: Iterable[Image], scored: list[Image]) -> Iterator[_Batch]:
+        """Batches with the images that have no error; all are added to `scored` as they come."""
+        batch: _Batch = []
+        for image in images:
+            scored.append(image)
+            if not isinstance(image.decoded, ImageError):
+                batch.append(image.decoded)
+            elif self._scoring.engine == "keras":
+                # with TensorFlow, the last bit of a score depends on the place in the batch
+                batch.append(None)
+            if len(batch) == self._scoring.batch_size:
+                yield batch
+                batch = []
+        yield batch
+
+    def _score(self, batch: _Batch) -> list[Scores]:
+        """The scores from each model of the images in a batch; their places may be empty."""
+        is_there = [each is not None for each in batch]
+        if not any(is_there):
+            return []
         inputs = {
             preprocessing: self._pixels(batch, index, preprocessing)
             for index, preprocessing in enumerate(self._preprocessings)
         }
         return [
-            engine.scores(inputs[bundle.preprocessing])
+            engine.scores(inputs[bundle.preprocessing])[is_there]
             for engine, bundle in zip(self._engines, self._scoring.bundles, strict=True)
         ]
 
-    def _pixels(
-        self, batch: Sequence[Image], index: int, preprocessing: Preprocessing
-    ) -> NDArray[np.uint8]:
+    def _pixels(self, batch: _Batch, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         shape = (len(batch), preprocessing.height, preprocessing.width, 1)
         pixels = np.zeros(shape, np.uint8)
         for row, each in enumerate(batch):
-            if not isinstance(each.decoded, ImageError):
-                pixels[row] = each.decoded[index].pixels
+            if each is not None:
+                pixels[row] = each[index].pixels
         return pixels
+
+    def _spread(self, scores: Sequence[Sequence[Scores]], is_ok: Sequence[bool]) -> list[Scores]:
+        """The scores of each model for all images; those of images with an error mean nothing."""
+        shape = (len(is_ok), _width(self._scoring))
+        by_model = [np.full(shape, 0.5, np.float32) for _ in self._engines]
+        for whole, *parts in zip(by_model, *filter(None, scores), strict=True):
+            if parts:
+                whole[is_ok] = np.concatenate(parts)
+        return by_model
+
+
+def failed_row(row: pa.Table, error: ImageError, scoring: Scoring, seconds: float) -> pa.Table:
+    """What `Predictor` returns for one row whose image has an error, found in so many seconds."""
+    scores = [np.full((1, _width(scoring)), 0.5, np.float32)] * len(scoring.bundles)
+    measures = {each.name: [pa.scalar(0).cast(each.type)] for each in schema.MEASURES}
+    measures["working_seconds"] = [seconds]
+    return _measured(prediction_rows(row, [error], scores, scoring), measures)
 
 
 def open_engine(bundle: Bundle, name: str, *, batch_size: int, threads: int) -> Engine:
@@ -214,6 +260,18 @@ def model_name(models: Sequence[Bundle]) -> str:
 def threshold(models: Sequence[Bundle]) -> float:
     """Mean probability of the positive class at and above which that class is predicted."""
     return float(np.mean([bundle.threshold for bundle in models]))
+
+
+def _measured(table: pa.Table, measures: Mapping[str, Sequence[Any]]) -> pa.Table:
+    for each in schema.MEASURES:
+        table = table.append_column(each.name, pa.array(measures[each.name], each.type))
+    return table
+
+
+def _width(scoring: Scoring) -> int:
+    """Scores of one image."""
+    first = scoring.bundles[0]
+    return 1 if first.positive is not None else len(first.labels)
 
 
 def _class_names(mean: Scores, models: Sequence[Bundle]) -> list[str]:

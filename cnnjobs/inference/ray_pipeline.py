@@ -4,38 +4,31 @@ import dataclasses
 import gc
 import itertools
 import logging
+import math
+import re
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
-from ray.exceptions import (
-    ActorDiedError,
-    ActorUnavailableError,
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayError,
-    RayTaskError,
-    WorkerCrashedError,
-)
+import pyarrow.compute as pc
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.annotations import RayDeprecationWarning
 
 from cnnjobs import schema
 from cnnjobs.cluster import resources, session
 from cnnjobs.cluster.resources import Allocation, Request
 from cnnjobs.config import PredictConfig
-from cnnjobs.errors import CnnjobsError
-from cnnjobs.inference import image_table
-from cnnjobs.inference.predictor import Predictor, Scoring
+from cnnjobs.errors import CnnjobsError, SourceError
+from cnnjobs.inference import ray_blocks, source_watch
+from cnnjobs.inference.predictor import Scoring
+from cnnjobs.inference.ray_bisection import Bisection, is_death
+from cnnjobs.inference.source_watch import SourceWatch
 from cnnjobs.models import openvino_export
-from cnnjobs.storage import s3
 
 _log = logging.getLogger(__name__)
-
-#: The one column of a block that holds serialized rows of the manifest.
-_ROWS = "rows"
 
 #: Blocks that an actor works on at once (while one waits for its last images, the next is being
 #: decoded), and blocks queued for it besides.
@@ -48,15 +41,8 @@ _ACTOR_BYTES = 2 << 30
 #: Attempts in a row without a scored row before the job gives up.
 _MAX_FRUITLESS_ATTEMPTS = 3
 
-#: A process or a machine is gone: others can take over its work.
-_DEATHS = (
-    ActorDiedError,
-    ActorUnavailableError,
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    WorkerCrashedError,
-)
+#: How Ray reports a process that did not start because it cannot read the images.
+_SOURCE_ERROR = "cnnjobs.errors.SourceError: "
 
 
 def request(config: PredictConfig) -> Request:
@@ -93,37 +79,80 @@ def choose_engine(
 
 
 def score(
-    rows: pa.Table, scoring: Scoring, actors: Request | None = None
+    rows: pa.Table,
+    scoring: Scoring,
+    actors: Request | None = None,
+    watch: SourceWatch | None = None,
 ) -> Generator[pa.Table, None, None]:
     """Yield tables of `schema.predictions` and `schema.MEASURES`, with one row for each of `rows`.
 
-    They come in the order of `rows`. One actor per machine (or per GPU, if there are any) reads,
-    decodes and scores on several threads; see `resources.allocate` for machines with and without
-    GPUs. If an actor or its machine dies, the remaining ones score what is still missing. Needs a
-    connected Ray.
+    They come in the order of `rows`, except for images whose place failed for a while: those come
+    last. One actor per machine (or per GPU, if there are any) reads, decodes and scores on several
+    threads; see `resources.allocate` for machines with and without GPUs. If an actor or its
+    machine dies, the remaining ones score what is still missing. Needs a connected Ray.
 
     Args:
         rows: of a manifest.
         scoring: how to score, with its engine chosen.
         actors: how many to start, and with what; None decides by the machines.
+        watch: what to take for a failure of the source; None for the usual.
 
     Raises:
         InputError: no machine is large enough for an actor, and none will be added.
+        SourceError: the images cannot be read any more.
         CnnjobsError: actors keep dying.
     """
     actors = actors or Request()
     resources.check_request(actors)
     rows = rows.select(["path", "label", "size_bytes"])
+    watch = watch or SourceWatch(rows.num_rows)
+    scoring = dataclasses.replace(scoring, samples=source_watch.readable_samples(rows))
+    while rows.num_rows:
+        with closing(_score_all(rows, scoring, actors)) as tables:
+            for table in tables:
+                kept = watch.pass_on(table)
+                if kept.num_rows:
+                    yield kept
+                watch.check()
+        watch.end_pass(scoring.samples, rows.num_rows)
+        held_back, watch.held_back = watch.held_back, []
+        rows = rows.filter(pc.is_in(rows["path"], value_set=pa.array(held_back, pa.string())))
+
+
+def _score_all(
+    rows: pa.Table, scoring: Scoring, actors: Request
+) -> Generator[pa.Table, None, None]:
+    """Yield a row for each of `rows`, in order, whatever dies.
+
+    After a death everything still missing is tried again. If one follows shortly, an image may be
+    the cause, which is then looked for.
+    """
     done = fruitless = 0
+    died_at, looks_closer = -math.inf, False
     reason = None
     while done < rows.num_rows and fruitless < _MAX_FRUITLESS_ATTEMPTS:
         before = done
+        allocation = resources.allocate(resources.live_machines(), actors, memory=_ACTOR_BYTES)
+        blocks = _blocks(rows.slice(done), scoring, allocation)
+        # as many rows as may be in work
+        window = (
+            allocation.number
+            * (_BLOCKS_AT_ONCE + _BLOCKS_QUEUED)
+            * max(block.num_rows for block in blocks)
+        )
         try:
-            for table in _run(rows.slice(done), scoring, actors):
+            if looks_closer:
+                tables = _run_bisection(rows.slice(done, window), scoring, allocation)
+            else:
+                tables = _run(blocks, scoring, allocation)
+            for table in tables:
                 yield table
                 done += table.num_rows
+            looks_closer = False
         except RayError as error:
             reason = _startup_failure(error)
+            looks_closer = not looks_closer and done - died_at < window
+            died_at = done
             _log.warning("scoring processes died after %d rows: %s", done, type(error).__name__)
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
@@ -151,38 +180,57 @@ def _startup_failure(error: RayError) -> str | None:
 
     Raises:
         RayError: the error itself, if it is not a death.
+        SourceError: the actor cannot read the images.
     """
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if not isinstance(cause, _DEATHS):
+    if not is_death(error):
         raise error
+    cause = error.cause if isinstance(error, RayTaskError) else error
     if not (isinstance(cause, ActorDiedError) and cause.actor_init_failed):
         return None
-    return cause.error_msg.strip().splitlines()[-1].removeprefix("cnnjobs.errors.BundleError: ")
+    line = cause.error_msg.strip().splitlines()[-1]
+    if line.startswith(_SOURCE_ERROR):
+        raise SourceError(line.removeprefix(_SOURCE_ERROR)) from error
+    return re.sub(r"^cnnjobs\.errors\.\w+: ", "", line)
 
 
-def _run(rows: pa.Table, scoring: Scoring, actors: Request) -> Iterator[pa.Table]:
-    """Run a Ray Data plan and yield its tables."""
+def _run_bisection(rows: pa.Table, scoring: Scoring, allocation: Allocation) -> Iterator[pa.Table]:
+    """Score batch by batch, up to and including the one with an image that ends its process."""
+    bisection = Bisection(scoring, allocation)
+    with closing(bisection):
+        for start in range(0, rows.num_rows, scoring.batch_size):
+            yield from bisection.score(rows.slice(start, scoring.batch_size))
+            if bisection.num_found:
+                return
+
+
+def _run(blocks: list[pa.Table], scoring: Scoring, allocation: Allocation) -> Iterator[pa.Table]:
+    """Run a Ray Data plan and yield its tables.
+
+    It ends early when images have timed out: a thread may be busy with each of them forever, until
+    its process ends.
+    """
     # imported here: it takes half a second, which other commands need not wait for
     import ray.data
 
     from cnnjobs.cluster.ray_data import quiet_and_ordered
 
-    allocation = resources.allocate(resources.live_machines(), actors, memory=_ACTOR_BYTES)
-    items = _blocks(rows, scoring, allocation)
+    # not the rows themselves: `from_arrow` runs a task per block just to inspect it, before the
+    # first is scored, for which Ray starts two worker processes
+    items = [ray_blocks.packed(block) for block in blocks]
     with quiet_and_ordered(), warnings.catch_warnings():
         # `map_batches` has no parameter for `max_restarts` yet
         warnings.filterwarnings("ignore", "`ray_remote_args` is", RayDeprecationWarning)
         data: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items))
         if allocation.decoders:
             data = data.map_batches(
-                BlockDecoder,
+                ray_blocks.BlockDecoder,
                 fn_constructor_kwargs={"scoring": scoring, "threads": allocation.decoder_cpus},
                 batch_size=1,
                 num_cpus=allocation.decoder_cpus,
                 **_pool(allocation.decoders),
             )
         scored = data.map_batches(
-            BlockPredictor,
+            ray_blocks.BlockPredictor,
             fn_constructor_kwargs={"scoring": scoring, "threads": allocation.threads},
             # a block is one row before it is decoded
             batch_size=scoring.batch_size if allocation.decoders else 1,
@@ -195,18 +243,19 @@ def _run(rows: pa.Table, scoring: Scoring, actors: Request) -> Iterator[pa.Table
         len(scoring.bundles[0].labels), num_models=len(scoring.bundles)
     )
     result = pa.unify_schemas([predictions, schema.MEASURES])
+    num_stuck = 0
     # prefetching would hold the first table back until the second has arrived
     for table in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(table, pa.Table)
         yield table.cast(result)
+        num_stuck += pc.sum(pc.starts_with(table["error"], "timed out:")).as_py() or 0
+        # one for each process, so that few are ended that have none
+        if num_stuck >= allocation.number:
+            return
 
 
-def _blocks(rows: pa.Table, scoring: Scoring, allocation: Allocation) -> list[dict[str, bytes]]:
-    """The blocks of a plan, each one row that holds rows of the manifest.
-
-    Not those rows themselves: `from_arrow` runs a task per block just to inspect it, before the
-    first is scored, for which Ray starts two worker processes.
-    """
+def _blocks(rows: pa.Table, scoring: Scoring, allocation: Allocation) -> list[pa.Table]:
+    """The rows as they are handed to actors."""
     from cnnjobs.cluster.ray_data import rows_per_block
 
     pixels = (each.preprocessing.height * each.preprocessing.width for each in scoring.bundles)
@@ -218,10 +267,7 @@ def _blocks(rows: pa.Table, scoring: Scoring, allocation: Allocation) -> list[di
     )
     # the first block is a single batch, which soon shows whether all is well
     starts = [0, *range(scoring.batch_size, rows.num_rows, size), rows.num_rows]
-    return [
-        {_ROWS: _serialized(rows.slice(start, end - start))}
-        for start, end in itertools.pairwise(starts)
-    ]
+    return [rows.slice(start, end - start) for start, end in itertools.pairwise(starts)]
 
 
 def _pool(number: int) -> dict[str, Any]:
@@ -245,42 +291,3 @@ def _pool(number: int) -> dict[str, Any]:
         # the job were stopped
         "max_restarts": 0,
     }
-
-
-class BlockDecoder:
-    """Decodes Ray Data's blocks for predictors on other machines."""
-
-    def __init__(self, scoring: Scoring, *, threads: int) -> None:
-        self._decoder = scoring.decoder(threads)
-        self._preprocessings = scoring.preprocessings
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        """An `image_table` of the rows in a block."""
-        rows = _deserialized(block)
-        retries_before = s3.num_retries()
-        images = [each.result().result() for each in self._decoder.begin(rows)]
-        # counted per process: calls that overlap share them
-        retries = s3.num_retries() - retries_before
-        return image_table.from_images(rows, images, self._preprocessings, retries)
-
-
-class BlockPredictor:
-    """Scores Ray Data's blocks: serialized rows of a manifest, or batches of decoded images."""
-
-    def __init__(self, scoring: Scoring, *, threads: int) -> None:
-        self._predictor = Predictor(scoring, threads=threads)
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        """Score the rows in a block; see `Predictor`."""
-        return self._predictor(_deserialized(block) if _ROWS in block.column_names else block)
-
-
-def _serialized(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as stream:
-        stream.write_table(rows)
-    return bytes(sink.getvalue())
-
-
-def _deserialized(block: pa.Table) -> pa.Table:
-    return pa.ipc.open_stream(block[_ROWS][0].as_buffer()).read_all()

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from cnnjobs.printable import printable_values
+from cnnjobs.config.printable import printable_values
 from cnnjobs.reporting.blocks import Section, Tile
 
 

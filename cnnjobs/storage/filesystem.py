@@ -15,7 +15,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cnnjobs import regular_files
+from cnnjobs.config import regular_files
 from cnnjobs.errors import StorageError
 from cnnjobs.storage import listing, local_listing, s3, s3_names
 from cnnjobs.storage.names import is_s3 as is_s3

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from cnnjobs.config.printable import printable
 from cnnjobs.errors import StorageError
-from cnnjobs.printable import printable
 from cnnjobs.storage import credentials, s3_names
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cnnjobs import schema
+from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import RunExistsError
-from cnnjobs.regular_files import NotAFileError, TooLargeError
 from cnnjobs.storage import apart, filesystem, json_files, run_files, run_lock, versions
 from cnnjobs.storage.run_files import RECORD, SUCCESS
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from cnnjobs.errors import RunInUseError, StorageError
-from cnnjobs.storage import filesystem, s3, s3_errors, s3_retries
+from cnnjobs.storage import filesystem, json_files, s3, s3_errors, s3_retries
 
 NAME = ".lock"
 
@@ -249,7 +249,7 @@ def _birth(pid: int) -> str | None:
 
 def _read(data: bytes) -> dict[str, Any]:
     try:
-        identity = json.loads(data)
+        identity = json_files.parsed(data)
     except ValueError:
         return {}
     return identity if isinstance(identity, dict) else {}

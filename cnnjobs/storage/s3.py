@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
-from cnnjobs.regular_files import TooLargeError
+from cnnjobs.config.regular_files import TooLargeError
 from cnnjobs.storage import s3_errors, s3_retries
 from cnnjobs.storage.s3_client import client as client
 from cnnjobs.storage.s3_client import environment as environment

@@ -3,8 +3,17 @@
 import re
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    ChecksumError,
+    ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    ParamValidationError,
+    ResponseStreamingError,
+)
 from botocore.parsers import ResponseParserError
+
+from cnnjobs.storage.s3_retries import SlowBodyError
 
 #: What users without permission see.
 DENIED = "S3 denies access with these credentials"
@@ -37,8 +46,35 @@ _REASONS = {
 }
 
 
+#: Answers about the account, the bucket or the server, whichever object was asked for.
+_OF_PLACE = (
+    *("NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "RequestTimeTooSkewed"),
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity", "AuthFailure"),
+    *("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"),
+    *("AccountProblem", "AllAccessDisabled", "NotSignedUp"),
+    *("SlowDown", "ServiceUnavailable", "Throttling"),
+)
+_STATUS_OF_PLACE = (401, 407, 429, 502, 503, 504)
+
+#: Failures of boto3 that may be one object's; all others are of the place.
+_OF_OBJECT = (
+    ChecksumError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    ParamValidationError,
+    ResponseParserError,
+    ResponseStreamingError,
+    SlowBodyError,
+)
+
+
+class PlaceError(OSError):
+    """S3 cannot be used at all, or not as this user; no object is to blame."""
+
+
 def translated(error: Exception) -> OSError:
     """The same error as the OSError that a local file would raise."""
+    kind = PlaceError if _is_of_place(error) else OSError
     text = str(error)
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "")
@@ -49,8 +85,15 @@ def translated(error: Exception) -> OSError:
             return PermissionError(DENIED)
     for sign, words in _REASONS.items():
         if sign.casefold() in text.casefold():
-            return OSError(words)
-    return OSError(_without_secrets(" ".join(text.split()).rstrip(".")))
+            return kind(words)
+    return kind(_without_secrets(" ".join(text.split()).rstrip(".")))
+
+
+def _is_of_place(error: Exception) -> bool:
+    if isinstance(error, ClientError):
+        code = error.response.get("Error", {}).get("Code", "")
+        return code in _OF_PLACE or status(error) in _STATUS_OF_PLACE
+    return not isinstance(error, _OF_OBJECT)
 
 
 def status(error: Exception) -> int | None:

@@ -14,8 +14,9 @@ def test_a_dry_run_of_index_shows_settings_and_plan_and_writes_nothing(capsys, t
     )
     assert (code, err) == (0, "")
     shown = plan_of(out)
-    expected = as_dict(IndexConfig(sources=(str(archive),), output=str(output), seed=7))
-    assert shown["settings"] == {**expected, "sources": [str(archive)], "exclude": []}
+    assert shown["settings"] == _shown(
+        IndexConfig(sources=(str(archive),), output=str(output), seed=7)
+    )
     assert shown["plan"] == {
         "images": 10,
         "labels": {"normal": 5, "opacity": 5},
@@ -39,7 +40,7 @@ def test_a_dry_run_of_train_shows_settings_and_plan_and_writes_nothing(capsys, t
     assert (code, err) == (0, "")
     shown = plan_of(out)
     # the command line overrides the file, the file the default
-    assert {**shown["settings"], "exclude": ()} == as_dict(
+    assert shown["settings"] == _shown(
         TrainConfig(data=str(archive), output=str(output), epochs=5, batch_size=2)
     )
     images = shown["plan"].pop("images")
@@ -63,7 +64,7 @@ def test_a_dry_run_shows_the_settings_of_a_recipe_and_warns_of_one_without_effec
     code, out, err = run_here(capsys, "train", str(archive), "-o", f"{tmp_path}/run", *flags)
     assert (code, err) == (0, "")
     shown = plan_of(out)
-    assert {**shown["settings"], "exclude": ()} == as_dict(
+    assert shown["settings"] == _shown(
         TrainConfig(
             data=str(archive),
             output=f"{tmp_path}/run",
@@ -86,3 +87,8 @@ def test_a_dry_run_as_json_is_one_document(capsys, tmp_path, archive):
     assert shown["config"]["seed"] == 0
     assert shown["plan"]["images"] == 10
     assert list(tmp_path.iterdir()) == []
+
+
+def _shown(config):
+    """The settings as YAML shows them: without tuples."""
+    return json.loads(json.dumps(as_dict(config)))

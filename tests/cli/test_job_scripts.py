@@ -23,7 +23,10 @@ def test_every_command_for_a_cluster_has_a_script_of_at_most_20_lines():
     assert not set(files) & sys.stdlib_module_names
     for file in files.values():
         assert len(file.read_text().splitlines()) <= 20
-    others = {"cluster", "demo", "doctor", "fetch", "jobs", "models", "predict-one", "submit"}
+    others = {
+        *("cluster", "demo", "doctor", "fetch", "jobs", "models", "predict-one", "submit"),
+        "verify",
+    }
     assert set(GROUP.commands) == {*JOBS, *others}
 
 

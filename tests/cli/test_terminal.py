@@ -9,7 +9,7 @@ import pytest
 
 from cnnjobs.cli import runner
 from cnnjobs.config import IndexConfig
-from cnnjobs.printable import printable, printable_log
+from cnnjobs.config.printable import printable, printable_log
 from cnnjobs.reporting import render
 from cnnjobs.reporting.blocks import Section, Tile
 from tests.support.cli import run_here

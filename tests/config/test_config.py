@@ -25,6 +25,7 @@ from cnnjobs.config import (
     SubmitConfig,
     TrainConfig,
     TuneConfig,
+    VerifyConfig,
     as_dict,
     names,
 )
@@ -42,6 +43,7 @@ NEEDED = {
     EvaluateConfig: {"bundle": "run", "data": "xrays"},
     CompareConfig: {"runs": ("first", "second")},
     AuditConfig: {"bundle": "run", "data": "xrays"},
+    VerifyConfig: {"run": "scored"},
     ExplainConfig: {"bundle": "run", "images": ("a.png",), "output": "looked"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},
     PredictOneConfig: {"bundle": "run", "images": ("a.png",)},

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from cnnjobs.cli import main
 from cnnjobs.config import ExplainConfig
 from cnnjobs.errors import InputError
 from cnnjobs.evaluation.explain import explain, plan
@@ -40,14 +41,18 @@ def test_images_with_the_same_name_are_refused(bundle: Bundle, tmp_path: Path) -
         plan(ExplainConfig(bundle=bundle.uri, images=images, output=str(tmp_path)))
 
 
-def test_no_readable_image_is_an_error(bundle: Bundle, tmp_path: Path) -> None:
-    config = ExplainConfig(
-        bundle=bundle.uri, images=(str(tmp_path / "gone.png"),), output=str(tmp_path / "out")
-    )
+def test_every_result_is_printed_and_the_exit_code_says_that_one_image_has_none(
+    bundle: Bundle, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, gone = next(archive.glob("normal/*.png")), tmp_path / "gone.png"
 
-    with pytest.raises(InputError) as refused:
-        explain(config)
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", bundle.uri, str(gone), str(good), "-o", str(tmp_path / "out"), "--quiet"])
 
-    assert str(refused.value) == (
-        "none of the images can be read; the first: missing: the file is gone."
+    assert ended.value.code == 3
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()[2:]] == [str(gone), str(good)]
+    assert printed.err == (
+        f"error: no heat map for 1 of 2 images, the first of them {gone} "
+        "(missing: the file is gone).\n"
     )

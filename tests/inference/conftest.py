@@ -45,7 +45,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scored_folder(untrained: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the archive and its run, which has two parts and a CSV file."""
+    """A folder with the archive and its run, which has three parts and a CSV file."""
     folder = tmp_path_factory.mktemp("scored")
     shutil.copytree(drawn, folder / "archive")
     predict(prediction_runs.config(untrained, folder, csv=True, rows_per_file=16))

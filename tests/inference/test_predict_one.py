@@ -39,14 +39,16 @@ def test_each_image_is_one_line_and_a_bad_image_says_why(
     files = [str(file) for file in sorted(archive.glob("*/*"))]
     plot = tmp_path / "plot.png"
 
-    assert run(bundle.uri, *files, "--plot", str(plot)) == 0
+    assert run(bundle.uri, *files, "--plot", str(plot)) == 3
 
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert lines[0] == bundle.name
     assert [line.split()[0] for line in lines[2:-1]] == files
     assert sum(" - " in line for line in lines[2:-1]) == 1
     assert lines[-1] == f"plot: {plot}"
     assert cv2.imread(str(plot)) is not None
+    assert printed.err.startswith("error: no score for 1 of 5 images, the first of them ")
 
 
 def test_json_output_has_the_columns_of_predict(
@@ -85,12 +87,17 @@ def test_no_images_are_a_usage_error(bundle: Bundle, capsys: pytest.CaptureFixtu
     )
 
 
-def test_a_plot_without_any_readable_image_is_a_one_line_error(
+def test_a_missing_image_is_an_exit_code_of_3_also_without_anything_to_draw(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "empty.png").write_bytes(b"")
+    gone = f"{tmp_path}/gone.png"
 
-    assert run(bundle.uri, f"{tmp_path}/empty.png", "--plot", f"{tmp_path}/p.png") == 2
-    assert capsys.readouterr().err == (
-        "error: none of the images can be drawn; the first failed: empty: the file has no bytes.\n"
+    assert run(bundle.uri, gone, "--plot", f"{tmp_path}/p.png", "--json") == 3
+
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out)
+    assert (summary["images"][0]["error"], summary["plot"]) == ("missing: the file is gone", None)
+    assert printed.err.splitlines()[-1] == (
+        f"error: no score for 1 of 1 images, the first of them {gone} (missing: the file is gone)."
     )
+    assert not (tmp_path / "p.png").exists()

@@ -52,7 +52,7 @@ def test_duckdb_reads_the_documented_types(scored_folder: Path) -> None:
 
 def test_the_csv_file_has_the_rows_of_the_parts(scored_folder: Path) -> None:
     rows = pq.read_table(scored_folder / "run" / "predictions")
-    assert len(list((scored_folder / "run" / "predictions").iterdir())) == 2
+    assert len(list((scored_folder / "run" / "predictions").iterdir())) == 3
     read = pacsv.read_csv(
         scored_folder / "run" / "predictions.csv",
         convert_options=pacsv.ConvertOptions(

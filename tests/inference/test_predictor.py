@@ -18,6 +18,7 @@ from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference import image_table
 from cnnjobs.inference.predictor import Predictor, Scoring, open_engine, prediction_rows
 from cnnjobs.models.bundle import Bundle
+from cnnjobs.models.engines import Images, OpenVinoEngine, Scores
 from tests.support.bundles import write_bundle
 
 
@@ -55,6 +56,11 @@ def scoring(*bundles: Bundle, **settings: object) -> Scoring:
     return Scoring(bundles=bundles, **defaults)  # type: ignore[arg-type]
 
 
+def readable(bundle: Bundle, files: list[Path]) -> list[Path]:
+    table = Predictor(scoring(bundle), threads=2)(rows_of(files))
+    return [Path(row["path"]) for row in table.to_pylist() if row["error"] is None]
+
+
 def test_rows_keep_their_order_and_get_the_measures(gap: Bundle, files: list[Path]) -> None:
     table = Predictor(scoring(gap), threads=2)(rows_of(files))
 
@@ -85,20 +91,20 @@ def test_images_decoded_by_another_process_get_the_same_rows(
     settings = scoring(gap, other)
     rows = rows_of(files)
     predictor = Predictor(settings, threads=2)
-    images = [each.result().result() for each in settings.decoder(2).begin(rows)]
+    images = [image() for image in settings.decoder(2).begin(rows)]
     decoded = image_table.from_images(rows, images, settings.preprocessings, retries=2)
     received = pa.ipc.open_stream(_serialized(decoded)).read_all()
 
     remote, local = predictor(received), predictor(rows)
 
-    names = schema.predictions(2, num_models=2).names
+    names = [name for name in schema.predictions(2, num_models=2).names if name != "scored_at"]
     assert remote.select(names).equals(local.select(names))
     assert sum(remote["retries"].to_pylist()) == 2
 
 
 def test_images_decoded_by_another_process_are_not_copied(gap: Bundle, files: list[Path]) -> None:
     settings, rows = scoring(gap), rows_of(files)
-    images = [each.result().result() for each in settings.decoder(2).begin(rows)]
+    images = [image() for image in settings.decoder(2).begin(rows)]
     decoded = image_table.from_images(rows, images, settings.preprocessings, retries=0)
     received = pa.ipc.open_stream(_serialized(decoded)).read_all()
 
@@ -137,7 +143,7 @@ def test_calls_from_several_threads_do_not_mix_their_rows(gap: Bundle, files: li
     with ThreadPoolExecutor(3) as pool:
         tables = list(pool.map(predictor, parts))
 
-    kept = schema.predictions(2).names
+    kept = [name for name in schema.predictions(2).names if name != "scored_at"]
     assert pa.concat_tables(tables).select(kept).equals(alone.select(kept))
 
 
@@ -208,6 +214,51 @@ def test_scores_at_the_threshold_are_positive_and_unknown_labels_are_null(
     assert table["label"].to_pylist() == ["opacity", None, None]
     assert table["error"].to_pylist() == [None, None, "empty: no bytes"]
     assert table["width"].to_pylist() == [5, 5, None]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "keras"])
+def test_a_score_has_the_same_bits_whatever_fails_beside_its_image(
+    gap: Bundle, files: list[Path], tmp_path: Path, engine: str
+) -> None:
+    good = readable(gap, files)[:7]
+    broken = [tmp_path / f"{number}.png" for number in range(12)]
+    for file in broken:
+        file.write_bytes(b"no image")
+    mixed = [broken[0], *good[:3], *broken[1:8], *good[3:4], broken[8], *good[4:], *broken[9:]]
+
+    predictor = Predictor(scoring(gap, engine=engine), threads=2)
+    beside = predictor(rows_of(mixed)).to_pylist()
+    places = [mixed.index(file) % 4 for file in good]
+    expected = []
+    for file, place in zip(good, places, strict=True):
+        # TensorFlow gives another last bit at another place of the batch
+        alone = [*good[:place], file] if engine == "keras" else [file]
+        expected.append(predictor(rows_of(alone))["probability"][-1].as_py())
+
+    scores = {row["path"]: row["probability"] for row in beside}
+    assert [scores[str(file)] for file in good] == expected
+    assert all(scores[str(file)] is None for file in broken)
+
+
+def test_only_images_without_an_error_reach_the_engine(
+    gap: Bundle, tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    broken, good = tmp_path / "broken.png", readable(gap, files)
+    batches: list[int] = []
+    scores = OpenVinoEngine.scores
+
+    def counted(engine: OpenVinoEngine, images: Images) -> Scores:
+        batches.append(len(images))
+        return scores(engine, images)
+
+    monkeypatch.setattr(OpenVinoEngine, "scores", counted)
+    predictor = Predictor(scoring(gap), threads=1)
+
+    predictor(rows_of([broken] * 9))
+    assert batches == []
+    predictor(rows_of([broken, good[0], broken, good[1], *[broken] * 5, *good[2:5]]))
+    assert batches == [4, 1]
 
 
 def _serialized(table: pa.Table) -> pa.Buffer:

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from cnnjobs import regular_files
+from cnnjobs.config import regular_files
+from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import StorageError
-from cnnjobs.regular_files import NotAFileError, TooLargeError
 from cnnjobs.storage import filesystem
 from tests.support import hostile_files
 from tests.support.s3_server import BUCKET

@@ -21,6 +21,11 @@ ANSWERS = {
     "slow down": (503, "SlowDown", "Please reduce your request rate."),
     "internal error": (500, "InternalError", "We encountered an internal error."),
     "denied": (403, "AccessDenied", "Access Denied"),
+    "unknown key": (
+        403,
+        "InvalidAccessKeyId",
+        "The key does not exist.",
+    ),
     "region": (400, "AuthorizationHeaderMalformed", "the region 'x' is wrong; expecting 'y'"),
 }
 

@@ -51,8 +51,9 @@ def training_workers(pid: int) -> list[int]:
 
 
 def scorers(pid: int) -> list[int]:
-    """Return the processes below `pid` in which Ray Data scores."""
-    return [one for one in descendants(pid) if "MapBatches(BlockPredictor)" in title(one)]
+    """Return the processes below `pid` that score."""
+    names = ("MapBatches(BlockPredictor)", "LonePredictor")
+    return [one for one in descendants(pid) if any(name in title(one) for name in names)]
 
 
 def kill_all(pids: Iterable[int]) -> None:
