@@ -143,7 +143,8 @@ def check_same_archive(before: Manifest, now: Manifest, data: str) -> None:
         raise InputError(
             f"{len(changes.gone):,} of the run's {before.table.num_rows:,} images are no longer in "
             f"{data}, and {len(changes.new):,} of its {now.table.num_rows:,} are new; an update "
-            "needs the same archive under the same name. Score another archive into another directory."
+            "needs the same archive under the same name. Score another archive into another "
+            "directory."
         )
 
 
