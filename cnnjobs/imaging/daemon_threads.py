@@ -41,8 +41,9 @@ def end_if_frozen(seconds: float) -> None:
 
     def postpone() -> None:
         while True:
-            # counts in a thread that needs no lock
-            faulthandler.dump_traceback_later(seconds, exit=True)
+            # counts in a thread that needs no lock; from whenever this thread was stopped, the
+            # process lives on for no less than `seconds`
+            faulthandler.dump_traceback_later(1.25 * seconds, exit=True)
             time.sleep(min(1.0, seconds / 4))
 
     threading.Thread(target=postpone, name="postpone", daemon=True).start()
