@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.heads import connect
+
 RAY = Path(sys.executable).with_name("ray")
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 
@@ -55,28 +57,22 @@ def _stop(port: str) -> None:
     subprocess.run(["pkill", "--signal", "KILL", "-f", f"ray-{os.getpid()}"], check=False)
 
 
-def cnnjobs(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def cnnjobs(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*CNNJOBS, *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-        timeout=200,
+        [*CNNJOBS, *words], capture_output=True, text=True, check=False, timeout=200
     )
 
 
 def test_a_job_uses_a_running_head_and_leaves_it_running(
     head: str, untrained: Path, archive: Path, tmp_path: Path
 ) -> None:
-    words = ["predict", str(untrained), str(archive), "--json", "-o"]
+    words = ["predict", str(untrained), str(archive), "--json", "-o", str(tmp_path / "run")]
 
-    by_flag = cnnjobs(*words, str(tmp_path / "flag"), "--address", head)
-    by_environment = cnnjobs(*words, str(tmp_path / "environment"), RAY_ADDRESS=head)
+    done = cnnjobs(*words, "--address", head)
 
-    assert by_flag.returncode == by_environment.returncode == 0, by_flag.stderr
-    assert json.loads(by_flag.stdout)["scored"] == 40
-    assert json.loads(by_environment.stdout)["scored"] == 40
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["scored"] == 40
+    assert connect(head, RAY_AUTH_MODE="disabled").stdout == "1\n"
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,8 @@ def test_groups_of_the_manifest_are_resampled(untrained: Path, tmp_path: Path) -
         bundle=str(untrained), data=manifest, split="all", prevalence=0.02, audit=False
     )
     few = evaluate(config)
-    assert few.num_groups == 3
+    # the broken file is counted, not scored
+    assert (few.num_images, few.num_failed, few.num_groups) == (24, 1, 3)
     assert few.no_intervals == "no intervals for 3 groups: at least 10 are needed"
 
     alone = evaluate(
@@ -212,47 +213,25 @@ def test_images_of_one_class_have_all_metrics_but_auroc(untrained: Path, tmp_pat
     assert summary.undefined == "all images are opacity: no AUROC, AUPRC or MCC"
 
 
-def test_unreadable_test_images_are_counted_but_not_scored(untrained: Path, tmp_path: Path) -> None:
-    synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=5, seed=51)
-
-    summary = evaluate(
-        EvaluateConfig(bundle=str(untrained), data=_manifest_of(tmp_path / "new"), split="all")
-    )
-
-    assert (summary.num_images, summary.num_failed) == (8, 5)
-
-
-def test_a_run_whose_images_are_gone_is_recorded_as_failed(untrained: Path, tmp_path: Path) -> None:
-    synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=53)
-    manifest = _manifest_of(tmp_path / "new")
-    shutil.rmtree(tmp_path / "new")
-    output = tmp_path / "run"
-
-    with pytest.raises(InputError, match=r"^none of the 8 images in split all could be read"):
-        evaluate(
-            EvaluateConfig(bundle=str(untrained), data=manifest, split="all", output=str(output))
-        )
-
-    record = json.loads((output / "run.json").read_text())
-    assert (record["command"], record["status"]) == ("evaluate", "failed")
-    assert not (output / "_SUCCESS").exists()
-
-
-def test_a_set_without_a_readable_image_is_refused_with_the_first_reason(
+def test_a_set_without_a_readable_image_fails_with_the_first_reason(
     untrained: Path, tmp_path: Path
 ) -> None:
     for label in ("normal", "opacity"):
         (tmp_path / "bad" / label).mkdir(parents=True)
         (tmp_path / "bad" / label / "1.png").write_bytes(b"no picture")
+    data, output = str(tmp_path / "bad"), tmp_path / "run"
 
     with pytest.raises(InputError) as refused:
-        evaluate(EvaluateConfig(bundle=str(untrained), data=str(tmp_path / "bad"), split="all"))
+        evaluate(EvaluateConfig(bundle=str(untrained), data=data, split="all", output=str(output)))
 
     assert re.fullmatch(
         r"none of the 2 images in split all could be read; the first: \S+/bad/normal/1.png "
         r"\(not an image: .+\)\.",
         str(refused.value),
     )
+    record = json.loads((output / "run.json").read_text())
+    assert (record["command"], record["status"]) == ("evaluate", "failed")
+    assert not (output / "_SUCCESS").exists()
 
 
 def test_labels_that_the_bundle_does_not_know_are_refused(untrained: Path, tmp_path: Path) -> None:

@@ -56,18 +56,6 @@ def undisturbed(
     return train(_config(data, tmp_path_factory.mktemp("runs") / "undisturbed"))
 
 
-def test_a_worker_killed_in_epoch_2_restarts_and_ends_with_the_same_weights(
-    undisturbed: TrainSummary, data: str, tmp_path: Path
-) -> None:
-    killer = _Killer(tmp_path / "run")
-
-    summary = train(_config(data, tmp_path / "run"), killer)
-
-    assert killer.epochs_done == 1
-    assert _epochs(summary) == [1, 2, 3, 4]
-    assert bundle.read(summary.output).name == undisturbed.model
-
-
 def test_one_of_two_workers_killed_in_epoch_2_does_not_end_the_training(
     undisturbed: TrainSummary, data: str, tmp_path: Path
 ) -> None:
@@ -82,12 +70,12 @@ def test_one_of_two_workers_killed_in_epoch_2_does_not_end_the_training(
     assert losses == pytest.approx([epoch["loss"] for epoch in undisturbed.history[:3]], rel=0.05)
 
 
-def test_a_training_whose_driver_was_killed_resumes_and_ends_with_the_same_weights(
+def test_a_training_whose_worker_and_then_driver_are_killed_resumes_and_ends_with_the_same_weights(
     undisturbed: TrainSummary, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "run"
-    _kill_in_epoch_2(data, output)
-    assert 1 <= _epochs_done(output) < EPOCHS
+    _kill_worker_and_driver(data, output)
+    assert 2 <= _epochs_done(output) < EPOCHS
 
     summary = train(_config(data, output, resume=True))
 
@@ -197,8 +185,8 @@ def _words(data: str, output: Path) -> list[str]:
     return ["train", data, "-o", str(output), "--model", "digits", *sizes]
 
 
-def _kill_in_epoch_2(data: str, output: Path) -> None:
-    """Train on a separate Ray, and kill both as soon as there is a first checkpoint."""
+def _kill_worker_and_driver(data: str, output: Path) -> None:
+    """Train on a separate Ray; kill the worker, and after another epoch the driver with its Ray."""
     driver = subprocess.Popen(
         [*CNNJOBS, *_words(data, output)],
         env={**os.environ, "RAY_ADDRESS": "local"},
@@ -207,7 +195,12 @@ def _kill_in_epoch_2(data: str, output: Path) -> None:
     )
     try:
         wait_until(lambda: driver.poll() is not None or _epochs_done(output) >= 1)
+        (worker,) = training_workers(driver.pid)
+        kill_all([worker])
+        before = _epochs_done(output)
+        wait_until(lambda: driver.poll() is not None or _epochs_done(output) > before)
         assert driver.poll() is None
+        assert training_workers(driver.pid) != [worker]
     finally:
         kill_all([driver.pid, *descendants(driver.pid)])
         driver.wait()

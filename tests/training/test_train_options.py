@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 
 from cnnjobs.config import EvaluateConfig, IndexConfig, TrainConfig
 from cnnjobs.data.index import index
-from cnnjobs.errors import InputError, RunExistsError
+from cnnjobs.errors import InputError
 from cnnjobs.evaluation.evaluate import evaluate
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle
@@ -56,29 +57,41 @@ def run(digits: Path, output: Path, **settings: object) -> TrainSummary:
 
 
 @pytest.fixture(scope="module")
-def one(ray_session: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainSummary:
-    return run(digits, tmp_path_factory.mktemp("one") / "run")
+def one(
+    digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[bundle.Bundle, Sequence[Mapping[str, float]]]:
+    """The bundle and the history of one process that trains from memory."""
+    output = tmp_path_factory.mktemp("one") / "run"
+    history = train_here(config_of(digits, output))
+    return bundle.read(str(output)), history
 
 
 def test_two_workers_that_stream_train_the_same_model_as_one_from_memory(
-    one: TrainSummary, digits: Path, tmp_path: Path
+    ray_session: None,
+    one: tuple[bundle.Bundle, Sequence[Mapping[str, float]]],
+    digits: Path,
+    tmp_path: Path,
 ) -> None:
+    trained, history = one
     two = run(digits, tmp_path / "two", workers=2, cache="stream")
 
-    weights = [bundle.load_model(bundle.read(each.bundle)).get_weights() for each in (one, two)]
+    weights = [bundle.load_model(each).get_weights() for each in (trained, bundle.read(two.bundle))]
     for alone, shared in zip(*weights, strict=True):
         # Adam's steps are 1e-3 for any gradient: a lost row would change more than rounding does
         np.testing.assert_allclose(shared, alone, atol=2e-4)
-    for epoch_alone, epoch_shared in zip(one.history, two.history, strict=True):
+    for epoch_alone, epoch_shared in zip(history, two.history, strict=True):
         assert epoch_shared["epoch"] == epoch_alone["epoch"]
         assert epoch_shared["loss"] == pytest.approx(epoch_alone["loss"], abs=1e-5)
         assert epoch_shared["val_auroc"] == pytest.approx(epoch_alone["val_auroc"], abs=1e-3)
 
 
 def test_threshold_and_temperature_come_from_validation_and_are_applied(
-    one: TrainSummary, digits: Path, tmp_path: Path
+    ray_session: None,
+    one: tuple[bundle.Bundle, Sequence[Mapping[str, float]]],
+    digits: Path,
+    tmp_path: Path,
 ) -> None:
-    plain = bundle.read(one.bundle)
+    plain, _ = one
     assert (plain.threshold, plain.temperature) == (0.5, 1.0)
 
     config = config_of(digits, tmp_path / "run", threshold_rule="sensitivity=0.99", calibrate=True)
@@ -92,11 +105,11 @@ def test_threshold_and_temperature_come_from_validation_and_are_applied(
     assert decided.name != plain.name
     assert decided.metrics["auroc"] == pytest.approx(plain.metrics["auroc"])
 
-    test = EvaluateConfig(
-        bundle=decided.uri, data=f"{one.output}/manifest.parquet", audit=False, resamples=0
-    )
+    manifest = str(tmp_path / "manifest.parquet")
+    index(IndexConfig(sources=(str(digits),), output=manifest))
+    test = EvaluateConfig(bundle=decided.uri, data=manifest, audit=False, resamples=0)
     evaluated = evaluate(test)
-    before = evaluate(dataclasses.replace(test, bundle=one.bundle))
+    before = evaluate(dataclasses.replace(test, bundle=plain.uri))
     assert evaluated.temperature == decided.temperature
     for name in ("brier", "ece"):
         assert evaluated.metrics[f"{name}_uncalibrated"] == pytest.approx(
@@ -126,18 +139,6 @@ def test_a_fixed_threshold_needs_no_validation_images(digits: Path, tmp_path: Pa
     train_here(config_of(Path(manifest), tmp_path / "run", threshold_rule="0.3"))
 
     assert bundle.read(str(tmp_path / "run")).threshold == 0.3
-
-
-def test_a_finished_training_is_not_repeated(one: TrainSummary, digits: Path) -> None:
-    again = run(digits, Path(one.output), resume=True)
-
-    assert again.already_finished
-    assert again.model == one.model
-
-
-def test_a_training_is_not_resumed_with_other_settings(one: TrainSummary, digits: Path) -> None:
-    with pytest.raises(RunExistsError, match=r"\(epochs was 1, is 5\); resume with the same"):
-        run(digits, Path(one.output), resume=True, epochs=5)
 
 
 def test_a_user_s_model_trains_with_every_option_at_once(
