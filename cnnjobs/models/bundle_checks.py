@@ -36,9 +36,10 @@ def description_problem(content: Mapping[str, Any]) -> str | None:
     positive = content.get("positive")
     if (positive is None) is (len(labels) == 2) or positive not in (None, *labels):
         return "positive must be one of two labels, and null for more"
-    for name in ("threshold", "temperature"):
-        if not _is_number(content.get(name, 1.0)) or content.get(name, 1.0) <= 0:
-            return f"{name} must be a number above 0"
+    if not _is_number(content.get("threshold")) or content["threshold"] < 0:
+        return "threshold must be a number of at least 0"
+    if not _is_number(content.get("temperature", 1.0)) or content.get("temperature", 1.0) <= 0:
+        return "temperature must be a number above 0"
     for name in ("architecture", "fingerprint", "model_sha256", "manifest_fingerprint", "created"):
         if not isinstance(content.get(name, ""), str):
             return f"{name} must be text"

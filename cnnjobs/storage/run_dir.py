@@ -259,7 +259,7 @@ def find_same(
     differences = [
         f"{key} was {known.get(key)}, is {value}"
         for key, value in now.items()
-        if known.get(key) != value
+        if not _is_same(known.get(key), value)
     ]
     if differences:
         raise RunExistsError(
@@ -276,6 +276,13 @@ def find_same(
         facts={name: record[name] for name in _KEPT if name in record},
         writes=record.get("writes", run_files.writes(command)),
         seen=record,
+    )
+
+
+def _is_same(recorded: Any, now: Any) -> bool:
+    """Whether a setting is as recorded: a tuple is recorded as a list, and new ones not at all."""
+    return recorded == (list(now) if isinstance(now, tuple) else now) or (
+        recorded is None and now == ()
     )
 
 

@@ -169,12 +169,14 @@ def test_a_plan_names_the_trainings_and_writes_nothing(stripes: str, tmp_path: P
 
 
 def test_images_without_labels_are_one_line(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((28, 28), np.uint8))
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.zeros((28, 28), np.uint8))
 
     with pytest.raises(InputError) as refused:
-        plan(_config(str(tmp_path), tmp_path / "run"))
+        plan(_config(str(images), tmp_path / "run"))
 
     assert str(refused.value) == (
-        f"{tmp_path} has no readable images with a label; put the images of each class in a "
+        f"{images} has no readable images with a label; put the images of each class in a "
         "separate folder."
     )

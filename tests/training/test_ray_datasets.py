@@ -1,6 +1,8 @@
 """Decoding through Ray Data gives the same pixels as without it, in small blocks, once."""
 
+import ctypes
 import inspect
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,9 @@ import ray
 from cnnjobs.data.sources import open_data
 from cnnjobs.imaging.preprocessing import Preprocessing, decode
 from cnnjobs.training import ray_datasets
+
+#: Of inotify(7): an event, and its size without a name.
+IN_OPEN, EVENT_BYTES = 0x20, 16
 
 SMALL = Preprocessing(height=24, width=32)
 
@@ -73,22 +78,20 @@ def test_ray_data_still_has_no_argument_for_restarts_of_actors() -> None:
 
 
 def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Path) -> None:
-    # a named pipe can be read only once
-    import os
-    import threading
-
     source = next(archive.glob("normal/*.png"))
     once = tmp_path / "once.png"
-    os.mkfifo(once)
-    writer = threading.Thread(target=once.write_bytes, args=(source.read_bytes(),), daemon=True)
-    writer.start()
+    once.write_bytes(source.read_bytes())
     rows = open_data(str(archive), for_training=False).table.slice(0, 1)
     rows = rows.set_column(0, "path", pa.array([str(once)]))
+    # the kernel reports every time that a process opens the file (inotify(7))
+    libc = ctypes.CDLL(None)
+    events = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(events, str(once).encode(), IN_OPEN) > 0
 
     (block,) = decoded(rows, SMALL, batch_size=1)
 
-    writer.join(timeout=10)
-    assert not writer.is_alive()
+    assert len(os.read(events, 4096)) == EVENT_BYTES
+    os.close(events)
     alone = decode(source.read_bytes(), SMALL)
     np.testing.assert_array_equal(ray_datasets.pixels_of(block)[0], alone.pixels)
 

@@ -39,12 +39,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("noise")
     random = np.random.default_rng(0)
     for number, label in enumerate(("dark", "grey", "bright")):
-        (folder / label).mkdir()
+        (folder / "images" / label).mkdir(parents=True)
         for image_number in range(467):
             image = random.integers(0, 195, (28, 28)) + 10 * number
-            cv2.imwrite(str(folder / label / f"{image_number}.png"), image.astype(np.uint8))
+            cv2.imwrite(
+                str(folder / "images" / label / f"{image_number}.png"), image.astype(np.uint8)
+            )
     manifest = folder / "manifest.parquet"
-    index(IndexConfig(sources=(str(folder),), output=str(manifest), content=False))
+    index(IndexConfig(sources=(str(folder / "images"),), output=str(manifest), content=False))
     return str(manifest)
 
 
