@@ -76,8 +76,8 @@ def update_sources(
         )
     if num_between:
         warnings.append(
-            f"{num_between} new images connect groups of two splits and have no split; to divide "
-            "all images anew, index with --overwrite"
+            f"{num_between} new images connect groups of two splits and have no split; to split "
+            "all images again, index with --overwrite"
         )
     return dataclasses.replace(indexed, warnings=warnings), difference.counts
 

@@ -246,8 +246,8 @@ def find_same(
         spilled_bytes: see `Run`.
 
     Raises:
-        RunExistsError: it is a different run, whose differences are named; or another process is
-            writing it.
+        RunExistsError: it is a different run; the differences are named.
+        RunInUseError: another process is writing it.
     """
     run_lock.check(uri)
     record = read_record(uri)
@@ -255,10 +255,9 @@ def find_same(
         return None
     # a setting overrides a fact: `model` is the architecture's name, and then the bundle's
     known = {**record, **record["config"]}
-    now = {"command": command, **same}
     differences = [
         f"{key} was {known.get(key)}, is {value}"
-        for key, value in now.items()
+        for key, value in {"command": command, **same}.items()
         if not _is_same(known.get(key), value)
     ]
     if differences:
@@ -280,10 +279,8 @@ def find_same(
 
 
 def _is_same(recorded: Any, now: Any) -> bool:
-    """Whether a setting is as recorded: a tuple is recorded as a list, and new ones not at all."""
-    return recorded == (list(now) if isinstance(now, tuple) else now) or (
-        recorded is None and now == ()
-    )
+    """Whether a setting is as recorded: a tuple as a list, or not at all if it is empty."""
+    return (recorded or []) == list(now) if isinstance(now, tuple) else bool(recorded == now)
 
 
 def read_record(uri: str) -> dict[str, Any] | None:
@@ -305,9 +302,8 @@ def read_record(uri: str) -> dict[str, Any] | None:
         raise RunExistsError(damaged) from error
     if not isinstance(record, dict) or "run_version" not in record:
         return None
-    for name, kind in _KINDS.items():
-        if not isinstance(record.get(name, kind()), kind):
-            raise RunExistsError(damaged)
+    if not all(isinstance(record.get(name, kind()), kind) for name, kind in _KINDS.items()):
+        raise RunExistsError(damaged)
     return record
 
 
