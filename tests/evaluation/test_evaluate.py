@@ -15,7 +15,7 @@ from cnnjobs.config import EvaluateConfig, IndexConfig
 from cnnjobs.data import manifest as manifests
 from cnnjobs.data import synthetic
 from cnnjobs.data.index import index
-from cnnjobs.errors import InputError
+from cnnjobs.errors import InputError, SourceError
 from cnnjobs.evaluation.evaluate import EvaluateSummary, evaluate, plan
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -228,7 +228,10 @@ def test_a_run_whose_images_are_gone_is_recorded_as_failed(untrained: Path, tmp_
     shutil.rmtree(tmp_path / "new")
     output = tmp_path / "run"
 
-    with pytest.raises(InputError, match=r"^none of the 8 images in split all could be read"):
+    with pytest.raises(
+        SourceError,
+        match=r"^none of 8 images could be read; the last: .*; restore access to the images, then ",
+    ):
         evaluate(
             EvaluateConfig(bundle=str(untrained), data=manifest, split="all", output=str(output))
         )
