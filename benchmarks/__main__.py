@@ -163,7 +163,7 @@ def scale(
 
 @app.command()
 def intervals() -> None:
-    """Measure how often the 95 % intervals of `cnnjobs evaluate` cover the true value."""
+    """Measure how often the 95% intervals of `cnnjobs evaluate` cover the true value."""
     from benchmarks.intervals import print_coverage
 
     print_coverage()

@@ -1,4 +1,4 @@
-"""Coverage of the 95 % intervals of `cnnjobs evaluate`, by simulation.
+"""Coverage of the 95% intervals of `cnnjobs evaluate`, by simulation.
 
 Draws test sets of patients with known labels and scores, some with several correlated images, and
 counts the intervals that contain the value of 400,000 patients.

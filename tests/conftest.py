@@ -44,6 +44,14 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def ray_address(ray_session: None) -> str:
+    """Where other processes find that Ray: one of their own would cost each 8 s of a core."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+@pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 drawings in two classes, and 5 broken files."""
     folder = tmp_path_factory.mktemp("data") / "archive"

@@ -9,8 +9,16 @@ from nbformat import NotebookNode
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 EXAMPLES = ROOT / "examples"
 NOTEBOOKS = sorted(file.name for file in EXAMPLES.glob("*.ipynb"))
+
+
+@pytest.fixture
+def shared_ray(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks use the Ray of the tests."""
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
 
 
 def run(name: str, folder: Path, settings: str) -> list[str]:
@@ -48,8 +56,8 @@ def test_a_notebook_is_committed_without_outputs(name: str) -> None:
 
 
 def test_the_lab_sheet_goes_from_an_image_to_a_prediction(tmp_path: Path) -> None:
-    cells = run("lab_sheet.ipynb", tmp_path, "EPOCHS, NUM_DRAWINGS = 1, 40")
-    assert cells[1].startswith("42 files, the first one is lab-sheet/drawings/normal/")
+    cells = run("lab_sheet.ipynb", tmp_path, "EPOCHS, NUM_DRAWINGS = 1, 20")
+    assert cells[1].startswith("22 files, the first one is lab-sheet/drawings/normal/")
     assert [number for number, text in enumerate(cells) if "<png>" in text] == [2, 4, 5, 9]
     assert "files that cannot be read: 2" in cells[3]
     # the bars of the training, below its cell
@@ -61,7 +69,7 @@ def test_the_lab_sheet_goes_from_an_image_to_a_prediction(tmp_path: Path) -> Non
 
 
 def test_the_digits_are_read_by_ten_outputs(tmp_path: Path) -> None:
-    cells = run("digits.ipynb", tmp_path, "EPOCHS, NUM_DIGITS = 1, 300")
+    cells = run("digits.ipynb", tmp_path, "EPOCHS, NUM_DIGITS = 1, 200")
     assert "accuracy" in cells[3]
     assert "(2, 10) float32" in cells[5]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
             help="Width of the border that stays visible when the lungs are painted over, as a "
             "share of each side.",
         ),
-        "resamples": MetricOption(help="Bootstrap resamples for the 95 % intervals, 100 or more."),
+        "resamples": MetricOption(help="Bootstrap resamples for the 95% intervals, 100 or more."),
     },
 )
 def audit() -> Job:
@@ -62,7 +62,7 @@ def audit_text(summary: "AuditSummary") -> str:
         summary.line,
         f"{summary.model} on {summary.num_images} images of {summary.num_groups} groups, split "
         f"{summary.split}; border: {summary.border:.1%} of each side",
-        table(["the model sees", "auroc", "95 % interval", "survives"], rows),
+        table(["the model sees", "auroc", "95% interval", "survives"], rows),
     ]
     if summary.num_left_out:
         parts.append(f"left out, unreadable or not sampled: {summary.num_left_out} images")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         "num_gpus": ClusterOption(help="GPUs for jobs. Default: all."),
         "object_store_gib": ClusterOption(
             metavar="GIB",
-            help="Memory for Ray's objects. Default: 30 % of the machine's, but no more than "
+            help="Memory for Ray's objects. Default: 30% of the machine's, but no more than "
             "/dev/shm holds, beyond which Ray would use the disk.",
         ),
         "temp_dir": ClusterOption(

@@ -73,7 +73,7 @@ def _differences(name: str, comparison: "Comparison") -> list[str]:
         [metric, difference.value, interval(difference.interval)]
         for metric, difference in comparison.differences.items()
     ]
-    parts = [table([f"{name} - [1]", "difference", "95 % interval"], rows)]
+    parts = [table([f"{name} - [1]", "difference", "95% interval"], rows)]
     if comparison.delong is not None:
         parts.append(
             f"AUROC by DeLong: {comparison.delong.difference:.4f} "

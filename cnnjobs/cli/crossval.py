@@ -92,7 +92,7 @@ def _of_folds(summary: "CrossvalSummary") -> list[str]:
     ]
     return [
         table(["tested on", "trained", "tested", *names], rows),
-        table(["metric", "mean", "sd", "95 % interval"], means),
+        table(["metric", "mean", "sd", "95% interval"], means),
         "intervals: corrected for folds that share training images (Nadeau and Bengio 2003)",
     ]
 
@@ -108,7 +108,7 @@ def _of_sources(summary: "CrossvalSummary") -> list[str]:
         ]
         for each in summary.sources
     ]
-    header = ["source left out", "trained", "tested", *_names(summary.sources), "95 % of auroc"]
+    header = ["source left out", "trained", "tested", *_names(summary.sources), "95% of auroc"]
     auroc = summary.estimates.get("auroc")
     return [
         *([table(header, rows)] if rows else []),

@@ -51,7 +51,7 @@ def evaluate() -> Job:
     """Compare predictions with known labels.
 
     AUROC, sensitivity, specificity, PPV, NPV, MCC, calibration and more on the test split, each
-    with its 95 % interval (a percentile bootstrap over groups, that is, patients).
+    with its 95% interval (a percentile bootstrap over groups, that is, patients).
 
     Refuses to test on images that the model was trained on, also in --beside.
 
@@ -112,7 +112,7 @@ def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
     parts = [
         f"compared with {other.num_images} images of {other.data} ({counts(other.counts)})",
         table(
-            ["metric", summary.split, "beside", "drop", "95 % interval of the drop"],
+            ["metric", summary.split, "beside", "drop", "95% interval of the drop"],
             [
                 [
                     name,
@@ -140,7 +140,7 @@ def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
 
 def _metrics(summary: "EvaluateSummary") -> list[str]:
     """One line per metric; with more than two classes, a second table has one row per class."""
-    header = ["metric", "value", *(["95 % interval"] if summary.intervals else [])]
+    header = ["metric", "value", *(["95% interval"] if summary.intervals else [])]
     by_class = {
         f"{kind}_{label}"
         for label in (summary.confusion if summary.positive is None else ())

@@ -1,6 +1,7 @@
 """Where the events of a job are logged: to a file, to standard error, or nowhere."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from cnnjobs.errors import CnnjobsError, StorageError
 
 #: That of the whole package; each module logs to one below it.
 _PACKAGE = logging.getLogger("cnnjobs")
+
+#: What every line begins with.
+_TIME = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 @contextmanager
@@ -69,11 +73,21 @@ class _OneLine(logging.Formatter):
 
 def _file_handler(file: str) -> logging.Handler:
     try:
+        _check_log(Path(file).expanduser())
         return logging.FileHandler(
             Path(file).expanduser(), encoding="utf-8", errors="backslashreplace"
         )
     except OSError as error:
         raise StorageError(f"log file {file} cannot be written: {error.strerror}.") from error
+
+
+def _check_log(file: Path) -> None:
+    """Raise StorageError if there is something else than a log."""
+    if file.is_file():
+        with file.open("rb") as opened:
+            head = opened.read(24)
+        if head and not _TIME.match(head):
+            raise StorageError(f"log file {file} exists and is not a log; choose another name.")
 
 
 def _data_handler() -> logging.Handler:

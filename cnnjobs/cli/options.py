@@ -59,7 +59,7 @@ SHARED: dict[str, Any] = {
     ),
     "batch_size": ScoringOption(help="Images scored per batch."),
     "resamples": MetricOption(
-        help="Bootstrap resamples for the 95 % intervals, 100 or more; 0: no intervals."
+        help="Bootstrap resamples for the 95% intervals, 100 or more; 0: no intervals."
     ),
     "address": ClusterOption(
         metavar="ADDRESS",

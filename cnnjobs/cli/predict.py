@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         ),
         "require_evaluated": ScoringOption(
             "--require-evaluated",
-            help="Refuse a bundle that was never evaluated, or whose audit found a shortcut.",
+            help="Refuse a bundle that has not been evaluated, or whose audit found a shortcut.",
         ),
         "max_errors": ImageOption(
             metavar="N|P%",

@@ -17,7 +17,7 @@ def resamples(value: int) -> None:
     """Raise if there are too few resamples for an interval."""
     if value and value < 100:
         raise ConfigError(
-            "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5 % quantile, "
+            "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5% quantile, "
             f"got {value}."
         )
 

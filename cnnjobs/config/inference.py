@@ -82,7 +82,7 @@ class AuditConfig(ImageSettings):
             raise ConfigError(f"border must be above 0 and below 0.5, got {self.border}.")
         if self.resamples < 100:
             raise ConfigError(
-                "resamples must be at least 100: fewer have no 2.5 % quantile, "
+                "resamples must be at least 100: fewer have no 2.5% quantile, "
                 f"got {self.resamples}."
             )
         checks.at_least("seed", self.seed, 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 #: Largest Hamming distance, of 256 bits, at which two perceptual hashes count as the same picture.
 #: On 193 public chest X-rays no two patients were closer than 70; re-encoded, resized, brightened
-#: or noisy copies stayed within 24, crops of 2 % per side started at 30.
+#: or noisy copies stayed within 24, crops of 2% per side started at 30.
 MAX_DISTANCE = 30
 
 #: Hashes compared at once, in rows and columns: what fits in a core's cache.

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,11 @@ class Manifest:
         return rows
 
 
+#: Share of the images that are gone, and of those that are new, from which on a listing is taken
+#: for another archive, or for the same one under another name.
+_ANOTHER_ARCHIVE = 0.9
+
+
 @dataclass(frozen=True, kw_only=True)
 class Changes:
     """Paths in which two listings of the same location differ.
@@ -160,12 +165,19 @@ class Changes:
     changed: pa.StringArray
     gone: pa.StringArray
 
+    def are_another_archive(self, old: pa.Table, new: pa.Table) -> bool:
+        """Whether nearly all of the old images are gone, and nearly all of the new ones new."""
+        is_gone: bool = len(self.gone) >= _ANOTHER_ARCHIVE * old.num_rows
+        is_new: bool = len(self.new) >= _ANOTHER_ARCHIVE * new.num_rows
+        return is_gone and is_new
 
-def changes(old: pa.Table, new: pa.Table) -> Changes:
+
+def changes(old: pa.Table, new: pa.Table, *, unlisted: Sequence[str] = ()) -> Changes:
     """Compare the rows of two manifests by path, and their files by size and ETag or time.
 
     If both rows have an ETag, the time does not count: moving an object to another storage class
-    changes the time but not the content. Paths are in the order of their table.
+    changes the time but not the content. Paths are in the order of their table. Those in a folder
+    that could not be listed now (`unlisted`) are not gone.
     """
     position = pc.index_in(new["path"], value_set=old["path"])
     before = old.select(["size_bytes", "modified", "etag"]).take(position)
@@ -177,6 +189,8 @@ def changes(old: pa.Table, new: pa.Table) -> Changes:
     same = pc.and_(_equal(before["size_bytes"], new["size_bytes"]), same_content)
     known = pc.is_valid(position)
     still_there = pc.is_in(old["path"], value_set=new["path"])
+    for folder in unlisted:
+        still_there = pc.or_(still_there, pc.starts_with(old["path"], f"{folder}/"))
     return Changes(
         new=new["path"].filter(pc.invert(known)).combine_chunks(),
         changed=new["path"].filter(pc.and_(known, pc.invert(same))).combine_chunks(),

@@ -23,10 +23,6 @@ from cnnjobs.progress import Progress, silent
 #: Settings that must not change; without `groups`, a group cannot be compared with those of before.
 _SAME = ("group_regex", "source_regex", "shares", "seed", "content", "any_modality")
 
-#: Share of the old images that are gone, and of those there that are new, from which on the sources
-#: are taken for others.
-_OTHERS = 0.9
-
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -100,12 +96,10 @@ def survey(
 
 def _compare(before: Manifest, listing: Listing) -> Difference:
     old, now = before.table, listing.rows
-    changes = manifest.changes(old, now)
+    changes = manifest.changes(old, now, unlisted=listing.unlisted)
     is_gone = pc.is_in(old["path"], value_set=changes.gone)
-    for folder in listing.unlisted:
-        is_gone = pc.and_not(is_gone, pc.starts_with(old["path"], f"{folder}/"))
-    num_gone = pc.sum(is_gone).as_py() or 0
-    if num_gone >= _OTHERS * old.num_rows and len(changes.new) >= _OTHERS * now.num_rows:
+    num_gone = len(changes.gone)
+    if changes.are_another_archive(old, now):
         raise InputError(
             f"{num_gone} of {old.num_rows} images are gone and {len(changes.new)} of "
             f"{now.num_rows} are new: give the sources under the names they had, "

@@ -12,10 +12,6 @@ from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
 
-#: Share of a run's images that are gone, and of the data's that are new, from which on the data is
-#: taken for another archive, or for the same one under another name.
-_ANOTHER_ARCHIVE = 0.9
-
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
@@ -100,7 +96,7 @@ def merge(
     old = before.table
     if split != "all":
         old = old.filter(pc.equal(old["split"], split))
-    changes = manifest.changes(old, chosen)
+    changes = manifest.changes(old, chosen, unlisted=now.settings.get("unlisted", ()))
     is_gone = _in(changes.gone, rows["path"])
     is_marked = rows["path"].filter(pc.is_valid(rows["gone_at"])).combine_chunks()
     again = _not_in(_in(_transient_failures(rows), chosen["path"]), changes.changed)
@@ -119,7 +115,9 @@ def merge(
         dropped=dropped,
         marked=_not_in(is_gone, is_marked) if gone == "mark" else nothing,
     )
-    kept = _not_in(is_gone, dropped)
+    # without an image, and not gone: in a folder that could not be listed now
+    away = _not_in(_not_in(rows["path"].combine_chunks(), chosen["path"]), is_gone)
+    kept = pa.concat_arrays([_not_in(is_gone, dropped), away])
     tables = [
         now.table.filter(pc.invert(pc.is_in(now.table["path"], value_set=kept))),
         before.table.filter(pc.is_in(before.table["path"], value_set=kept)),
@@ -138,17 +136,15 @@ def _relabelled(rows: pa.Table, now: pa.Table, classes: Sequence[str]) -> pa.Tab
     return pa.table({"path": rows["path"], "label": label}).filter(differs)
 
 
-def check_same_archive(update: Update, before: Manifest, now: Manifest, data: str) -> None:
+def check_same_archive(before: Manifest, now: Manifest, data: str) -> None:
     """Raise InputError if nearly all images of a run are gone, and nearly all of the data new."""
-    num_gone = len(manifest.changes(before.table, now.table).gone)
-    if (
-        num_gone >= _ANOTHER_ARCHIVE * before.table.num_rows
-        and len(update.new) >= _ANOTHER_ARCHIVE * now.table.num_rows
-    ):
+    changes = manifest.changes(before.table, now.table)
+    if changes.are_another_archive(before.table, now.table):
         raise InputError(
-            f"{num_gone:,} of the run's {before.table.num_rows:,} images are no longer in {data}, "
-            f"and {len(update.new):,} of its {now.table.num_rows:,} are new; an update needs the "
-            "same archive under the same name. Score another archive into another directory."
+            f"{len(changes.gone):,} of the run's {before.table.num_rows:,} images are no longer in "
+            f"{data}, and {len(changes.new):,} of its {now.table.num_rows:,} are new; an update "
+            "needs the same archive under the same name. Score another archive into another "
+            "directory."
         )
 
 

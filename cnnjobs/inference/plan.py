@@ -216,7 +216,7 @@ def _with_updated_run(planned: PredictPlan) -> PredictPlan:
         classes=planned.bundles[0].labels,
         gone=planned.config.gone,
     )
-    incremental.check_same_archive(update, before, planned.manifest, planned.config.data)
+    incremental.check_same_archive(before, planned.manifest, planned.config.data)
     return dataclasses.replace(
         planned, run=run, update=update, manifest=merged, rows=merged.select(split), done=done
     )

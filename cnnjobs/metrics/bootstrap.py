@@ -64,7 +64,7 @@ def resampled(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Floats]:
 
 
 def interval(values: Floats) -> Interval | None:
-    """The 95 % interval of a metric: the 2.5 % and 97.5 % quantiles of its resamples.
+    """The 95% interval of a metric: the 2.5% and 97.5% quantiles of its resamples.
 
     Resamples in which it is undefined (such as without positives) do not count; None if all are.
     """

@@ -16,7 +16,7 @@ from cnnjobs.metrics.weighted import Floats
 class Metrics:
     """`values` by name, None if undefined for the reason in `undefined`; the confusion matrix.
 
-    `confusion[actual][predicted]` counts images. `intervals` (95 %) are the quantiles of
+    `confusion[actual][predicted]` counts images. `intervals` (95%) are the quantiles of
     `resamples`; they are empty if not requested, or refused for the reason in `no_intervals`.
     """
 
@@ -31,7 +31,7 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A metric of one model or set minus that of another, with its 95 % interval if known."""
+    """A metric of one model or set minus that of another, with its 95% interval if known."""
 
     value: float
     interval: Interval | None

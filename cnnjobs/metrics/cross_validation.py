@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A metric over several trainings: mean, standard deviation and 95 % interval of the mean.
+    """A metric over several trainings: mean, standard deviation and 95% interval of the mean.
 
     `num` is the number of trainings in which the metric is defined; a single one has no `sd` and
     no interval.

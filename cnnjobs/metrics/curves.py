@@ -1,4 +1,4 @@
-"""Curves over all thresholds of a two-class model, with 95 % bands; pure NumPy."""
+"""Curves over all thresholds of a two-class model, with 95% bands; pure NumPy."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ _THRESHOLDS = np.arange(1, 100) / 100
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """The middle 95 % of the curves of the resamples at each `x`; all (points,)."""
+    """The middle 95% of the curves of the resamples at each `x`; all (points,)."""
 
     x: Floats
     low: Floats

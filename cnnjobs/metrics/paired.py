@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cnnjobs.metrics.bootstrap import Interval
 from cnnjobs.metrics.weighted import Floats, Scores
 
-#: The 97.5 % quantile of the normal distribution.
+#: The 97.5% quantile of the normal distribution.
 _Z = 1.959964
 
 
@@ -20,7 +20,7 @@ class DeLong:
     Attributes:
         difference: of the two.
         standard_error: of the difference; 0 if the models rank every pair in the same way.
-        interval: 95 %.
+        interval: 95%.
         p: two-sided; 1 if the standard error is 0.
     """
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cnnjobs.metrics.bootstrap import Interval
 from cnnjobs.metrics.weighted import NUM_BINS, Scores, bin_of
 
-#: The 97.5 % quantile of the normal distribution.
+#: The 97.5% quantile of the normal distribution.
 _Z = 1.959964
 
 
@@ -23,7 +23,7 @@ class Bin:
         num_images: in the bin, at least 1.
         confidence: mean probability.
         share: of images that are of the class.
-        interval: of the share, 95 %; see `wilson`.
+        interval: of the share, 95%; see `wilson`.
     """
 
     low: float
@@ -58,7 +58,7 @@ def bins(confidence: Scores, right: NDArray[np.bool_]) -> Sequence[Bin]:
 
 
 def wilson(successes: int, number: int) -> Interval:
-    """The 95 % interval of a share of independent images (Wilson 1927)."""
+    """The 95% interval of a share of independent images (Wilson 1927)."""
     share, square = successes / number, _Z**2
     center = (share + square / (2 * number)) / (1 + square / number)
     half = (

@@ -17,7 +17,7 @@ class Strength:
         contrast: relative change of the differences from an image's mean.
         brightness: added or subtracted, as a share of white.
         zoom: relative change of the size.
-        erase: share of images in which a rectangle of 2 to 10 % of the area is painted black.
+        erase: share of images in which a rectangle of 2 to 10% of the area is painted black.
     """
 
     degrees: float

@@ -87,4 +87,4 @@ def _draw_intervals(
     axes.set_xlim(-0.02, 1.02)
     axes.grid(alpha=0.3, axis="x")
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("value, with 95 % interval")
+    axes.set_xlabel("value, with 95% interval")

@@ -1,35 +1,41 @@
 """The scoring benchmark measures every way; speeds are not asserted."""
 
+import dataclasses
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import archive, text
+from benchmarks import archive, text, ways
 from benchmarks.config import SCORING_WAYS, PredictBenchmark
-from benchmarks.predict import Measured, bench_predict, check_same
-from benchmarks.processes import run
-from benchmarks.summary import BenchSummary
+from benchmarks.predict import bench_predict, check_same
+from benchmarks.processes import Part, run
 from cnnjobs.errors import CnnjobsError, ConfigError, InputError
+from tests.support.bundles import write_bundle
 from tests.support.paths import ROOT
 
-#: Starts six processes, four with TensorFlow and two with Ray.
-pytestmark = pytest.mark.timeout(900)
+SMALL = PredictBenchmark(model="digits", rows=40, side=64, batch_size=16, repeats=1)
 
 
-@pytest.fixture(scope="module")
-def summary() -> BenchSummary[Measured]:
-    config = PredictBenchmark(model="digits", rows=40, side=64, batch_size=16, repeats=1)
-    return bench_predict(config)
-
-
-def test_every_way_to_score_is_compared_with_the_first(summary: BenchSummary[Measured]) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "ways",
+    [
+        ("ceiling", "cnnjobs predict"),
+        # six processes, four with TensorFlow and two with Ray
+        pytest.param(SCORING_WAYS, marks=pytest.mark.slow),
+    ],
+    ids=len,
+)
+def test_every_way_to_score_is_compared_with_the_first(ways: tuple[str, ...]) -> None:
+    summary = bench_predict(dataclasses.replace(SMALL, ways=ways))
     first, *_ = summary.measured
 
-    assert tuple(way.name for way in summary.measured) == SCORING_WAYS
+    assert tuple(way.name for way in summary.measured) == ways
     assert (first.steady_ratio, first.whole_ratio) == (1, 1)
     for way in summary.measured:
         assert way.steady_images_per_second > 0
@@ -38,14 +44,25 @@ def test_every_way_to_score_is_compared_with_the_first(summary: BenchSummary[Mea
         # sampled: the peak of a process of under a second may be missed, Python itself never
         assert (way.peak_memory_bytes or 0) > 10e6
 
-
-def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> None:
     lines = text.predict_text(summary).splitlines()
-
     assert "model digits, rows 40, side 64" in lines[0]
     assert summary.machine in lines[1]
-    for line, way in zip(lines[3:], SCORING_WAYS, strict=True):
-        assert line.startswith(way)
+    for line, name in zip(lines[3:], ways, strict=True):
+        assert line.startswith(name)
+
+
+@pytest.mark.parametrize("way", [ways.notebook, ways.tf_data, ways.ceiling])
+def test_ways_without_ray_score_every_image(way: Part, tmp_path: Path) -> None:
+    archive.write_archive(dataclasses.replace(SMALL, rows=5), tmp_path / "archive")
+    bundle = write_bundle(tmp_path / "bundle", "digits")
+    settings = {"folder": str(tmp_path / "archive"), "bundle": bundle.uri, "batch_size": 4}
+
+    rates = way({**settings, "output": str(tmp_path / "scores"), "began": time.time()})
+
+    assert rates["steady_images_per_second"] > 0
+    rows = pq.read_table(tmp_path / "scores")
+    assert rows["path"].to_pylist() == archive.files(settings["folder"])
+    assert {len(scores) for scores in rows["score"].to_pylist()} == {10}
 
 
 def test_scores_that_differ_from_the_ceiling_are_an_error(tmp_path: Path) -> None:

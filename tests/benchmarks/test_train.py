@@ -1,27 +1,26 @@
 """The training benchmark measures every way; speeds are not asserted."""
 
+import dataclasses
 import subprocess
 import sys
+import time
 
 import pytest
 
 from benchmarks import text
 from benchmarks.config import TrainBenchmark
-from benchmarks.summary import BenchSummary
-from benchmarks.train import Measured, bench_train
+from benchmarks.train import bench_train, first_step, loops
 from tests.support.paths import ROOT
 
-#: Starts four processes with TensorFlow, two of them with Ray.
-pytestmark = pytest.mark.timeout(900)
 WAYS = ["model.fit", "loop", "train --workers 1", "train --workers 2"]
+SMALL = TrainBenchmark(model="digits", rows=40, epochs=1, repeats=1)
 
 
-@pytest.fixture(scope="module")
-def summary() -> BenchSummary[Measured]:
-    return bench_train(TrainBenchmark(model="digits", rows=40, epochs=1, repeats=1))
-
-
-def test_every_way_to_train_is_compared_with_another(summary: BenchSummary[Measured]) -> None:
+# four processes with TensorFlow, two of them with Ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_way_to_train_is_compared_with_another() -> None:
+    summary = bench_train(SMALL)
     fit, loop, one, two = summary.measured
 
     assert [way.name for way in summary.measured] == WAYS
@@ -34,14 +33,23 @@ def test_every_way_to_train_is_compared_with_another(summary: BenchSummary[Measu
     # of both epochs, including the first
     assert all(len(way.peak_memory_bytes) == 2 for way in summary.measured)
 
-
-def test_the_table_has_a_line_for_every_way(summary: BenchSummary[Measured]) -> None:
     lines = text.train_text(summary).splitlines()
-
     assert lines[0].startswith("model digits, rows 40, epochs 1, batch_size 32, repeats 1, seed 0;")
     assert summary.machine in lines[1]
     for line, way in zip(lines[3:], WAYS, strict=True):
         assert line.startswith(way)
+
+
+def test_keras_fit_and_the_loop_alternate_in_one_process() -> None:
+    settings = {"config": dataclasses.asdict(SMALL), "began": time.time()}
+    measured = loops(settings)
+
+    assert [*measured] == WAYS[:2]
+    for way in measured.values():
+        assert [seconds > 0 for seconds in way["epoch_seconds"]] == [True]
+        assert len(way["peak_memory_bytes"]) == 2
+    assert 0 <= measured["loop"]["wait_share"] <= 1
+    assert first_step(settings)["startup_seconds"] > 0
 
 
 @pytest.mark.parametrize(

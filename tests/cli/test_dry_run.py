@@ -22,6 +22,7 @@ def test_a_dry_run_of_index_shows_settings_and_plan_and_writes_nothing(capsys, t
         "labels": {"normal": 5, "opacity": 5},
         "ignored files": {".txt": 1},
         "warnings": [],
+        "update": None,
         "output": str(output),
     }
     assert list(tmp_path.iterdir()) == []

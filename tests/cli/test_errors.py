@@ -108,7 +108,8 @@ def test_settings_missing_from_command_line_and_config_are_named(capsys, words, 
         ),
         (
             "index {archive} -o {tmp}/notes.parquet",
-            "{tmp}/notes.parquet already exists; choose another name or add --overwrite.",
+            "{tmp}/notes.parquet already exists; add --update or --overwrite, or choose another "
+            "name.",
         ),
         (
             "predict {tmp}/absent {archive} -o {tmp}/out",

@@ -103,6 +103,16 @@ def test_a_log_file_is_appended_to_and_has_the_error_that_the_terminal_shows_onc
     assert [line.partition(" ")[0] for line in events(log.read_text())].count("ended:") == 1
 
 
+def test_a_file_that_is_not_a_log_is_not_appended_to(tmp_path, capsys):
+    image = tmp_path / "image.png"
+    image.write_bytes(b"\x89PNG\r\n")
+    words = ["index", f"{tmp_path}/absent", "-o", f"{tmp_path}/m.parquet", "--log-file", str(image)]
+    code, _, err = run_here(capsys, *words)
+    assert code == 2
+    assert err == f"error: log file {image} exists and is not a log; choose another name.\n"
+    assert image.read_bytes() == b"\x89PNG\r\n"
+
+
 def test_a_quiet_job_prints_its_error_once(capsys, tmp_path):
     code, _, err = run_here(capsys, "index", str(tmp_path), "-o", f"{tmp_path}/m", "--quiet")
 

@@ -205,7 +205,7 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         (
             EvaluateConfig,
             {"resamples": 99},
-            "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5 % quantile, "
+            "resamples must be 0 (no intervals) or at least 100: fewer have no 2.5% quantile, "
             "got 99.",
         ),
         (EvaluateConfig, {"seed": -1}, "seed must be at least 0, got -1."),
@@ -248,7 +248,7 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         (
             AuditConfig,
             {"resamples": 99},
-            "resamples must be at least 100: fewer have no 2.5 % quantile, got 99.",
+            "resamples must be at least 100: fewer have no 2.5% quantile, got 99.",
         ),
         (ExplainConfig, {"images": ()}, "explain needs at least one image, got none."),
         (PredictOneConfig, {"images": ()}, "predict-one needs at least one image, got none."),

@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.
 def test_the_code_on_the_page_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    synthetic.write_archive(tmp_path / "xrays", num_images=60, num_broken=2, seed=7)
+    synthetic.write_archive(tmp_path / "xrays", num_images=24, num_broken=2, seed=7)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(BLOCKS):
@@ -28,8 +28,8 @@ def test_the_code_on_the_page_runs_from_top_to_bottom(
 
     printed = capsys.readouterr().out
     assert len(BLOCKS) >= 8
-    assert printed.startswith("62 images in 60 groups: {")
-    assert "\n60 scored, {" in printed
+    assert printed.startswith("26 images in 24 groups: {")
+    assert "\n24 scored, {" in printed
     assert f"\n{tmp_path}/runs/first already contains a run; " in printed
     assert (tmp_path / "evaluated" / "_SUCCESS").exists()
 

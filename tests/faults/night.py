@@ -6,8 +6,8 @@ Scores an archive on a real S3 server into a small disk, over and over, while pr
 the server stops or refuses its keys, the disk is full, files are replaced, deleted or cut, and a
 second start meets the first. Whenever a run has finished, `cnnjobs verify` must be green, every
 image must have one row, and every score must equal, to the last bit, that of an undisturbed run.
-Linux only; the small disk needs root. The same seed draws the same strikes, but at moments that
-depend on the machine.
+Linux only; without root no disk is filled. The same seed draws the same strikes, but at moments
+that depend on the machine.
 """
 
 import argparse
@@ -354,7 +354,12 @@ def _mounted(folder: Path) -> Iterator[None]:
     """A file system of its own, which can be filled."""
     folder.mkdir()
     size = f"size={DISK_MB}m"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False).returncode:
+        print("no disk is filled: only root can mount a small one", flush=True)
+        STRIKES[:] = [each for each in STRIKES if each[1] is not _fill_disk]
+        yield
+        return
     try:
         yield
     finally:

@@ -184,7 +184,7 @@ def test_the_same_archive_under_another_spelling_has_nothing_new(
         PredictConfig(bundle=str(untrained), data=data, output=f"{scored}/run", update=True)
     )
     assert summary.already_finished
-    assert summary.update == {"new": 0, "changed": 0, "again": 0, "gone": 0}
+    assert set(summary.update.values()) == {0}
 
 
 def test_an_update_with_another_archive_stops(
@@ -267,14 +267,14 @@ def test_verify_finds_a_row_twice_a_stale_csv_and_another_manifest(
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(run)])
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"{run} is whole: 42 rows, parts checked: 2\n"
+    assert capsys.readouterr().out == f"{run} is whole: 42 rows, parts checked: 3\n"
     # as the book-keeping of an older version would have left it: names without hashes
     record = json.loads((run / "run.json").read_text())
     del record["parts"]
-    record["files"].append("part-00002.parquet")
+    record["files"].append("part-00003.parquet")
     (run / "run.json").write_text(json.dumps(record))
     shutil.copy(
-        run / "predictions" / "part-00001.parquet", run / "predictions" / "part-00002.parquet"
+        run / "predictions" / "part-00001.parquet", run / "predictions" / "part-00003.parquet"
     )
     shutil.copy(untrained / "manifest.parquet", run / "manifest.parquet")
     with pytest.raises(SystemExit) as ended:

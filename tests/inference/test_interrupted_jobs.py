@@ -34,13 +34,14 @@ if sys.platform != "linux":
 
 
 def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
-    undisturbed: pa.Table, inputs: Path, tmp_path: Path
+    undisturbed: pa.Table, inputs: Path, tmp_path: Path, ray_address: str
 ) -> None:
     output = tmp_path / "run"
     moments = random.Random(7)
-    for _ in range(5):
+    # once with a Ray of its own, which is killed with it; the other Ray stays
+    for address in ("local", *[ray_address] * 4):
         num_parts = count_parts(output) + moments.randint(0, 3)
-        with start_job(inputs, output, "--resume") as driver:
+        with start_job(inputs, output, "--resume", address=address) as driver:
             wait_for_parts(driver, output, num_parts)
             time.sleep(moments.uniform(0, 0.2))
             assert driver.poll() is None

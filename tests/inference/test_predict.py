@@ -241,7 +241,8 @@ def test_overwriting_replaces_the_whole_run(
 ) -> None:
     output = tmp_path / "run"
     shutil.copytree(scored.output, output)
-    (output / "predictions" / "part-00099.parquet").write_bytes(b"from an older run")
+    left_over = output / "predictions" / f".part-00009.parquet.{'0' * 32}.partial"
+    left_over.write_bytes(b"half a part")
 
     second = predict(
         PredictConfig(bundle=str(untrained), data=str(archive), output=str(output), overwrite=True)
@@ -296,7 +297,7 @@ def test_a_failed_run_is_recorded_as_failed_and_has_no_success_file(
     shutil.copy(Path(scored.output, "run.json"), output)
     (output / "predictions").write_bytes(b"a file where a folder should be")
 
-    with pytest.raises(StorageError, match="predictions is a file, not a folder"):
+    with pytest.raises(StorageError, match=r"part-00000\.parquet cannot be written"):
         predict(
             PredictConfig(bundle=str(untrained), data=str(hundred), output=str(output), resume=True)
         )

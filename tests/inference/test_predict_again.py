@@ -151,7 +151,7 @@ def test_a_stopped_update_is_completed_by_the_next(again: Path, untrained: Path)
 
 
 def test_an_update_killed_while_it_scores_is_completed_by_the_next(
-    ray_session: None, tmp_path: Path
+    ray_address: str, tmp_path: Path
 ) -> None:
     archives.write_bundle(str(tmp_path / "bundle"))
     archives.write_archive(tmp_path / "archive", 20)
@@ -165,7 +165,7 @@ def test_an_update_killed_while_it_scores_is_completed_by_the_next(
     words += ["--batch-size", "4", "--rows-per-file", "16"]
     driver = subprocess.Popen(
         [sys.executable, "-c", "from cnnjobs.cli import main; main()", *words, "--update"],
-        env={**os.environ, "RAY_ADDRESS": "local"},
+        env={**os.environ, "RAY_ADDRESS": ray_address},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

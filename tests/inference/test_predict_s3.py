@@ -62,11 +62,11 @@ def rows(output: str, source: str) -> list[dict[str, Any]]:
 
 
 def test_a_run_on_s3_gives_the_rows_of_a_local_run(
-    s3: str, bundle: str, files: Path, local_rows: list[dict[str, Any]]
+    s3: str, bundle: str, files: Path, local_rows: list[dict[str, Any]], ray_address: str
 ) -> None:
     put(files, f"{s3}/xrays")
 
-    summary = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored")
+    summary = cnnjobs(ray_address, "predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored")
 
     assert summary["scored"] == NUM_IMAGES
     assert rows(f"{s3}/scored", f"{s3}/xrays") == local_rows
@@ -74,13 +74,18 @@ def test_a_run_on_s3_gives_the_rows_of_a_local_run(
 
 
 def test_faults_neither_lose_nor_change_a_row_and_retries_are_counted(
-    s3: str, bundle: str, files: Path, local_rows: list[dict[str, Any]], faults: FaultProxy
+    s3: str,
+    bundle: str,
+    files: Path,
+    local_rows: list[dict[str, Any]],
+    faults: FaultProxy,
+    ray_address: str,
 ) -> None:
     put(files, f"{s3}/xrays")
     faults.rates = RATES
-    through = ("--s3-endpoint", faults.endpoint)
 
-    summary = cnnjobs("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored", *through)
+    words = ("predict", bundle, f"{s3}/xrays", "-o", f"{s3}/scored")
+    summary = cnnjobs(ray_address, *words, "--s3-endpoint", faults.endpoint)
 
     faults.rates = {}
     record = json.loads(filesystem.read_bytes(f"{s3}/scored/run.json"))
@@ -92,15 +97,14 @@ def test_faults_neither_lose_nor_change_a_row_and_retries_are_counted(
 
 
 def test_one_unreadable_object_is_one_row_with_an_error(
-    s3: str, bundle: str, files: Path, tmp_path: Path, faults: FaultProxy
+    s3: str, bundle: str, files: Path, tmp_path: Path, faults: FaultProxy, ray_address: str
 ) -> None:
     put(files, f"{s3}/xrays")
     denied = sorted(path.name for path in files.glob("normal/*"))[0]
     faults.rules = [Rule("denied", f"GET .*{denied}")]
 
-    summary = cnnjobs(
-        "predict", bundle, f"{s3}/xrays", "-o", f"{tmp_path}/run", "--s3-endpoint", faults.endpoint
-    )
+    words = ("predict", bundle, f"{s3}/xrays", "-o", f"{tmp_path}/run")
+    summary = cnnjobs(ray_address, *words, "--s3-endpoint", faults.endpoint)
 
     faults.rules = []
     assert summary["failed"]["permission"] == 1

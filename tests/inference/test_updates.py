@@ -8,11 +8,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
 from cnnjobs.config import PredictConfig
+from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import ConfigError, RunExistsError
 from cnnjobs.inference.estimate import estimate
@@ -174,6 +176,25 @@ def test_rows_of_gone_images_are_kept_marked_or_dropped(
     marks = raw(folder)
     assert score(bundle, folder, update=True, gone=policy).already_finished
     assert raw(folder) == marks
+
+
+def test_images_in_a_folder_that_cannot_be_listed_are_not_gone(bundle: Path, folder: Path) -> None:
+    score(bundle, folder)
+    before = by_path(folder)
+    before_update = manifest.read(f"{folder}/run/manifest.parquet")
+    hidden = f"{folder}/archive/normal"
+    settings = {**before_update.settings, "unlisted": [hidden]}
+    listed = pc.invert(pc.starts_with(before_update.table["path"], f"{hidden}/"))
+    manifest.write(Manifest(before_update.table.filter(listed), settings), f"{folder}/now.parquet")
+    data = f"{folder}/now.parquet"
+
+    summary = score(bundle, folder, data=data, update=True, gone="drop")
+
+    assert summary.update is not None
+    assert summary.update["gone"] == 0
+    assert by_path(folder) == before
+    now = manifest.read(f"{folder}/run/manifest.parquet")
+    assert set(now.table["path"].to_pylist()) == set(before)
 
 
 def test_an_image_that_comes_back_is_no_longer_marked(bundle: Path, folder: Path) -> None:

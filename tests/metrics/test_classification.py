@@ -276,7 +276,7 @@ def test_no_images_leave_every_metric_of_three_classes_undefined():
 
 
 def test_predictive_values_at_another_prevalence_follow_bayes_theorem():
-    # sensitivity 2/4, specificity 3/4 at the threshold 0.65; of 1000 patients of whom 1 % are sick,
+    # sensitivity 2/4, specificity 3/4 at the threshold 0.65; of 1000 patients of whom 1% are sick,
     # 5 of 10 sick and 990 / 4 healthy ones are predicted positive
     values = _binary(LABELS, SCORES, threshold=0.65, prevalence=0.01).values
     assert values["ppv_at_prevalence"] == pytest.approx(5 / (5 + 990 / 4))

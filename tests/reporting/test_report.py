@@ -126,7 +126,7 @@ def test_the_page_opens_with_whether_the_model_was_audited(
         "cnnjobs audit."
     )
     assert caveat in _text(written[1])
-    line = "88 % of the score survives without the lungs"
+    line = "88% of the score survives without the lungs"
     row = {"name": "border only", "auroc": 0.88, "low": 0.8, "high": 0.9512, "share": 0.78}
     audit = {
         "fingerprint": _bundle(runs).fingerprint,

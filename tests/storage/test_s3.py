@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import pytest
 from cnnjobs.storage import filesystem
 
 
-def cnnjobs(*words: str) -> Any:
-    """The JSON that a command of its own process, with a Ray of its own, prints."""
+def cnnjobs(ray_address: str, *words: str) -> Any:
+    """The JSON that a command prints that runs in a process of its own.
+
+    Ray's workers have no keys to S3: they run for all tests, and had started before the server.
+    """
     ended = subprocess.run(
         [sys.executable, "-c", "from cnnjobs.cli import main; main()", *words, "--json"],
         capture_output=True,
         text=True,
-        # not the Ray of the tests: that one was started before the server's keys were known
-        env={**os.environ, "RAY_ADDRESS": "local"},
+        env={**os.environ, "RAY_ADDRESS": ray_address},
         check=False,
         timeout=280,
     )
@@ -29,15 +32,18 @@ def cnnjobs(*words: str) -> Any:
     return json.loads(ended.stdout)
 
 
-def test_images_run_and_predictions_may_all_be_in_a_bucket(s3: str, archive: Path) -> None:
+def test_images_run_and_predictions_may_all_be_in_a_bucket(
+    s3: str, archive: Path, ray_address: str
+) -> None:
     for path in archive.glob("*/*"):
         filesystem.write_bytes(f"{s3}/xrays/{path.parent.name}/{path.name}", path.read_bytes())
 
     all_to_train = ("--validation", "0")
-    indexed = cnnjobs("index", f"{s3}/xrays", "-o", f"{s3}/manifest.parquet", *all_to_train)
+    run = partial(cnnjobs, ray_address)
+    indexed = run("index", f"{s3}/xrays", "-o", f"{s3}/manifest.parquet", *all_to_train)
     small = ("--model", "digits", "--epochs", "1")
-    trained = cnnjobs("train", indexed["manifest"], "-o", f"{s3}/run", *small)
-    predicted = cnnjobs("predict", trained["output"], f"{s3}/xrays", "-o", f"{s3}/scored")
+    trained = run("train", indexed["manifest"], "-o", f"{s3}/run", *small)
+    predicted = run("predict", trained["output"], f"{s3}/xrays", "-o", f"{s3}/scored")
 
     assert indexed["num_images"] == 45
     assert len(indexed["unreadable"]) == 5

@@ -78,7 +78,7 @@ def test_one_of_two_workers_killed_in_epoch_2_does_not_end_the_training(
     assert killer.epochs_done == 1
     assert _epochs(summary) == [1, 2, 3]
     losses = [epoch["loss"] for epoch in summary.history]
-    # sums over two workers are rounded differently: by 1 % after three epochs
+    # sums over two workers are rounded differently: by 1% after three epochs
     assert losses == pytest.approx([epoch["loss"] for epoch in undisturbed.history[:3]], rel=0.05)
 
 
