@@ -15,7 +15,7 @@ from cnnjobs.config import EvaluateConfig, IndexConfig
 from cnnjobs.data import manifest as manifests
 from cnnjobs.data import synthetic
 from cnnjobs.data.index import index
-from cnnjobs.errors import InputError
+from cnnjobs.errors import InputError, SourceError
 from cnnjobs.evaluation.evaluate import EvaluateSummary, evaluate, plan
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -211,6 +211,25 @@ def test_images_of_one_class_have_all_metrics_but_auroc(untrained: Path, tmp_pat
     assert summary.metrics["specificity"] is None
     assert summary.metrics["sensitivity"] is not None
     assert summary.undefined == "all images are opacity: no AUROC, AUPRC or MCC"
+
+
+def test_a_run_whose_images_are_gone_is_recorded_as_failed(untrained: Path, tmp_path: Path) -> None:
+    synthetic.write_archive(tmp_path / "new", num_images=8, num_broken=0, seed=53)
+    manifest = _manifest_of(tmp_path / "new")
+    shutil.rmtree(tmp_path / "new")
+    output = tmp_path / "run"
+
+    with pytest.raises(
+        SourceError,
+        match=r"^none of 8 images could be read; the last: .*; restore access to the images, then ",
+    ):
+        evaluate(
+            EvaluateConfig(bundle=str(untrained), data=manifest, split="all", output=str(output))
+        )
+
+    record = json.loads((output / "run.json").read_text())
+    assert (record["command"], record["status"]) == ("evaluate", "failed")
+    assert not (output / "_SUCCESS").exists()
 
 
 def test_a_set_without_a_readable_image_fails_with_the_first_reason(

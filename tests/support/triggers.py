@@ -13,7 +13,7 @@ _HOOK = """
 import os, re, signal, sys, threading, time
 
 def strike(event, arguments):
-    if event != "open" or not threading.current_thread().name.startswith("read-"):
+    if event != "open" or not threading.current_thread().name.startswith("read"):
         return
     name = os.path.basename(os.fsdecode(arguments[0]))
     if name.endswith("crash.png"):
