@@ -19,16 +19,33 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
+Report = tuple[str, int, int | None]
+
+
+@pytest.fixture(scope="module")
+def reports() -> list[Report]:
+    """What `scored` reported of its progress."""
+    return []
+
+
 @pytest.fixture(scope="module")
 def scored(
-    ray_session: None, untrained: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory
+    ray_session: None,
+    untrained: Path,
+    archive: Path,
+    reports: list[Report],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, cnnjobs.PredictSummary]:
     """A run of `predict` in several parts, and its summary."""
     output = tmp_path_factory.mktemp("runs") / "scored"
-    summary = cnnjobs.predict(
+
+    def progress(step: str, done: int, total: int | None, note: str = "") -> None:
+        reports.append((step, done, total))
+
+    config = cnnjobs.PredictConfig(
         bundle=str(untrained / "bundle"), data=str(archive), output=str(output), rows_per_file=16
     )
-    return output, summary
+    return output, cnnjobs.predict(config, progress=progress)
 
 
 def copy(run: Path, to: Path, **changes: object) -> Path:
@@ -48,39 +65,37 @@ def copy(run: Path, to: Path, **changes: object) -> Path:
 
 
 def test_predict_returns_the_counts_and_reports_its_progress(
-    untrained: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scored: tuple[Path, cnnjobs.PredictSummary], reports: list[Report]
 ) -> None:
-    reports: list[tuple[str, int, int | None]] = []
-
-    def progress(step: str, done: int, total: int | None, note: str = "") -> None:
-        reports.append((step, done, total))
-
-    config = cnnjobs.PredictConfig(
-        bundle=str(untrained / "bundle"), data=str(archive), output=str(tmp_path / "scored")
-    )
-    summary = cnnjobs.predict(config, progress=progress)
+    _, summary = scored
 
     assert isinstance(summary, cnnjobs.PredictSummary)
     assert (summary.indexed, summary.scored, sum(summary.failed.values())) == (45, 40, 5)
     assert reports[0] == ("predict", 0, 45)
     assert reports[-1] == ("predict", 45, 45)
-    assert capsys.readouterr().out == ""
 
 
 def test_too_many_bad_images_raise_with_the_summary_of_a_finished_table(
-    untrained: Path, archive: Path, tmp_path: Path
+    untrained: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "scored"
     with pytest.raises(
         cnnjobs.TooManyBadImages, match=r"^5 of 45 images failed, but max_errors "
     ) as raised:
         cnnjobs.predict(
-            bundle=str(untrained / "bundle"), data=str(archive), output=str(output), max_errors="4"
+            bundle=str(untrained / "bundle"),
+            data=str(archive),
+            output=str(output),
+            max_errors="4",
+            partition_by="label",
         )
     summary = raised.value.summary
     assert isinstance(summary, cnnjobs.PredictSummary)
     assert (summary.output, summary.scored, summary.left) == (str(output), 40, 0)
     assert raised.value.exit_code == 3
+    assert capsys.readouterr().out == ""
+    # also from parts in folders
+    assert len(list((output / "predictions").iterdir())) == 2
     assert cnnjobs.read_predictions(output).num_rows == 45
 
 
@@ -140,20 +155,6 @@ def test_a_file_that_the_run_does_not_name_has_no_rows(
 
     assert pq.read_table(run / "predictions", partitioning=None).num_rows > before.num_rows
     assert cnnjobs.read_predictions(run).equals(before)
-
-
-def test_parts_in_the_folders_of_a_partition_are_read(
-    untrained: Path, archive: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "scored"
-    cnnjobs.predict(
-        bundle=str(untrained / "bundle"),
-        data=str(archive),
-        output=str(output),
-        partition_by="label",
-    )
-    assert (output / "predictions" / "label=normal").is_dir()
-    assert cnnjobs.read_predictions(output).num_rows == 45
 
 
 def test_a_run_that_is_not_finished_is_refused(

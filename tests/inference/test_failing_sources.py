@@ -61,11 +61,13 @@ def test_keys_revoked_for_some_folders_stop_the_job_and_become_no_rows(
     local_rows: list[dict[str, Any]],  # noqa: F811
     faults: FaultProxy,
     tmp_path: Path,
+    ray_address: str,
 ) -> None:
     put(files, f"{s3}/xrays")
     faults.rules = [Rule("unknown key", "GET .*/xrays/opacity/")]
     output = tmp_path / "run"
     words = ["predict", bundle, f"{s3}/xrays", "-o", output, "--s3-endpoint", faults.endpoint]
+    words += ["--address", ray_address]
 
     stopped = _run(*words)
 
@@ -115,7 +117,6 @@ def test_workers_without_the_drivers_keys_are_one_line(
 def _run(*words: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*CNNJOBS, *map(str, words), "--quiet"],
-        env={**os.environ, "RAY_ADDRESS": os.environ.get("RAY_ADDRESS", "local")},
         capture_output=True,
         text=True,
         check=False,

@@ -152,10 +152,10 @@ def test_a_second_writer_of_a_run_is_refused(scored: Path, untrained: Path) -> N
 
 
 def test_of_two_starts_at_once_one_scores_and_the_other_is_refused(
-    drawn: Path, untrained: Path, tmp_path: Path
+    drawn: Path, untrained: Path, tmp_path: Path, ray_address: str
 ) -> None:
     words = [sys.executable, "-m", "cnnjobs", "predict", str(untrained), str(drawn), "-q"]
-    environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    environment = {**os.environ, "RAY_ADDRESS": ray_address}
     both = [
         subprocess.Popen(
             [*words, "-o", str(tmp_path / "run")],

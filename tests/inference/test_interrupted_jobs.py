@@ -58,10 +58,16 @@ def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
 )
 def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue(
-    undisturbed: pa.Table, inputs: Path, tmp_path: Path, number: signal.Signals, code: int
+    undisturbed: pa.Table,
+    inputs: Path,
+    tmp_path: Path,
+    ray_address: str,
+    number: signal.Signals,
+    code: int,
 ) -> None:
     output = tmp_path / "run"
-    with start_job(inputs, output, rows_per_file=NUM_IMAGES) as driver:
+    address = "local" if number == signal.SIGINT else ray_address
+    with start_job(inputs, output, address=address, rows_per_file=NUM_IMAGES) as driver:
         # its first line appears with the first rows, which are not enough for a part yet
         wait_until(lambda: driver.poll() is not None or (output / "progress.jsonl").exists())
         # Ctrl-C reaches every process of the terminal

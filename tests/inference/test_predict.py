@@ -12,8 +12,9 @@ import pytest
 
 from cnnjobs import schema
 from cnnjobs.cli import main
-from cnnjobs.config import PredictConfig
+from cnnjobs.config import IndexConfig, PredictConfig
 from cnnjobs.data import synthetic
+from cnnjobs.data.index import index
 from cnnjobs.errors import RunExistsError, StorageError
 from cnnjobs.inference.predict import PredictSummary, predict
 from cnnjobs.models import bundle
@@ -41,6 +42,20 @@ def scored(
             bundle=str(untrained), data=str(hundred), output=str(output), rows_per_file=64
         )
     )
+
+
+@pytest.fixture(scope="module")
+def unlabelled(
+    untrained: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> PredictSummary:
+    """The run on five images in one folder, the first of which was deleted after indexing."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    (folder / "flat").mkdir()
+    paths = [shutil.copy(path, folder / "flat") for path in sorted(archive.glob("normal/*"))[:5]]
+    manifest = str(folder / "manifest.parquet")
+    index(IndexConfig(sources=(str(folder / "flat"),), output=manifest))
+    Path(paths[0]).unlink()
+    return predict(PredictConfig(bundle=str(untrained), data=manifest, output=str(folder / "run")))
 
 
 def read(summary: PredictSummary) -> pa.Table:
@@ -167,22 +182,20 @@ def test_one_actor_on_one_core_gives_the_same_rows_as_a_whole_machine(
 def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
     untrained: Path, hundred: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(output: str, allowed: str) -> int:
-        words = ["predict", str(untrained), str(hundred), "-o", str(tmp_path / output), "--json"]
-        with pytest.raises(SystemExit) as ended:
-            main([*words, "--max-errors", allowed])
-        return int(str(ended.value.code))
+    output = tmp_path / "run"
+    words = ["predict", str(untrained), str(hundred), "-o", str(output), "--max-errors", "3"]
 
-    assert run("three", "3") == 3
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--json"])
+
+    assert ended.value.code == 3
     printed = capsys.readouterr()
     assert json.loads(printed.out)["scored"] == 95
     assert printed.err == (
-        "error: 5 of 100 images failed, but max_errors allows 3; all rows are in "
-        f"{tmp_path / 'three'}.\n"
+        f"error: 5 of 100 images failed, but max_errors allows 3; all rows are in {output}.\n"
     )
-    assert pq.read_table(tmp_path / "three" / "predictions").num_rows == 100
-    assert (tmp_path / "three" / "_SUCCESS").exists()
-    assert run("five", "5%") == 0
+    assert pq.read_table(output / "predictions").num_rows == 100
+    assert (output / "_SUCCESS").exists()
 
 
 def test_a_stopped_run_continues_after_its_last_part(
@@ -253,40 +266,20 @@ def test_overwriting_replaces_the_whole_run(
 
 
 def test_images_deleted_since_indexing_are_rows_with_an_error(
-    untrained: Path, archive: Path, tmp_path: Path
+    unlabelled: PredictSummary,
 ) -> None:
-    from cnnjobs.config import IndexConfig
-    from cnnjobs.data.index import index
+    first, *others = read(unlabelled).to_pylist()
 
-    copy = tmp_path / "copy"
-    shutil.copytree(archive, copy)
-    manifest = str(tmp_path / "manifest.parquet")
-    index(IndexConfig(sources=(str(copy),), output=manifest))
-    gone = next(copy.glob("normal/*.png"))
-    gone.unlink()
-
-    summary = predict(
-        PredictConfig(bundle=str(untrained), data=manifest, output=str(tmp_path / "run"))
-    )
-
-    errors = {row["path"]: row["error"] for row in read(summary).to_pylist()}
-    assert errors[str(gone)] == "missing: the file is gone"
-    assert summary.indexed == 45
+    assert not Path(first["path"]).exists()
+    assert first["error"] == "missing: the file is gone"
+    assert [row["error"] for row in others] == [None] * 4
 
 
-def test_unlabelled_images_are_scored_with_a_null_label(
-    untrained: Path, archive: Path, tmp_path: Path
-) -> None:
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    for path in sorted(archive.glob("normal/*"))[:5]:
-        shutil.copy(path, flat)
+def test_unlabelled_images_are_scored_with_a_null_label(unlabelled: PredictSummary) -> None:
+    rows = read(unlabelled)
 
-    summary = predict(
-        PredictConfig(bundle=str(untrained), data=str(flat), output=str(tmp_path / "run"))
-    )
-
-    assert read(summary)["label"].to_pylist() == [None] * 5
+    assert rows["label"].to_pylist() == [None] * 5
+    assert rows["probability"].null_count == 1
 
 
 def test_a_failed_run_is_recorded_as_failed_and_has_no_success_file(

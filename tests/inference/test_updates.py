@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,29 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def unscored(tmp_path: Path) -> Path:
     """A folder with an archive of 40 images, half of them in each of two classes."""
     archives.write_archive(tmp_path / "archive", 40)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def before(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder, scored, under another name than its run has recorded."""
+    folder = tmp_path_factory.mktemp("scored") / "now"
+    folder.mkdir()
+    archives.write_archive(folder / "archive", 40)
+    score(bundle, folder)
+    return folder.rename(folder.with_name("before"))
+
+
+@pytest.fixture
+def folder(before: Path) -> Iterator[Path]:
+    """A copy of it under the right name, for a test that changes it."""
+    now = before.with_name("now")
+    shutil.copytree(before, now)
+    yield now
+    shutil.rmtree(now)
 
 
 def score(bundle: Path, folder: Path, data: str = "archive", **settings: Any) -> PredictSummary:
@@ -83,76 +103,75 @@ def same_as_parts(folder: Path) -> bool:
 
 @pytest.mark.parametrize("partition_by", [None, "label", "prefix"])
 def test_new_labels_are_taken_in_without_scoring_again(
-    bundle: Path, folder: Path, partition_by: str | None
+    bundle: Path, unscored: Path, partition_by: str | None
 ) -> None:
     classes = ["dark", "bright"]
-    paths = write_manifest(folder, label=classes * 20)
-    score(bundle, folder, "manifest.parquet", partition_by=partition_by, csv=True)
-    before = raw(folder)
+    paths = write_manifest(unscored, label=classes * 20)
+    score(bundle, unscored, "manifest.parquet", partition_by=partition_by, csv=True)
+    before = raw(unscored)
     labels = [*reversed(classes), "another model's", None, *classes * 18]
-    write_manifest(folder, label=labels)
+    write_manifest(unscored, label=labels)
 
-    summary = score(bundle, folder, "manifest.parquet", partition_by=partition_by, update=True)
+    summary = score(bundle, unscored, "manifest.parquet", partition_by=partition_by, update=True)
 
     assert summary.update == {"new": 0, "changed": 0, "again": 0, "relabelled": 4, "gone": 0}
     assert (summary.scored, summary.skipped, summary.already_finished) == (0, 40, False)
     known = [label if label in classes else None for label in labels]
-    after = raw(folder)
+    after = raw(unscored)
     assert [after[path]["label"] for path in paths] == known
     # with the time, at which each was scored
     assert [{**after[path], "label": None} for path in paths] == [
         {**before[path], "label": None} for path in paths
     ]
     if partition_by == "label":
-        for part in (folder / "run" / "predictions").rglob("*.parquet"):
+        for part in (unscored / "run" / "predictions").rglob("*.parquet"):
             (label,) = set(pq.read_table(part, partitioning=None)["label"].to_pylist())
             assert part.parent.name == f"folder={'no_label' if label is None else f'label_{label}'}"
-    assert same_as_parts(folder)
-    check_record(folder)
+    assert same_as_parts(unscored)
+    check_record(unscored)
     assert score(
-        bundle, folder, "manifest.parquet", partition_by=partition_by, update=True
+        bundle, unscored, "manifest.parquet", partition_by=partition_by, update=True
     ).already_finished
     assert score(
-        bundle, folder, "manifest.parquet", partition_by=partition_by, resume=True
+        bundle, unscored, "manifest.parquet", partition_by=partition_by, resume=True
     ).already_finished
 
 
 def test_images_that_enter_a_split_are_scored_and_those_that_leave_it_are_gone(
-    bundle: Path, folder: Path
+    bundle: Path, unscored: Path
 ) -> None:
-    paths = write_manifest(folder, split=["test", "train"] * 20)
-    score(bundle, folder, "manifest.parquet", split="test")
-    write_manifest(folder, split=["train", "test"] + ["test", "train"] * 19)
+    paths = write_manifest(unscored, split=["test", "train"] * 20)
+    score(bundle, unscored, "manifest.parquet", split="test")
+    write_manifest(unscored, split=["train", "test"] + ["test", "train"] * 19)
     settings = {"data": "manifest.parquet", "split": "test", "update": True}
 
-    summary = score(bundle, folder, **settings)
+    summary = score(bundle, unscored, **settings)
 
     assert summary.update == {"new": 1, "changed": 0, "again": 0, "relabelled": 0, "gone": 1}
-    assert set(by_path(folder)) == {paths[0], paths[1], *paths[2::2]}
-    check_record(folder)
-    summary = score(bundle, folder, **settings, gone="drop")
+    assert set(by_path(unscored)) == {paths[0], paths[1], *paths[2::2]}
+    check_record(unscored)
+    summary = score(bundle, unscored, **settings, gone="drop")
     assert summary.update == {"new": 0, "changed": 0, "again": 0, "relabelled": 0, "gone": 1}
-    assert set(by_path(folder)) == {paths[1], *paths[2::2]}
-    check_record(folder)
+    assert set(by_path(unscored)) == {paths[1], *paths[2::2]}
+    check_record(unscored)
 
 
-def test_splits_that_change_no_row_are_still_taken_in(bundle: Path, folder: Path) -> None:
-    write_manifest(folder, split=["test", "train"] * 20)
-    score(bundle, folder, "manifest.parquet")
-    write_manifest(folder, split=["train", "test"] * 20)
+def test_splits_that_change_no_row_are_still_taken_in(bundle: Path, unscored: Path) -> None:
+    write_manifest(unscored, split=["test", "train"] * 20)
+    score(bundle, unscored, "manifest.parquet")
+    write_manifest(unscored, split=["train", "test"] * 20)
 
-    assert score(bundle, folder, "manifest.parquet", update=True).scored == 0
+    assert score(bundle, unscored, "manifest.parquet", update=True).scored == 0
 
-    splits = pq.read_table(folder / "run" / "manifest.parquet")["split"].to_pylist()
+    splits = pq.read_table(unscored / "run" / "manifest.parquet")["split"].to_pylist()
     assert splits == ["train", "test"] * 20
-    assert score(bundle, folder, "manifest.parquet", resume=True).already_finished
+    assert score(bundle, unscored, "manifest.parquet", resume=True).already_finished
 
 
 @pytest.mark.parametrize("policy", ["keep", "mark", "drop"])
 def test_rows_of_gone_images_are_kept_marked_or_dropped(
     bundle: Path, folder: Path, policy: str
 ) -> None:
-    score(bundle, folder)
     began = datetime.now(UTC)
     gone, *_ = archive = sorted((folder / "archive").glob("*/*"))
     before = by_path(folder)
@@ -179,7 +198,6 @@ def test_rows_of_gone_images_are_kept_marked_or_dropped(
 
 
 def test_images_in_a_folder_that_cannot_be_listed_are_not_gone(bundle: Path, folder: Path) -> None:
-    score(bundle, folder)
     before = by_path(folder)
     before_update = manifest.read(f"{folder}/run/manifest.parquet")
     hidden = f"{folder}/archive/normal"
@@ -198,7 +216,6 @@ def test_images_in_a_folder_that_cannot_be_listed_are_not_gone(bundle: Path, fol
 
 
 def test_an_image_that_comes_back_is_no_longer_marked(bundle: Path, folder: Path) -> None:
-    score(bundle, folder)
     image = min((folder / "archive").glob("*/*"))
     image.rename(folder / "taken away.png")
     score(bundle, folder, update=True, gone="mark")
@@ -213,7 +230,6 @@ def test_an_image_that_comes_back_is_no_longer_marked(bundle: Path, folder: Path
 def test_a_renamed_image_has_one_row_if_rows_of_gone_images_are_dropped(
     bundle: Path, folder: Path
 ) -> None:
-    score(bundle, folder)
     image = min((folder / "archive").glob("*/*"))
     image.rename(image.with_name("renamed.png"))
 
@@ -232,7 +248,6 @@ def test_the_csv_file_is_written_when_it_is_asked_for_and_kept_up_to_date(
     bundle: Path, folder: Path
 ) -> None:
     csv = folder / "run" / "predictions.csv"
-    score(bundle, folder)
     assert not csv.exists()
 
     assert score(bundle, folder, update=True, csv=True).already_finished
@@ -248,7 +263,6 @@ def test_the_csv_file_is_written_when_it_is_asked_for_and_kept_up_to_date(
 
 
 def test_a_dry_run_estimates_only_what_would_be_scored(bundle: Path, folder: Path) -> None:
-    score(bundle, folder)
     shutil.copy(min((folder / "archive").glob("*/*")), folder / "archive" / "dark" / "new.png")
 
     plan = estimate(settings_of(bundle, folder, update=True))
@@ -263,7 +277,6 @@ def test_a_dry_run_estimates_only_what_would_be_scored(bundle: Path, folder: Pat
 def test_resuming_with_other_data_says_what_changed_and_how_to_take_it_in(
     bundle: Path, folder: Path
 ) -> None:
-    score(bundle, folder)
     first, second, *_ = sorted((folder / "archive").glob("*/*"))
     shutil.copy(first, folder / "archive" / "dark" / "new.png")
     second.unlink()
@@ -278,7 +291,6 @@ def test_resuming_with_other_data_says_what_changed_and_how_to_take_it_in(
 
 
 def test_what_is_new_since_a_time_is_a_query(bundle: Path, folder: Path) -> None:
-    score(bundle, folder)
     evening = datetime.now(UTC)
     new = folder / "archive" / "dark" / "new.png"
     shutil.copy(min((folder / "archive").glob("*/*")), new)
