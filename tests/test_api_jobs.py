@@ -152,7 +152,7 @@ def test_parts_in_the_folders_of_a_partition_are_read(
         output=str(output),
         partition_by="label",
     )
-    assert (output / "predictions" / "label=normal").is_dir()
+    assert (output / "predictions" / "folder=label_normal").is_dir()
     assert cnnjobs.read_predictions(output).num_rows == 45
 
 

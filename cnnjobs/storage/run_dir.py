@@ -279,8 +279,9 @@ def find_same(
 
 
 def _is_same(recorded: Any, now: Any) -> bool:
-    """Whether a setting is as recorded: a tuple as a list, or not at all if it is empty."""
-    return (recorded or []) == list(now) if isinstance(now, tuple) else bool(recorded == now)
+    """Whether a setting is as recorded: a tuple as a list, and new ones not at all."""
+    now = list(now) if isinstance(now, tuple) else now
+    return bool(recorded == now) or (recorded is None and now in ([], False))
 
 
 def read_record(uri: str) -> dict[str, Any] | None:
