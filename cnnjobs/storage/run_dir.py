@@ -35,8 +35,7 @@ class Run:
         spilled_bytes: returns what Ray has put on disk for this job, by machine; None if unknown.
         facts: part of every record, next to the settings.
         writes: patterns of the names of its files.
-        seen: the record of the run that is resumed, as it was when that was decided; None for a new
-            run.
+        seen: the record of the run to resume, as it was when that was decided; None for a new run.
         overwrite: whether a new run may replace an older one of the same command.
     """
 
