@@ -33,8 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """A local Ray that all tests share; jobs find it initialized and leave it running."""
+def ray_session(s3_server: str) -> Iterator[None]:  # noqa: F811 - pytest fills it in
+    """A local Ray that all tests share; jobs find it initialized and leave it running.
+
+    Its processes inherit the keys of the S3 server, which must therefore run before.
+    """
     from cnnjobs.cluster import session
 
     # importable in the workers also where the tests run from a checkout that is not installed

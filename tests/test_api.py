@@ -165,4 +165,4 @@ def test_progress_is_shown_nowhere_or_goes_to_a_function(
 
     settings(config, progress=lambda *report: reports.append(report))
     settings(data="m", output="run", progress=lambda *report: reports.append(report))
-    assert reports == [("settle", 1, 1)] * 2
+    assert reports == [("settle", 1, 1, "")] * 2

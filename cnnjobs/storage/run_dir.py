@@ -35,8 +35,7 @@ class Run:
         spilled_bytes: returns what Ray has put on disk for this job, by machine; None if unknown.
         facts: part of every record, next to the settings.
         writes: patterns of the names of its files.
-        seen: the record of the run that is resumed, as it was when that was decided; None for a new
-            run.
+        seen: the record of the run to resume, as it was when that was decided; None for a new run.
         overwrite: whether a new run may replace an older one of the same command.
     """
 
@@ -279,8 +278,9 @@ def find_same(
 
 
 def _is_same(recorded: Any, now: Any) -> bool:
-    """Whether a setting is as recorded: a tuple as a list, or not at all if it is empty."""
-    return (recorded or []) == list(now) if isinstance(now, tuple) else bool(recorded == now)
+    """Whether a setting is as recorded: a tuple as a list, and new ones not at all."""
+    now = list(now) if isinstance(now, tuple) else now
+    return bool(recorded == now) or (recorded is None and now in ([], False))
 
 
 def read_record(uri: str) -> dict[str, Any] | None:

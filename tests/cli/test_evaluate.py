@@ -15,7 +15,7 @@ SCORES = np.tile(np.array([0.9, 0.2, 0.8, 0.6], np.float32), 5)
 
 def test_every_metric_has_its_interval() -> None:
     lines = evaluate_text(_summary(_binary(resamples=200), prevalence=0.02)).splitlines()
-    assert lines[1].split() == ["metric", "value", "95", "%", "interval"]
+    assert lines[1].split() == ["metric", "value", "95%", "interval"]
     specificity = next(line for line in lines if line.startswith("specificity"))
     assert specificity.split()[:2] == ["specificity", "0.5000"]
     low, to, high = specificity.split()[2:]
@@ -82,7 +82,7 @@ def test_other_data_is_shown_next_to_the_test_with_the_drop() -> None:
     )
     lines = evaluate_text(_summary(measured, beside=[other])).splitlines()
     title = lines.index("compared with 7 images of elsewhere (normal 7)")
-    assert lines[title + 1].split()[:5] == ["metric", "test", "beside", "drop", "95"]
+    assert lines[title + 1].split()[:5] == ["metric", "test", "beside", "drop", "95%"]
     rows = {line.split()[0]: line.split()[1:] for line in lines[title + 2 :]}
     assert rows["specificity"] == ["0.5000", "0.2500", "0.2500", "0.1000", "to", "0.4000"]
     assert rows["auroc"][1:] == ["-", "-", "-"]

@@ -1,4 +1,4 @@
-"""The night, in CI for ten minutes: CNNJOBS_NIGHT_MINUTES says for how long."""
+"""The night: CNNJOBS_NIGHT_MINUTES says for how long."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.support.paths import ROOT
 
 @pytest.mark.skipif(
     "CNNJOBS_NIGHT_MINUTES" not in os.environ,
-    reason="takes minutes: CNNJOBS_NIGHT_MINUTES=10 pytest tests/faults, as CI does",
+    reason="takes minutes: CNNJOBS_NIGHT_MINUTES=10 pytest tests/faults",
 )
 def test_every_strike_is_survived():
     minutes = os.environ["CNNJOBS_NIGHT_MINUTES"]

@@ -35,7 +35,7 @@ def _error(path, **options):
 def _decoded(paths, sizes, policy=None):
     rows = pa.table({"path": [str(path) for path in paths], "size_bytes": sizes})
     decoder = Decoder([SMALL], policy or Policy(), threads=2)
-    return [each.result().result().decoded for each in decoder.begin(rows)]
+    return [image().decoded for image in decoder.begin(rows)]
 
 
 def test_what_never_ends_or_is_no_file_is_an_error_of_its_row(tmp_path):

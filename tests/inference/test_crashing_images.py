@@ -24,6 +24,10 @@ def _beside(inputs: Path, names: list[str]) -> Path:
     return inputs
 
 
+#: Processes are started again and again, which takes minutes where others use the cores.
+pytestmark = pytest.mark.timeout(900)
+
+
 @pytest.fixture
 def own_inputs(inputs: Path, tmp_path: Path) -> Path:
     """A copy of the inputs, for a test that adds images."""
@@ -42,7 +46,7 @@ def test_images_that_kill_their_process_are_rows_and_all_others_are_scored(
     output = tmp_path / "run"
 
     with start_job(own_inputs, output) as driver:
-        _, errors = driver.communicate(timeout=280)
+        _, errors = driver.communicate(timeout=840)
 
     assert driver.returncode == 0, errors
     assert "Traceback" not in errors
@@ -58,7 +62,7 @@ def test_images_that_never_end_are_rows_that_say_so(
     output = tmp_path / "run"
 
     with start_job(own_inputs, output, "--image-timeout", "4") as driver:
-        _, errors = driver.communicate(timeout=280)
+        _, errors = driver.communicate(timeout=840)
 
     assert driver.returncode == 0, errors
     expected = dict.fromkeys(("dark/00100-hang.png", "dark/freeze.png"), "timed out")

@@ -38,7 +38,8 @@ def cnnjobs(*words: str) -> dict[str, Any]:
     out = io.StringIO()
     with redirect_stdout(out), pytest.raises(SystemExit) as ended:
         main([*words, "--json", "--quiet"])
-    assert ended.value.code == 0, (words, out.getvalue())
+    # 3: some of the images named to predict-one are broken
+    assert ended.value.code in ((0, 3) if words[0] == "predict-one" else (0,)), out.getvalue()
     return json.loads(out.getvalue())
 
 

@@ -341,12 +341,13 @@ def test_runs_of_different_models_are_refused(runs: Path, tmp_path: Path) -> Non
 
 def test_an_existing_page_is_replaced_only_on_request(runs: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    page.write_text("mine")
+    old = '<meta name="generator" content="cnnjobs report">'
+    page.write_text(old)
     with pytest.raises(InputError) as refused:
         plan(_config(runs, page))
     assert str(refused.value) == f"{page} already exists; choose another name or add --overwrite."
     plan(dataclasses.replace(_config(runs, page), overwrite=True))
-    assert page.read_text() == "mine"
+    assert page.read_text() == old
 
 
 def test_the_command_prints_where_the_page_is(
