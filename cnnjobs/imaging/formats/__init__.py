@@ -75,6 +75,7 @@ class Picture(NamedTuple):
     `width` and `height` are those of the file (upright); a JPEG decoded at a smaller scale has
     fewer pixels. `warning` is None, or says what was wrong with a file that was accepted anyway.
     `bits` is the depth of the pixels if the file states it; None if it must be inferred from them.
+    `steps` says what was done to the stored samples, in order, for people.
     """
 
     gray: Gray
@@ -82,6 +83,7 @@ class Picture(NamedTuple):
     height: int
     warning: str | None = None
     bits: int | None = None
+    steps: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
