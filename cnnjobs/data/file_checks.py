@@ -66,14 +66,15 @@ def check_file(
     try:
         data = read_image(path, max_bytes)
         found["content_hash"] = hashlib.sha256(data).hexdigest()
-        picture = preprocessing.read(
-            data, max_pixels=preprocessing.Preprocessing.max_pixels, any_modality=any_modality
-        )
-        if formats.recognize(data) == "dicom":
-            found["patient"] = dicom.patient_group(data, key)
+        with formats.guarded():
+            picture = preprocessing.read(
+                data, max_pixels=preprocessing.Preprocessing.max_pixels, any_modality=any_modality
+            )
+            if formats.recognize(data) == "dicom":
+                found["patient"] = dicom.patient_group(data, key)
+            bits = preprocessing.perceptual_hash(picture.gray)
     except ImageError as error:
         return {**found, "error": str(error)}
-    bits = preprocessing.perceptual_hash(picture.gray)
     found["perceptual_hash"] = bits.hex() if bits is not None else None
     return {**found, "height": picture.height, "width": picture.width}
 
@@ -85,7 +86,9 @@ def patients(paths: Sequence[str], key: bytes) -> list[str | None]:
     def patient(path: str) -> str | None:
         try:
             data = read_image(path)
-            return dicom.patient_group(data, key) if formats.recognize(data) == "dicom" else None
+            with formats.guarded():
+                is_dicom = formats.recognize(data) == "dicom"
+                return dicom.patient_group(data, key) if is_dicom else None
         except ImageError:
             return None
 

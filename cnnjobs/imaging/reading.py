@@ -75,7 +75,7 @@ def read_image(
             return filesystem.read_bytes(path, limit=limit)
         except TooLargeError as error:
             if error.size > max_bytes:
-                reason = f"{error.size} bytes, {max_bytes} are allowed; raise --max-bytes"
+                reason = f"{error.size} bytes, but max_bytes allows {max_bytes}"
                 raise ImageError("too large", reason) from error
             make_room(error.size)
             return filesystem.read_bytes(path, limit=error.size)

@@ -53,6 +53,7 @@ def levels(gray: Gray) -> Levels:
     return _levels(_counts(gray))
 
 
+@formats.guarded()
 @memory.bounded()
 def open_image(path: str, max_bytes: int = MAX_BYTES) -> tuple[Header, Picture, int]:
     """Header, pixels (of any modality) and size in bytes of one file.
@@ -65,14 +66,19 @@ def open_image(path: str, max_bytes: int = MAX_BYTES) -> tuple[Header, Picture, 
     return headers.read(data), picture, len(data)
 
 
-@memory.bounded()
 def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
     """Measure one file; what is wrong with it is its `error`."""
     try:
-        data = read_image(path, max_bytes)
-        picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
+        return _measured(path, max_bytes)
     except ImageError as error:
         return Measurements(path=path, error=str(error))
+
+
+@formats.guarded()
+@memory.bounded()
+def _measured(path: str, max_bytes: int) -> Measurements:
+    data = read_image(path, max_bytes)
+    picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
     gray = picture.gray
     bits = preprocessing.perceptual_hash(gray)
     shown = preprocessing.to_8_bit(gray, picture.bits or preprocessing.significant_bits(gray))
@@ -89,13 +95,18 @@ def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
     )
 
 
-@memory.bounded()
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     """A file's pixels as 8 bits, the longer side at most `side`; None if it cannot be read."""
     try:
-        picture = preprocessing.read(read_image(path), max_pixels=MAX_PIXELS)
+        return _thumbnail(path, side)
     except ImageError:
         return None
+
+
+@formats.guarded()
+@memory.bounded()
+def _thumbnail(path: str, side: int) -> NDArray[np.uint8]:
+    picture = preprocessing.read(read_image(path), max_pixels=MAX_PIXELS)
     gray = picture.gray
     shrunk = side / max(*gray.shape, side)
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)
