@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import dicom, formats, memory, preprocessing
+from cnnjobs.imaging import depth, dicom, formats, memory, preprocessing
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.reading import prepare_process, read_image
 from cnnjobs.progress import Progress
@@ -72,7 +72,7 @@ def check_file(
             )
             if formats.recognize(data) == "dicom":
                 found["patient"] = dicom.patient_group(data, key)
-            bits = preprocessing.perceptual_hash(picture.gray)
+            bits = preprocessing.perceptual_hash(depth.settled(picture).gray)
     except ImageError as error:
         return {**found, "error": str(error)}
     found["perceptual_hash"] = bits.hex() if bits is not None else None

@@ -13,8 +13,8 @@ from cnnjobs.config import InspectConfig
 from cnnjobs.data import dataset_summary, plots, sources
 from cnnjobs.data.dataset_summary import ClassSummary, Copy
 from cnnjobs.errors import ImageError, InputError
+from cnnjobs.imaging import depth, statistics
 from cnnjobs.imaging import plots as image_plots
-from cnnjobs.imaging import statistics
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.statistics import Levels, Measurements
@@ -103,9 +103,10 @@ def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageS
         header, picture, size_bytes = statistics.open_image(path, max_bytes)
     except ImageError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
+    settled = depth.settled(picture)
     if plot is not None:
         filesystem.write_bytes(
-            plot, plots.image_and_histogram(picture.gray, path.rpartition("/")[2])
+            plot, plots.image_and_histogram(settled.gray, path.rpartition("/")[2])
         )
     return ImageSummary(
         path=path,
@@ -114,7 +115,7 @@ def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageS
         width=picture.width,
         height=picture.height,
         levels=statistics.levels(picture.gray),
-        warning=picture.warning,
+        warning=settled.warning,
         steps=picture.steps,
         plot=plot,
     )

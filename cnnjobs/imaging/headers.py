@@ -50,6 +50,7 @@ class Header:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@formats.guarded()
 def read(data: bytes) -> Header:
     """The header of a file that `preprocessing.read` accepts.
 
@@ -82,15 +83,13 @@ def _of_dicom(data: bytes) -> Header:
 
 
 def _of_tiff(data: bytes) -> Header:
-    tags = tiff_tags.read(data)[0]
-
-    def first(tag: int) -> int:
-        return int(tags[tag][0]) if tag in tags else 1
-
-    color = _PHOTOMETRIC.get(first(tiff_page.PHOTOMETRIC), "color")
-    if first(tiff_page.SAMPLES) > tiff_page.NUM_COLORS.get(first(tiff_page.PHOTOMETRIC), 0):
+    directory, _ = tiff_tags.image(data)
+    photometric = directory.first(tiff_page.PHOTOMETRIC, 1)
+    color = _PHOTOMETRIC.get(photometric, "color")
+    if directory.first(tiff_page.SAMPLES, 1) > tiff_page.NUM_COLORS.get(photometric, 0):
         color = f"{color} and alpha"
-    return Header(format="tiff", bits=first(tiff_page.BITS), color=color, tags=_of_tags(tags))
+    bits = directory.first(tiff_page.BITS, 1)
+    return Header(format="tiff", bits=bits, color=color, tags=_of_tags(directory.tags))
 
 
 def _of_bmp(data: bytes) -> str | None:
@@ -105,7 +104,7 @@ def _of_exif(exif: bytes) -> dict[str, str]:
     """What may be shown of an EXIF block, which is a TIFF without pixels."""
     exif = exif.removeprefix(b"Exif\0\0")
     try:
-        return _of_tags(tiff_tags.read(exif)[0]) if exif.startswith(formats.TIFF) else {}
+        return _of_tags(tiff_tags.read(exif).tags) if exif.startswith(formats.TIFF) else {}
     except ImageError:
         return {}
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs.errors import ConfigError
-from cnnjobs.imaging import dicom, formats, memory
+from cnnjobs.imaging import depth, dicom, formats, memory
 from cnnjobs.imaging.formats import Gray, Picture, bmp, jpeg, png, tiff, webp
 
 #: Side of the perceptual hash in bits: 16 x 16 = 256 bits.
@@ -30,11 +30,10 @@ _MAX_SUMMED = (2**31 - 1) // 255
 class Preprocessing:
     """How the bytes of a file become the pixels a model sees; saved in its bundle.
 
-    Color becomes luma (ITU-R BT.601, as in OpenCV and JPEG). EXIF orientation is applied.
-    Transparent pixels are blended with black. DICOM is shown through its window or look-up tables.
-    Samples of more than 8 bits are divided by the largest value of their significant bits: the 9 to
-    15 bits that a TIFF states, or else the smallest of 8, 10, 12, 14 and 16 that holds the image's
-    maximum, because detectors of 10 to 14 bits store unscaled values in 16-bit files. Shrinking
+    Color becomes luma (ITU-R BT.601, as in OpenCV and JPEG). The orientation of EXIF, or else XMP,
+    is applied. Transparent pixels are blended with black. DICOM is shown through its window or
+    look-up tables. Samples of more than 8 bits are divided by the largest value of the bits that
+    are used, as the file states or else by `depth.settled`. Shrinking
     averages over areas (INTER_AREA), because bilinear sampling aliases; enlarging is bilinear. The
     aspect ratio is not kept.
 
@@ -124,10 +123,9 @@ def decode(
         any_modality=any_modality,
         at_least=preprocessing.decoded_size,
     )
-    gray = cropped(picture.gray, preprocessing.crop)
-    small = resize(gray, height=preprocessing.height, width=preprocessing.width)
-    bits = picture.bits or significant_bits(gray)
-    pixels = to_8_bit(small, bits)
+    picture = depth.settled(picture._replace(gray=cropped(picture.gray, preprocessing.crop)))
+    small = resize(picture.gray, height=preprocessing.height, width=preprocessing.width)
+    pixels = depth.to_8_bit(small, picture.bits or 8)
     if preprocessing.mask_corners:
         pixels = without_corners(pixels, preprocessing.mask_corners)
     if preprocessing.equalize:
@@ -137,13 +135,13 @@ def decode(
         width=picture.width,
         height=picture.height,
         warning=picture.warning,
-        steps=(*picture.steps, *_steps(preprocessing, gray, bits)),
+        steps=(*picture.steps, *_steps(preprocessing, picture)),
     )
 
 
-def _steps(preprocessing: Preprocessing, gray: Gray, bits: int) -> Iterator[str]:
-    """What `decode` does to pixels once they are cropped, for people."""
-    rows, columns = gray.shape
+def _steps(preprocessing: Preprocessing, picture: Picture) -> Iterator[str]:
+    """What `decode` does to a picture once it is cropped, for people."""
+    rows, columns = picture.gray.shape
     height, width = preprocessing.height, preprocessing.width
     if preprocessing.crop:
         yield f"cropped by {preprocessing.crop:.1%} at each side to {columns} x {rows} pixels"
@@ -152,8 +150,8 @@ def _steps(preprocessing: Preprocessing, gray: Gray, bits: int) -> Iterator[str]
         yield f"shrunk to {least} pixels by averaging over areas"
     if height > rows or width > columns:
         yield f"enlarged to {width} x {height} pixels bilinearly"
-    if gray.dtype != np.uint8:
-        yield f"scaled from {bits} to 8 bits"
+    if picture.gray.dtype != np.uint8:
+        yield f"scaled from {picture.bits} to 8 bits"
     if preprocessing.mask_corners:
         yield f"corners of {preprocessing.mask_corners:.1%} of each side painted black"
     if preprocessing.equalize:
@@ -264,27 +262,6 @@ def _differences(table: NDArray[Any]) -> NDArray[Any]:
     """From a table at the corners of areas to the sum in each."""
     rows = table[1:] - table[:-1]
     return cast("NDArray[Any]", rows[:, 1:] - rows[:, :-1])
-
-
-def significant_bits(image: Gray) -> int:
-    """The smallest of 8, 10, 12, 14 and 16 bits that holds the image's largest value."""
-    if image.dtype == np.uint8:
-        return 8
-    largest = int(image.max())
-    return next(bits for bits in (8, 10, 12, 14, 16) if largest < 1 << bits)
-
-
-def to_8_bit(image: Gray, bits: int) -> NDArray[np.uint8]:
-    """Scale samples of `bits` significant bits to 0..255, rounded to the nearest."""
-    if image.dtype == np.uint8:
-        return image  # type: ignore[return-value]
-    return formats.by_bands(lambda band: _to_8_bit(band, bits), image)  # type: ignore[return-value]
-
-
-def _to_8_bit(image: Gray, bits: int) -> NDArray[np.uint8]:
-    scaled = image.astype(np.float32) * (255 / ((1 << bits) - 1))
-    rounded: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
-    return rounded
 
 
 def without_corners(pixels: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:

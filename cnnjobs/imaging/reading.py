@@ -92,7 +92,7 @@ def read_image(
     except TooLargeError as error:
         raise ImageError("unreadable", "the file grows while it is read") from error
     except OSError as error:
-        reason = s3.reason(error) or type(error).__name__
+        reason = s3.reason(error) or "reading the file failed"
         category = "permission" if reason == s3_errors.DENIED else "unreadable"
         of_place = place_errors.is_of_place(error)
         raise ImageError(category, reason, of_place=of_place) from error

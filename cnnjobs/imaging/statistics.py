@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import formats, headers, memory, preprocessing
+from cnnjobs.imaging import depth, formats, headers, memory, preprocessing
 from cnnjobs.imaging.formats import Gray, Picture
 from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.preprocessing import Preprocessing
@@ -78,10 +78,10 @@ def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
 @memory.bounded()
 def _measured(path: str, max_bytes: int) -> Measurements:
     data = read_image(path, max_bytes)
-    picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
+    picture = depth.settled(preprocessing.read(data, max_pixels=MAX_PIXELS))
     gray = picture.gray
     bits = preprocessing.perceptual_hash(gray)
-    shown = preprocessing.to_8_bit(gray, picture.bits or preprocessing.significant_bits(gray))
+    shown = depth.to_8_bit(gray, picture.bits or 8)
     counts = _counts(shown)
     return Measurements(
         path=path,
@@ -106,12 +106,12 @@ def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
 @formats.guarded()
 @memory.bounded()
 def _thumbnail(path: str, side: int) -> NDArray[np.uint8]:
-    picture = preprocessing.read(read_image(path), max_pixels=MAX_PIXELS)
+    picture = depth.settled(preprocessing.read(read_image(path), max_pixels=MAX_PIXELS))
     gray = picture.gray
     shrunk = side / max(*gray.shape, side)
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)
     small = preprocessing.resize(gray, height=height, width=width)
-    return preprocessing.to_8_bit(small, picture.bits or preprocessing.significant_bits(gray))
+    return depth.to_8_bit(small, picture.bits or 8)
 
 
 def _counts(gray: Gray) -> NDArray[np.int64]:

@@ -146,7 +146,7 @@ def reason(error: BaseException | None) -> str | None:
     """The reason in words, if `error` came from storage; otherwise None."""
     if not isinstance(error, OSError):
         return None
-    return error.strerror or str(error).splitlines()[0].rstrip(".")
+    return error.strerror or str(error).partition("\n")[0].rstrip(".")
 
 
 def asked(ask: Callable[[], T]) -> T:

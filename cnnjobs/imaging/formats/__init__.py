@@ -5,7 +5,6 @@ and let damage pass. So every file is recognized, measured and checked first.
 """
 
 import contextlib
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -65,6 +64,9 @@ _NO_IMAGES = {
 #: Value representations of the elements that DICOM data sets begin with.
 _VALUE_KINDS = (b"UL", b"UI", b"CS", b"DA", b"TM", b"DT", b"OB", b"LO", b"SH")
 
+#: Steps of several formats.
+LUMA, OVER_BLACK = "luma of its colors (ITU-R BT.601)", "blended with black by its alpha"
+
 #: The supported formats, as shown in messages.
 FORMATS = "supported are PNG, JPEG, BMP, TIFF, WebP and DICOM"
 
@@ -74,8 +76,9 @@ class Picture(NamedTuple):
 
     `width` and `height` are those of the file (upright); a JPEG decoded at a smaller scale has
     fewer pixels. `warning` is None, or says what was wrong with a file that was accepted anyway.
-    `bits` is the depth of the pixels if the file states it; None if it must be inferred from them.
-    `steps` says what was done to the stored samples, in order, for people.
+    `bits`, of 8 to 16, is the depth that the file states for 16-bit pixels; None if it must be
+    inferred from them (see `depth.settled`). `steps` says what was done to the stored samples, in
+    order, for people.
     """
 
     gray: Gray
@@ -96,9 +99,7 @@ def guarded() -> Iterator[None]:
     except MemoryError as error:
         raise ImageError("too large", "decoding it takes more memory than there is") from error
     except Exception as error:  # one odd file must not end a night's work
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        category = "unsupported" if reason.startswith("Unsupported") else "damaged"
-        raise ImageError(category, f"it cannot be decoded ({reason})") from error
+        raise ImageError("damaged", "its contents contradict each other") from error
 
 
 def recognize(data: bytes) -> str:
@@ -189,35 +190,6 @@ def by_bands(gray: Callable[[NDArray[Any]], Gray], samples: NDArray[Any]) -> Gra
         top += len(part)
     assert whole is not None, "an image has rows"
     return cast("Gray", whole)
-
-
-def exif_orientation(exif: bytes) -> int:
-    """The orientation tag in the first directory of an EXIF block; 1 if there is none."""
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    try:
-        if order is None:
-            return 1
-        (start,) = struct.unpack_from(f"{order}I", exif, 4)
-        (num_entries,) = struct.unpack_from(f"{order}H", exif, start)
-        for index in range(num_entries):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * index)
-            if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        return 1
-    return 1
-
-
-def upright(image: Gray, orientation: int) -> Gray:
-    """Undo an EXIF orientation (1 to 8; CIPA DC-008, tag 0x0112)."""
-    if orientation in (5, 6, 7, 8):
-        image = image.T
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    return cast("Gray", np.ascontiguousarray(image))
 
 
 def _other_image(data: bytes) -> str | None:

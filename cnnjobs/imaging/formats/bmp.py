@@ -68,7 +68,15 @@ def _in_bands(header: bytes, pixels: bytes, width: int, height: int, row: int) -
 
 def _gray(data: bytes) -> Gray:
     """Color becomes luma; transparent pixels are blended with black."""
-    image: Image.Image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+    image: Image.Image
+    try:
+        image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+        image.load()
+    except (OSError, ValueError) as error:
+        if str(error).startswith("Unsupported"):
+            reason = "a BMP of a depth, compression, palette or color masks that are not supported"
+            raise ImageError("unsupported", reason) from error
+        raise ImageError("damaged", "the BMP's palette or pixels end too early") from error
     if image.mode in ("1", "P"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     pixels = np.asarray(image)

@@ -1,5 +1,7 @@
 """JPEG: libjpeg-turbo (simplejpeg), which reports damage that OpenCV at most prints."""
 
+import contextlib
+import io
 import re
 import struct
 from collections.abc import Iterator
@@ -8,26 +10,27 @@ from typing import NamedTuple, cast
 import cv2
 import numpy as np
 import simplejpeg
+from PIL import JpegImagePlugin
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
-from cnnjobs.imaging.formats import (
-    JPEG,
-    Gray,
-    Picture,
-    check_size,
-    exif_orientation,
-    opencv,
-    upright,
-)
+from cnnjobs.imaging.formats import JPEG, LUMA, Gray, Picture, check_size, jpeg_metadata
+from cnnjobs.imaging.formats.orientation import Orientation, upright
 
-_SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
+_SCAN, _END = 0xDA, 0xD9
 
 #: Start-of-frame markers, which contain the size: 0xC0 to 0xCF except the table segments.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 #: The supported ones (T.81 table B.1): DCT and lossless, arithmetic DCT.
-_READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
+_KINDS = {
+    0xC0: "baseline",
+    0xC1: "extended",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xC9: "arithmetic",
+    0xCA: "progressive arithmetic",
+}
 _LOSSLESS = 0xC3
 _JPEG_LS = 0xF7
 
@@ -57,7 +60,8 @@ class _Header(NamedTuple):
     width: int
     height: int
     frame: int
-    orientation: int
+    num_components: int
+    orientation: Orientation
     num_scans: int
     problem: ImageError | None
 
@@ -91,16 +95,26 @@ def read(
     # gray, and with several scans libjpeg keeps the coefficients of all components
     bytes_per_pixel = 1 if header.num_scans < 2 else 9
     memory.take(bytes_per_pixel * header.width * header.height)
-    turned = header.orientation >= 5
+    turned = header.orientation.swaps_sides
     smallest = at_least[::-1] if turned and at_least is not None else at_least
-    gray, reported = _decode(data, header, _scale(header, smallest), keep_damaged)
+    scale = _scale(header, smallest)
+    gray, reported = _decode(data, header, scale, keep_damaged)
     width, height = header.width, header.height
     return Picture(
         upright(gray, header.orientation),
         width=height if turned else width,
         height=width if turned else height,
         warning=str(problem) if problem is not None else reported,
+        steps=_steps(header, scale),
     )
+
+
+def _steps(header: _Header, scale: int) -> tuple[str, ...]:
+    kind = f"JPEG, 8 bits, {_KINDS[header.frame]}, "
+    kind += {1: "gray", 3: "color"}.get(header.num_components, f"{header.num_components} inks")
+    steps = (kind,) if scale == 1 else (kind, f"decoded at 1/{scale} of its size")
+    luma = (LUMA,) if header.num_components > 1 else ()
+    return (*steps, *luma, *header.orientation.steps)
 
 
 def frame_size(data: bytes) -> tuple[int, int]:
@@ -119,16 +133,16 @@ def frame_size(data: bytes) -> tuple[int, int]:
 
 def color_and_exif(data: bytes) -> tuple[str, bytes]:
     """Whether a JPEG that `read` accepts has one component or several, and its EXIF block."""
-    color, exif = "gray", b""
+    color, metadata = "gray", jpeg_metadata.Metadata()
     try:
         for marker, start, end in _segments(data):
             if marker in _FRAMES and data[start + 5] > 1:
                 color = "color"
-            elif marker == _APP1 and not exif and data.startswith(b"Exif\0\0", start):
-                exif = data[start:end]
+            else:
+                metadata.add(marker, data, start, end)
     except ImageError:  # of a damaged file that was accepted
         pass
-    return color, exif
+    return color, metadata.exif
 
 
 def _inspect(data: bytes, max_pixels: int) -> _Header:
@@ -137,29 +151,29 @@ def _inspect(data: bytes, max_pixels: int) -> _Header:
     Raises:
         ImageError: the size is unknown or too large, or the kind is unsupported.
     """
-    frame, precision, width, height, exif, num_scans = 0, 0, 0, 0, b"", 0
-    problem = None
+    frame, precision, width, height, num_components, num_scans = 0, 0, 0, 0, 0, 0
+    metadata, problem = jpeg_metadata.Metadata(), None
     try:
         for marker, start, end in _segments(data):
             if marker in _FRAMES and not frame:
                 if end - start < 6:
                     raise ImageError("damaged", "the JPEG's frame header is too short")
                 frame = marker
-                precision, height, width = struct.unpack_from(">BHH", data, start)
+                precision, height, width, num_components = struct.unpack_from(">BHHB", data, start)
             elif marker == _SCAN:
                 num_scans += 1
-            elif marker == _APP1 and not exif and data.startswith(b"Exif\0\0", start):
-                exif = data[start:end]
+            else:
+                metadata.add(marker, data, start, end)
     except ImageError as error:
         problem = error
     if not frame:
         raise problem or ImageError("damaged", "the JPEG has no frame header")
     check_size(width, height, max_pixels)
-    if frame not in _READ_FRAMES:
+    if frame not in _KINDS:
         raise ImageError("unsupported", "a JPEG of a hierarchical or arithmetic lossless kind")
     if precision != 8:
         raise ImageError("unsupported", f"a JPEG of {precision} bits per sample")
-    return _Header(width, height, frame, exif_orientation(exif), num_scans, problem)
+    return _Header(width, height, frame, num_components, metadata.orientation(), num_scans, problem)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -231,9 +245,12 @@ def _decode(
         return _turbo(data, header, scale, strict=True), None
     except ValueError as error:
         text = str(error)
+    # of the same pixels: what libjpeg refuses may be a color profile
+    data = jpeg_metadata.without(data, _segments(data), header.num_components)
     if "subsampling" in text:
-        # TurboJPEG knows only the usual subsamplings; OpenCV accepts all
-        return opencv.gray_jpeg(data), "of unusual subsampling: damage in its scan is not detected"
+        return _unusual(data), "of unusual subsampling: damage in its scan is not detected"
+    with contextlib.suppress(ValueError):
+        return _turbo(data, header, scale, strict=True), "its metadata is damaged and ignored"
     category = "truncated" if text.startswith("Premature end") else "damaged"
     problem = ImageError(category, f"libjpeg reports: {text}")
     if not keep_damaged:
@@ -242,6 +259,17 @@ def _decode(
         return _turbo(data, header, scale, strict=False), str(problem)
     except ValueError:
         raise problem from None
+
+
+def _unusual(data: bytes) -> Gray:
+    """TurboJPEG knows only the usual subsamplings; Pillow's libjpeg accepts all."""
+    try:
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        # libjpeg leaves out the colors, as TurboJPEG does
+        image.draft("L", image.size)
+        return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise ImageError("damaged", "the JPEG's pixels cannot be decoded") from error
 
 
 def _turbo(data: bytes, header: _Header, scale: int, *, strict: bool) -> Gray:

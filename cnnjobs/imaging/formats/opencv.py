@@ -27,7 +27,13 @@ def gray(data: bytes) -> Gray:
 
 def unchanged(data: bytes) -> Gray:
     """The samples as stored, the colors in OpenCV's order: blue, green, red, alpha."""
-    return _decoded(data, cv2.IMREAD_UNCHANGED)
+    with _refusals():
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if not isinstance(image, np.ndarray) or image.size == 0:
+        raise ImageError("damaged", "it cannot be decoded")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError("unsupported", f"{image.dtype} pixels have no defined gray range")
+    return cast("Gray", image)
 
 
 def luma(image: NDArray[Any], order: int = cv2.COLOR_RGB2GRAY) -> Gray:
@@ -47,21 +53,6 @@ def over_black(gray: Gray, opacity: NDArray[np.float64]) -> Gray:
     return cast("Gray", np.rint(gray * opacity).astype(gray.dtype))
 
 
-def gray_jpeg(data: bytes) -> Gray:
-    """Gray pixels of a JPEG as stored."""
-    return _decoded(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-
-
-def _decoded(data: bytes, flags: int) -> Gray:
-    with _refusals():
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if not isinstance(image, np.ndarray) or image.size == 0:
-        raise ImageError("damaged", "OpenCV cannot decode it")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError("unsupported", f"{image.dtype} pixels have no defined gray range")
-    return cast("Gray", image)
-
-
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     try:
@@ -69,5 +60,4 @@ def _refusals() -> Iterator[None]:
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from error
-        reason = str(error.err or error).splitlines()[0]
-        raise ImageError("damaged", f"OpenCV refuses it ({reason})") from error
+        raise ImageError("damaged", "it cannot be decoded") from error

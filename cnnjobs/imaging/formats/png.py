@@ -3,7 +3,6 @@
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from isal import igzip_lib, isal_zlib
 
@@ -11,25 +10,23 @@ from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.formats import (
     BAND_BYTES,
+    LUMA,
     MAX_SIDE,
-    PNG,
+    OVER_BLACK,
     Gray,
     Picture,
     check_bytes,
-    check_size,
-    exif_orientation,
     opencv,
+    orientation,
     png_bands,
     png_stored,
+    png_texts,
     streams,
-    upright,
 )
+from cnnjobs.imaging.formats.png_chunks import Chunks, walk
 from cnnjobs.imaging.formats.png_stored import SAMPLES
 
-#: Chunks that pixels depend on. No others reach the decoder: texts and color profiles that inflate
-#: to gigabytes, gamma that would change the luma, the frames of an animation.
-_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-
+_RGB, _PALETTE = 2, 3
 _COLORS = {0: "gray", 2: "color", 3: "palette", 4: "gray and alpha", 6: "color and alpha"}
 
 #: First column and row, and steps, of the pass of a file, and of the seven of an interlaced one.
@@ -47,33 +44,6 @@ _ADAM7 = (
 #: Damaged data is inflated in pieces of this size; everything after the first broken one is lost.
 _PIECE = 64
 
-#: A file may have so many chunks, and one more per KiB: libpng writes chunks of 8 KiB.
-_MAX_CHUNKS = 1 << 16
-
-
-@dataclass
-class _Chunks:
-    """What reading the chunks of a file found."""
-
-    header: bytes = b""
-    kept: list[memoryview] = field(default_factory=list)
-    compressed: list[memoryview] = field(default_factory=list)
-    exif: bytes = b""
-    animated: bool = False
-    problem: ImageError | None = None
-
-    def add(self, kind: bytes, body: memoryview, whole: memoryview) -> None:
-        if kind == b"IHDR":
-            self.header = bytes(body)
-        if kind == b"IDAT":
-            self.compressed.append(body)
-        if kind == b"eXIf":
-            self.exif = bytes(body)
-        if kind == b"acTL":
-            self.animated = True
-        if kind in _KEPT:
-            self.kept.append(whole)
-
 
 def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture:
     """Gray pixels of a PNG, upright; the first image of an animation.
@@ -83,7 +53,7 @@ def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture
     Raises:
         ImageError: too large, unsupported, or (unless kept) damaged or truncated.
     """
-    chunks = _walk(data, max_pixels)
+    chunks = walk(data, max_pixels)
     problem = chunks.problem
     if problem is not None and not keep_damaged:
         raise problem
@@ -106,103 +76,64 @@ def read(data: bytes, *, max_pixels: int, keep_damaged: bool = False) -> Picture
             if is_large
             else opencv.gray(_with_pixels(chunks, b"".join(recovered)))
         )
-    gray = upright(gray, exif_orientation(chunks.exif))
+    turned = orientation.stated(*_exif_and_xmp(chunks))
+    gray = orientation.upright(gray, turned)
     warning = "the first image of an animation" if chunks.animated else None
-    return Picture(gray, gray.shape[1], gray.shape[0], str(problem) if problem else warning)
+    return Picture(
+        gray,
+        gray.shape[1],
+        gray.shape[0],
+        str(problem) if problem else warning,
+        chunks.stated_bits,
+        _steps(chunks, turned),
+    )
+
+
+def _steps(chunks: Chunks, turned: orientation.Orientation) -> tuple[str, ...]:
+    depth, color, interlaced = chunks.header[8], chunks.header[9], chunks.header[12]
+    kind = f"PNG, {depth} bits, {_COLORS[color]}{', interlaced' if interlaced else ''}"
+    luma = (LUMA,) if color & 2 else ()
+    has_alpha = color & 4 or any(bytes(chunk[4:8]) == b"tRNS" for chunk in _before(chunks))
+    return (kind, *luma, *((OVER_BLACK,) if has_alpha else ()), *turned.steps)
+
+
+def _exif_and_xmp(chunks: Chunks) -> tuple[bytes, bytes]:
+    exif, xmp = png_texts.exif_and_xmp(chunks.texts) if chunks.texts else (b"", b"")
+    return chunks.exif or exif, xmp
 
 
 def color_and_exif(data: bytes) -> tuple[str, bytes]:
     """The kind of color in the header of a PNG that `read` accepts, and its EXIF block."""
-    chunks = _walk(data, MAX_SIDE**2)
-    return _COLORS[chunks.header[9]], chunks.exif
+    chunks = walk(data, MAX_SIDE**2)
+    return _COLORS[chunks.header[9]], _exif_and_xmp(chunks)[0]
 
 
-def _walk(data: bytes, max_pixels: int) -> _Chunks:
-    """The chunks up to the last, or up to where the file cannot be read further.
-
-    Raises:
-        ImageError: the header is broken, or the image is too large or unsupported.
-    """
-    chunks, allowed = _Chunks(), _MAX_CHUNKS + len(data) // 1024
-    try:
-        for number, (kind, body, whole) in enumerate(_chunks(data, chunks)):
-            if number >= allowed:
-                raise ImageError("too large", f"a PNG of more than {allowed} chunks")
-            if kind == b"IHDR":
-                _check_header(chunks.header, body, max_pixels)
-            elif not chunks.header:
-                raise ImageError("damaged", "the PNG does not begin with its header")
-            if kind == b"tRNS" and chunks.header[9] == 0:
-                raise ImageError("unsupported", "one gray value of the PNG is transparent")
-            if kind not in _KEPT and kind[:1].isupper():
-                raise ImageError("unsupported", f"a PNG with a {ascii(kind)[2:-1]} chunk")
-            chunks.add(kind, body, whole)
-    except ImageError as error:
-        if not chunks.header or error.category not in ("truncated", "damaged"):
-            raise
-        chunks.problem = chunks.problem or error
-    return chunks
-
-
-def _chunks(data: bytes, chunks: _Chunks) -> Iterator[tuple[bytes, memoryview, memoryview]]:
-    """Each chunk's kind, its body, and the whole chunk.
-
-    Pixels with a wrong checksum, or truncated ones, are added to `chunks` with the problem.
-    """
-    position, kind, content = len(PNG), b"", memoryview(data)
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise ImageError("truncated", "the PNG ends before its last chunk")
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        body, whole = content[position + 8 : end], content[position : end + 4]
-        is_cut = end + 4 > len(data)
-        if not is_cut and isal_zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big"):
-            yield kind, body, whole
-            position = end + 4
-            continue
-        if kind == b"IDAT":
-            chunks.compressed.append(body)
-        if is_cut:
-            raise ImageError("truncated", "the PNG ends before its last chunk")
-        problem = ImageError("damaged", f"a {ascii(kind)[2:-1]} chunk has a wrong checksum")
-        if kind[:1].isupper() and kind != b"IDAT":
-            raise problem
-        chunks.problem = chunks.problem or problem
-        position = end + 4
-
-
-def _check_header(before: bytes, header: memoryview, max_pixels: int) -> None:
-    if before or len(header) != 13:
-        raise ImageError("damaged", "the PNG's header has a wrong length or comes twice")
-    width, height, depth, color = struct.unpack_from(">IIBB", header)
-    check_size(width, height, max_pixels)
-    if depth not in (1, 2, 4, 8, 16) or color not in SAMPLES:
-        raise ImageError("damaged", f"a PNG of color type {color} and {depth} bits")
-
-
-def _at_once(chunks: _Chunks, size: int) -> Gray:
+def _at_once(chunks: Chunks, size: int) -> Gray:
     """Gray pixels, first inflated to be stored uncompressed, which OpenCV reads faster.
 
     ISA-L inflates in a third of the time of libpng's zlib, which takes most of the decoding time.
-    If there are not as many pixels as the header says, OpenCV gets the file and says what is wrong.
     """
     inflater = isal_zlib.decompressobj()
     try:
         pixels = inflater.decompress(b"".join(chunks.compressed), size)
     except igzip_lib.IsalError:  # type: ignore[misc]  # a class, whatever its stub says
-        pixels = b""
+        raise ImageError("damaged", "the PNG's pixels cannot be inflated") from None
     if len(pixels) != size or not inflater.eof:
-        return opencv.gray(PNG + b"".join(chunks.kept))
+        stream = streams.Stream(_strictly_inflated(chunks))
+        pixels = stream.read(size)
+        if len(pixels) < size:
+            raise ImageError("damaged", "the PNG has fewer pixels than its header says")
+        # runs the check of the stream's end; what follows the pixels is ignored, as libpng does
+        stream.read(1)
     return opencv.gray(_with_pixels(chunks, pixels))
 
 
-def _in_bands(chunks: _Chunks, inflated: Iterable[bytes]) -> Gray:
+def _in_bands(chunks: Chunks, inflated: Iterable[bytes]) -> Gray:
     passes = _ADAM7 if chunks.header[12] else _ONE
     return png_bands.read(chunks.header, _before(chunks), inflated, passes)
 
 
-def _strictly_inflated(chunks: _Chunks) -> Iterator[bytes]:
+def _strictly_inflated(chunks: Chunks) -> Iterator[bytes]:
     inflater = isal_zlib.decompressobj()
     try:
         for body in chunks.compressed:
@@ -214,7 +145,7 @@ def _strictly_inflated(chunks: _Chunks) -> Iterator[bytes]:
         raise ImageError("damaged", "the PNG's pixels have no end")
 
 
-def _recovered(chunks: _Chunks, size: int) -> Iterator[bytes]:
+def _recovered(chunks: Chunks, size: int) -> Iterator[bytes]:
     """The pixels that can be inflated, and black ones; none too many."""
     inflater, left = zlib.decompressobj(), size
     try:
@@ -233,24 +164,55 @@ def _recovered(chunks: _Chunks, size: int) -> Iterator[bytes]:
         left -= min(left, BAND_BYTES)
 
 
-def _before(chunks: _Chunks) -> list[memoryview]:
-    """The palette and the transparent colors."""
-    return [chunk for chunk in chunks.kept if bytes(chunk[4:8]) in (b"PLTE", b"tRNS")]
+def _before(chunks: Chunks) -> list[memoryview]:
+    """The palette and the transparent colors, where they are such that libpng uses them.
+
+    Raises:
+        ImageError: the palette is missing or of a wrong size.
+    """
+    color = chunks.header[9]
+    found: dict[bytes, list[memoryview]] = {b"PLTE": [], b"tRNS": []}
+    for chunk in chunks.kept:
+        found.get(bytes(chunk[4:8]), []).append(chunk)
+    palettes, transparent = found[b"PLTE"], found[b"tRNS"][:1]
+    sizes = [6] if color == _RGB else []
+    if color == _PALETTE:
+        # a chunk has 12 bytes around its body
+        number, rest = divmod(len(palettes[0]) - 12 if len(palettes) == 1 else 0, 3)
+        if rest or not 1 <= number <= 256:
+            raise ImageError("damaged", "the PNG's palette is missing or of a wrong size")
+        sizes = list(range(1, number + 1))
+    else:
+        palettes = []
+    if transparent and len(transparent[0]) - 12 not in sizes:
+        transparent = []
+    return [*palettes, *transparent]
 
 
-def _with_pixels(chunks: _Chunks, pixels: bytes) -> bytes:
-    """The file with these pixels, which are those of its passes."""
+def _with_pixels(chunks: Chunks, pixels: bytes) -> bytes:
+    """The file with these pixels, which are those of its passes.
+
+    Raises:
+        ImageError: the filter of a row is unknown.
+    """
+    position = 0
+    for rows, row in _passes(chunks.header):
+        end = position + rows * row
+        png_stored.check_filters(pixels[position:end:row])
+        position = end
     return png_stored.file(chunks.header, _before(chunks), pixels)
 
 
 def _inflated_size(header: bytes) -> int:
     """Bytes of all rows, each preceded by the number of its filter."""
+    return sum(rows * row for rows, row in _passes(header))
+
+
+def _passes(header: bytes) -> Iterator[tuple[int, int]]:
+    """Number of rows, and bytes of a row, of each pass that has pixels."""
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     bits = depth * SAMPLES[color]
-    passes = _ADAM7 if interlaced else _ONE
-    total = 0
-    for left, top, step_x, step_y in passes:
+    for left, top, step_x, step_y in _ADAM7 if interlaced else _ONE:
         columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
         if columns > 0 and rows > 0:
-            total += rows * (1 + (columns * bits + 7) // 8)
-    return total
+            yield rows, 1 + (columns * bits + 7) // 8

@@ -81,6 +81,7 @@ def _bands(
         filtered = stream.read(number * (size + 1))
         if len(filtered) < number * (size + 1):
             raise ImageError("damaged", "the PNG has fewer pixels than its header says")
+        png_stored.check_filters(filtered[:: size + 1])
         first = b"\0" + above if above else b""
         height = number + bool(above)
         header = _header(size // pixel, height, *_TYPES[pixel])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from isal import isal_zlib
 
+from cnnjobs.errors import ImageError
 from cnnjobs.imaging.formats import PNG
 
 #: Samples per pixel by color type: gray, RGB, palette, gray and alpha, RGBA.
@@ -12,6 +13,9 @@ SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 #: Most bytes in a stored block of DEFLATE (RFC 1951, 3.2.4).
 _STORED = 0xFFFF
+
+#: The largest number of a row's filter.
+_MAX_FILTER = 4
 
 _Bytes = bytes | memoryview
 
@@ -26,6 +30,12 @@ def file(header: bytes, before: Sequence[_Bytes], pixels: bytes) -> bytes:
     """
     parts = [*_chunk(b"IHDR", [header]), *before, *_chunk(b"IDAT", _zlib(pixels))]
     return b"".join([PNG, *parts, *_chunk(b"IEND", [])])
+
+
+def check_filters(filters: bytes) -> None:
+    """Raise ImageError if one of the filters is unknown, of which libpng would print a line."""
+    if max(filters, default=0) > _MAX_FILTER:
+        raise ImageError("damaged", "a row of the PNG has an unknown filter")
 
 
 def _zlib(pixels: bytes) -> list[_Bytes]:

@@ -4,6 +4,8 @@ Neither library reads every kind correctly: OpenCV misreads planar files, 9 to 1
 zero; Pillow reduces 16-bit color to 8 bits.
 """
 
+import contextlib
+import ctypes
 import io
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,17 +13,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, _imaging
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
-from cnnjobs.imaging.formats import BAND_BYTES, Gray, Picture, jpeg, opencv, upright
+from cnnjobs.imaging.formats import BAND_BYTES, LUMA, OVER_BLACK, Gray, Picture, jpeg, opencv
 from cnnjobs.imaging.formats import tiff_page as tags
+from cnnjobs.imaging.formats.orientation import Orientation, stated, upright
 from cnnjobs.imaging.formats.streams import Stream, inflated, pieces
 from cnnjobs.imaging.formats.tiff_page import Page
 
 #: Options of CCITT (two) and subsampling of YCbCr.
 _FOR_LIBTIFF = (292, 293, 530)
+
+
+# libtiff prints its errors, and Pillow, whose libtiff it is, has no setting for that
+with contextlib.suppress(AttributeError, OSError):
+    _set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+    _set_handler.argtypes, _set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    _set_handler(None)
 
 
 class _Strips(TiffImagePlugin.TiffImageFile):
@@ -32,7 +42,7 @@ class _Strips(TiffImagePlugin.TiffImageFile):
 
 
 def read(data: bytes, *, max_pixels: int) -> Picture:
-    """Gray pixels of a TIFF's first page, upright.
+    """Gray pixels of a TIFF's first page of full resolution, upright.
 
     Raises:
         ImageError: too large, unsupported, truncated or damaged.
@@ -41,15 +51,33 @@ def read(data: bytes, *, max_pixels: int) -> Picture:
     chunks = page.chunks(data)
     memory.take(page.needed_bytes)
     gray = page.gray_pixels(chunks)
-    gray = upright(gray, page.first(tags.ORIENTATION, 1))
-    warning = "the first of several pages" if page.has_next else None
-    # 16-bit files often contain fewer significant bits
-    bits = page.bits if 8 < page.bits < 16 else None
-    return Picture(gray, gray.shape[1], gray.shape[0], warning, bits)
+    turned = page.orientation()
+    gray = upright(gray, turned)
+    steps = (page.kind, *page.steps(), *turned.steps)
+    return Picture(gray, gray.shape[1], gray.shape[0], page.warning, page.stated_bits, steps)
 
 
 class _Image(Page):
     """Decodes the samples of a page."""
+
+    def orientation(self) -> Orientation:
+        """The one of the tag, or else XMP's."""
+        number = self.first(tags.ORIENTATION, 0)
+        if 1 <= number <= 8:
+            return Orientation(number, "TIFF")
+        return stated(b"", bytes(self.tags.get(tags.XMP, ())))
+
+    def steps(self) -> Iterator[str]:
+        """What `gray` does, for people."""
+        if self.photometric in (tags.WHITE_IS_ZERO, tags.CMYK):
+            what = "white is zero" if self.photometric == tags.WHITE_IS_ZERO else "inks"
+            yield f"inverted: {what}"
+        if tags.ALPHA in self.extra:
+            yield OVER_BLACK
+        elif tags.PREMULTIPLIED in self.extra:
+            yield "blended with black already: premultiplied alpha"
+        if tags.NUM_COLORS[self.photometric] > 1 or self.photometric == tags.INDEXED:
+            yield LUMA
 
     def gray_pixels(self, chunks: Sequence[bytes]) -> Gray:
         """All rows as (height, width) gray, decoded band by band."""
@@ -163,13 +191,17 @@ class _Image(Page):
         try:
             return _Strips(file).tobytes()
         except (OSError, SyntaxError) as error:
-            raise ImageError("damaged", f"a strip of the TIFF ({error})") from None
+            reason = "a strip of the TIFF cannot be decompressed"
+            raise ImageError("damaged", reason) from error
 
     def gray(self, pixels: NDArray[Any]) -> Gray:
         """Luma of (height, width, samples); transparent pixels are blended with black."""
         num_colors, largest = tags.NUM_COLORS[self.photometric], (1 << self.bits) - 1
         colors, extra = pixels[:, :, :num_colors], pixels[:, :, num_colors:]
-        if self.photometric in (tags.WHITE_IS_ZERO, tags.CMYK):
+        if self.photometric == tags.WHITE_IS_ZERO and self.bits == 16 and self.stated_bits:
+            white = (1 << self.stated_bits) - 1
+            colors = white - np.minimum(colors, white)
+        elif self.photometric in (tags.WHITE_IS_ZERO, tags.CMYK):
             colors = largest - colors
         opacities = [
             extra[:, :, index] for index, kind in enumerate(self.extra) if kind == tags.ALPHA
@@ -216,7 +248,7 @@ def _inflating(chunk: bytes) -> Iterator[bytes]:
     try:
         yield from inflated(chunk)
     except zlib.error as error:
-        raise ImageError("damaged", f"a strip of the TIFF: {error}") from None
+        raise ImageError("damaged", "a strip of the TIFF cannot be inflated") from error
 
 
 def _inflated(chunk: bytes, size: int) -> bytes:
@@ -224,7 +256,7 @@ def _inflated(chunk: bytes, size: int) -> bytes:
     try:
         whole = inflater.decompress(chunk, size + 1)
     except zlib.error as error:
-        raise ImageError("damaged", f"a strip of the TIFF: {error}") from None
+        raise ImageError("damaged", "a strip of the TIFF cannot be inflated") from error
     if not inflater.eof:
         raise ImageError("damaged", "a strip of the TIFF has no end")
     return whole

@@ -1,4 +1,4 @@
-"""The first page of a TIFF: what its directory says, checked, and its strips or tiles as stored."""
+"""One page of a TIFF: what its directory says, checked, and its strips or tiles as stored."""
 
 import numpy as np
 
@@ -9,7 +9,10 @@ from cnnjobs.imaging.formats import BAND_BYTES, check_bytes, check_size, tiff_ta
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIPS, ORIENTATION, SAMPLES, ROWS, STRIP_SIZES, PLANAR = 273, 274, 277, 278, 279, 284
 PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_SIZES = 317, 320, 322, 323, 324, 325
-EXTRA, FORMAT, JPEG_TABLES, BLACK_LEVEL = 338, 339, 347, 532
+EXTRA, FORMAT, JPEG_TABLES, BLACK_LEVEL, XMP = 338, 339, 347, 532, 700
+
+#: The largest value in use, whatever the samples are, and of each kind of sample.
+_MAX_VALUE, _MAX_SAMPLE_VALUE = 281, 341
 
 #: Largest number of strips or tiles; each takes some microseconds, and many of a JPEG.
 _MAX_CHUNKS = 1 << 18
@@ -17,11 +20,27 @@ _MAX_JPEGS = 1 << 15
 
 #: Compressions: none, CCITT (three), LZW, JPEG, deflate (two), PackBits.
 NONE, CCITT, LZW, JPEG, DEFLATE, PACK_BITS = 1, (2, 3, 4), 5, 7, (8, 32946), 32773
-_COMPRESSIONS = (NONE, *CCITT, LZW, JPEG, *DEFLATE, PACK_BITS)
+_COMPRESSIONS = {
+    NONE: "not compressed",
+    **dict.fromkeys(CCITT, "CCITT"),
+    LZW: "LZW",
+    JPEG: "JPEG",
+    **dict.fromkeys(DEFLATE, "deflate"),
+    PACK_BITS: "PackBits",
+}
 
 #: Photometric interpretations, and how many samples of a pixel are its color.
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, INDEXED, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 NUM_COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, INDEXED: 1, CMYK: 4, YCBCR: 3}
+
+_PHOTOMETRIC = {
+    WHITE_IS_ZERO: "white is zero",
+    BLACK_IS_ZERO: "black is zero",
+    RGB: "RGB",
+    INDEXED: "palette",
+    CMYK: "CMYK",
+    YCBCR: "YCbCr",
+}
 
 #: Extra samples: alpha that the colors are premultiplied by, and alpha that they are not.
 PREMULTIPLIED, ALPHA = 1, 2
@@ -37,15 +56,16 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class Page:
-    """The first directory of a file, and how it says that samples are stored.
+    """The directory of an image, and how it says that samples are stored.
 
     Samples are stored in chunks (strips or tiles) of several rows and columns, one plane after
     another.
     """
 
     def __init__(self, data: bytes, max_pixels: int) -> None:
-        self.tags, self.order, self.has_next = tiff_tags.read(data)
-        first = self.first
+        directory, self.warning = tiff_tags.image(data)
+        self.tags, self.order, _ = directory
+        first = self.first = directory.first
         if not self.tags.keys() >= {WIDTH, HEIGHT, PHOTOMETRIC}:
             raise ImageError("damaged", "the TIFF states no size or no photometric interpretation")
         self.width, self.height = first(WIDTH, 0), first(HEIGHT, 0)
@@ -98,14 +118,32 @@ class Page:
         self.needed_bytes = 2 * self.width * self.height + 4 * min(decoded, band)
 
     @property
+    def stated_bits(self) -> int | None:
+        """The depth of samples of more than 8 bits; None if it must be inferred from them.
+
+        16-bit files often contain fewer significant bits, and some say so.
+        """
+        if self.bits < 16:
+            return self.bits if self.bits > 8 else None
+        largest = self.first(_MAX_SAMPLE_VALUE, self.first(_MAX_VALUE, 0))
+        bits = largest.bit_length()
+        # the largest of a depth; others are only what the brightest sample happens to be
+        return bits if 8 <= bits < 16 and largest == (1 << bits) - 1 else None
+
+    @property
+    def kind(self) -> str:
+        """How the samples are stored, for people."""
+        words = [f"TIFF, {self.bits} bits", _PHOTOMETRIC[self.photometric]]
+        words += ["in planes"] if self.planes > 1 else []
+        words += ["tiled"] if self.is_tiled else []
+        return ", ".join([*words, _COMPRESSIONS[self.compression]])
+
+    @property
     def is_inflated_here(self) -> bool:
         """Whether libtiff is not needed, and a long strip can be decoded piece by piece."""
         return (
             self.compression in (NONE, *DEFLATE) and self.photometric != YCBCR and not self.is_tiled
         )
-
-    def first(self, tag: int, otherwise: int) -> int:
-        return int(self.tags[tag][0]) if tag in self.tags else otherwise
 
     def _check_kind(self, samples: int) -> None:
         """Refuse unsupported kinds, so that none is misread."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
-from cnnjobs.imaging.formats import Picture, check_size, exif_orientation, opencv, upright
+from cnnjobs.imaging.formats import LUMA, OVER_BLACK, Picture, check_size, opencv, orientation
 
 #: Chunks of a file, those inside the frames of an animation counted apart.
 _MAX_CHUNKS = 10_000
@@ -17,10 +17,11 @@ def read(data: bytes, *, max_pixels: int) -> Picture:
     Raises:
         ImageError: too large, truncated, or undecodable.
     """
-    exif, animated, seen = b"", False, False
+    found: dict[bytes, memoryview] = {}
+    animated = seen = alpha = False
     for kind, body in _chunks(memoryview(data), 12, end=8 + _number(data[4:8])):
-        if kind == b"EXIF":
-            exif = bytes(body)
+        found.setdefault(kind, body)
+        alpha = alpha or _has_alpha(kind, body)
         if kind == b"ANMF":
             animated = True
             for inner, its_body in _chunks(body, 16, end=len(body)):
@@ -28,11 +29,17 @@ def read(data: bytes, *, max_pixels: int) -> Picture:
         seen = _check(kind, body, max_pixels) or seen
     if not seen:
         raise ImageError("damaged", "the WebP has no image")
-    gray = opencv.gray(data)
+    try:
+        gray = opencv.gray(data)
+    except ImageError as error:
+        raise ImageError("damaged", "the WebP's pixels cannot be decoded") from error
     check_size(gray.shape[1], gray.shape[0], max_pixels)
-    gray = upright(gray, exif_orientation(exif))
+    turned = orientation.stated(bytes(found.get(b"EXIF", b"")), bytes(found.get(b"XMP ", b"")))
+    gray = orientation.upright(gray, turned)
     warning = "the first image of an animation" if animated else None
-    return Picture(gray, gray.shape[1], gray.shape[0], warning)
+    coding = "lossless" if b"VP8L" in found else "lossy" if b"VP8 " in found else "animated"
+    steps = f"WebP, 8 bits, {coding}", LUMA, *((OVER_BLACK,) if alpha else ()), *turned.steps
+    return Picture(gray, gray.shape[1], gray.shape[0], warning, steps=steps)
 
 
 def color_and_exif(data: bytes) -> tuple[str, bytes]:
@@ -41,7 +48,7 @@ def color_and_exif(data: bytes) -> tuple[str, bytes]:
     for kind, body in _chunks(memoryview(data), 12, end=8 + _number(data[4:8])):
         if kind == b"EXIF":
             exif = bytes(body)
-        elif (kind == b"VP8X" and body[0] & 0x10) or (kind == b"VP8L" and body[4] & 0x10):
+        elif _has_alpha(kind, body):
             color = "color and alpha"
     return color, exif
 
@@ -80,6 +87,13 @@ def _check(kind: bytes, body: memoryview, max_pixels: int) -> bool:
     # libwebp's pixels, OpenCV's, and gray
     memory.take(9 * sides[0] * sides[1])
     return True
+
+
+def _has_alpha(kind: bytes, body: memoryview) -> bool:
+    """Whether a chunk says that there is alpha; one of no length says nothing."""
+    if kind == b"VP8X":
+        return bool(body[:1] and body[0] & 0x10)
+    return kind == b"VP8L" and len(body) > 4 and bool(body[4] & 0x10)
 
 
 def _number(little_endian: bytes | memoryview) -> int:

@@ -26,8 +26,8 @@ def _error(module, data, max_pixels=MANY):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("flipped bits in LZW.tif", "damaged: a strip of the TIFF (decoder error -2)"),
-        ("flipped bits in deflated.tif", "damaged: a strip of the TIFF: Error -3 "),
+        ("flipped bits in LZW.tif", "damaged: a strip of the TIFF cannot be decompressed"),
+        ("flipped bits in deflated.tif", "damaged: a strip of the TIFF cannot be inflated"),
         ("flipped bits in JPEG.tif", "damaged: libjpeg reports: "),
         ("LZMA.tif", "unsupported: a TIFF of compression 34925"),
         ("cut in its pixels.tif", "truncated: the TIFF ends before its directory"),
@@ -107,10 +107,8 @@ def test_the_colors_of_a_bmp_are_where_its_masks_say(masks, dtype):
 
 def test_colors_of_other_masks_are_unsupported():
     data = image_files.bmp(CHEST.astype(np.uint32), masks=(0x3FF00000, 0xFFC00, 0x3FF))
-    with pytest.raises(
-        ImageError, match=r"^unsupported: it cannot be decoded \(Unsupported BMP bitfields"
-    ):
-        preprocessing.read(data, max_pixels=MANY)
+    message = "unsupported: a BMP of a depth, compression, palette or color masks that are not "
+    assert _error(bmp, data).startswith(message)
 
 
 @pytest.mark.parametrize("opacity", [0, 255])
@@ -131,7 +129,7 @@ def test_a_bmp_shows_what_was_drawn(mode):
 
 
 def test_run_lengths_that_end_too_early_are_damage():
-    message = r"^damaged: it cannot be decoded \(not enough image data\)$"
+    message = r"^damaged: the BMP's palette or pixels end too early$"
     with pytest.raises(ImageError, match=message):
         preprocessing.read(FILES["run lengths.bmp"].data[:-500], max_pixels=MANY)
 

@@ -1,41 +1,13 @@
-import struct
-
 import pytest
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import formats
-from tests.support.image_files import exif
 
 
 def test_as_many_pixels_as_allowed_are_allowed():
     formats.check_size(20, 10, 200)
     with pytest.raises(ImageError, match=r"^too large: 20 x 10 pixels, 199 are allowed$"):
         formats.check_size(20, 10, 199)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_is_read_in_both_byte_orders(orientation, order):
-    assert formats.exif_orientation(exif(orientation, order)) == orientation
-    assert formats.exif_orientation(b"Exif\0\0" + exif(orientation, order)) == orientation
-
-
-@pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_does_not_exist_is_upright(orientation):
-    assert formats.exif_orientation(exif(orientation)) == 1
-
-
-def test_a_directory_without_an_orientation_is_upright():
-    width = struct.pack("<HHIHH", 0x0100, 3, 1, 6, 0)
-    assert formats.exif_orientation(b"II*\0" + struct.pack("<IH", 8, 1) + width) == 1
-
-
-def test_a_broken_exif_block_is_upright():
-    whole = exif(6)
-    orientations = {formats.exif_orientation(whole[:end]) for end in range(18)}
-    assert orientations == {1}
-    assert formats.exif_orientation(b"text, no EXIF") == 1
-    assert formats.exif_orientation(b"II*\0" + struct.pack("<I", 2**32 - 1)) == 1
 
 
 @pytest.mark.parametrize(

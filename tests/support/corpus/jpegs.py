@@ -55,6 +55,10 @@ def jpegs():
     frame = data.index(b"\xff\xc0")
     return {
         **{name: Odd(file) for name, file in sound.items()},
+        "a broken color profile.jpg": Odd(
+            data[:2] + segment(0xE2, b"ICC_PROFILE\0\2\1broken") + data[2:], WARNING
+        ),
+        "an unknown JFIF.jpg": Odd(data.replace(b"JFIF\0\1", b"JFIF\0\7"), WARNING),
         "unusual sampling.jpg": Odd(_unusual_sampling(), WARNING),
         "12 bits.jpg": Odd(_frame_of("JPGExtended.dcm"), "unsupported"),
         "hierarchical.jpg": Odd(data[: frame + 1] + b"\xc5" + data[frame + 2 :], "unsupported"),

@@ -1,5 +1,6 @@
 """TIFF, WebP and BMP."""
 
+import io
 import struct
 
 import cv2
@@ -56,6 +57,7 @@ def tiffs():
         **{name: Odd(file) for name, file in sound.items()},
         **{name: Odd(file, "damaged") for name, file in damage.items()},
         "two pages.tif": Odd(two, WARNING),
+        "a thumbnail first.tif": Odd(_thumbnail_first(), WARNING),
         "float pixels.tif": Odd(tiff(CHEST.astype(np.float32)), "unsupported"),
         "signed pixels.tif": Odd(tiff(CHEST.astype(np.int16)), "unsupported"),
         "two unexplained samples.tif": Odd(tiff(np.dstack([CHEST] * 2)), "unsupported"),
@@ -65,6 +67,18 @@ def tiffs():
         "an offset beyond all integers.tif": Odd(b"II+\0\x08\0\0\0" + b"\xff" * 8, "truncated"),
         "a directory that is its own next.tif": Odd(_endless(), WARNING),
     }
+
+
+def _thumbnail_first():
+    small = Image.fromarray(CHEST[::4, ::4])
+    file = io.BytesIO()
+    options = {"save_all": True, "append_images": [Image.fromarray(CHEST)], "tiffinfo": {254: 1}}
+    small.save(file, "TIFF", **options)
+    data = bytearray(file.getvalue())
+    # Pillow writes the tag to both pages: the second becomes one of full resolution
+    second = data.rindex(struct.pack("<HHI", 254, 4, 1))
+    data[second + 8] = 0
+    return bytes(data)
 
 
 def _encoded_big_endian(pixels):

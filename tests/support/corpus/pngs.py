@@ -21,7 +21,10 @@ def pngs():
         "4 bits.png": image_files.png(CHEST >> 4, depth=4),
         "a palette.png": image_files.png(CHEST, palette, color=PALETTE),
         "16 bits.png": image_files.png(deep * 257, depth=16),
-        "12 bits in 16.png": image_files.png(deep * 16, depth=16),
+        "12 bits stated in 16.png": image_files.png(deep * 16, chunk(b"sBIT", b"\x0c"), depth=16),
+        "rotated by XMP.png": image_files.png(
+            np.rot90(CHEST), chunk(b"tEXt", b'XML:com.adobe.xmp\0<a tiff:Orientation="6"/>')
+        ),
         "RGB.png": image_files.png(COLOR, color=RGB),
         "16-bit RGB.png": image_files.png(color, depth=16, color=RGB),
         "gray and alpha.png": image_files.png(opaque, color=GRAY_ALPHA),
@@ -38,6 +41,8 @@ def pngs():
     return {
         **{name: Odd(data) for name, data in exact.items()},
         "1 bit.png": Odd(by_pillow("PNG", np.random.default_rng(0).random(CHEST.shape) < 0.5)),
+        "12 bits in 16.png": Odd(image_files.png(deep * 16, depth=16), WARNING),
+        "a hot pixel.png": Odd(_hot_pixel(deep * 16), WARNING),
         "an animation.png": Odd(animation, WARNING),
         "one transparent gray.png": Odd(
             image_files.png(CHEST, chunk(b"tRNS", b"\0\x05")), "unsupported"
@@ -46,6 +51,11 @@ def pngs():
         "1 x 5000.png": Odd(image_files.png(np.full((5000, 1), 99))),
         "no pixels at all.png": Odd(png_header(0, 0) + chunk(b"IEND"), "damaged"),
     }
+
+
+def _hot_pixel(samples):
+    samples[40, 50] = 65535
+    return image_files.png(samples, depth=16)
 
 
 def _interlaced():
