@@ -160,6 +160,8 @@ def _inspect(data: bytes, max_pixels: int) -> _Header:
                     raise ImageError("damaged", "the JPEG's frame header is too short")
                 frame = marker
                 precision, height, width, num_components = struct.unpack_from(">BHHB", data, start)
+            elif marker == _JPEG_LS:
+                raise ImageError("unsupported", "a JPEG-LS image")
             elif marker == _SCAN:
                 num_scans += 1
             else:

@@ -107,7 +107,7 @@ def test_the_colors_of_a_bmp_are_where_its_masks_say(masks, dtype):
 
 def test_colors_of_other_masks_are_unsupported():
     data = image_files.bmp(CHEST.astype(np.uint32), masks=(0x3FF00000, 0xFFC00, 0x3FF))
-    message = "unsupported: a BMP of a depth, compression, palette or color masks that are not "
+    message = "unsupported: a BMP of a depth, compression or color masks that are not "
     assert _error(bmp, data).startswith(message)
 
 
@@ -129,7 +129,7 @@ def test_a_bmp_shows_what_was_drawn(mode):
 
 
 def test_run_lengths_that_end_too_early_are_damage():
-    message = r"^damaged: the BMP's palette or pixels end too early$"
+    message = r"^damaged: the BMP's pixels end too early$"
     with pytest.raises(ImageError, match=message):
         preprocessing.read(FILES["run lengths.bmp"].data[:-500], max_pixels=MANY)
 
