@@ -93,7 +93,7 @@ def _steps(chunks: Chunks, turned: orientation.Orientation) -> tuple[str, ...]:
     depth, color, interlaced = chunks.header[8], chunks.header[9], chunks.header[12]
     kind = f"PNG, {depth} bits, {_COLORS[color]}{', interlaced' if interlaced else ''}"
     luma = (LUMA,) if color & 2 else ()
-    has_alpha = color & 4 or any(bytes(chunk[4:8]) == b"tRNS" for chunk in _before(chunks))
+    has_alpha = color & 4 or any(chunk[4:8] == b"tRNS" for chunk in _before(chunks))
     return (kind, *luma, *((OVER_BLACK,) if has_alpha else ()), *turned.steps)
 
 
@@ -164,29 +164,31 @@ def _recovered(chunks: Chunks, size: int) -> Iterator[bytes]:
         left -= min(left, BAND_BYTES)
 
 
-def _before(chunks: Chunks) -> list[memoryview]:
+def _before(chunks: Chunks) -> list[bytes]:
     """The palette and the transparent colors, where they are such that libpng uses them.
 
     Raises:
         ImageError: the palette is missing or of a wrong size.
     """
-    color = chunks.header[9]
-    found: dict[bytes, list[memoryview]] = {b"PLTE": [], b"tRNS": []}
+    depth, color = chunks.header[8:10]
+    bodies: dict[bytes, list[bytes]] = {b"PLTE": [], b"tRNS": []}
     for chunk in chunks.kept:
-        found.get(bytes(chunk[4:8]), []).append(chunk)
-    palettes, transparent = found[b"PLTE"], found[b"tRNS"][:1]
-    sizes = [6] if color == _RGB else []
-    if color == _PALETTE:
-        # a chunk has 12 bytes around its body
-        number, rest = divmod(len(palettes[0]) - 12 if len(palettes) == 1 else 0, 3)
-        if rest or not 1 <= number <= 256:
-            raise ImageError("damaged", "the PNG's palette is missing or of a wrong size")
-        sizes = list(range(1, number + 1))
-    else:
-        palettes = []
-    if transparent and len(transparent[0]) - 12 not in sizes:
-        transparent = []
-    return [*palettes, *transparent]
+        # after its length and kind, and before its checksum
+        bodies.get(bytes(chunk[4:8]), []).append(bytes(chunk[8:-4]))
+    palettes, transparent = bodies[b"PLTE"], b"".join(bodies[b"tRNS"][:1])
+    if color == _RGB and len(transparent) == 6:
+        if depth == 8:  # only the low bytes count (11.3.2.1)
+            transparent = b"".join(bytes([0, low]) for low in transparent[1::2])
+        return [png_stored.chunk(b"tRNS", transparent)]
+    if color != _PALETTE:
+        return []
+    palette = palettes[0] if len(palettes) == 1 else b""
+    if len(palette) % 3 or not 3 <= len(palette) <= 768:
+        raise ImageError("damaged", "the PNG's palette is missing or of a wrong size")
+    before = [png_stored.chunk(b"PLTE", palette)]
+    if 0 < len(transparent) <= len(palette) // 3:
+        before.append(png_stored.chunk(b"tRNS", transparent))
+    return before
 
 
 def _with_pixels(chunks: Chunks, pixels: bytes) -> bytes:

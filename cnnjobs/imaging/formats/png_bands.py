@@ -27,7 +27,7 @@ Pass = tuple[int, int, int, int]
 
 def read(
     header: bytes,
-    before: Sequence[memoryview],
+    before: Sequence[bytes | memoryview],
     inflated: Iterable[bytes],
     passes: Sequence[Pass],
     *,
@@ -66,7 +66,7 @@ def read(
 
 def _bands(
     stream: Stream,
-    before: Sequence[memoryview],
+    before: Sequence[bytes | memoryview],
     columns: int,
     bands: Sequence[int],
     depth: int,

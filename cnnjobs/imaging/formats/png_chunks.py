@@ -13,6 +13,9 @@ from cnnjobs.imaging.formats import PNG, check_size, png_texts
 #: to gigabytes, gamma that would change the luma, the frames of an animation.
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
+#: The longest side that libpng accepts (PNG_USER_WIDTH_MAX).
+_MAX_SIDE = 1_000_000
+
 #: Depths by color type (ISO/IEC 15948, table 11.1).
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
@@ -111,6 +114,8 @@ def _check_header(before: bytes, header: memoryview, max_pixels: int) -> None:
         raise ImageError("damaged", "the PNG's header has a wrong length or comes twice")
     width, height, depth, color, *methods = struct.unpack(">IIBBBBB", header)
     check_size(width, height, max_pixels)
+    if max(width, height) > _MAX_SIDE:
+        raise ImageError("too large", f"{width} x {height} pixels, {_MAX_SIDE} per side of a PNG")
     if depth not in _DEPTHS.get(color, ()):
         raise ImageError("damaged", f"a PNG of color type {color} and {depth} bits")
     if methods not in ([0, 0, 0], [0, 0, 1]):

@@ -28,8 +28,13 @@ def file(header: bytes, before: Sequence[_Bytes], pixels: bytes) -> bytes:
         before: whole chunks that stand before the pixels.
         pixels: all rows, each preceded by the number of its filter.
     """
-    parts = [*_chunk(b"IHDR", [header]), *before, *_chunk(b"IDAT", _zlib(pixels))]
-    return b"".join([PNG, *parts, *_chunk(b"IEND", [])])
+    parts = [*_parts(b"IHDR", [header]), *before, *_parts(b"IDAT", _zlib(pixels))]
+    return b"".join([PNG, *parts, *_parts(b"IEND", [])])
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A whole chunk: its length, kind, body and checksum."""
+    return b"".join(_parts(kind, [body]))
 
 
 def check_filters(filters: bytes) -> None:
@@ -49,7 +54,7 @@ def _zlib(pixels: bytes) -> list[_Bytes]:
     return [*parts, struct.pack(">I", isal_zlib.adler32(pixels))]
 
 
-def _chunk(kind: bytes, body: Sequence[_Bytes]) -> list[_Bytes]:
+def _parts(kind: bytes, body: Sequence[_Bytes]) -> list[_Bytes]:
     checksum = isal_zlib.crc32(kind)
     for part in body:
         checksum = isal_zlib.crc32(part, checksum)

@@ -29,6 +29,9 @@ def pngs():
         "16-bit RGB.png": image_files.png(color, depth=16, color=RGB),
         "gray and alpha.png": image_files.png(opaque, color=GRAY_ALPHA),
         "RGBA.png": image_files.png(np.dstack([COLOR, opaque[..., 1:]]), color=RGBA),
+        "a transparent color of too many bits.png": image_files.png(
+            COLOR, chunk(b"tRNS", b"\1\0" * 3), color=RGB
+        ),
         "one transparent color.png": image_files.png(COLOR, chunk(b"tRNS", bytes(6)), color=RGB),
         "interlaced.png": _interlaced(),
         "a wrong gamma.png": image_files.png(CHEST, chunk(b"gAMA", struct.pack(">I", 1))),
@@ -49,6 +52,9 @@ def pngs():
         ),
         "one pixel.png": Odd(image_files.png([[7]])),
         "1 x 5000.png": Odd(image_files.png(np.full((5000, 1), 99))),
+        "a line longer than libpng takes.png": Odd(
+            image_files.png(np.zeros((1, 1_000_001), np.uint8)), "too large"
+        ),
         "no pixels at all.png": Odd(png_header(0, 0) + chunk(b"IEND"), "damaged"),
     }
 
