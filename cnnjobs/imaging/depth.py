@@ -1,17 +1,14 @@
 """How many bits of 16-bit samples are used: detectors of 10 to 14 bits store them unscaled."""
 
-from collections.abc import Iterator
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.imaging.formats import Gray, Picture, by_bands
+from cnnjobs.imaging.formats import Gray, Picture, bands, by_bands
 
-#: Depths of detectors.
-_DEPTHS = (8, 10, 12, 14)
+#: Depths below 16 bits, of detectors and screens.
+_DEPTHS = (14, 12, 10, 8)
 
-#: Samples are counted in bins of so many values, of which each depth's largest ends one.
+#: Values that are counted as one.
 _BIN = 1 << 8
 
 #: Share of the pixels that may be above the depth, whatever they are: hot pixels.
@@ -26,7 +23,7 @@ def settled(picture: Picture) -> Picture:
 
     The depth is the one that the file states, or else the smallest of 8, 10, 12, 14 and 16 bits
     that holds all but a few samples: at most 1 in 1,000, or at most 1 in 20 if three quarters of
-    these lie in one bin of 256 values. The few become white, which costs less than the others
+    these lie within 256 values. The few become white, which costs less than the others
     becoming nearly black. A stated depth that more samples exceed does not count.
 
     `warning` says so if the depth is not that of the file, or if samples were above it.
@@ -34,19 +31,18 @@ def settled(picture: Picture) -> Picture:
     gray = picture.gray
     if gray.dtype == np.uint8:
         return picture._replace(bits=8)
-    counts = _counts(gray)
     stated = picture.bits
-    if stated is not None and _num_above(counts, stated) == 0:
+    if stated is not None and _num_above(gray, stated) == 0:
         return picture
     # a text of the stated depth, or of the guess
-    if stated is not None and _holds(counts, stated):
+    if stated is not None and _holds(gray, stated):
         bits, text = stated, f"the {stated} bits that the file states"
     else:
-        bits = next((bits for bits in _DEPTHS if _holds(counts, bits)), 16)
+        bits = _guess(gray)
         text = f"{bits} bits, though they are stored in 16"
     if bits == 16:
         return picture._replace(bits=bits)
-    num_above = _num_above(counts, bits)
+    num_above = _num_above(gray, bits)
     warning = f"its samples are taken for {text}"
     if num_above:
         warning += f"; {num_above} of {gray.size} are above {(1 << bits) - 1} and become white"
@@ -55,31 +51,30 @@ def settled(picture: Picture) -> Picture:
     return picture._replace(gray=gray, bits=bits, warning="; ".join(warnings))
 
 
-def _counts(gray: Gray) -> NDArray[np.int64]:
-    """How many samples are in each bin."""
-    counts = np.zeros(_BIN, np.int64)
-    for band in _bands(gray):
-        counts += cv2.calcHist([band], [0], None, [_BIN], [0, 1 << 16]).ravel().astype(np.int64)
-    return counts
+def _guess(gray: Gray) -> int:
+    """The smallest depth such that it and the larger ones hold the samples."""
+    found = 16
+    for bits in _DEPTHS:
+        if not _holds(gray, bits):
+            break
+        found = bits
+    return found
 
 
-def _bands(gray: Gray) -> Iterator[Gray]:
-    # float32 counts no more
-    step = max(1, (1 << 24) // gray.shape[1])
-    return (gray[top : top + step] for top in range(0, len(gray), step))
-
-
-def _num_above(counts: NDArray[np.int64], bits: int) -> int:
-    """How many samples are above a depth's largest value."""
-    return int(counts[(1 << bits) // _BIN :].sum())
-
-
-def _holds(counts: NDArray[np.int64], bits: int) -> bool:
+def _holds(gray: Gray, bits: int) -> bool:
     """Whether all but a few samples are within a depth."""
-    above, total = counts[(1 << bits) // _BIN :], counts.sum()
-    num_above = above.sum()
-    is_marker = num_above <= _MARKER * total and above.max(initial=0) >= _MOST * num_above
-    return bool(num_above <= _HOT * total or is_marker)
+    num_above = _num_above(gray, bits)
+    if num_above <= _HOT * gray.size:
+        return True
+    if num_above > _MARKER * gray.size:
+        return False
+    bins = np.bincount(gray[gray >= 1 << bits] // _BIN)
+    return bool(bins.max() >= _MOST * num_above)
+
+
+def _num_above(gray: Gray, bits: int) -> int:
+    """How many samples are above a depth's largest value."""
+    return sum(int(np.count_nonzero(band >= 1 << bits)) for band in bands(gray))
 
 
 def to_8_bit(image: Gray, bits: int) -> NDArray[np.uint8]:

@@ -171,18 +171,14 @@ def _before(chunks: Chunks) -> list[bytes]:
         ImageError: the palette is missing or of a wrong size.
     """
     depth, color = chunks.header[8:10]
-    bodies: dict[bytes, list[bytes]] = {b"PLTE": [], b"tRNS": []}
-    for chunk in chunks.kept:
-        # after its length and kind, and before its checksum
-        bodies.get(bytes(chunk[4:8]), []).append(bytes(chunk[8:-4]))
-    palettes, transparent = bodies[b"PLTE"], b"".join(bodies[b"tRNS"][:1])
+    transparent = b"".join(chunks.transparent[:1])
     if color == _RGB and len(transparent) == 6:
         if depth == 8:  # only the low bytes count (11.3.2.1)
             transparent = b"".join(bytes([0, low]) for low in transparent[1::2])
         return [png_stored.chunk(b"tRNS", transparent)]
     if color != _PALETTE:
         return []
-    palette = palettes[0] if len(palettes) == 1 else b""
+    palette = bytes(chunks.palettes[0]) if len(chunks.palettes) == 1 else b""
     if len(palette) % 3 or not 3 <= len(palette) <= 768:
         raise ImageError("damaged", "the PNG's palette is missing or of a wrong size")
     before = [png_stored.chunk(b"PLTE", palette)]

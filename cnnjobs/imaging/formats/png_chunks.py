@@ -28,7 +28,8 @@ class Chunks:
     """What reading the chunks of a file found."""
 
     header: bytes = b""
-    kept: list[memoryview] = field(default_factory=list)
+    palettes: list[memoryview] = field(default_factory=list)
+    transparent: list[memoryview] = field(default_factory=list)
     compressed: list[memoryview] = field(default_factory=list)
     exif: bytes = b""
     texts: list[tuple[bytes, memoryview]] = field(default_factory=list)
@@ -36,22 +37,24 @@ class Chunks:
     animated: bool = False
     problem: ImageError | None = None
 
-    def add(self, kind: bytes, body: memoryview, whole: memoryview) -> None:
+    def add(self, kind: bytes, body: memoryview) -> None:
         if kind == b"IHDR":
             self.header = bytes(body)
-        if kind == b"IDAT":
+        elif kind == b"IDAT":
             self.compressed.append(body)
-        if kind == b"eXIf":
+        elif kind == b"PLTE":
+            self.palettes.append(body)
+        elif kind == b"tRNS":
+            self.transparent.append(body)
+        elif kind == b"eXIf":
             self.exif = bytes(body)
-        if kind == b"acTL":
+        elif kind == b"acTL":
             self.animated = True
-        if kind == b"sBIT" and self.header[8:9] == b"\x10":
+        elif kind == b"sBIT" and self.header[8:9] == b"\x10":
             # of each channel; the alpha's counts as well
             self.stated_bits = max((bits for bits in body if 8 <= bits < 16), default=None)
-        if kind in (b"tEXt", b"zTXt", b"iTXt") and png_texts.is_metadata(body):
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and png_texts.is_metadata(body):
             self.texts.append((kind, body))
-        if kind in _KEPT:
-            self.kept.append(whole)
 
 
 def walk(data: bytes, max_pixels: int) -> Chunks:
@@ -62,7 +65,7 @@ def walk(data: bytes, max_pixels: int) -> Chunks:
     """
     chunks, allowed = Chunks(), _MAX_CHUNKS + len(data) // 1024
     try:
-        for number, (kind, body, whole) in enumerate(_chunks(data, chunks)):
+        for number, (kind, body) in enumerate(_chunks(data, chunks)):
             if number >= allowed:
                 raise ImageError("too large", f"a PNG of more than {allowed} chunks")
             if kind == b"IHDR":
@@ -73,7 +76,7 @@ def walk(data: bytes, max_pixels: int) -> Chunks:
                 raise ImageError("unsupported", "one gray value of the PNG is transparent")
             if kind not in _KEPT and kind[:1].isupper():
                 raise ImageError("unsupported", f"a PNG with a {ascii(kind)[2:-1]} chunk")
-            chunks.add(kind, body, whole)
+            chunks.add(kind, body)
     except ImageError as error:
         if not chunks.header or error.category not in ("truncated", "damaged"):
             raise
@@ -81,8 +84,8 @@ def walk(data: bytes, max_pixels: int) -> Chunks:
     return chunks
 
 
-def _chunks(data: bytes, chunks: Chunks) -> Iterator[tuple[bytes, memoryview, memoryview]]:
-    """Each chunk's kind, its body, and the whole chunk.
+def _chunks(data: bytes, chunks: Chunks) -> Iterator[tuple[bytes, memoryview]]:
+    """Each chunk's kind and its body.
 
     Pixels with a wrong checksum, or truncated ones, are added to `chunks` with the problem.
     """
@@ -95,7 +98,7 @@ def _chunks(data: bytes, chunks: Chunks) -> Iterator[tuple[bytes, memoryview, me
         body, whole = content[position + 8 : end], content[position : end + 4]
         is_cut = end + 4 > len(data)
         if not is_cut and isal_zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big"):
-            yield kind, body, whole
+            yield kind, body
             position = end + 4
             continue
         if kind == b"IDAT":
