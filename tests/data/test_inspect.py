@@ -40,6 +40,8 @@ def test_an_image_is_described_in_the_lab_sheets_words(
         f"{file}: PNG, 8 bits per sample, gray, {file.stat().st_size:,} bytes",
         "362 pixels height and 439 pixels width",
         f"max 255, min 0, mean {np.mean(pixels):.4f}, standard deviation {np.std(pixels):.4f}",
+        "pixels:",
+        "  PNG, 8 bits, gray",
     ]
 
 
@@ -50,6 +52,7 @@ def test_levels_of_16_bits_are_those_of_the_file(tmp_path: Path) -> None:
     assert (summary.levels.min, summary.levels.max) == (0, 4095)
     assert summary.levels.mean == np.mean(pixels)
     assert summary.levels.sd == pytest.approx(np.std(pixels))
+    assert summary.warning == "its samples are taken for 12 bits, though they are stored in 16"
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "bmp", "tiff", "webp"])

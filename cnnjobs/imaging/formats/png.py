@@ -181,6 +181,7 @@ def _before(chunks: Chunks) -> list[bytes]:
     palette = bytes(chunks.palettes[0]) if len(chunks.palettes) == 1 else b""
     if len(palette) % 3 or not 3 <= len(palette) <= 768:
         raise ImageError("damaged", "the PNG's palette is missing or of a wrong size")
+    palette = palette[: 3 << depth]
     before = [png_stored.chunk(b"PLTE", palette)]
     if 0 < len(transparent) <= len(palette) // 3:
         before.append(png_stored.chunk(b"tRNS", transparent))

@@ -19,6 +19,6 @@ seconds = 60 * arguments.minutes / len(formats)
 num_faults = 0
 for name in formats:
     report = campaign.run(name, arguments.seed, seconds=seconds, folder=arguments.folder)
-    print(report, *report.faults, sep="\n  ", flush=True)
+    print(report, *report.faults, *sorted(report.printed), sep="\n  ", flush=True)
     num_faults += len(report.faults)
 sys.exit(min(num_faults, 1))

@@ -32,6 +32,7 @@ class Report:
     runs: int = 0
     outcomes: Counter = dataclasses.field(default_factory=Counter)
     faults: list = dataclasses.field(default_factory=list)
+    printed: set = dataclasses.field(default_factory=set)
     most_seconds: float = 0.0
     most_bytes: int = 0
 
@@ -63,7 +64,7 @@ def _block(report, seed, index, stop, end, folder):
             stderr=printed,
             env={**os.environ, "PYTHONFAULTHANDLER": ""},
         )
-        allowed, position = _START_SECONDS, 0
+        allowed = _START_SECONDS
         try:
             while index < stop and time.monotonic() < end:
                 ready = select.select([process.stdout], [], [], allowed)[0]
@@ -73,10 +74,6 @@ def _block(report, seed, index, stop, end, folder):
                     _add(report, what, seed, index, folder)
                     return index + 1
                 what, taken, size = line[1].decode(), float(line[2]), int(line[3])
-                # what the libraries wrote while this image was decoded
-                length = os.fstat(printed.fileno()).st_size
-                if length > position and what not in _FAULTS:
-                    what, position = worker.PRINTED, length
                 if taken > SECONDS or size > BYTES:
                     what = f"{taken:.1f} s and {size} bytes"
                 report.most_seconds = max(report.most_seconds, taken)
@@ -87,6 +84,8 @@ def _block(report, seed, index, stop, end, folder):
             process.kill()
             process.wait()
             process.stdout.close()
+            printed.seek(0)
+            report.printed |= {line.decode(errors="replace").strip() for line in printed}
     return index
 
 

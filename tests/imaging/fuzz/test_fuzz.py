@@ -12,6 +12,7 @@ IMAGES = 1500
 def test_changed_images_give_pixels_or_an_error_within_bounds(format_, tmp_path):
     report = campaign.run(format_, 0, images=IMAGES, folder=tmp_path)
     assert report.faults == []
+    assert report.printed == set()
     assert report.runs == IMAGES
     # they are neither all broken nor all whole
     assert report.outcomes["sound"] + report.outcomes["warning"] > IMAGES / 20

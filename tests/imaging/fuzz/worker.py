@@ -1,8 +1,11 @@
 """Decodes images of consecutive numbers; one line for each: number, outcome, seconds, bytes.
 
+That an image makes a library print is noticed if stderr is a file.
+
 python -m tests.imaging.fuzz.worker png 1 0 1000
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -43,8 +46,10 @@ def main(format_, seed, start, stop):
         data = mutations.mutated(format_, seed, index)
         # the peak counts from here on (proc(5))
         _CLEAR.write_text("5")
-        before, began = _kib("VmRSS"), time.monotonic()
+        before, began, printed = _kib("VmRSS"), time.monotonic(), os.fstat(2).st_size
         what = outcome(data, index)
+        if os.fstat(2).st_size > printed:
+            what = PRINTED
         seconds, peak = time.monotonic() - began, 1024 * max(0, _kib("VmHWM") - before)
         sys.stdout.write(f"{index} {what} {seconds:.6f} {peak}\n")
         sys.stdout.flush()

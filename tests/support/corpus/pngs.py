@@ -32,6 +32,13 @@ def pngs():
         "a transparent color of too many bits.png": image_files.png(
             COLOR, chunk(b"tRNS", b"\1\0" * 3), color=RGB
         ),
+        "more colors and opacities than indices.png": image_files.png(
+            CHEST >> 4,
+            chunk(b"PLTE", bytes(level for gray in range(20) for level in [gray * 17 % 256] * 3)),
+            chunk(b"tRNS", bytes(20)),
+            depth=4,
+            color=PALETTE,
+        ),
         "one transparent color.png": image_files.png(COLOR, chunk(b"tRNS", bytes(6)), color=RGB),
         "interlaced.png": _interlaced(),
         "a wrong gamma.png": image_files.png(CHEST, chunk(b"gAMA", struct.pack(">I", 1))),
