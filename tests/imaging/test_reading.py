@@ -107,3 +107,13 @@ def test_a_large_image_waits_until_others_have_given_back_their_memory():
     budget.give_back(1000)
     budget.take(100)
     assert order == ["small", "large"]
+
+
+def test_an_error_without_words_has_a_reason_all_the_same(monkeypatch):
+    # an operating system that says nothing cannot be had otherwise
+    def read_bytes(path, limit):
+        raise OSError
+
+    monkeypatch.setattr(reading.filesystem, "read_bytes", read_bytes)
+    with pytest.raises(ImageError, match=r"^unreadable: reading the file failed$"):
+        reading.read_image("some.png")
