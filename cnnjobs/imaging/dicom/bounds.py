@@ -23,8 +23,13 @@ _MAX_READS = 200_000
 _MAX_TABLE_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 12
 
-#: ModalityLUTSequence, VOILUTSequence and palettes, and the group of the pixels, which stay bytes.
-_TABLES = (0x00283000, 0x00283010, *range(0x00281201, 0x00281204), *range(0x00281221, 0x00281224))
+#: Descriptors and data of palettes, segmented or not.
+PALETTES = frozenset(
+    0x00280000 + low + color for low in (0x1101, 0x1201, 0x1221) for color in range(3)
+)
+
+#: These, ModalityLUTSequence and VOILUTSequence; and the group of the pixels, which stay bytes.
+_TABLES = frozenset({0x00283000, 0x00283010, *PALETTES})
 _PIXELS = 0x7FE0
 
 #: Bytes of a deflated file that stand before its pixels.

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 _Floats = NDArray[np.floating[Any]]
 
-#: A linear map of values: slope and intercept.
-_Line = tuple[float, float]
-
 #: ITU-R BT.601, as for all other files.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -27,24 +24,28 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _EXACT = 1 << 20
 
 
-class Window(NamedTuple):
-    """A window (PS3.3 C.11.2.1.2 and C.11.2.1.3): its function, center and width."""
+class _Ramp(NamedTuple):
+    """Levels that rise from 0 at `lowest` to 255 at `lowest + span`."""
 
-    function: str
+    lowest: float
+    span: float
+
+    def levels(self, values: _Floats) -> _Floats:
+        """Of values, which are overwritten; beyond both ends, levels outside of 0..255."""
+        values -= self.lowest
+        values *= 255 / self.span if self.span else 0
+        return values
+
+
+class _Sigmoid(NamedTuple):
+    """Levels that rise like an S (PS3.3 C.11.2.1.3.1)."""
+
     center: float
     width: float
 
     def levels(self, values: _Floats) -> _Floats:
-        """Map values to 0..255."""
-        if self.function == "SIGMOID":
-            exponent = np.clip(-4 * (values - self.center) / self.width, -80, 80)
-            return np.asarray(255 / (1 + np.exp(exponent)))
-        if self.function == "LINEAR_EXACT":
-            lowest, span = self.center - self.width / 2, self.width
-        else:
-            # a window of width 1 is a threshold
-            lowest, span = self.center - self.width / 2, max(self.width - 1, 1e-6)
-        return np.asarray(np.clip((values - lowest) * (255 / span), 0, 255))
+        exponent = np.clip(-4 * (values - self.center) / self.width, -80, 80)
+        return np.asarray(255 / (1 + np.exp(exponent)))
 
 
 def shown(dataset: "Dataset", samples: Samples, notes: Notes) -> NDArray[np.uint8]:
@@ -85,7 +86,8 @@ class _Stored(NamedTuple):
         if unused <= 0:
             return samples
         if not self.signed:
-            return samples >> self.shift & ((1 << self.bits) - 1)
+            samples = samples >> self.shift if self.shift else samples
+            return samples & ((1 << self.bits) - 1)
         # shift out what is above, then back in with the sign
         return samples << (unused - self.shift) >> unused
 
@@ -107,15 +109,14 @@ class _Chain:
         self._padding = numbers.padding(dataset)
         far = max(abs(limits[0]), abs(limits[1])) > _EXACT
         self._type: Any = np.float64 if stored.bits > 16 or far else np.float32
-        self._voi: tables.Table | Window | _Line | None = _voi(dataset, limits, notes)
+        self._voi: tables.Table | _Ramp | _Sigmoid | None = _voi(dataset, limits, notes)
         as_stored = stored.bits <= 8 and not stored.signed and self._modality in (None, (1, 0))
         if self._voi is None and as_stored:
-            self._voi = (255 / stored.limits[1], 0)
+            self._voi = _Ramp(0, stored.limits[1])
             notes.step("shown as stored")
         if self._voi is None:
             lowest, highest = self._extremes(samples)
-            slope = 255 / (highest - lowest) if highest > lowest else 0
-            self._voi = (slope, -lowest * slope)
+            self._voi = _Ramp(lowest, highest - lowest)
             notes.step(f"scaled from the smallest value {lowest:g} to the largest {highest:g}")
         self._inverted = _inverted(dataset, notes)
         if self._padding is not None:
@@ -128,11 +129,10 @@ class _Chain:
         if isinstance(self._voi, tables.Table):
             scale = np.float32(255 / ((1 << self._voi.bits) - 1))
             levels: _Floats = self._voi.look_up(values) * scale
-        elif isinstance(self._voi, Window):
-            levels = self._voi.levels(np.asarray(values, self._type))
         else:
             assert self._voi is not None
-            levels = self._mapped(values, self._voi)
+            # rescaled ones are a copy already
+            levels = self._voi.levels(np.array(values, self._type, copy=values is stored or None))
         if self._inverted:
             levels = 255 - levels
         if self._padding is None:
@@ -144,13 +144,11 @@ class _Chain:
             return self._modality.look_up(stored)
         if self._modality is None:
             return stored
-        return self._mapped(stored, self._modality)
-
-    def _mapped(self, values: NDArray[Any], line: _Line) -> _Floats:
-        mapped: _Floats = np.array(values, self._type)
-        mapped *= line[0]
-        mapped += line[1]
-        return mapped
+        slope, intercept = self._modality
+        values = np.array(stored, self._type)
+        values *= slope
+        values += intercept
+        return values
 
     def _is_padding(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         assert self._padding is not None
@@ -177,7 +175,7 @@ class _Chain:
 
 def _modality(
     dataset: "Dataset", limits: tuple[float, float], notes: Notes
-) -> tuple[tables.Table | _Line | None, tuple[float, float]]:
+) -> tuple[tables.Table | tuple[float, float] | None, tuple[float, float]]:
     """The table or slope and intercept (PS3.3 C.11.1), and the limits of the values after it."""
     table = _first_table(dataset, "ModalityLUTSequence", "modality LUT", limits, notes)
     if table is not None:
@@ -192,7 +190,7 @@ def _modality(
 
 def _voi(
     dataset: "Dataset", limits: tuple[float, float], notes: Notes
-) -> tables.Table | Window | None:
+) -> tables.Table | _Ramp | _Sigmoid | None:
     table = _first_table(dataset, "VOILUTSequence", "VOI LUT", limits, notes)
     if table is not None:
         return table
@@ -201,7 +199,11 @@ def _voi(
         return None
     function, center, width = window
     notes.step(f"window: {function}, center {center:g}, width {width:g}")
-    return Window(function, center, width)
+    if function == "SIGMOID":
+        return _Sigmoid(center, width)
+    # LINEAR of width 1 is a threshold (PS3.3 C.11.2.1.2.1, C.11.2.1.3.2)
+    span = width if function == "LINEAR_EXACT" else max(width - 1, 1e-6)
+    return _Ramp(center - width / 2, span)
 
 
 def _first_table(

@@ -51,7 +51,7 @@ def parse(
         bounds.check_lengths(dataset)
     except refusals() as error:
         raise refused("it cannot be parsed", error) from None
-    return dataset, _without_unreadable(dataset, attributes)
+    return dataset, _without_unreadable(dataset)
 
 
 def refusals() -> tuple[type[Exception], ...]:
@@ -80,17 +80,19 @@ def _silence() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _without_unreadable(dataset: "Dataset", attributes: list[Any]) -> list[str]:
+def _without_unreadable(dataset: "Dataset") -> list[str]:
     """Convert all values, which happens on access; remove and name those that do not convert."""
+    from pydicom.datadict import keyword_for_tag
+
     unreadable = []
-    for attribute in attributes:
+    for tag in list(dataset.keys()):
         try:
-            # those of palettes stay bytes
-            if "Palette" not in attribute:
-                dataset.get(attribute)
+            # tables stay bytes
+            if tag not in bounds.PALETTES:
+                dataset[tag]
         except refusals():
-            del dataset[attribute]
-            unreadable.append(str(attribute))
+            del dataset[tag]
+            unreadable.append(keyword_for_tag(tag))
     return unreadable
 
 
