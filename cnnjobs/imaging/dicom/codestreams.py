@@ -48,7 +48,7 @@ def jpeg(frame: bytes, notes: Notes) -> tuple[bytes, int]:
         if marker in _FRAMES and not kind:
             kind, precision = marker, frame[min(position + 4, len(frame) - 1)]
         elif marker == _SCAN:
-            if kind in _SEQUENTIAL and frame[end - 3 : end] != _WHOLE:
+            if kind in _SEQUENTIAL and frame[end - 3 : end] != _WHOLE and end <= len(frame):
                 notes.warn("the JPEG's scan states odd parameters, which are ignored")
                 frame = frame[: end - 3] + _WHOLE + frame[end:]
             break

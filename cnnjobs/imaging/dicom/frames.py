@@ -14,7 +14,8 @@ from cnnjobs.imaging.formats import jpeg
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _BIG_ENDIAN)
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 _JPEGS = {
@@ -60,6 +61,9 @@ def transfer_syntax(dataset: "Dataset") -> str:
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax not in SYNTAXES:
         raise ImageError("unsupported", "DICOM of an unsupported transfer syntax")
+    if syntax == _BIG_ENDIAN and dataset.BitsAllocated > 16:
+        # pydicom turns all bytes of a sample round, dcmtk those of each word (PS3.5 section 8.2)
+        raise ImageError("unsupported", "DICOM of 32 bits per sample in big-endian order")
     return syntax
 
 
@@ -144,8 +148,7 @@ def _decoded(
     try:
         dataset.PixelData = frame if syntax in _NATIVE else encapsulate([frame])
         if precision > stored:
-            # pydicom clears the bits above the lowest BitsStored, whatever HighBit says; issue
-            # 2066 has only the former
+            # pydicom 3.0 keeps the lowest BitsStored, whatever HighBit says (pull request 2066)
             dataset.BitsStored = min(precision, dataset.BitsAllocated)
             dataset.HighBit = dataset.BitsStored - 1
         values = np.asarray(pixel_array(dataset, index=0))

@@ -546,6 +546,9 @@ def _damage():
     high = dicom_file(stored(values), BitsStored=12, HighBit=9)
     refused = "damaged: a DICOM file: HighBit does not fit 12 of 16 bits"
     yield Variant("HighBit below the bits", high, refused=refused)
+    wide = made(drawing(24), allocated=32, bits=24, syntax=BIG)
+    refused = "unsupported: DICOM of 32 bits per sample in big-endian order"
+    yield Variant("big-endian, 32 bits", wide, refused=refused)
     packed = dicom_file(values.astype(np.uint16), BitsAllocated=12, BitsStored=12)
     yield Variant("12 bits allocated", packed, refused="unsupported: DICOM of 12 bits per sample")
 
