@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import memory
-from cnnjobs.imaging.dicom import display, frames, numbers
+from cnnjobs.imaging.dicom import display, frames
 from cnnjobs.imaging.dicom.notes import Notes
 from cnnjobs.imaging.dicom.parsing import parse, refusals, refused
 from cnnjobs.imaging.formats import Picture, check_size
@@ -30,6 +30,9 @@ _NAMED = (
     *("CT", "ES", "IO", "IVUS", "KO", "MG", "MR", "NM", "OCT", "OP", "OT", "PR", "PT", "PX"),
     *("RF", "RTDOSE", "RTIMAGE", "RTPLAN", "RTSTRUCT", "SC", "SEG", "SM", "SR", "US", "XA", "XC"),
 )
+
+#: Numbers that levels depend on.
+_COUNTING = frozenset({"RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"})
 
 _PHOTOMETRIC = {
     1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
@@ -65,21 +68,21 @@ def read(
     Raises:
         ImageError: without the extra; or the file is too large, damaged, truncated or unsupported.
     """
-    dataset, ignored = parse(data, _ATTRIBUTES, max_pixels=max_pixels)
+    dataset, unreadable = parse(data, _ATTRIBUTES, max_pixels=max_pixels)
     _check_image(dataset)
     modality = str(dataset.get("Modality") or "").strip()
     named = modality if modality in _NAMED else None
     if modality not in RADIOGRAPHS and not any_modality:
         found, accepted = f"modality {named}" if named else "no known modality", RADIOGRAPHS
         raise ImageError("unsupported", f"DICOM of {found}; {', '.join(accepted)} are radiographs")
-    _check_kind(dataset, max_pixels)
+    _check_kind(dataset, max_pixels, unreadable)
     syntax = frames.transfer_syntax(dataset)
     # stored values as bytes and as numbers, of a frame, and gray
     sample_bytes = dataset.SamplesPerPixel * dataset.BitsAllocated // 8
     memory.take((3 * sample_bytes + 1) * dataset.Rows * dataset.Columns)
     notes = Notes()
     notes.step(_kind(dataset, named, frames.SYNTAXES[syntax]))
-    for name in (*ignored, *numbers.without_unreadable(dataset)):
+    for name in unreadable:
         notes.warn(f"{name} cannot be read and is ignored")
     samples = frames.first(dataset, syntax, notes, keep_damaged=keep_damaged)
     try:
@@ -119,7 +122,7 @@ def _check_image(dataset: "Dataset") -> None:
         raise ImageError("not an image", "a DICOM object without pixels, or truncated before them")
 
 
-def _check_kind(dataset: "Dataset", max_pixels: int) -> None:
+def _check_kind(dataset: "Dataset", max_pixels: int, unreadable: list[str]) -> None:
     """Check everything in the header that pixels depend on.
 
     Raises:
@@ -142,6 +145,10 @@ def _check_kind(dataset: "Dataset", max_pixels: int) -> None:
         raise ImageError("damaged", f"a DICOM file: HighBit does not fit {stored} of {bits} bits")
     if dataset.get("PixelRepresentation") not in (0, 1):
         raise ImageError("damaged", "a DICOM file: PixelRepresentation is missing")
+    for name in _COUNTING.intersection(unreadable):
+        raise ImageError("damaged", f"a DICOM file: {name} is not a number")
+    if dataset.SamplesPerPixel > 1 and dataset.PixelRepresentation:
+        raise ImageError("unsupported", "DICOM of color with a sign")
     known = _PHOTOMETRIC.get(dataset.SamplesPerPixel, ())
     if dataset.get("PhotometricInterpretation") not in known:
         raise ImageError("unsupported", "DICOM of an unsupported photometric interpretation")

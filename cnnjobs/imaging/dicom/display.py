@@ -106,7 +106,7 @@ class _Chain:
     ) -> None:
         self._stored = stored
         self._modality, limits = _modality(dataset, stored.limits, notes)
-        self._padding = numbers.padding(dataset)
+        self._padding = numbers.padding(dataset, notes)
         far = max(abs(limits[0]), abs(limits[1])) > _EXACT
         self._type: Any = np.float64 if stored.bits > 16 or far else np.float32
         self._voi: tables.Table | _Ramp | _Sigmoid | None = _voi(dataset, limits, notes)

@@ -96,7 +96,7 @@ def _frame(dataset: "Dataset", syntax: str, notes: Notes, keep_damaged: bool) ->
     from pydicom.encaps import get_frame
     from pydicom.pixels.utils import get_expected_length
 
-    num_frames = numbers.num_frames(dataset)
+    num_frames = numbers.num_frames(dataset, notes)
     # the data set then has one frame
     dataset.NumberOfFrames = 1
     if num_frames > 1:

@@ -1,41 +1,30 @@
-"""Attributes that are numbers, checked: rescale, window and padding.
+"""Attributes that are numbers, checked: frames, rescale, window and padding.
 
-A number that cannot be meant is ignored with a warning, as dcmtk does.
+A number that cannot be meant is ignored with a warning, as dcmtk does. What is no number is an
+error where levels depend on it.
 """
 
 import math
 from typing import TYPE_CHECKING, Any
 
+from cnnjobs.errors import ImageError
 from cnnjobs.imaging.dicom.notes import Notes
 from cnnjobs.imaging.dicom.parsing import refusals
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_NAMES = (
-    *("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
-    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
-)
-
 #: Larger numbers than any values, and their inverse: what they give is not exact, or not finite.
 _LARGEST = 1e15
 
 
-def without_unreadable(dataset: "Dataset") -> list[str]:
-    """Remove and name the attributes that should be numbers and are not."""
-    unreadable = []
-    for name in _NAMES:
-        try:
-            _sample(dataset, name)
-        except refusals():
-            del dataset[name]
-            unreadable.append(name)
-    return unreadable
-
-
-def num_frames(dataset: "Dataset") -> int:
-    """NumberOfFrames; 1 without."""
-    return max(1, int(_number(dataset, "NumberOfFrames") or 1))
+def num_frames(dataset: "Dataset", notes: Notes) -> int:
+    """NumberOfFrames; 1 without, or where it is no number."""
+    try:
+        return max(1, int(_number(dataset, "NumberOfFrames") or 1))
+    except ImageError:
+        notes.warn("NumberOfFrames cannot be read and is ignored")
+        return 1
 
 
 def rescale(dataset: "Dataset", notes: Notes) -> tuple[float, float] | None:
@@ -76,12 +65,16 @@ def window(dataset: "Dataset", notes: Notes) -> tuple[str, float, float] | None:
     return function, center, width
 
 
-def padding(dataset: "Dataset") -> tuple[float, float] | None:
+def padding(dataset: "Dataset", notes: Notes) -> tuple[float, float] | None:
     """The smallest and the largest stored value that is padding; None if the file defines none."""
-    value = _sample(dataset, "PixelPaddingValue")
+    try:
+        value = _sample(dataset, "PixelPaddingValue")
+        limit = _sample(dataset, "PixelPaddingRangeLimit")
+    except ImageError:
+        notes.warn("PixelPaddingValue cannot be read and is ignored")
+        return None
     if value is None:
         return None
-    limit = _sample(dataset, "PixelPaddingRangeLimit")
     limit = value if limit is None else limit
     return min(value, limit), max(value, limit)
 
@@ -103,11 +96,18 @@ def _sample(dataset: "Dataset", name: str) -> float | None:
 
 
 def _number(dataset: "Dataset", name: str) -> float | None:
-    """The first value of an attribute; None if it is absent, or not a finite number."""
+    """The first value of an attribute; None if it is absent, or not finite.
+
+    Raises:
+        ImageError: it is no number.
+    """
     value: Any = dataset.get(name)
     if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue":
         value = value[0] if len(value) else None
     if value is None or value == "":
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except refusals():
+        raise ImageError("damaged", f"a DICOM file: {name} is not a number") from None
     return number if math.isfinite(number) else None

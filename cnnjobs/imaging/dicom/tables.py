@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _WORD = 1 << 16
 
+#: A share of entries above the stated bits that is damage: where the bits are wrong, it is half or
+#: more.
+_FEW = 1 / 20
+
 
 class Table(NamedTuple):
     """A look-up table: `entries` of `bits` each, for the values from `first` on."""
@@ -70,6 +74,9 @@ def read(
     faults = []
     if entries.size != stated:
         faults.append(f"has {entries.size} of {stated} entries")
+    if 8 <= bits <= 16 and 0 < (above := int((entries >> bits > 0).sum())) <= _FEW * entries.size:
+        faults.append(f"has {above} entries above {bits} bits")
+        entries = np.minimum(entries, np.uint16((1 << bits) - 1))
     needed = max(8, int(entries.max()).bit_length())
     if not needed <= bits <= 16:
         faults.append(f"states {bits} bits, which are taken for {needed}")

@@ -315,6 +315,11 @@ def _faults_of_tables():
         luts = table(curve(count, 12), stated=stated, stored_as="OW")
         warning = f"VOI LUT 1 has {count} of {stated} entries"
         yield Variant(warning, made(values, VOILUTSequence=luts), LUT, warning=warning)
+    damaged = curve(4096, 12)
+    damaged[[5, 100, 3000]] |= 0x8000
+    luts = table(damaged, stored_as="OW")
+    warning = "VOI LUT 1 has 3 entries above 12 bits"
+    yield Variant(warning, made(values, VOILUTSequence=luts), LUT, warning=warning)
     for bits, true in ((0, 12), (8, 12), (10, 12), (24, 12), (0, 8)):
         luts = table(curve(4096, true), bits=bits, stored_as="OW")
         warning = f"VOI LUT 1 states {bits} bits, which are taken for {true}"
@@ -511,38 +516,23 @@ def _with_palette(luts):
 def _damage():
     """Values that are none, and files that are refused."""
     values = drawing(12)
-    for name, kind, text in (
-        ("NumberOfFrames", "IS", "1A"),
-        ("RescaleSlope", "DS", "one"),
-        ("WindowCenter", "DS", "a, b"),
-        ("PixelPaddingValue", "LO", "none"),
-        ("VOILUTSequence", "LO", "none"),
-        ("ModalityLUTSequence", "LO", "none"),
+    like = made(values, **window())
+    for name, kind, fault in (
+        ("NumberOfFrames", "IS", "cannot be read and is ignored"),
+        ("PixelPaddingValue", "LO", "cannot be read and is ignored"),
+        ("VOILUTSequence", "LO", "is damaged and ignored"),
+        ("ModalityLUTSequence", "LO", "is damaged and ignored"),
     ):
-        dataset = pydicom.dcmread(
-            io.BytesIO(made(values, **({} if "Window" in name else window())))
-        )
-        with pydicom.config.disable_value_validation():
-            dataset[name] = pydicom.DataElement(name, "LO", text)
-        file = io.BytesIO()
-        dataset.save_as(file)
-        data = file.getvalue()
-        # the same bytes under the representation that they should have
-        element = pydicom.tag.Tag(name)
-        head = np.array([element.group, element.element], "<u2").tobytes()
-        if kind in ("IS", "DS"):
-            data = data.replace(head + b"LO", head + kind.encode())
-        options = RANGE if "Window" in name else WINDOW
-        warning = f"{name} cannot be read and is ignored"
-        if "Sequence" in name:
-            warning = f"{name} is damaged and ignored"
-        yield Variant(
-            f"{name} is {text!r}",
-            data,
-            options,
-            like=made(values, **window()) if options == WINDOW else None,
-            warning=warning,
-        )
+        data = _with_text(values, name, kind, **window())
+        yield Variant(f"{name} is a text", data, like=like, warning=f"{name} {fault}")
+    for name, kind in itertools.product(
+        ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"), ("DS", "LO")
+    ):
+        other = {"RescaleSlope": 2, "RescaleIntercept": 5, **window()}
+        del other[name]
+        data = _with_text(values, name, kind, **other)
+        refused = f"damaged: a DICOM file: {name} is not a number"
+        yield Variant(f"{name} is a text as {kind}", data, refused=refused)
     high = dicom_file(stored(values), BitsStored=12, HighBit=9)
     refused = "damaged: a DICOM file: HighBit does not fit 12 of 16 bits"
     yield Variant("HighBit below the bits", high, refused=refused)
@@ -551,6 +541,16 @@ def _damage():
     yield Variant("big-endian, 32 bits", wide, refused=refused)
     packed = dicom_file(values.astype(np.uint16), BitsAllocated=12, BitsStored=12)
     yield Variant("12 bits allocated", packed, refused="unsupported: DICOM of 12 bits per sample")
+
+
+def _with_text(values, name, kind, **attributes):
+    """Return a file with a text in place of a value of that representation."""
+    odd = pydicom.Dataset()
+    odd[name] = pydicom.DataElement(name, "LO", "1A")
+    data = made(values, written=odd, **attributes)
+    tag = np.array(divmod(pydicom.tag.Tag(name), 1 << 16), "<u2").tobytes()
+    assert data.count(tag + b"LO") == 1
+    return data.replace(tag + b"LO", tag + kind.encode())
 
 
 def variants():
