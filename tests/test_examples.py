@@ -56,8 +56,8 @@ def test_a_notebook_is_committed_without_outputs(name: str) -> None:
 
 
 def test_the_lab_sheet_goes_from_an_image_to_a_prediction(tmp_path: Path) -> None:
-    cells = run("lab_sheet.ipynb", tmp_path, "EPOCHS, NUM_DRAWINGS = 1, 20")
-    assert cells[1].startswith("22 files, the first one is lab-sheet/drawings/normal/")
+    cells = run("lab_sheet.ipynb", tmp_path, "EPOCHS, NUM_DRAWINGS = 1, 30")
+    assert cells[1].startswith("32 files, the first one is lab-sheet/drawings/normal/")
     assert [number for number, text in enumerate(cells) if "<png>" in text] == [2, 4, 5, 9]
     assert "files that cannot be read: 2" in cells[3]
     # the bars of the training, below its cell

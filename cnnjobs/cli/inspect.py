@@ -68,6 +68,8 @@ def _image_text(summary: "ImageSummary") -> str:
         f"standard deviation {levels.sd:.4f}",
         *(f"{name}: {value}" for name, value in header.tags.items()),
     ]
+    if summary.steps:
+        parts += ["pixels:", *(f"  {step}" for step in summary.steps)]
     if summary.warning:
         parts.append(f"warning: {summary.warning}")
     if summary.plot:

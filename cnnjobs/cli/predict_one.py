@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     "predict-one",
     PredictOneConfig,
     options={
-        "plot": OutputOption(metavar="FILE.png", help="Draw the images with their predictions.")
+        "explain_pixels": OutputOption(
+            "--explain-pixels", help="Say what was done to each image before the model saw it."
+        ),
+        "plot": OutputOption(metavar="FILE.png", help="Draw the images with their predictions."),
     },
 )
 def predict_one() -> Job:
@@ -46,6 +49,8 @@ def predict_one_text(summary: "PredictOneSummary") -> str:
         for row in summary.images
     ]
     parts = [summary.model, table(["image", "prediction", score, "error"], rows)]
+    for path, steps in summary.steps.items():
+        parts += [f"pixels of {path}:", *(f"  {step}" for step in steps)]
     if summary.plot is not None:
         parts.append(f"plot: {summary.plot}")
     return "\n".join(parts)

@@ -188,6 +188,7 @@ class PredictOneConfig(S3Settings):
     damaged: str = "error"
     any_modality: bool = False
     max_bytes: int = MAX_BYTES
+    explain_pixels: bool = False
     plot: str | None = None
 
     def __post_init__(self) -> None:

@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import dicom, formats, memory, preprocessing
+from cnnjobs.imaging import dicom, formats, memory, preprocessing, reading
 from cnnjobs.imaging.decoder import read_many
-from cnnjobs.imaging.reading import prepare_process, read_image
 from cnnjobs.progress import Progress
 from cnnjobs.storage import filesystem
 
@@ -35,7 +34,7 @@ def check_files(
     paths: Sequence[str], check: Callable[[str], dict[str, Any]], progress: Progress
 ) -> pa.Table:
     """Hashes, size and readability of each file, in order, read by many threads."""
-    prepare_process()
+    reading.prepare_process()
     remote = any(filesystem.is_s3(path) for path in paths)
     checks: list[dict[str, Any]] = []
     for found in read_many(paths, check, remote=remote):
@@ -61,19 +60,25 @@ def check_file(
         any_modality: also accept DICOM files that are not projection radiographs.
         key: for the hash of a DICOM file's patient.
         max_bytes: largest size of the file.
+
+    Raises:
+        SourceError: it cannot be read by a fault that is not its own.
     """
     found: dict[str, Any] = {}
     try:
-        data = read_image(path, max_bytes)
+        data = reading.read_image(path, max_bytes)
         found["content_hash"] = hashlib.sha256(data).hexdigest()
-        picture = preprocessing.read(
-            data, max_pixels=preprocessing.Preprocessing.max_pixels, any_modality=any_modality
-        )
-        if formats.recognize(data) == "dicom":
-            found["patient"] = dicom.patient_group(data, key)
+        with formats.guarded():
+            picture = preprocessing.read(
+                data, max_pixels=preprocessing.Preprocessing.max_pixels, any_modality=any_modality
+            )
+            if formats.recognize(data) == "dicom":
+                found["patient"] = dicom.patient_group(data, key)
+            bits = preprocessing.perceptual_hash(picture.gray)
     except ImageError as error:
+        if (failure := reading.of_source(path, error)) is not None:
+            raise failure from error
         return {**found, "error": str(error)}
-    bits = preprocessing.perceptual_hash(picture.gray)
     found["perceptual_hash"] = bits.hex() if bits is not None else None
     return {**found, "height": picture.height, "width": picture.width}
 
@@ -84,9 +89,13 @@ def patients(paths: Sequence[str], key: bytes) -> list[str | None]:
     @memory.bounded()
     def patient(path: str) -> str | None:
         try:
-            data = read_image(path)
-            return dicom.patient_group(data, key) if formats.recognize(data) == "dicom" else None
-        except ImageError:
+            data = reading.read_image(path)
+            with formats.guarded():
+                is_dicom = formats.recognize(data) == "dicom"
+                return dicom.patient_group(data, key) if is_dicom else None
+        except ImageError as error:
+            if (failure := reading.of_source(path, error)) is not None:
+                raise failure from error
             return None
 
     return list(read_many(paths, patient, remote=True))

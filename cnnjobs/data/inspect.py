@@ -34,7 +34,10 @@ _PNGS = ("classes.png", "samples.png", "sizes.png", "intensities.png")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSummary:
-    """One image: its header, its upright size, and the gray levels of its pixels as stored."""
+    """One image: its header, its upright size, and the gray levels of its pixels as stored.
+
+    `steps` says what was done to the stored samples, in order.
+    """
 
     path: str
     size_bytes: int
@@ -43,6 +46,7 @@ class ImageSummary:
     height: int
     levels: Levels
     warning: str | None
+    steps: Sequence[str]
     plot: str | None
 
 
@@ -111,6 +115,7 @@ def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageS
         height=picture.height,
         levels=statistics.levels(picture.gray),
         warning=picture.warning,
+        steps=picture.steps,
         plot=plot,
     )
 

@@ -76,6 +76,7 @@ def audit_rows(
 
     Raises:
         InputError: the bundle has more than two classes, or no image can be read.
+        SourceError: images cannot be read by a fault that is not theirs.
     """
     images = load(bundle, rows, seed=seed)
     score = scorer(bundle, engine=engine, batch_size=batch_size)
@@ -196,6 +197,8 @@ def _read_all(
         try:
             data = reading.read_image(path)
         except ImageError as error:
+            if (failure := reading.of_source(path, error)) is not None:
+                raise failure from error
             return error
         decoded = reading.decoded(data, bundle.preprocessing, labelled_set.POLICY)
         if isinstance(decoded, ImageError):

@@ -1,6 +1,7 @@
 """From the bytes of a file to gray pixels: the only decoder, used for training and for scoring."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -85,13 +86,15 @@ class Preprocessing:
 class Decoded(NamedTuple):
     """Pixels as a model takes them, and the size of the image after orientation.
 
-    `warning` is None, or says what was wrong with a file that was accepted anyway.
+    `warning` is None, or says what was wrong with a file that was accepted anyway. `steps` says
+    what was done to the stored samples, in order, for people.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     warning: str | None = None
+    steps: tuple[str, ...] = ()
 
 
 @formats.guarded()
@@ -123,7 +126,8 @@ def decode(
     )
     gray = cropped(picture.gray, preprocessing.crop)
     small = resize(gray, height=preprocessing.height, width=preprocessing.width)
-    pixels = to_8_bit(small, picture.bits or significant_bits(gray))
+    bits = picture.bits or significant_bits(gray)
+    pixels = to_8_bit(small, bits)
     if preprocessing.mask_corners:
         pixels = without_corners(pixels, preprocessing.mask_corners)
     if preprocessing.equalize:
@@ -133,7 +137,28 @@ def decode(
         width=picture.width,
         height=picture.height,
         warning=picture.warning,
+        steps=(*picture.steps, *_steps(preprocessing, gray, bits)),
     )
+
+
+def _steps(preprocessing: Preprocessing, gray: Gray, bits: int) -> Iterator[str]:
+    """What `decode` does to pixels once they are cropped, for people."""
+    rows, columns = gray.shape
+    height, width = preprocessing.height, preprocessing.width
+    if preprocessing.crop:
+        yield f"cropped by {preprocessing.crop:.1%} at each side to {columns} x {rows} pixels"
+    if height < rows or width < columns:
+        least = f"{min(width, columns)} x {min(height, rows)}"
+        yield f"shrunk to {least} pixels by averaging over areas"
+    if height > rows or width > columns:
+        yield f"enlarged to {width} x {height} pixels bilinearly"
+    if gray.dtype != np.uint8:
+        yield f"scaled from {bits} to 8 bits"
+    if preprocessing.mask_corners:
+        yield f"corners of {preprocessing.mask_corners:.1%} of each side painted black"
+    if preprocessing.equalize:
+        tiles = preprocessing.tiles
+        yield f"equalized (CLAHE, clip limit {preprocessing.clip_limit:g}, {tiles} x {tiles} tiles)"
 
 
 @formats.guarded()

@@ -9,7 +9,7 @@ import cv2
 
 from cnnjobs.config import constants
 from cnnjobs.config.regular_files import NotAFileError, TooLargeError
-from cnnjobs.errors import ImageError
+from cnnjobs.errors import ImageError, SourceError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
 from cnnjobs.storage import filesystem, local_listing, place_errors, s3, s3_errors
@@ -75,7 +75,7 @@ def read_image(
             return filesystem.read_bytes(path, limit=limit)
         except TooLargeError as error:
             if error.size > max_bytes:
-                reason = f"{error.size} bytes, {max_bytes} are allowed; raise --max-bytes"
+                reason = f"{error.size} bytes, but max_bytes allows {max_bytes}"
                 raise ImageError("too large", reason) from error
             make_room(error.size)
             return filesystem.read_bytes(path, limit=error.size)
@@ -98,6 +98,15 @@ def read_image(
         raise ImageError(category, reason, of_place=of_place) from error
     except MemoryError as error:
         raise ImageError("too large", "reading it takes more memory than there is") from error
+
+
+def of_source(path: str, error: ImageError) -> SourceError | None:
+    """What ends a job whose images cannot be read by a fault that is not theirs; else None."""
+    if not error.of_place:
+        return None
+    return SourceError(
+        f"{path} cannot be read ({error}); restore access to the images, then start again."
+    )
 
 
 def decoded(

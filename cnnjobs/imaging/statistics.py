@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import formats, headers, memory, preprocessing
+from cnnjobs.imaging import formats, headers, memory, preprocessing, reading
 from cnnjobs.imaging.formats import Gray, Picture
 from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.preprocessing import Preprocessing
-from cnnjobs.imaging.reading import read_image
 
 MAX_PIXELS, MAX_BYTES = Preprocessing.max_pixels, constants.MAX_BYTES
 
@@ -53,6 +52,7 @@ def levels(gray: Gray) -> Levels:
     return _levels(_counts(gray))
 
 
+@formats.guarded()
 @memory.bounded()
 def open_image(path: str, max_bytes: int = MAX_BYTES) -> tuple[Header, Picture, int]:
     """Header, pixels (of any modality) and size in bytes of one file.
@@ -60,19 +60,30 @@ def open_image(path: str, max_bytes: int = MAX_BYTES) -> tuple[Header, Picture, 
     Raises:
         ImageError: it cannot be read.
     """
-    data = read_image(path, max_bytes)
+    data = reading.read_image(path, max_bytes)
     picture = preprocessing.read(data, max_pixels=MAX_PIXELS, any_modality=True)
     return headers.read(data), picture, len(data)
 
 
-@memory.bounded()
 def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
-    """Measure one file; what is wrong with it is its `error`."""
+    """Measure one file; what is wrong with it is its `error`.
+
+    Raises:
+        SourceError: it cannot be read by a fault that is not its own.
+    """
     try:
-        data = read_image(path, max_bytes)
-        picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
+        return _measured(path, max_bytes)
     except ImageError as error:
+        if (failure := reading.of_source(path, error)) is not None:
+            raise failure from error
         return Measurements(path=path, error=str(error))
+
+
+@formats.guarded()
+@memory.bounded()
+def _measured(path: str, max_bytes: int) -> Measurements:
+    data = reading.read_image(path, max_bytes)
+    picture = preprocessing.read(data, max_pixels=MAX_PIXELS)
     gray = picture.gray
     bits = preprocessing.perceptual_hash(gray)
     shown = preprocessing.to_8_bit(gray, picture.bits or preprocessing.significant_bits(gray))
@@ -89,13 +100,18 @@ def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
     )
 
 
-@memory.bounded()
 def thumbnail(path: str, *, side: int = 320) -> NDArray[np.uint8] | None:
     """A file's pixels as 8 bits, the longer side at most `side`; None if it cannot be read."""
     try:
-        picture = preprocessing.read(read_image(path), max_pixels=MAX_PIXELS)
+        return _thumbnail(path, side)
     except ImageError:
         return None
+
+
+@formats.guarded()
+@memory.bounded()
+def _thumbnail(path: str, side: int) -> NDArray[np.uint8]:
+    picture = preprocessing.read(reading.read_image(path), max_pixels=MAX_PIXELS)
     gray = picture.gray
     shrunk = side / max(*gray.shape, side)
     height, width = (max(1, round(size * shrunk)) for size in gray.shape)

@@ -1,7 +1,7 @@
 """`cnnjobs predict-one`: score a few images in this process, without Ray."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from cnnjobs.config import PredictOneConfig
 from cnnjobs.data import plots
-from cnnjobs.errors import UnscoredImagesError
+from cnnjobs.errors import ImageError, InputError, UnscoredImagesError
 from cnnjobs.imaging import plots as image_plots
-from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.imaging import reading
+from cnnjobs.imaging.preprocessing import Decoded
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference.predictor import Predictor, Scoring
 from cnnjobs.models import bundle as bundles
@@ -54,7 +55,11 @@ class MulticlassPrediction:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOneSummary:
-    """The score of each image, with the columns that `predict` writes."""
+    """The score of each image, with the columns that `predict` writes.
+
+    With `explain_pixels`, `steps` says of each readable image what was done to its stored samples,
+    in order.
+    """
 
     model: str
     labels: Sequence[str]
@@ -62,6 +67,7 @@ class PredictOneSummary:
     threshold: float
     engine: str
     images: Sequence[BinaryPrediction | MulticlassPrediction]
+    steps: Mapping[str, Sequence[str]]
     plot: str | None
 
 
@@ -107,10 +113,18 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
     columns = ["path", "prediction", *_score_columns(bundle), "error", "warning", "width", "height"]
     kind = MulticlassPrediction if bundle.positive is None else BinaryPrediction
     images = [kind(**row) for row in scored.select(columns).to_pylist()]
-    if all(image.error is not None for image in images):
+    readable = [image for image in images if image.error is None]
+    steps: dict[str, Sequence[str]] = {}
+    shown = []
+    if plot is not None or config.explain_pixels:
+        for image in readable:
+            decoded = _decoded(image.path, bundle, scoring.policy)
+            steps[image.path] = decoded.steps
+            shown.append((_title(image, bundle), decoded.pixels[:, :, 0]))
+    if not shown:
         plot = None
     if plot is not None:
-        filesystem.write_bytes(plot, _plot(images, bundle, scoring.policy))
+        filesystem.write_bytes(plot, plots.grid(shown))
     return PredictOneSummary(
         model=bundle.name,
         labels=bundle.labels,
@@ -118,6 +132,7 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         threshold=bundle.threshold,
         engine=scoring.engine,
         images=images,
+        steps=steps if config.explain_pixels else {},
         plot=plot,
     )
 
@@ -152,18 +167,12 @@ def _plot_file(config: PredictOneConfig) -> str | None:
     return plot
 
 
-def _plot(
-    images: Sequence[BinaryPrediction | MulticlassPrediction], bundle: Bundle, policy: Policy
-) -> bytes:
-    """The readable images as the model sees them, titled with their predictions."""
-    pictures = []
-    for row in images:
-        if row.error is not None:
-            continue
-        decoded = reading.load(row.path, bundle.preprocessing, policy)
-        assert isinstance(decoded, preprocessing.Decoded)
-        pictures.append((_title(row, bundle), decoded.pixels[:, :, 0]))
-    return plots.grid(pictures)
+def _decoded(path: str, bundle: Bundle, policy: Policy) -> Decoded:
+    """An image as the model sees it, once more."""
+    decoded = reading.load(path, bundle.preprocessing, policy)
+    if isinstance(decoded, ImageError):
+        raise InputError(f"{path} changed while it was read: {decoded}.") from decoded
+    return decoded
 
 
 def _title(row: BinaryPrediction | MulticlassPrediction, bundle: Bundle) -> str:

@@ -23,6 +23,8 @@ _REMOTE_READERS = 16
 #: The column that decoding adds to the manifest's; it also replaces `width`, `height` and `error`.
 PIXELS = "pixels"
 
+_LOST = "lost"
+
 
 def decoded(
     rows: pa.Table, preprocessing: Preprocessing, *, batch_size: int, num_cpus: int
@@ -74,12 +76,16 @@ class DecodedSet:
             blocks: of `decoded`, in order.
             split: to select.
             targets: number of each label.
+
+        Raises:
+            TrainingError: an image can no longer be read.
         """
         self._pixels = [pixels_of(block) for block in blocks]
         self._positions: list[tuple[int, int]] = []
         numbers, sources = [], []
         self.num_failed = 0
         for number, block in enumerate(blocks):
+            _check_none_is_lost(block)
             names = ("split", "label", "source", "error")
             columns = (block[name].to_pylist() for name in names)
             for row, (row_split, label, source, error) in enumerate(zip(*columns, strict=True)):
@@ -136,7 +142,7 @@ class StreamedSet:
         """The pixels of each batch of rows, (rows, height, width, 1) uint8.
 
         Raises:
-            TrainingError: an image that was readable when it was indexed no longer is.
+            TrainingError: an image can no longer be read.
         """
         blocks = decoded(
             self._rows.take(np.concatenate(batches)),
@@ -146,14 +152,7 @@ class StreamedSet:
         ).iter_batches(batch_size=len(batches[0]), batch_format="pyarrow", prefetch_batches=2)
         for block in blocks:
             assert isinstance(block, pa.Table)
-            for path, error in zip(
-                *(block[name].to_pylist() for name in ("path", "error")), strict=True
-            ):
-                if error is not None:
-                    raise TrainingError(
-                        f"{path} was readable when it was indexed, but no longer is ({error}); "
-                        "index again."
-                    )
+            _check_none_is_lost(block)
             yield pixels_of(block)
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -162,9 +161,10 @@ class StreamedSet:
 
 
 def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
-    """The rows with `pixels` (height, width, 1) uint8, `width`, `height` and `error`.
+    """The rows with `pixels` (height, width, 1) uint8, `width`, `height`, `error` and `lost`.
 
-    Without Ray: what one task does with one block. Reads from S3 overlap.
+    `lost` is null, or says why an image cannot be read that was readable when it was indexed, or
+    whose storage fails. Without Ray: what one task does with one block. Reads from S3 overlap.
     """
     reading.prepare_process()
     paths = rows["path"].to_pylist()
@@ -176,6 +176,8 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
     for position, result in enumerate(results):
         if isinstance(result, Decoded):
             pixels[position] = result.pixels
+    known = rows["width"].is_valid().to_pylist()
+    lost = [_why_lost(*each) for each in zip(paths, known, results, strict=True)]
     widths, heights, errors = zip(*(_size_and_error(result) for result in results), strict=True)
     kept = rows.drop_columns(["width", "height", "error"])
     return pa.table(
@@ -184,6 +186,7 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing) -> pa.Table:
             "width": pa.array(widths, pa.int32()),
             "height": pa.array(heights, pa.int32()),
             "error": pa.array(errors, pa.string()),
+            _LOST: pa.array(lost, pa.string()),
             PIXELS: tensors.to_column(pixels),
         }
     )
@@ -197,6 +200,23 @@ def pixels_of(block: pa.Table) -> NDArray[np.uint8]:
 def _decode_one(path: str, preprocessing: Preprocessing) -> Decoded | ImageError:
     # whether to train on an image was decided when it was indexed
     return reading.load(path, preprocessing, reading.Policy(any_modality=True))
+
+
+def _why_lost(path: str, is_known: bool, result: Decoded | ImageError) -> str | None:
+    if not isinstance(result, ImageError):
+        return None
+    if (failure := reading.of_source(path, result)) is not None:
+        return str(failure)
+    if is_known:
+        return f"{path} was readable when it was indexed, but no longer is ({result}); index again."
+    return None
+
+
+def _check_none_is_lost(block: pa.Table) -> None:
+    """Raise TrainingError rather than train on fewer images than the manifest promises."""
+    lost = block[_LOST].drop_null()
+    if len(lost):
+        raise TrainingError(lost[0].as_py())
 
 
 def _size_and_error(result: Decoded | ImageError) -> tuple[int | None, int | None, str | None]:

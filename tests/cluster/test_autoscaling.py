@@ -83,7 +83,7 @@ def test_a_machine_is_added_for_a_job_scores_every_image_once_and_is_removed_whe
     )
     try:
         wait_until(lambda: job.poll() is not None or len(_raylets(cluster)) == 2)
-        _, errors = job.communicate(timeout=200)
+        _, errors = job.communicate()
     finally:
         job.kill()
 

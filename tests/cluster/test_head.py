@@ -174,7 +174,7 @@ def test_ctrl_c_leaves_the_job_running_until_it_is_stopped(
     name = following.stderr.readline().split()[1]
     _wait_for(head, name, "RUNNING")
     following.send_signal(signal.SIGINT)
-    assert "which keeps running; cnnjobs jobs logs -f" in following.communicate(timeout=60)[1]
+    assert "which keeps running; cnnjobs jobs logs -f" in following.communicate()[1]
     assert following.returncode == 130
 
     stopped = head.cnnjobs("jobs", "stop", name)
@@ -224,7 +224,7 @@ def test_on_a_terminal_ctrl_c_asks_whether_to_stop_the_job(
     _wait_for(head, name, "RUNNING")
     following.send_signal(signal.SIGINT)
     os.write(terminal, b"y\n")
-    errors = following.communicate(timeout=60)[1]
+    errors = following.communicate()[1]
     os.close(terminal)
     assert f"stop the job {name} as well? [y/N]" in errors
     assert errors.endswith(f"error: {name} was stopped.\n")

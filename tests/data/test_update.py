@@ -13,10 +13,11 @@ import pytest
 
 from cnnjobs.cli.index import index_text
 from cnnjobs.config import IndexConfig
-from cnnjobs.data import file_checks, manifest
+from cnnjobs.data import manifest
 from cnnjobs.data.index import IndexSummary, index, plan
 from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ConfigError, InputError
+from cnnjobs.imaging import reading
 from cnnjobs.storage import filesystem
 from tests.support import image_files
 
@@ -48,7 +49,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         paths.append(path)
         return filesystem.read_bytes(path)
 
-    monkeypatch.setattr(file_checks, "read_image", read)
+    monkeypatch.setattr(reading, "read_image", read)
     return paths
 
 

@@ -88,6 +88,7 @@ class Night:
         self.files = folder / "served" / BUCKET / ARCHIVE
         self.server = Server(folder / "served")
         self.spare = folder / "spare"
+        self.deck: list[tuple[str, Strike]] = []
         self.strikes: Counter[str] = Counter()
         self.codes: Counter[int] = Counter()
         self.num_runs = 0
@@ -96,6 +97,12 @@ class Night:
         archives.write_bundle(str(folder / "bundle"))
         archives.write_archive(self.files, num_images, num_broken=num_images // 100)
         archives.write_archive(self.spare, 64)
+
+    def draw(self) -> "tuple[str, Strike]":
+        """The next strike, each once before any comes again."""
+        if not self.deck:
+            self.deck = self.random.sample(STRIKES, len(STRIKES))
+        return self.deck.pop()
 
     @property
     def output(self) -> Path:
@@ -179,6 +186,9 @@ class Night:
         }
 
 
+Strike = Callable[[Night, "subprocess.Popen[str]"], None]
+
+
 def main() -> None:
     """Strike until the time is over, then let the run end and check it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -204,7 +214,7 @@ def main() -> None:
 
 def _strike_once(night: Night) -> None:
     """One start with one strike at a random moment; a run that is finished is checked."""
-    name, strike = night.random.choice(STRIKES)
+    name, strike = night.draw()
     after = night.random.uniform(0, 500)
     rows = night.num_rows()
     driver = night.start()
@@ -308,7 +318,7 @@ def _start_twice(night: Night, driver: "subprocess.Popen[str]") -> None:
             raise SystemExit(f"a second start ({flags[0]}) ended with {code}")
 
 
-STRIKES: list[tuple[str, Callable[[Night, "subprocess.Popen[str]"], None]]] = [
+STRIKES: list[tuple[str, Strike]] = [
     ("scorer killed", _kill_scorer),
     ("driver killed", _kill_driver),
     ("raylet killed", _kill_raylet),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cnnjobs.config import constants
-from cnnjobs.data import sources
+from cnnjobs.data import file_checks, sources
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.imaging import headers, preprocessing, reading, statistics
 from tests.support import corpus
 
 SMALL = preprocessing.Preprocessing(height=8, width=8, scaled_jpeg=True)
@@ -102,6 +102,31 @@ def test_index_lists_all_but_directories_and_pipes(written):
         if outcome.default != corpus.ABSENT
     }
     assert found == wanted
+
+
+#: A classic and a big TIFF whose first directory lies beyond any file, and beyond any integer.
+BEYOND = {
+    "beyond.tif": b"II*\0" + b"\xff" * 4 + bytes(8),
+    "far beyond.tif": b"II+\0\x08\0\0\0" + b"\xff" * 8,
+    "beyond, big-endian.tif": b"MM\0+\0\x08\0\0" + b"\xff" * 8,
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_every_look_at_a_file_gives_its_error(tmp_path, name):
+    (tmp_path / name).write_bytes(BEYOND[name])
+    file = str(tmp_path / name)
+    with pytest.raises(ImageError) as caught:
+        statistics.open_image(file)
+    error = str(caught.value)
+    assert error.startswith(("damaged: ", "truncated: "))
+    assert file_checks.check_file(file)["error"] == error
+    assert file_checks.patients([file], b"key") == [None]
+    assert statistics.measure(file).error == error
+    assert statistics.thumbnail(file) is None
+    assert str(reading.load(file, SMALL)) == error
+    with pytest.raises(ImageError):
+        headers.read(BEYOND[name])
 
 
 def _mutated(data, rng):

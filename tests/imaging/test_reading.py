@@ -6,13 +6,14 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs.data import file_checks
-from cnnjobs.errors import ImageError
-from cnnjobs.imaging import memory, reading
+from cnnjobs.errors import ImageError, SourceError
+from cnnjobs.imaging import memory, reading, statistics
 from cnnjobs.imaging.decoder import Decoder
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import Policy
 from tests.support import hostile_files, image_files
 from tests.support.corpus import CHEST
+from tests.support.odd_server import NO_KEY
 
 SMALL = Preprocessing(height=8, width=8)
 
@@ -21,7 +22,7 @@ ERRORS = {
     "pipe.png": "not an image: it is a pipe, not a file",
     "proc.png": "not an image: it does not begin like any known image format",
     "socket.png": "not an image: it is a socket, not a file",
-    "sparse.png": "too large: 322122547200 bytes, 536870912 are allowed; raise --max-bytes",
+    "sparse.png": "too large: 322122547200 bytes, but max_bytes allows 536870912",
     "zero.png": "not an image: it is a device, not a file",
 }
 
@@ -56,7 +57,7 @@ def test_the_size_in_a_manifest_is_not_believed(tmp_path, stated):
 
 def test_more_bytes_than_are_allowed_are_too_large(tmp_path):
     (tmp_path / "a.png").write_bytes(bytes(101))
-    message = "too large: 101 bytes, 100 are allowed; raise --max-bytes"
+    message = "too large: 101 bytes, but max_bytes allows 100"
     assert _error(tmp_path / "a.png", max_bytes=100) == message
     policy = Policy(max_bytes=100)
     assert str(_decoded([tmp_path / "a.png"], [101], policy)[0]) == message
@@ -78,6 +79,16 @@ def test_a_file_that_grows_while_it_is_read_is_unreadable(tmp_path):
 
 def test_a_name_that_no_file_can_have_is_missing(tmp_path):
     assert _error(f"{tmp_path}/a\0b.png") == "missing: no file can have this name"
+
+
+def test_a_fault_of_the_storage_ends_every_look_at_a_file(odd):
+    odd.answer = lambda method, path: NO_KEY
+    message = r"^s3://b/a.png cannot be read \(unreadable: .*\); restore access to the images, "
+    for look in (file_checks.check_file, statistics.measure):
+        with pytest.raises(SourceError, match=message):
+            look("s3://b/a.png")
+    with pytest.raises(SourceError, match=message):
+        file_checks.patients(["s3://b/a.png"], b"key")
 
 
 def test_a_large_image_waits_until_others_have_given_back_their_memory():

@@ -72,7 +72,7 @@ def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue
         wait_until(lambda: driver.poll() is not None or (output / "progress.jsonl").exists())
         # Ctrl-C reaches every process of the terminal
         os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
-        _, errors = driver.communicate(timeout=60)
+        _, errors = driver.communicate()
 
     assert (driver.returncode, errors) == (code, "stopped; continue with --resume\n")
     assert read_record(output)["status"] == "stopped"
@@ -134,7 +134,7 @@ def test_ctrl_c_while_ray_starts_leaves_no_process_behind(
         wait_until(lambda: any("agent" in title(pid).lower() for pid in descendants(driver.pid)))
         time.sleep(0.5)
         os.killpg(driver.pid, signal.SIGINT)
-        _, errors = driver.communicate(timeout=60)
+        _, errors = driver.communicate()
 
     assert (driver.returncode, errors) == (130, "stopped; continue with --resume\n")
     wait_until(lambda: not with_variable("OF_THIS_TEST", str(tmp_path)))

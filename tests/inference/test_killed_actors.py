@@ -128,10 +128,10 @@ def test_a_killed_actor_prints_one_line_of_rays_and_no_stack_trace(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    with start_job(inputs, output, "--json") as driver:
+    with start_job(inputs, output, "--json", "--quiet") as driver:
         wait_for_parts(driver, output, 2)
         kill(scorers(driver.pid)[0])
-        result, errors = driver.communicate(timeout=60)
+        result, errors = driver.communicate()
 
     assert driver.returncode == 0
     assert json.loads(result)["indexed"] == NUM_IMAGES

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from cnnjobs.cli import main
@@ -63,6 +64,21 @@ def test_json_output_has_the_columns_of_predict(
     assert summary["engine"] == "openvino"
     assert row["path"] == str(file)
     assert row["prediction"] == ("opacity" if row["probability"] >= 0.5 else "normal")
+
+
+def test_the_pixels_of_an_image_are_explained(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "deep.png"
+    cv2.imwrite(str(file), np.full((400, 500), 3000, np.uint16))
+
+    assert run(bundle.uri, str(file), "--explain-pixels") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index(f"pixels of {file}:")
+    height, width = bundle.preprocessing.height, bundle.preprocessing.width
+    assert f"  shrunk to {width} x {height} pixels by averaging over areas" in lines[start:]
+    assert "  scaled from 12 to 8 bits" in lines[start:]
 
 
 def test_neither_ray_nor_tensorflow_is_imported(bundle: Bundle, archive: Path) -> None:

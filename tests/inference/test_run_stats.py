@@ -17,7 +17,7 @@ def table(rows: int, working_seconds: float) -> pa.Table:
         "probability": [0.9] * rows,
         "model": ["covid"] * rows,
         "run_id": ["run"] * rows,
-        **{name: [0] * rows for name in schema.MEASURES.names},
+        **{each.name: pa.array([0] * rows).cast(each.type) for each in schema.MEASURES},
         "working_seconds": [working_seconds] * rows,
     }
     result = pa.unify_schemas([schema.predictions(2), schema.MEASURES])

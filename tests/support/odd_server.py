@@ -10,6 +10,14 @@ import pytest
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
+#: What S3 says once a key was revoked.
+NO_KEY: Answer = (
+    403,
+    {"Content-Type": "application/xml"},
+    b"<Error><Code>InvalidAccessKeyId</Code><Message>it does not exist</Message></Error>",
+)
+
+
 @dataclass
 class OddServer:
     """The running server; set `answer`, which takes method and path.

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import ray
 
 from cnnjobs.data.sources import open_data
+from cnnjobs.errors import TrainingError
 from cnnjobs.imaging.preprocessing import Preprocessing, decode
 from cnnjobs.training import ray_datasets
+from tests.support.odd_server import NO_KEY, OddServer
 
 #: Of inotify(7): an event, and its size without a name.
 IN_OPEN, EVENT_BYTES = 0x20, 16
@@ -116,19 +119,52 @@ def test_a_decoded_set_contains_the_decodable_images_of_a_split(archive: Path) -
     assert train.sources.tolist() == [row["source"] for row in expected]
 
 
-def test_images_deleted_since_they_were_indexed_are_counted_and_left_out(
+def _with_first_path(rows: pa.Table, path: str) -> pa.Table:
+    return rows.set_column(0, "path", pa.array([path, *rows["path"].to_pylist()[1:]]))
+
+
+def test_an_image_deleted_since_it_was_indexed_ends_the_training(
     archive: Path, tmp_path: Path
 ) -> None:
-    manifest = open_data(str(archive)).table
-    train = [row["split"] == "train" for row in manifest.to_pylist()]
-    first = train.index(True)
-    paths = manifest["path"].to_pylist()
-    paths[first] = str(tmp_path / "gone.png")
-    moved = manifest.set_column(0, "path", pa.array(paths))
+    rows = open_data(str(archive)).table
+    gone = str(tmp_path / "gone.png")
+    block = ray_datasets.decode_rows(_with_first_path(rows, gone), SMALL)
 
-    decoded_set = ray_datasets.DecodedSet(
+    with pytest.raises(TrainingError) as caught:
+        ray_datasets.DecodedSet([block], "train", {"normal": 0, "opacity": 1})
+
+    assert str(caught.value) == (
+        f"{gone} was readable when it was indexed, but no longer is (missing: the file is gone); "
+        "index again."
+    )
+
+
+def test_an_image_that_no_index_has_opened_is_counted_and_left_out(
+    archive: Path, tmp_path: Path
+) -> None:
+    rows = open_data(str(archive)).table
+    rows = rows.set_column(
+        rows.column_names.index("width"), "width", pa.nulls(rows.num_rows, pa.int32())
+    )
+    first = rows.filter(pc.equal(rows["split"], "train"))
+    moved = _with_first_path(first, str(tmp_path / "gone.png"))
+
+    found = ray_datasets.DecodedSet(
         [ray_datasets.decode_rows(moved, SMALL)], "train", {"normal": 0, "opacity": 1}
     )
 
-    assert decoded_set.num_failed == 1
-    assert len(decoded_set) == sum(train) - 1
+    assert found.num_failed == 1
+    assert len(found) == moved.num_rows - 1
+
+
+def test_storage_that_fails_ends_the_training(archive: Path, odd: OddServer) -> None:
+    odd.answer = lambda method, path: NO_KEY
+    rows = open_data(str(archive)).table.slice(0, 3)
+    paths = pa.array(["s3://bucket/a.png"] * 3)
+    remote = rows.set_column(0, "path", paths).set_column(
+        rows.column_names.index("width"), "width", pa.nulls(3, pa.int32())
+    )
+    block = ray_datasets.decode_rows(remote, SMALL)
+
+    with pytest.raises(TrainingError, match=r"^s3://bucket/a.png cannot be read .*; restore "):
+        ray_datasets.DecodedSet([block], "train", {"normal": 0, "opacity": 1})
