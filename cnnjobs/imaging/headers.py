@@ -70,7 +70,7 @@ def read(data: bytes) -> Header:
 
 
 def _of_dicom(data: bytes) -> Header:
-    dataset = dicom.parse(data, list(_DICOM), pixels=False)
+    dataset, _ = dicom.parse(data, list(_DICOM))
     tags = _shown({name: dataset.get(name) for name in _DICOM})
     gray = tags.get("PhotometricInterpretation", "").startswith("MONOCHROME")
     stored = tags.get("BitsStored")

@@ -179,10 +179,13 @@ def bmp(pixels, *, masks=(), header=40):
     return (head + struct.pack("<IiiHHIIiiII", *info) + fields).ljust(start, b"\0") + body
 
 
-def dicom(samples, *, syntax="1.2.840.10008.1.2.1", frames=None, meta=True, **attributes):
+def dicom(
+    samples, *, syntax="1.2.840.10008.1.2.1", frames=None, meta=True, written=None, **attributes
+):
     """Return a DICOM file of (rows, columns[, 3]) samples.
 
-    `frames` are the bytes of compressed ones; attributes of None are left out.
+    `frames` are the bytes of compressed ones; attributes of None are left out. `written` is a data
+    set of other elements, of whatever value representation.
     """
     samples = np.asarray(samples)
     dataset = pydicom.Dataset()
@@ -206,6 +209,7 @@ def dicom(samples, *, syntax="1.2.840.10008.1.2.1", frames=None, meta=True, **at
     for name, value in described.items():
         if value is not None:
             setattr(dataset, name, value)
+    dataset.update(written or {})
     dataset["PixelData"].VR = "OB" if frames or bits == 8 else "OW"
     dataset["PixelData"].is_undefined_length = frames is not None
     dataset.file_meta = pydicom.dataset.FileMetaDataset()

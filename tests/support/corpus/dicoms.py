@@ -16,12 +16,15 @@ def dicoms():
     scan = jpeg.index(b"\xff\xda")
     window = {"BitsStored": 12, "WindowCenter": 2048, "WindowWidth": 4096}
     baseline = {"syntax": "1.2.840.10008.1.2.4.50"}
+    deflated = {"syntax": "1.2.840.10008.1.2.1.99"}
     sound = {
         "8 bits.dcm": data,
         "12 bits in 16.dcm": image_files.dicom(deep, **window),
         "MONOCHROME1.dcm": image_files.dicom(255 - CHEST, PhotometricInterpretation="MONOCHROME1"),
         "RGB.dcm": image_files.dicom(COLOR),
         "JPEG inside.dcm": image_files.dicom(CHEST, frames=[jpeg], **baseline),
+        "deflated.dcm": image_files.dicom(CHEST, **deflated),
+        "12 bits from bit 4 on.dcm": image_files.dicom(deep * 16, HighBit=15, **window),
         "no preamble.dcm": image_files.dicom(CHEST, meta=False),
         "a TIFF header in the preamble.dcm": b"MM\0*" + data[4:],
     }
@@ -36,7 +39,12 @@ def dicoms():
         "float pixels.dcm": Odd(
             image_files.dicom(CHEST, FloatPixelData=bytes(4 * CHEST.size)), "unsupported"
         ),
-        "deflated.dcm": Odd(_read_test_file("image_dfl.dcm"), "unsupported"),
+        "deflated and huge.dcm": Odd(
+            image_files.dicom(
+                CHEST, Rows=60_000, Columns=60_000, PixelData=bytes(64 << 20), **deflated
+            ),
+            "too large",
+        ),
         "cut in its header.dcm": Odd(data[:200], "not an image"),
         "cut in its pixels.dcm": Odd(data[:-2000], "truncated", WARNING),
         "more rows than pixels.dcm": Odd(

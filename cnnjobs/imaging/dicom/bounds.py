@@ -1,14 +1,17 @@
 """Bounds on what pydicom may be made to do by a small DICOM file.
 
-It converts every text of numbers into as many objects, and walks through elements, fragments and
-run lengths in Python.
+It converts every text of numbers into as many objects, walks through elements, fragments and run
+lengths in Python, and inflates without limit.
 """
 
 import io
 import struct
+import zlib
 from typing import TYPE_CHECKING
 
 from cnnjobs.errors import ImageError
+from cnnjobs.imaging import memory
+from cnnjobs.imaging.formats import check_size
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -20,9 +23,17 @@ _MAX_READS = 200_000
 _MAX_TABLE_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 1 << 12
 
-#: ModalityLUTSequence and VOILUTSequence, and the group of the pixels, which stay bytes.
-_TABLES = (0x00283000, 0x00283010)
+#: Descriptors and data of palettes, segmented or not.
+PALETTES = frozenset(
+    0x00280000 + low + color for low in (0x1101, 0x1201, 0x1221) for color in range(3)
+)
+
+#: These, ModalityLUTSequence and VOILUTSequence; and the group of the pixels, which stay bytes.
+_TABLES = frozenset({0x00283000, 0x00283010, *PALETTES})
 _PIXELS = 0x7FE0
+
+#: Bytes of a deflated file that stand before its pixels.
+_MAX_HEADER = 16 << 20
 
 
 class Reader(io.BytesIO):
@@ -36,6 +47,45 @@ class Reader(io.BytesIO):
             reason = f"a DICOM file of more than {_MAX_READS // 2} elements or fragments"
             raise ImageError("too large", reason)
         return super().read(size)
+
+
+class Inflated:
+    """A deflated data set, of which no more is inflated than is asked for."""
+
+    def __init__(self, deflated: bytes) -> None:
+        self._rest = deflated
+        # no header of zlib (PS3.5 section A.5)
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left."""
+        return self._inflater.eof or not self._rest
+
+    def header(self) -> bytes:
+        """The bytes before the pixels, and as many of these as come along."""
+        return self._next(_MAX_HEADER)
+
+    def frame(self, dataset: "Dataset", *, max_pixels: int) -> bytes:
+        """The bytes of one frame after the header; raise ImageError if it is too large."""
+        names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+        rows, columns, samples, bits = (dataset.get(name) for name in names)
+        if not all(isinstance(each, int) for each in (rows, columns, samples, bits)):
+            reason = f"a deflated DICOM file whose header has more than {_MAX_HEADER} bytes"
+            raise ImageError("too large", reason)
+        check_size(columns, rows, max_pixels)
+        # no supported kind has more
+        size = rows * columns * min(samples, 3) * min(bits, 32) // 8
+        memory.take(4 * size)
+        return self._next(size)
+
+    def _next(self, most: int) -> bytes:
+        try:
+            inflated = self._inflater.decompress(self._rest, most)
+        except zlib.error:
+            raise ImageError("damaged", "a DICOM file: it cannot be inflated") from None
+        self._rest = self._inflater.unconsumed_tail
+        return inflated
 
 
 def check_lengths(dataset: "Dataset") -> None:
