@@ -27,6 +27,7 @@ from cnnjobs.data import duplicates, manifest
 from cnnjobs.data.index import index
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.splits import assign_splits
+from cnnjobs.imaging.perceptual_hash import CROPS, HASH_BYTES
 from cnnjobs.storage import s3
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -86,7 +87,8 @@ def index_stub(endpoint: str) -> float:
 
 def near_copies(number: int) -> float:
     rng = np.random.default_rng(0)
-    hashes = [rng.bytes(32).hex() for _ in range(number - 1)]
+    size = HASH_BYTES * (1 + len(CROPS))
+    hashes = [rng.bytes(size).hex() for _ in range(number - 1)]
     start = time.perf_counter()
     assert duplicates.near_pairs([*hashes, hashes[0]]) == [(0, number - 1)]
     return time.perf_counter() - start
