@@ -25,10 +25,14 @@ def digits(height: int, width: int, num_labels: int) -> keras.Model:
 
 
 def scores(num_labels: int) -> layers.Layer:
-    """The last layer: (N, features) to (N, 1) sigmoid, or (N, num_labels) softmax for 3 or more."""
+    """The last layer: (N, features) to (N, 1) sigmoid, or (N, num_labels) softmax for 3 or more.
+
+    In float32 whatever the other layers compute in: in 16 bits a probability near 0 or 1 is exactly
+    that, and its loss has no gradient.
+    """
     if num_labels == 2:
-        return layers.Dense(1, activation="sigmoid", name="probability")
-    return layers.Dense(num_labels, activation="softmax", name="probabilities")
+        return layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")
+    return layers.Dense(num_labels, activation="softmax", dtype="float32", name="probabilities")
 
 
 def _convolutions(

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -86,17 +85,21 @@ def test_a_lock_on_s3_that_was_not_renewed_belongs_to_the_dead(s3, monkeypatch):
     assert filesystem.is_empty(run)
 
 
-def test_a_writer_that_was_taken_for_dead_stops(s3, monkeypatch):
-    monkeypatch.setattr(run_lock, "RENEW_S", 2.0)
+def test_a_writer_that_was_taken_for_dead_stops(s3):
     other = json.dumps({"host": "another.host", "pid": 1, "token": "another"}).encode()
-
-    def be_taken_for_dead():
-        with run_lock.hold(f"{s3}/run"):
-            filesystem.write_bytes(f"{s3}/run/{run_lock.NAME}", other)
-            time.sleep(60)
-
-    with pytest.raises(KeyboardInterrupt):
-        be_taken_for_dead()
+    # in a process of its own: what stops it is the signal of Ctrl-C
+    code = f"from cnnjobs.storage import run_lock\nrun_lock.RENEW_S = 2.0\n{HOLD}"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, f"{s3}/run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        filesystem.write_bytes(f"{s3}/run/{run_lock.NAME}", other)
+        errors = holder.communicate()[1]
+    assert holder.returncode == -signal.SIGINT
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
     assert "another.host" in run_lock.holder(f"{s3}/run")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TRAIN, VALIDATION
+from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.ray_datasets import DecodedSet, decode_rows
 from cnnjobs.training.train_plan import plan, task_of
 
@@ -13,10 +14,14 @@ def train_here(
     config: TrainConfig, *, callbacks: Sequence[Any] = ()
 ) -> Sequence[Mapping[str, float]]:
     """Leave checkpoints and a bundle in the output; returns the history."""
+    planned = plan(config)
+    return train_task(task_of(planned, planned.output), callbacks=callbacks)
+
+
+def train_task(task: Task, *, callbacks: Sequence[Any] = ()) -> Sequence[Mapping[str, float]]:
+    """What every start of a training does, also one that continues."""
     from cnnjobs.training.distributed.fit_model import train_model
 
-    planned = plan(config)
-    task = task_of(planned, planned.output)
     blocks = [decode_rows(task.rows, task.preprocessing)]
     sets = [DecodedSet(blocks, split, task.targets) for split in (TRAIN, VALIDATION)]
     return train_model(task, *sets, callbacks=callbacks)

@@ -22,6 +22,10 @@ from cnnjobs.training.distributed.workers import Workers
 
 LAST, BEST = "last.npz", "best.npz"
 
+#: What Keras' callbacks learn from epoch to epoch. Their settings are not part of it: on the first
+#: epoch Keras changes the sign of `min_delta`, and would do so again.
+_LEARNED = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -64,7 +68,8 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Any = None) -> None:
         """Restore the state of the callbacks, which their own `on_train_begin` has just reset."""
         for callback, state in zip(self._stateful, self._start.callbacks, strict=False):
-            vars(callback).update(state)
+            # checkpoints of older versions have more
+            vars(callback).update({name: state[name] for name in _LEARNED if name in state})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = {name: _defined(value) for name, value in (logs or {}).items()}
@@ -143,11 +148,11 @@ def _state_values(model: Any) -> list[Any]:
 
 
 def _state_of(callback: Any) -> dict[str, Any]:
-    """The numbers that a callback keeps between epochs."""
+    """What a callback has learned so far."""
     return {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in vars(callback).items()
-        if isinstance(value, int | float | np.generic) or (name == "best" and value is None)
+        if name in _LEARNED
     }
 
 

@@ -18,6 +18,7 @@ from cnnjobs.errors import TrainingError
 from cnnjobs.metrics import calibration
 from cnnjobs.models import bundle, openvino_export
 from cnnjobs.models.augmentation import augmented
+from cnnjobs.models.mixed_precision import with_float32_scores
 from cnnjobs.storage import filesystem, json_files, versions
 from cnnjobs.training.distributed import checkpoints, loop
 from cnnjobs.training.distributed.sample_weights import row_weights
@@ -54,7 +55,7 @@ def train_model(
     config = task.config
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(_policy(config))
-    inner = models.build(task.model, len(task.labels), weights=config.weights)
+    inner = with_float32_scores(models.build(task.model, len(task.labels), weights=config.weights))
     model = inner if config.augment == "off" else augmented(inner, config.augment)
     steps = num_steps(len(images), config.batch_size) * config.epochs
     model.compile(

@@ -1,0 +1,93 @@
+"""A training that was killed ends as one that was not, to the last bit, whatever its callbacks."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cnnjobs.config import IndexConfig, TrainConfig
+from cnnjobs.data.index import index
+from cnnjobs.models import bundle
+from cnnjobs.training.train_plan import plan, task_of
+from tests.support.trainings import train_task
+
+#: What a clock decides.
+TIMES = {"seconds", "images_per_second", "wait_share", "peak_memory_bytes"}
+
+EPOCHS, KILLED_AFTER = 8, 5
+
+
+class KilledError(Exception):
+    """Stands for whatever ends the process."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of 40 noisy images of two classes."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for number in range(40):
+        label = ("bright", "dark")[number % 2]
+        (folder / "images" / label).mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 200, (28, 28), np.uint8) + np.uint8(20 * (label == "bright"))
+        cv2.imwrite(str(folder / "images" / label / f"{number}.png"), pixels)
+    manifest = folder / "manifest.parquet"
+    index(IndexConfig(sources=(str(folder / "images"),), output=str(manifest)))
+    return manifest
+
+
+def _trained(data: Path, output: Path, killed_after: int | None, **settings: object) -> object:
+    """History without times, and weights, of a training killed after some epochs and resumed."""
+    import keras
+
+    def kill(epoch: int, logs: object) -> None:
+        if epoch + 1 == killed_after:
+            raise KilledError
+
+    config = TrainConfig(
+        data=str(data),
+        output=str(output),
+        model="digits",
+        positive="bright",
+        epochs=EPOCHS,
+        batch_size=8,
+        **settings,
+    )
+    planned = plan(config)
+    task = task_of(planned, planned.output)
+    if killed_after is not None:
+        with pytest.raises(KilledError):
+            train_task(task, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=kill)])
+    history = train_task(task)
+    model = bundle.load_model(bundle.read(str(output)))
+    logs = [{name: epoch[name] for name in epoch.keys() - TIMES} for epoch in history]
+    return logs, [weights.tobytes() for weights in model.get_weights()]
+
+
+@pytest.mark.parametrize("mixed_precision", [False, True])
+@pytest.mark.parametrize("early_stopping", [None, 2])
+# at the lowest rate the loss falls by less than what counts as an improvement
+@pytest.mark.parametrize(
+    ("schedule", "learning_rate"), [("constant", 1e-2), ("cosine", 1e-2), ("plateau", 1e-7)]
+)
+def test_a_killed_training_ends_as_one_that_was_not(
+    data: Path,
+    tmp_path: Path,
+    schedule: str,
+    learning_rate: float,
+    early_stopping: int | None,
+    mixed_precision: bool,
+) -> None:
+    settings = {
+        "schedule": schedule,
+        "learning_rate": learning_rate,
+        "early_stopping": early_stopping,
+        "mixed_precision": mixed_precision,
+        "keep": "best",
+    }
+    whole = _trained(data, tmp_path / "whole", None, **settings)
+    # a training may have stopped before
+    killed_after = min(KILLED_AFTER, len(whole[0]))
+
+    assert _trained(data, tmp_path / "killed", killed_after, **settings) == whole
