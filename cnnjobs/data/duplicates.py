@@ -15,6 +15,10 @@ from cnnjobs.imaging.perceptual_hash import HASH_BYTES
 #: at least 66 for two patients and 54 for one, crops and complements included (`docs/files.md`).
 MAX_DISTANCE = 30
 
+#: Comparisons up to which crops are compared as well, which takes seven times as long: those of
+#: 200,000 images with each other.
+_MAX_WITH_CROPS = 200_000**2
+
 #: Hashes compared at once, in rows and columns: what fits in a core's cache.
 _ROWS, _COLUMNS = 32, 8192
 
@@ -30,19 +34,25 @@ def equal_pairs(hashes: Sequence[str | None]) -> list[tuple[int, int]]:
 
 
 def near_pairs(
-    hashes: Sequence[str | None], *, first: int | None = None, max_distance: int = MAX_DISTANCE
+    hashes: Sequence[str | None],
+    *,
+    first: int | None = None,
+    max_distance: int = MAX_DISTANCE,
+    max_with_crops: int = _MAX_WITH_CROPS,
 ) -> list[tuple[int, int]]:
     """All pairs of positions whose hashes differ in at most `max_distance` of 256 bits.
 
     A hash is near another one if it or its complement is, or if that of the whole image is near
     that of a crop. Compares every hash with every other in threads, so time grows with the
-    square; `python -m benchmarks index` measures it. None never matches.
+    square; `python -m benchmarks index` measures it. Beyond `max_with_crops` comparisons, crops
+    are left out. None never matches.
 
     Args:
         hashes: `perceptual_hashes` of the images as hex; those of older manifests, without crops,
             are compared as a whole.
         first: only pairs with one of the first so many.
         max_distance: in bits.
+        max_with_crops: comparisons of images up to which crops are compared.
     """
     known = [position for position, value in enumerate(hashes) if value is not None]
     num_first = len(known) if first is None else bisect.bisect_left(known, first)
@@ -53,6 +63,8 @@ def near_pairs(
     # a hash without crops is repeated in their place: it then adds no pair
     data = b"".join((each * (longest // len(each)))[:longest] for each in every)
     parts = np.frombuffer(data, np.uint64).reshape(len(known), longest // HASH_BYTES, -1)
+    if num_first * len(known) > max_with_crops:
+        parts = parts[:, :1]
     words = np.ascontiguousarray(parts.transpose(1, 2, 0))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         starts = range(0, num_first, _ROWS)

@@ -55,6 +55,15 @@ def test_crops_near_each_other_are_not_enough():
     assert duplicates.near_pairs(["".join(one), "".join(other)]) == []
 
 
+def test_beyond_a_number_of_comparisons_only_whole_images_are_compared():
+    hashes = ["".join(_hash(4 * image + part) for part in range(4)) for image in range(9)]
+    hashes.append(_hash(2) + "".join(_hash(seed) for seed in (91, 92, 93)))
+    hashes.append(hashes[3])
+    assert duplicates.near_pairs(hashes, max_with_crops=11**2) == [(0, 9), (3, 10)]
+    assert duplicates.near_pairs(hashes, max_with_crops=11**2 - 1) == [(3, 10)]
+    assert duplicates.near_pairs(hashes, first=1, max_with_crops=11) == [(0, 9)]
+
+
 def test_hashes_of_older_manifests_have_no_crops():
     new = "".join(_hash(seed) for seed in range(4))
     assert duplicates.near_pairs([_hash(0), new, _hash(2), _hash(5)]) == [(0, 1), (1, 2)]
