@@ -8,9 +8,9 @@ import typer
 from typer import Argument, Option
 
 from benchmarks.config import SCORING_WAYS, PredictBenchmark, TrainBenchmark
-from cnnjobs.cli.runner import json_text
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.progress import showing
+from cnnjobs.storage import json_files
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
@@ -186,7 +186,7 @@ def recipes(
 
 
 def _print(summary: Any, as_text: Any, *, as_json: bool) -> None:
-    typer.echo(json_text(summary) if as_json else as_text(summary))
+    typer.echo(json_files.text(summary) if as_json else as_text(summary))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from cnnjobs.data import duplicates, manifest
 from cnnjobs.data.index import index
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.splits import assign_splits
+from cnnjobs.imaging.perceptual_hash import CROPS, HASH_BYTES
 from cnnjobs.storage import s3
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -43,7 +44,8 @@ def print_steps(rows: int) -> None:
         measure(f"index {rows // 10} local files of 64 x 64 pixels", index_folder, files, True)
     with listing_stub(rows) as endpoint:
         measure(f"index {rows} keys on S3, --no-content", index_stub, endpoint)
-    measure(f"near copies among {rows // 10} images", near_copies, rows // 10)
+    for title, crops in (("without crops", 0), ("with crops", len(CROPS))):
+        measure(f"near copies among {rows // 10} images, {title}", near_copies, rows // 10, crops)
     measure(f"splits of {rows} groups", splits, rows)
     measure(f"joining {rows // 2} pairs of {rows} groups", joined, rows)
     measure(f"fingerprint of {rows} rows", fingerprint, rows)
@@ -84,9 +86,10 @@ def index_stub(endpoint: str) -> float:
         return time.perf_counter() - start
 
 
-def near_copies(number: int) -> float:
+def near_copies(number: int, crops: int) -> float:
     rng = np.random.default_rng(0)
-    hashes = [rng.bytes(32).hex() for _ in range(number - 1)]
+    size = HASH_BYTES * (1 + crops)
+    hashes = [rng.bytes(size).hex() for _ in range(number - 1)]
     start = time.perf_counter()
     assert duplicates.near_pairs([*hashes, hashes[0]]) == [(0, number - 1)]
     return time.perf_counter() - start

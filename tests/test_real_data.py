@@ -1,19 +1,27 @@
 """The whole way at small size on real chest X-rays, where they are at hand."""
 
+import csv
+import itertools
 import os
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from cnnjobs.config import EvaluateConfig, FetchConfig, IndexConfig, PredictConfig, TrainConfig
+from cnnjobs.data.duplicates import MAX_DISTANCE
 from cnnjobs.data.fetch import fetch
 from cnnjobs.data.index import index
 from cnnjobs.evaluation.evaluate import evaluate
+from cnnjobs.imaging.perceptual_hash import HASH_BYTES, perceptual_hashes
 from cnnjobs.inference.predict import predict
 from cnnjobs.training.train import train
+from tests.support.copies import COPIES
 
 FOLDER = os.environ.get("CNNJOBS_REAL_DATA", "")
 
@@ -42,6 +50,53 @@ def test_no_patient_is_in_two_splits_and_every_image_is_sound(xrays: Path, tmp_p
     assert summary.num_images == len(list(xrays.glob("*/*.png")))
     assert summary.unreadable == {}
     assert summary.num_near_copies == 0
+
+
+def test_changed_copies_of_real_images_are_found_and_no_two_images_are_copies(xrays: Path) -> None:
+    paths = sorted(xrays.glob("*/*.png"))
+    with (xrays / "groups.csv").open() as file:
+        patient_of = {row["path"]: row["group"] for row in csv.DictReader(file)}
+    patients = [patient_of[path.relative_to(xrays).as_posix()] for path in paths]
+    images = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
+    originals = [_bits(image) for image in images]
+    same: list[int] = []
+    different: list[int] = []
+    for one, other in itertools.combinations(range(len(images)), 2):
+        distances = same if patients[one] == patients[other] else different
+        distances.append(_distance(originals[one], originals[other]))
+    lines = [
+        f"images of two patients: at least {min(different)}, of one patient: {min(same)}",
+        f"{'':26}  {'whole images':>12}  {'as compared':>12}",
+        f"{'copy':26}  {'median':>7} {'max':>4}  {'median':>7} {'max':>4}  found",
+    ]
+    found = {}
+    for change, make in COPIES.items():
+        pairs = list(zip(originals, [_bits(make(image)) for image in images], strict=True))
+        whole = [int((one[0] != other[0]).sum()) for one, other in pairs]
+        compared = [_distance(one, other) for one, other in pairs]
+        found[change] = sum(distance <= MAX_DISTANCE for distance in compared) / len(pairs)
+        lines.append(
+            f"{change:26}  {np.median(whole):7.0f} {max(whole):4}  {np.median(compared):7.0f} "
+            f"{max(compared):4}  {found[change]:5.1%}"
+        )
+    # with -s: the table in docs/files.md
+    print("", *lines, sep="\n")  # noqa: T201
+    assert min(different) > 2 * MAX_DISTANCE
+    assert min(same) > MAX_DISTANCE
+    assert min(found.values()) == 1
+
+
+def _bits(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bits of the hash of the whole image and of each crop, (1 + crops, 256)."""
+    hashes = perceptual_hashes(image)
+    assert hashes is not None
+    return np.unpackbits(np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES), axis=1)
+
+
+def _distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """The smallest of the distances that make two images copies."""
+    bits = np.concatenate([(one[0] != other).sum(axis=1), (one != other[0]).sum(axis=1)])
+    return int(min(bits.min(), 256 - bits.max()))
 
 
 def test_index_train_evaluate_and_predict_on_real_images(

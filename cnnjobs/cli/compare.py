@@ -74,10 +74,11 @@ def _differences(name: str, comparison: "Comparison") -> list[str]:
         for metric, difference in comparison.differences.items()
     ]
     parts = [table([f"{name} - [1]", "difference", "95% interval"], rows)]
-    if comparison.delong is not None:
+    delong = comparison.delong
+    if delong is not None:
         parts.append(
-            f"AUROC by DeLong: {comparison.delong.difference:.4f} "
-            f"({interval(comparison.delong.interval)}), p {_p(comparison.delong.p)}"
+            f"AUROC by DeLong: {delong.difference:.4f} ({interval(delong.interval)}), p "
+            f"{_p(delong.p)}" + (f"; {delong.undefined}" if delong.undefined else "")
         )
     discordant = comparison.mcnemar
     parts.append(
@@ -87,5 +88,7 @@ def _differences(name: str, comparison: "Comparison") -> list[str]:
     return parts
 
 
-def _p(value: float) -> str:
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"

@@ -1,13 +1,13 @@
 """`cnnjobs crossval`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
 from cnnjobs.cli.help_page import ClusterOption, FoldOption
 from cnnjobs.cli.runner import Job
-from cnnjobs.cli.tables import counts, interval, table
+from cnnjobs.cli.tables import cell, counts, interval, table
 from cnnjobs.config import CrossvalConfig
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def crossval_text(summary: "CrossvalSummary") -> str:
 def _of_folds(summary: "CrossvalSummary") -> list[str]:
     names = [name for name in _SHOWN if name in summary.estimates]
     rows = [
-        [each.name, each.num_train, each.num_test, *(each.metrics[name] for name in names)]
+        [each.name, each.num_train, each.num_test, *(each.metrics.get(name) for name in names)]
         for each in summary.folds
     ]
     means = [
@@ -94,7 +94,17 @@ def _of_folds(summary: "CrossvalSummary") -> list[str]:
         table(["tested on", "trained", "tested", *names], rows),
         table(["metric", "mean", "sd", "95% interval"], means),
         "intervals: corrected for folds that share training images (Nadeau and Bengio 2003)",
+        *_undefined(summary.estimates),
     ]
+
+
+def _undefined(estimates: Mapping[str, "Estimate"]) -> list[str]:
+    """A line per reason why something of an estimate is missing, with the metrics it is true of."""
+    names: dict[str, list[str]] = {}
+    for name, estimate in estimates.items():
+        if estimate.undefined is not None:
+            names.setdefault(estimate.undefined, []).append(name)
+    return [f"{', '.join(of_reason)}: {reason}" for reason, of_reason in names.items()]
 
 
 def _of_sources(summary: "CrossvalSummary") -> list[str]:
@@ -112,7 +122,7 @@ def _of_sources(summary: "CrossvalSummary") -> list[str]:
     auroc = summary.estimates.get("auroc")
     return [
         *([table(header, rows)] if rows else []),
-        *([f"folds of all sources: auroc {auroc.mean:.4f} ({_bounds(auroc)})"] if auroc else []),
+        *([f"folds of all sources: auroc {cell(auroc.mean)} ({_bounds(auroc)})"] if auroc else []),
         *(f"{each.left_out}: {each.undefined}" for each in summary.sources if each.undefined),
         *(f"{each.left_out}: {each.no_intervals}" for each in summary.sources if each.no_intervals),
         *(f"not left out: {name}, {why}" for name, why in summary.not_left_out.items()),
@@ -120,7 +130,7 @@ def _of_sources(summary: "CrossvalSummary") -> list[str]:
 
 
 def _names(results: Sequence["FoldResult"]) -> list[str]:
-    return [name for name in _SHOWN if results and name in results[0].metrics]
+    return [name for name in _SHOWN if any(name in each.metrics for each in results)]
 
 
 def _bounds(estimate: "Estimate") -> str:

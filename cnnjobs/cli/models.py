@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from cnnjobs.cli.app import app
 from cnnjobs.cli.help_page import Command
 from cnnjobs.cli.options import Debug, Json
-from cnnjobs.cli.runner import json_text, say
+from cnnjobs.cli.runner import say
 from cnnjobs.cli.tables import table
+from cnnjobs.storage import json_files
 
 if TYPE_CHECKING:
     from cnnjobs.models import Architecture
@@ -18,7 +19,7 @@ def models(as_json: Json = False, debug: Debug = False) -> None:
     """List the architectures."""
     from cnnjobs.models import ARCHITECTURES
 
-    say(json_text(ARCHITECTURES) if as_json else models_text(ARCHITECTURES.values()))
+    say(json_files.text(ARCHITECTURES) if as_json else models_text(ARCHITECTURES.values()))
 
 
 def models_text(architectures: Iterable["Architecture"]) -> str:

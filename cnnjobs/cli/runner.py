@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import logging
 import re
 import signal
@@ -24,6 +23,7 @@ from cnnjobs.config.files import resolve
 from cnnjobs.config.printable import printable, printable_log, printable_values
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.progress import Progress, showing
+from cnnjobs.storage import json_files
 
 #: What Ray prints about its own processes, even with `log_to_driver=False`: that one cannot be
 #: scheduled at the moment, for example. On a busy machine this means nothing.
@@ -120,7 +120,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
 
 def show(summary: Any, as_text: Callable[[Any], str], *, as_json: bool) -> None:
     """Print a summary, as JSON or as text without what names in it would do to a terminal."""
-    say(json_text(summary) if as_json else as_text(printable_values(summary)))
+    say(json_files.text(summary) if as_json else as_text(printable_values(summary)))
 
 
 class _Aside(io.TextIOBase):
@@ -171,16 +171,13 @@ def _stopped_by_signals(config: Config) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def json_text(value: Any) -> str:
-    """A summary as one JSON document; NaN and infinity become null."""
-    return json.dumps(_finite(value), indent=2)
-
-
 def _print_plan(config: Config, plan: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        say(json_text({"config": as_dict(config), "plan": plan}))
+        say(json_files.text({"config": as_dict(config), "plan": plan}))
         return
-    shown = printable_values(json.loads(json_text({"settings": as_dict(config), "plan": plan})))
+    shown = printable_values(
+        json_files.parsed(json_files.text({"settings": as_dict(config), "plan": plan}))
+    )
     say(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
     say("dry run: nothing was written.")
 
@@ -190,21 +187,9 @@ def _was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
-def _finite(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
-
-
 def _complain(message: str, code: int, *, as_json: bool) -> None:
     if as_json and code != 3:
-        say(json_text({"error": message, "exit_code": code}))
+        say(json_files.text({"error": message, "exit_code": code}))
     say(f"error: {printable(message)}", err=True)
 
 

@@ -1,7 +1,6 @@
 """The Ray nodes that `cnnjobs cluster start` started on this machine, and how to reach them."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import socket
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnjobs.cluster import auth_token
+from cnnjobs.storage import json_files
 
 #: Makes Ray serve, and look for, a head on 127.0.0.1 only. Ray reads it when it is imported;
 #: without it, Ray replaces any loopback address by the machine's own.
@@ -70,7 +70,7 @@ def record(node: Node) -> None:
     """Add a node."""
     folder().mkdir(parents=True, exist_ok=True)
     partial = _file(node).with_suffix(".new")
-    partial.write_text(json.dumps(dataclasses.asdict(node)), encoding="utf-8")
+    partial.write_text(json_files.text(node, indent=None), encoding="utf-8")
     partial.replace(_file(node))
 
 

@@ -14,6 +14,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from cnnjobs.cluster import head_client, job_package, spilling
 from cnnjobs.errors import CnnjobsError
+from cnnjobs.storage import json_files
 
 _TIMEOUT_S = 120
 
@@ -47,7 +48,7 @@ print("DOCTOR" + json.dumps({
     "object_store_bytes": int(resources.get("object_store_memory", 0)),
     "shm_bytes": shm.f_blocks * shm.f_frsize if shm else 0,
     "spilled_bytes": by_machine(totals(targets(ray.nodes()))),
-}))
+}, allow_nan=False))
 """
 )
 
@@ -63,7 +64,7 @@ try:
     report["exists"] = filesystem.exists(uri)
 except errors.CnnjobsError as error:
     report["error"] = str(error)
-print("DOCTOR" + json.dumps(report))
+print("DOCTOR" + json.dumps(report, allow_nan=False))
 """
 
 
@@ -96,7 +97,7 @@ def _report(
     runtime_env: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run a program as a job on the head, return its report, and delete the job."""
-    entrypoint = shlex.join(["python", "-c", program, json.dumps(argument)])
+    entrypoint = shlex.join(["python", "-c", program, json_files.text(argument, indent=None)])
     job = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
     end = time.monotonic() + _TIMEOUT_S
     try:

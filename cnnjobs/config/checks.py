@@ -48,7 +48,7 @@ def choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def threshold_rule(value: str) -> None:
     """Raise unless it is youden, sensitivity=S or a probability."""
-    match = re.fullmatch(r"youden|(?:sensitivity=)?(\d*\.?\d+)", value)
+    match = re.fullmatch(r"youden|(?:sensitivity=)?(\d*\.?\d+(?:e-\d+)?)", value)
     if match is None or (match[1] and not 0 < float(match[1]) < 1):
         raise ConfigError(
             "threshold_rule must be youden, sensitivity=S or a probability, both above 0 and "

@@ -22,6 +22,9 @@ _MAX_BYTES = 1 << 20
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
 
+#: Texts that may be a number.
+_TEXTS_OF_NUMBERS = ("max_errors", "threshold_rule")
+
 #: A number that YAML 1.1 reads as text, though Python and JSON write it this way.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
 
@@ -103,6 +106,12 @@ def _checked(file: Path, name: str, annotation: str, value: Any) -> Any:
     """`value` converted to the type named by a field's annotation, or a ConfigError."""
     is_flat = isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
     if annotation.startswith("tuple") and is_flat:
+        for item in value:
+            if isinstance(item, bool) or not isinstance(item, str | int):
+                raise ConfigError(
+                    f"{file}: {name} must be a list of texts, got {_SHORT.repr(item)}; write it in "
+                    "quotes."
+                )
         return tuple(str(item) for item in value)
     if value is None and annotation.endswith("| None"):
         return None
@@ -110,14 +119,28 @@ def _checked(file: Path, name: str, annotation: str, value: Any) -> Any:
         # YAML 1.1 reads off as false
         return "off"
     kind = annotation.removesuffix(" | None")
-    if name == "max_errors" and isinstance(value, int | float) and not isinstance(value, bool):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in _TEXTS_OF_NUMBERS and is_number:
         return str(value)
     if kind == "float" and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     found = _kind_of(value)
     if kind == found or (kind == "float" and found == "int"):
         return float(value) if kind == "float" else value
-    raise ConfigError(f"{file}: {name} must be {_a(kind)}, got {_SHORT.repr(value)}.")
+    raise ConfigError(f"{file}: {name} must be {_a(kind)}, {_got(kind, value)}.")
+
+
+def _got(kind: str, value: Any) -> str:
+    """What was found, and what to write in its place where that is known."""
+    if value is None:
+        return "got nothing; give one, or leave the line out"
+    found = f"got {_SHORT.repr(value) if isinstance(value, str | list | dict) else value}"
+    if kind == "str" and not isinstance(value, list | dict):
+        # YAML reads 3, no and 2026-01-02 as something other than text
+        return f"{found}; write it in quotes"
+    if kind.startswith("tuple") and isinstance(value, str):
+        return f"{found}; write it as [{_SHORT.repr(value)}]"
+    return found
 
 
 def _kind_of(value: Any) -> str:

@@ -88,6 +88,11 @@ class TrainConfig(ImageSettings):
             raise ConfigError("resume and overwrite cannot be given together; choose one.")
 
     @property
+    def uses_monitor(self) -> bool:
+        """Whether anything depends on the monitored metric."""
+        return self.early_stopping is not None or self.keep == "best" or self.schedule == "plateau"
+
+    @property
     def decides_on_validation(self) -> bool:
         """Whether the threshold or the temperature is chosen on the validation split."""
         return self.calibrate or self.threshold_rule.startswith(("youden", "sensitivity"))

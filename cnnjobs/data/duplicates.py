@@ -8,10 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-#: Largest Hamming distance, of 256 bits, at which two perceptual hashes count as the same picture.
-#: On 193 public chest X-rays no two patients were closer than 70; re-encoded, resized, brightened
-#: or noisy copies stayed within 24, crops of 2% per side started at 30.
+from cnnjobs.imaging.perceptual_hash import HASH_BYTES
+
+#: Largest Hamming distance, of 256 bits, at which two perceptual hashes count as the same picture,
+#: and of the complement of one of them as its inverted copy. Between 193 public chest X-rays it is
+#: at least 66 for two patients and 54 for one, crops and complements included (`docs/files.md`).
 MAX_DISTANCE = 30
+
+#: Comparisons up to which crops are compared as well, which takes seven times as long: those of
+#: 200,000 images with each other.
+_MAX_WITH_CROPS = 200_000**2
 
 #: Hashes compared at once, in rows and columns: what fits in a core's cache.
 _ROWS, _COLUMNS = 32, 8192
@@ -28,24 +34,38 @@ def equal_pairs(hashes: Sequence[str | None]) -> list[tuple[int, int]]:
 
 
 def near_pairs(
-    hashes: Sequence[str | None], *, first: int | None = None, max_distance: int = MAX_DISTANCE
+    hashes: Sequence[str | None],
+    *,
+    first: int | None = None,
+    max_distance: int = MAX_DISTANCE,
+    max_with_crops: int = _MAX_WITH_CROPS,
 ) -> list[tuple[int, int]]:
-    """All pairs of positions whose 256-bit hex hashes differ in at most `max_distance` bits.
+    """All pairs of positions whose hashes differ in at most `max_distance` of 256 bits.
 
-    Compares every hash with every other in threads, so time grows with the square; `python -m
-    benchmarks index` measures it. None never matches.
+    A hash is near another one if it or its complement is, or if that of the whole image is near
+    that of a crop. Compares every hash with every other in threads, so time grows with the
+    square; `python -m benchmarks index` measures it. Beyond `max_with_crops` comparisons, crops
+    are left out. None never matches.
 
     Args:
-        hashes: of the images.
+        hashes: `perceptual_hashes` of the images as hex; those of older manifests, without crops,
+            are compared as a whole.
         first: only pairs with one of the first so many.
         max_distance: in bits.
+        max_with_crops: comparisons of images up to which crops are compared.
     """
     known = [position for position, value in enumerate(hashes) if value is not None]
     num_first = len(known) if first is None else bisect.bisect_left(known, first)
     if not num_first:
         return []
-    data = b"".join(bytes.fromhex(hashes[position] or "") for position in known)
-    words = np.ascontiguousarray(np.frombuffer(data, np.uint64).reshape(len(known), -1).T)
+    every = [bytes.fromhex(hashes[position] or "") for position in known]
+    longest = max(map(len, every))
+    # a hash without crops is repeated in their place: it then adds no pair
+    data = b"".join((each * (longest // len(each)))[:longest] for each in every)
+    parts = np.frombuffer(data, np.uint64).reshape(len(known), longest // HASH_BYTES, -1)
+    if num_first * len(known) > max_with_crops:
+        parts = parts[:, :1]
+    words = np.ascontiguousarray(parts.transpose(1, 2, 0))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         starts = range(0, num_first, _ROWS)
         found = pool.map(lambda start: _near_rows(words, start, max_distance), starts)
@@ -73,20 +93,42 @@ def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list
 def _near_rows(words: NDArray[np.uint64], start: int, max_distance: int) -> list[tuple[int, int]]:
     """Pairs of the rows from `start` with those after them, sorted.
 
-    For nearly all pairs, half of the bits already differ in more than `max_distance`; the other
-    half is compared only for the rest.
+    `words` are (1 + crops, 4, N): the whole image first.
     """
-    rows, half = words[:, start : start + _ROWS], len(words) // 2
-    pairs: list[tuple[int, int]] = []
-    for left in range(start, words.shape[1], _COLUMNS):
-        others = words[:, left : left + _COLUMNS]
-        ones, twos = np.nonzero(_distances(rows[:half], others[:half]) <= max_distance)
-        behind = left + twos > start + ones
-        ones, twos = ones[behind], twos[behind]
-        both = np.bitwise_count(rows[:, ones] ^ others[:, twos]).sum(axis=0, dtype=np.int64)
-        near = both <= max_distance
-        pairs += zip((start + ones[near]).tolist(), (left + twos[near]).tolist(), strict=True)
+    rows = words[..., start : start + _ROWS]
+    pairs: set[tuple[int, int]] = set()
+    for left in range(start, words.shape[2], _COLUMNS):
+        others = words[..., left : left + _COLUMNS]
+        compared = [(rows[0], each) for each in others] + [(each, others[0]) for each in rows[1:]]
+        for these, those in compared:
+            ones, twos = _near(these, those, max_distance)
+            behind = left + twos > start + ones
+            ones, twos = start + ones[behind], left + twos[behind]
+            pairs.update(zip(ones.tolist(), twos.tolist(), strict=True))
     return sorted(pairs)
+
+
+def _near(
+    these: NDArray[np.uint64], those: NDArray[np.uint64], max_distance: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of all pairs that are near, or of which one is near the other's complement.
+
+    For nearly all pairs, half of the bits already differ in more than `max_distance`, and are
+    equal in more than that; the other half is compared only for the rest.
+    """
+    half = len(these) // 2
+    ones, twos = np.nonzero(_is_extreme(_distances(these[:half], those[:half]), 128, max_distance))
+    both = np.bitwise_count(these[:, ones] ^ those[:, twos]).sum(axis=0, dtype=np.uint16)
+    near = _is_extreme(both, 256, max_distance)
+    return ones[near], twos[near]
+
+
+def _is_extreme(distances: NDArray[np.uint16], bits: int, max_distance: int) -> NDArray[np.bool_]:
+    """Whether each distance is at most `max_distance`, or at least `bits` less that."""
+    # in one pass: what is at most `max_distance` wraps around to the largest numbers
+    beyond = distances - np.uint16(max_distance + 1)
+    extreme: NDArray[np.bool_] = beyond >= max(0, bits - 2 * max_distance - 1)
+    return extreme
 
 
 def _distances(rows: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint16]:

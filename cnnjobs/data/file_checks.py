@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import depth, dicom, formats, memory, preprocessing, reading
+from cnnjobs.imaging import depth, dicom, formats, memory, perceptual_hash, preprocessing, reading
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.progress import Progress
 from cnnjobs.storage import filesystem
@@ -74,7 +74,7 @@ def check_file(
             )
             if formats.recognize(data) == "dicom":
                 found["patient"] = dicom.patient_group(data, key)
-            bits = preprocessing.perceptual_hash(depth.settled(picture).gray)
+            bits = perceptual_hash.perceptual_hashes(depth.settled(picture).gray)
     except ImageError as error:
         if (failure := reading.of_source(path, error)) is not None:
             raise failure from error

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -201,8 +200,9 @@ def changes(old: pa.Table, new: pa.Table, *, unlisted: Sequence[str] = ()) -> Ch
 def write(manifest: Manifest, uri: str) -> None:
     """Write the manifest as one Parquet file, either completely or not at all."""
     metadata = {
-        _METADATA: json.dumps(
-            {"manifest_version": schema.MANIFEST_VERSION, "settings": dict(manifest.settings)}
+        _METADATA: json_files.text(
+            {"manifest_version": schema.MANIFEST_VERSION, "settings": manifest.settings},
+            indent=None,
         )
     }
     filesystem.write_table(uri, manifest.table.replace_schema_metadata(metadata))

@@ -1,8 +1,6 @@
 """`cnnjobs compare`: compare models on the same images, from the runs that scored them."""
 
-import dataclasses
 import functools
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from cnnjobs.metrics import Bootstrap, Difference, Interval, Metrics, paired
 from cnnjobs.metrics.paired import DeLong, McNemar
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import apart, filesystem, run_dir, s3
+from cnnjobs.storage import apart, filesystem, json_files, run_dir, s3
 
 _COLUMNS = ["path", "label", "prediction", "probability", "error", "model"]
 
@@ -136,8 +134,7 @@ def compare(config: CompareConfig, progress: Progress = silent) -> CompareSummar
         output=output,
     )
     if output is not None:
-        text = json.dumps(dataclasses.asdict(summary), indent=2)
-        filesystem.write_bytes(output, text.encode())
+        filesystem.write_bytes(output, json_files.text(summary).encode())
     return summary
 
 

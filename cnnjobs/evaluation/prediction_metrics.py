@@ -20,18 +20,22 @@ def measure(
     *,
     prevalence: float | None = None,
     bootstrap: Bootstrap | None = None,
+    calibrated: bool = False,
 ) -> Metrics:
     """Metrics of prediction rows that have a label and a score; see `metrics.binary`.
 
-    For a bundle with a temperature, Brier score and ECE are also given without it.
+    For a bundle with a temperature, Brier score and ECE are also given without it; for one that
+    was calibrated and whose best temperature is 1, only if `calibrated` says so.
     """
     labels = scored["label"].to_pylist()
-    calibrated = probabilities(scored, bundle)
-    raw = uncalibrated(calibrated, bundle)
+    scores = probabilities(scored, bundle)
+    raw = uncalibrated(scores, bundle)
+    if raw is None and calibrated:
+        raw = scores
     if bundle.positive is None:
         return metrics.multiclass(
             labels,
-            calibrated,
+            scores,
             names=bundle.labels,
             uncalibrated=raw,
             bootstrap=bootstrap,
@@ -39,7 +43,7 @@ def measure(
     negative = next(label for label in bundle.labels if label != bundle.positive)
     return metrics.binary(
         labels,
-        calibrated[:, 0],
+        scores[:, 0],
         positive=bundle.positive,
         negative=negative,
         threshold=bundle.threshold,

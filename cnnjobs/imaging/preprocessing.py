@@ -13,12 +13,6 @@ from cnnjobs.errors import ConfigError
 from cnnjobs.imaging import depth, dicom, formats, memory
 from cnnjobs.imaging.formats import Gray, Picture, bmp, jpeg, png, tiff, webp
 
-#: Side of the perceptual hash in bits: 16 x 16 = 256 bits.
-HASH_SIDE = 16
-
-#: Images with a shorter side (digits, icons) are too similar by nature for a perceptual hash.
-MIN_SIDE_FOR_HASH = 64
-
 #: Pixels per area from which a summed-area table is the faster way to the mean.
 _MIN_SHRINK = 8
 
@@ -278,22 +272,3 @@ def equalized(pixels: NDArray[np.uint8], clip_limit: float, tiles: int) -> NDArr
     """Contrast-limited adaptive histogram equalization, as OpenCV does it."""
     clahe = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
     return clahe.apply(pixels)  # type: ignore[return-value]
-
-
-def perceptual_hash(gray: Gray) -> bytes | None:
-    """256 bits that survive resizing, re-encoding and a change of contrast; 32 bytes.
-
-    The signs of the 16 x 16 lowest frequencies of the discrete cosine transform of a
-    64 x 64 thumbnail against their median (pHash; Zauner 2010, "Implementation and
-    Benchmarking of Perceptual Image Hash Functions"). None for an image with a side below
-    `MIN_SIDE_FOR_HASH` pixels or without any contrast.
-    """
-    if min(gray.shape) < MIN_SIDE_FOR_HASH:
-        return None
-    thumbnail = resize(gray, height=64, width=64).astype(np.float32)
-    if thumbnail.max() - thumbnail.min() < 1:
-        return None
-    low = cv2.dct(thumbnail)[:HASH_SIDE, :HASH_SIDE].ravel()
-    # the first coefficient is the mean brightness, thousands of times the others: it would shift
-    # the median
-    return np.packbits(low > np.median(low[1:])).tobytes()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cnnjobs.config import constants
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging import depth, formats, headers, memory, preprocessing, reading
+from cnnjobs.imaging import depth, formats, headers, memory, perceptual_hash, preprocessing, reading
 from cnnjobs.imaging.formats import Gray, Picture
 from cnnjobs.imaging.headers import Header
 from cnnjobs.imaging.preprocessing import Preprocessing
@@ -85,7 +85,7 @@ def _measured(path: str, max_bytes: int) -> Measurements:
     data = reading.read_image(path, max_bytes)
     picture = depth.settled(preprocessing.read(data, max_pixels=MAX_PIXELS))
     gray = picture.gray
-    bits = preprocessing.perceptual_hash(gray)
+    bits = perceptual_hash.perceptual_hashes(gray)
     shown = depth.to_8_bit(gray, picture.bits or 8)
     counts = _counts(shown)
     return Measurements(

@@ -1,13 +1,12 @@
 """What a scoring job writes about itself while it runs: `progress.jsonl`, and for Prometheus."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import filesystem, line_files
+from cnnjobs.storage import filesystem, json_files, line_files
 
 #: Seconds between two lines of `progress.jsonl`, and between two versions of a metrics file.
 _SECONDS_BETWEEN = 10.0
@@ -39,7 +38,7 @@ class ProgressFile:
         if now - self._written < self._every and not last:
             return
         self._written = now
-        line_files.append(self._uri, json.dumps(dict(facts)))
+        line_files.append(self._uri, json_files.text(facts, indent=None))
 
 
 class MetricsFile:

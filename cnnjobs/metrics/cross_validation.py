@@ -12,15 +12,17 @@ from scipy.special import stdtrit
 class Estimate:
     """A metric over several trainings: mean, standard deviation and 95% interval of the mean.
 
-    `num` is the number of trainings in which the metric is defined; a single one has no `sd` and
-    no interval.
+    `num` is the number of trainings in which the metric is defined: without any there is no
+    `mean`, a single one has no `sd` and no interval, and equal values have no interval.
+    `undefined` says why something is missing, or in how many trainings the metric is.
     """
 
     num: int
-    mean: float
+    mean: float | None
     sd: float | None
     low: float | None
     high: float | None
+    undefined: str | None = None
 
 
 def estimate(
@@ -28,6 +30,7 @@ def estimate(
     *,
     test_share: float,
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    undefined: str | None = None,
 ) -> Estimate:
     """The corrected resampled t interval of Nadeau and Bengio (2003), doi 10.1023/A:1024068626366.
 
@@ -37,14 +40,18 @@ def estimate(
     Frank (2004).
 
     Args:
-        values: one per training.
+        values: one per training in which the metric is defined.
         test_share: test images per training image.
         bounds: of the metric; they also limit the interval.
+        undefined: why other trainings do not define the metric.
     """
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Estimate(num=len(values), mean=mean, sd=None, low=None, high=None)
+    num, mean = len(values), float(np.mean(values)) if len(values) else None
+    if mean is None or num < 2:
+        return Estimate(num=num, mean=mean, sd=None, low=None, high=None, undefined=undefined)
+    if min(values) == max(values):
+        reason = undefined or f"{num} equal values: there is no variance for an interval"
+        return Estimate(num=num, mean=values[0], sd=0.0, low=None, high=None, undefined=reason)
     sd = float(np.std(values, ddof=1))
-    half = float(stdtrit(len(values) - 1, 0.975)) * sd * math.sqrt(1 / len(values) + test_share)
+    half = float(stdtrit(num - 1, 0.975)) * sd * math.sqrt(1 / num + test_share)
     low, high = max(mean - half, bounds[0]), min(mean + half, bounds[1])
-    return Estimate(num=len(values), mean=mean, sd=sd, low=low, high=high)
+    return Estimate(num=num, mean=mean, sd=sd, low=low, high=high, undefined=undefined)

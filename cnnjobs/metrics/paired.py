@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from cnnjobs.metrics.bootstrap import Interval
 from cnnjobs.metrics.weighted import Floats, Scores
 
 #: The 97.5% quantile of the normal distribution.
 _Z = 1.959964
+
+_CONSTANT = "every image contributes the same difference: there is no variance to test it against"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,15 +22,17 @@ class DeLong:
 
     Attributes:
         difference: of the two.
-        standard_error: of the difference; 0 if the models rank every pair in the same way.
-        interval: 95%.
-        p: two-sided; 1 if the standard error is 0.
+        standard_error: of the difference; 0 if every image contributes the same to it.
+        interval: 95%; None if the standard error is 0 and the difference is not.
+        p: two-sided; None where `interval` is. It is 1 only if the difference is 0.
+        undefined: why there is no `interval` and no `p`; None if there are.
     """
 
     difference: float
     standard_error: float
-    interval: Interval
-    p: float
+    interval: Interval | None
+    p: float | None
+    undefined: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +54,19 @@ def delong(one: Scores, other: Scores, positive: NDArray[np.bool_]) -> DeLong:
         other: (N,) of the other.
         positive: (N,) whether each image is positive; at least two of each class.
     """
-    of_positives, of_negatives = zip(
-        *(_shares(each, positive) for each in (one, other)), strict=True
+    above, below = (
+        wins[0] - wins[1] for wins in zip(_wins(one, positive), _wins(other, positive), strict=True)
     )
-    gaps = [shares[0] - shares[1] for shares in (of_positives, of_negatives)]
-    error = math.sqrt(sum(float(gap.var(ddof=1)) / len(gap) for gap in gaps))
-    difference = float(gaps[0].mean())
+    # halves of pairs, which floats hold exactly: what does not vary has a variance of exactly 0
+    difference = float(above.sum()) / (len(above) * len(below))
+    error = math.sqrt(
+        float(above.var(ddof=1)) / len(above) / len(below) ** 2
+        + float(below.var(ddof=1)) / len(below) / len(above) ** 2
+    )
+    if error == 0 and difference != 0:
+        return DeLong(
+            difference=difference, standard_error=error, interval=None, p=None, undefined=_CONSTANT
+        )
     return DeLong(
         difference=difference,
         standard_error=error,
@@ -76,21 +88,21 @@ def mcnemar(one_right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> McN
     only_one = int(np.sum(one_right & ~other_right))
     only_other = int(np.sum(other_right & ~one_right))
     number = only_one + only_other
-    outcomes = sum(math.comb(number, fewer) for fewer in range(min(only_one, only_other) + 1))
-    p = min(1.0, 2 * outcomes / 2**number)
+    # the binomial distribution's cumulative probability, by the incomplete beta function
+    p = min(1.0, 2 * float(bdtr(min(only_one, only_other), number, 0.5))) if number else 1.0
     return McNemar(only_one=only_one, only_other=only_other, p=p)
 
 
-def _shares(scores: Scores, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """For each positive the share of negatives below it, for each negative of positives above it.
+def _wins(scores: Scores, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """For each positive the negatives below it, for each negative the positives above it.
 
-    Ties count half; the mean of either array is the AUROC.
+    Ties count half; the sum of either array over the number of pairs is the AUROC.
     """
     above, below = scores[positive], scores[~positive]
     ranks = _midranks(scores)
     wins = ranks[positive] - _midranks(above)
     losses = len(above) - (ranks[~positive] - _midranks(below))
-    return wins / len(below), losses / len(above)
+    return wins, losses
 
 
 def _midranks(values: Scores) -> Floats:

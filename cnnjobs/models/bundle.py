@@ -9,7 +9,6 @@ openvino/        the model in OpenVINO's format; see `openvino_export`
 
 import dataclasses
 import hashlib
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,9 +127,7 @@ def write(
     filesystem.write_bytes(filesystem.join(uri, MODEL), saved)
     filesystem.write_bytes(filesystem.join(uri, SUMMARY), _layers(model).encode())
     filesystem.write_table(filesystem.join(uri, IMAGES), images.select(_IMAGE_COLUMNS))
-    filesystem.write_bytes(
-        filesystem.join(uri, DESCRIPTION), json.dumps(description, indent=2).encode()
-    )
+    filesystem.write_bytes(filesystem.join(uri, DESCRIPTION), json_files.text(description).encode())
     return bundle
 
 
@@ -274,7 +271,8 @@ def _layers(model: "keras.Model") -> str:
 
 def _fingerprint(model: "keras.Model", threshold: float, temperature: float) -> str:
     # get_config leaves out the compilation settings, which to_json includes
-    digest = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True).encode())
+    config = json_files.text(model.get_config(), indent=None, sort_keys=True)
+    digest = hashlib.sha256(config.encode())
     for weights in model.get_weights():
         digest.update(weights.tobytes())
     if (threshold, temperature) != (0.5, 1.0):

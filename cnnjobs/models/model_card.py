@@ -4,7 +4,6 @@ evaluation.json   metrics with intervals, and the images they are on
 audit.json        the verdict, and the images it is on
 """
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -45,7 +44,7 @@ def write(
         **facts,
     }
     try:
-        filesystem.write_bytes(_uri(bundle, file), json.dumps(record, indent=2).encode())
+        filesystem.write_bytes(_uri(bundle, file), json_files.text(record).encode())
     except (StorageError, OSError):
         return False
     return True

@@ -5,9 +5,7 @@ openvino/export.json            the model it belongs to, its hashes, or why ther
 """
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -90,8 +88,7 @@ def write(bundle: Bundle, model: "keras.Model | None" = None) -> Export:
     )
     for name, data in files.items():
         filesystem.write_bytes(_part(bundle, name), data)
-    text = json.dumps(dataclasses.asdict(export), indent=2)
-    filesystem.write_bytes(_part(bundle, DESCRIPTION), text.encode())
+    filesystem.write_bytes(_part(bundle, DESCRIPTION), json_files.text(export).encode())
     return export
 
 

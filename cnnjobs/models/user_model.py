@@ -2,8 +2,10 @@
 
 import ast
 import difflib
+import re
 import sys
 import tempfile
+import traceback
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,10 @@ from cnnjobs.models.layer_names import with_reset_names
 
 if TYPE_CHECKING:
     import keras
+
+#: How Keras begins an error in a layer, and how it colors it.
+_IN_LAYER = re.compile(r"Exception encountered when calling (\w+)\.call\(\)\. ")
+_COLORS = re.compile("\x1b\\[[0-9;]*m")
 
 #: Name of the module while a user's file runs.
 _MODULE = "cnnjobs_user_model"
@@ -40,11 +46,12 @@ class UserModel:
         """Run the file, call `function(num_labels)` and check the result.
 
         Returns the model as Keras loads it from a file in safe mode, which contains no code but
-        Keras' own. Keras must be imported. Errors raised by the user's code are not changed.
+        Keras' own. Keras must be imported.
 
         Raises:
-            InputError: not a Keras model, not with the shapes of `models.build`, without
-                probabilities as outputs, or not loadable in safe mode.
+            InputError: the user's code raises an error; or not a Keras model, not with the shapes
+                of `models.build`, without probabilities as outputs, with nothing to train, or not
+                loadable in safe mode.
         """
         model = self._run(num_labels)
         _check_input(self.name, model)
@@ -59,6 +66,9 @@ class UserModel:
         try:
             exec(compile(self.source, self.file_name, "exec"), module.__dict__)
             return module.__dict__[self.function](num_labels)
+        except (Exception, SystemExit) as error:
+            # a user's code can raise anything
+            raise InputError(_complaint(self.name, "be built", error, self.file_name)) from error
         finally:
             del sys.modules[_MODULE]
 
@@ -133,14 +143,60 @@ def _check_output(name: str, model: Any, num_labels: int) -> None:
     black = np.zeros((1, *model.input_shape[1:]), np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, black.shape, np.uint8)
     images = np.concatenate([black, black + 255, noise])
-    scores = np.asarray(model(images, training=False), np.float32)
+    scores = _scored(name, model, images)
     sums = scores.sum(axis=1)
     # in half precision, sums are within 0.01 of 1
-    if scores.min() < 0 or scores.max() > 1 or (num_labels > 2 and np.abs(sums - 1).max() > 0.01):
+    is_share = scores.min() >= 0 and scores.max() <= 1
+    if not is_share or (num_labels > 2 and np.abs(sums - 1).max() > 0.01):
         raise InputError(
             f"{name} must return probabilities, got scores from {scores.min():.3g} to "
             f"{scores.max():.3g}; end it with {last}."
         )
+
+
+def _scored(name: str, model: Any, images: Any) -> Any:
+    """The scores of images, once it is known that training can change them."""
+    import numpy as np
+    import tensorflow as tf
+
+    if not model.trainable_weights:
+        raise InputError(
+            f"{name} has no weights to train; leave at least its last layer trainable."
+        )
+    try:
+        with tf.GradientTape() as tape:
+            scores = model(images, training=False)
+        gradients = tape.gradient(scores, model.trainable_variables)
+    except Exception as error:
+        # the layers of Keras and TensorFlow raise errors of many kinds
+        raise InputError(_complaint(name, "score images", error)) from error
+    if all(gradient is None for gradient in gradients):
+        raise InputError(
+            f"{name} cannot be trained: no weight has a gradient; leave out layers that round or "
+            "choose, and end it with probabilities."
+        )
+    return np.asarray(scores, np.float32)
+
+
+def _complaint(name: str, what: str, error: BaseException, file_name: str | None = None) -> str:
+    """Why a model cannot do something, in one line, with the line of the user's file if known."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == file_name
+    ]
+    text = " ".join(_COLORS.sub("", str(error)).split())
+    layer = _IN_LAYER.match(text)
+    if layer is not None and "uint8" in text:
+        return (
+            f"{name} gives bytes to {layer[1]}, which computes with floats; begin with "
+            "layers.Rescaling(1 / 255)."
+        )
+    reason = _IN_LAYER.sub("", text).split(". ")[0].rstrip(".") or type(error).__name__
+    if lines:
+        return f"{name} cannot {what}: {reason} (line {lines[-1]})."
+    hint = "; it is called with the number of labels" if file_name is not None else ""
+    return f"{name} cannot {what}: {reason}{hint}."
 
 
 def _reloaded(name: str, model: Any) -> Any:

@@ -34,6 +34,12 @@ def cross_validation(runs: Sequence[InputRun]) -> Section | None:
             f"Source {source} could not be left out: {reason}"
             for summary in summaries
             for source, reason in summary["not_left_out"].items()
+        ]
+        + [
+            f"{display_name(name)}: {reason}"
+            for summary in summaries
+            for name, estimate in summary["estimates"].items()
+            if (reason := estimate.get("undefined"))
         ],
         tables=[table for summary in summaries for table in _tables(summary)],
         figures=[figure for run in runs for figure in plots_of(run, {})],

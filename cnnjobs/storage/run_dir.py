@@ -1,8 +1,6 @@
 """The run directory: `run.json` records what was done, `_SUCCESS` is written last."""
 
 import contextlib
-import dataclasses
-import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -77,8 +75,7 @@ class Run:
             **self.facts,
             **facts,
         }
-        text = json.dumps(record, indent=2, default=_plain)
-        filesystem.write_bytes(self.path(RECORD), text.encode())
+        filesystem.write_bytes(self.path(RECORD), json_files.text(record).encode())
         _log.info("%s: status %s", self.path(RECORD), status)
         return record
 
@@ -310,11 +307,3 @@ def read_record(uri: str) -> dict[str, Any] | None:
 def is_finished(uri: str) -> bool:
     """Whether the run in the directory has finished."""
     return filesystem.exists(filesystem.join(uri, SUCCESS))
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)

@@ -9,7 +9,6 @@ server that ignores the condition is noticed by reading the object back.
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -225,7 +224,7 @@ def _identity(token: str) -> bytes:
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
         "token": token,
     }
-    return json.dumps(identity).encode()
+    return json_files.text(identity, indent=None).encode()
 
 
 def _is_alive(identity: dict[str, Any]) -> bool:

@@ -169,6 +169,7 @@ def _summarized(
             bundles.read(run.path("folds", each.fold.folder)),
             group_of,
             seed=planned.config.seed,
+            calibrate=planned.config.calibrate,
         )
         for each, file in zip(planned.folds, files, strict=True)
     ]

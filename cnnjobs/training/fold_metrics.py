@@ -50,9 +50,18 @@ class FoldResult:
 
 
 def measured(
-    fold: Fold, predictions: pa.Table, bundle: Bundle, group_of: Mapping[str, str], *, seed: int
+    fold: Fold,
+    predictions: pa.Table,
+    bundle: Bundle,
+    group_of: Mapping[str, str],
+    *,
+    seed: int,
+    calibrate: bool = False,
 ) -> FoldResult:
     """Compare the predictions of one training with their labels.
+
+    With `calibrate`, every fold has the calibration metrics without temperature, also one whose
+    best temperature is 1.
 
     Raises:
         TrainingError: none of the images could be scored.
@@ -67,7 +76,7 @@ def measured(
     if fold.left_out is not None:
         groups = [group_of[path] for path in scored["path"].to_pylist()]
         bootstrap = Bootstrap(groups=groups, seed=seed)
-    measures = prediction_metrics.measure(scored, bundle, bootstrap=bootstrap)
+    measures = prediction_metrics.measure(scored, bundle, bootstrap=bootstrap, calibrated=calibrate)
     splits = Counter(fold.splits)
     return FoldResult(
         name=fold.name,
@@ -89,17 +98,15 @@ def measured(
 
 
 def estimates(results: Sequence[FoldResult], *, folds: int) -> dict[str, Estimate]:
-    """The estimate of each metric over all folds of all repeats in which it is defined."""
-    if not results:
-        return {}
-    known = {
-        name: [value for each in results if (value := each.metrics[name]) is not None]
-        for name in results[0].metrics
-    }
+    """The estimate of each metric that any fold has, over those that define it."""
     return {
-        name: estimate(values, test_share=1 / (folds - 1), bounds=_BOUNDS.get(name, (0.0, 1.0)))
-        for name, values in known.items()
-        if values
+        name: estimate(
+            _known(results, name),
+            test_share=1 / (folds - 1),
+            bounds=_BOUNDS.get(name, (0.0, 1.0)),
+            undefined=_undefined(results, name),
+        )
+        for name in dict.fromkeys(name for each in results for name in each.metrics)
     }
 
 
@@ -110,17 +117,32 @@ def plot(
 
     None if there are no folds and no source has an AUROC.
     """
-    shown = [name for name in _PLOTTED if name in means]
-    values = {
-        name: [value for each in folds if (value := each.metrics[name]) is not None]
-        for name in shown
+    shown = {name: means[name] for name in _PLOTTED if name in means}
+    values = {name: _known(folds, name) for name in shown}
+    intervals = {
+        name: (each.mean, each.low, each.high)
+        for name, each in shown.items()
+        if each.mean is not None
     }
-    intervals = {name: (means[name].mean, means[name].low, means[name].high) for name in shown}
     by_source = {
         each.name: (auroc, *(each.intervals.get("auroc") or (None, None)))
         for each in sources
-        if (auroc := each.metrics["auroc"]) is not None
+        if (auroc := each.metrics.get("auroc")) is not None
     }
     if not intervals and not by_source:
         return None
     return plots.fold_metrics(values, intervals, by_source)
+
+
+def _known(results: Sequence[FoldResult], name: str) -> list[float]:
+    """A metric of the folds that define it."""
+    return [value for each in results if (value := each.metrics.get(name)) is not None]
+
+
+def _undefined(results: Sequence[FoldResult], name: str) -> str | None:
+    """In how many folds the metric is undefined, and why if one of them says so."""
+    without = [each for each in results if each.metrics.get(name) is None]
+    if not without:
+        return None
+    reason = next((f": {each.undefined}" for each in without if each.undefined), "")
+    return f"undefined in {len(without)} of {len(results)} folds{reason}"

@@ -42,7 +42,7 @@ def log(
     *,
     name: str,
     settings: Mapping[str, Any],
-    history: Sequence[Mapping[str, float]],
+    history: Sequence[Mapping[str, float | None]],
     tags: Mapping[str, str],
     files: Mapping[str, bytes],
 ) -> str:
@@ -52,7 +52,7 @@ def log(
         uri: of the store: a folder, `sqlite:///file` or `http://host:port`.
         name: of the run.
         settings: logged as params.
-        history: one mapping per epoch, with `epoch`.
+        history: one mapping per epoch, with `epoch`; None is not logged.
         tags: to find the run by.
         files: content of each artifact, by name.
     """
@@ -64,11 +64,11 @@ def log(
         params = [Param(key, str(value)) for key, value in settings.items()]
         client.log_batch(run_id, params=params)
         for epoch in history:
-            step = int(epoch["epoch"])
+            step = int(epoch["epoch"] or 0)
             metrics = [
                 Metric(key, float(value), run.info.start_time, step)
                 for key, value in epoch.items()
-                if key != "epoch"
+                if key != "epoch" and value is not None
             ]
             client.log_batch(run_id, metrics=metrics)
         for file, content in files.items():

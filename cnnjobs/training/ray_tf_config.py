@@ -4,7 +4,6 @@ Ray's own `TensorflowTrainer` does the same, but imports TensorFlow in the proce
 and the controller before the first worker starts: 8 s of every training on two cores.
 """
 
-import json
 import os
 import socket
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from typing import Any
 
 import ray
 from ray.train.backend import Backend, BackendConfig
+
+from cnnjobs.storage import json_files
 
 
 class TfConfig(BackendConfig):
@@ -43,6 +44,7 @@ def _free_address() -> str:
 
 
 def _set_tf_config(addresses: Sequence[str], rank: int) -> None:
-    os.environ["TF_CONFIG"] = json.dumps(
-        {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}
+    os.environ["TF_CONFIG"] = json_files.text(
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}},
+        indent=None,
     )

@@ -12,7 +12,6 @@ import ray
 
 from cnnjobs.cluster import ray_errors
 from cnnjobs.config import TuneConfig
-from cnnjobs.errors import TrainingError
 from cnnjobs.models import UserModel
 from cnnjobs.storage import filesystem
 from cnnjobs.training import ray_process
@@ -148,8 +147,6 @@ def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -
     def keep(epoch: int, logs: Mapping[str, float]) -> None:
         nonlocal best
         value = float(logs[monitor])
-        if not math.isfinite(value):
-            raise TrainingError(f"{monitor} of epoch {epoch + 1} is {value}.")
         best = min(best, value) if mode(monitor) == "min" else max(best, value)
         pending.append({"epoch": epoch + 1, monitor: value, "best": best})
         inputs.reports.put(f"trial {number}, epoch {epoch + 1}: {monitor} {value:.3f}")

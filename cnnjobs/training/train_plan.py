@@ -1,5 +1,6 @@
 """What `cnnjobs train` would do, decided before Ray starts: model, images, classes, output."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -135,10 +136,10 @@ def plan_on(
         pc.is_valid(images.table["label"]),
     )
     rows = images.table.filter(in_use)
-    counts = Counter(zip(rows["split"].to_pylist(), rows["label"].to_pylist(), strict=True))
+    counts = _counts(rows)
     labels = images.labels
     _check_classes(config, labels, counts)
-    _check_monitor(config, rows)
+    _check_monitor(config, labels, counts)
     _check_threshold(config, labels, counts)
     positive = _positive(config, labels) if len(labels) == 2 else None
     targets = {label: number for number, label in enumerate(labels)}
@@ -157,8 +158,19 @@ def plan_on(
             for split in (TRAIN, VALIDATION)
         },
         output=output,
-        warnings=balance_warnings(config, rows),
+        warnings=[*balance_warnings(config, rows), *_undefined(labels, counts)],
     )
+
+
+def with_monitor(planned: TrainPlan, monitor: str) -> TrainPlan:
+    """The same training with another monitored metric.
+
+    Raises:
+        InputError: not every epoch would have it.
+    """
+    config = dataclasses.replace(planned.config, monitor=monitor)
+    _check_monitor(config, planned.labels, _counts(planned.rows))
+    return dataclasses.replace(planned, config=config)
 
 
 def task_of(planned: TrainPlan, run_uri: str) -> Task:
@@ -187,6 +199,11 @@ def described(architecture: Architecture, name: str, num_labels: int) -> Archite
     return found
 
 
+def _counts(rows: pa.Table) -> Mapping[tuple[str, str], int]:
+    """Images by split and label."""
+    return Counter(zip(rows["split"].to_pylist(), rows["label"].to_pylist(), strict=True))
+
+
 def _check_classes(
     config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
 ) -> None:
@@ -203,13 +220,39 @@ def _check_classes(
             )
 
 
-def _check_monitor(config: TrainConfig, rows: pa.Table) -> None:
-    is_monitored = config.early_stopping or config.keep == "best" or config.schedule == "plateau"
-    if is_monitored and VALIDATION not in rows["split"].to_pylist():
+def _check_monitor(
+    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
+) -> None:
+    """Raise unless every epoch will have the monitored metric."""
+    is_auroc = config.monitor == "val_auroc"
+    if is_auroc and len(labels) > 2:
+        raise InputError(
+            f"val_auroc is for two classes, {config.data} has {len(labels)}; monitor val_accuracy "
+            "or val_loss."
+        )
+    missing = _without_validation(labels, counts)
+    if config.uses_monitor and len(missing) == len(labels):
         raise InputError(
             f"{config.monitor} needs validation images, {config.data} has none; index with "
             "--validation above 0."
         )
+    if config.uses_monitor and is_auroc and missing:
+        raise InputError(
+            f"val_auroc needs validation images of both classes, {missing[0]} has none; index with "
+            "--validation above 0, or monitor val_loss."
+        )
+
+
+def _undefined(labels: Sequence[str], counts: Mapping[tuple[str, str], int]) -> list[str]:
+    """Why the validation split of two classes has no AUROC; empty if it has one."""
+    known = [label for label in labels if counts.get((VALIDATION, label))]
+    if len(labels) != 2 or len(known) != 1:
+        return []
+    return [f"no val_auroc: all validation images are {known[0]}."]
+
+
+def _without_validation(labels: Sequence[str], counts: Mapping[tuple[str, str], int]) -> list[str]:
+    return [label for label in labels if not counts.get((VALIDATION, label))]
 
 
 def _check_threshold(
@@ -219,7 +262,7 @@ def _check_threshold(
         raise InputError(
             f"threshold_rule is for two classes, {config.data} has {len(labels)}; leave it out."
         )
-    missing = [label for label in labels if not counts.get((VALIDATION, label))]
+    missing = _without_validation(labels, counts)
     if missing and config.decides_on_validation:
         raise InputError(
             f"threshold_rule and calibrate need validation images of every class, {missing[0]} "

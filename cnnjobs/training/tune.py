@@ -70,8 +70,7 @@ def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
     """Read the space and the data, and draw the settings of all trials; writes nothing.
 
     Raises:
-        InputError: see `search_space.read` and `train_plan.plan`; or the data does not have
-            the monitored metric.
+        InputError: see `search_space.read` and `train_plan.plan`.
     """
     space = search_space.read(config)
     settings = search_space.draw(space, seed=config.seed, trials=config.trials)
@@ -81,16 +80,11 @@ def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
     base = train_plan.plan(
         config.of_a_trial(), progress, command="tune", inputs=[str(config.space)]
     )
-    has_two_classes = len(base.labels) == 2
-    if config.monitor == "val_auroc" and not has_two_classes:
-        raise InputError(
-            f"val_auroc is for two classes, {config.data} has {len(base.labels)}; monitor "
-            "val_accuracy or val_loss."
-        )
+    monitor = config.monitor or ("val_auroc" if len(base.labels) == 2 else "val_accuracy")
     return TunePlan(
         config=config,
-        monitor=config.monitor or ("val_auroc" if has_two_classes else "val_accuracy"),
-        base=base,
+        monitor=monitor,
+        base=train_plan.with_monitor(base, monitor),
         settings=settings,
         output=base.output,
     )
@@ -142,11 +136,7 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         for name in _model_names(config, planned.settings)
     }
     _check_sizes(config, list(architectures.values()))
-    shared = dataclasses.replace(
-        base,
-        config=config.of_a_trial(monitor=planned.monitor),
-        architecture=next(iter(architectures.values())),
-    )
+    shared = dataclasses.replace(base, architecture=next(iter(architectures.values())))
     search = Search(
         config=config,
         task=train_plan.task_of(shared, run.path("trials")),

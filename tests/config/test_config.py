@@ -452,15 +452,49 @@ def test_a_key_that_is_not_a_word_is_an_unknown_key(tmp_path):
         (TrainConfig, "epochs: ten", "epochs must be a whole number, got 'ten'."),
         (TrainConfig, "epochs: 2.5", "epochs must be a whole number, got 2.5."),
         (TrainConfig, "epochs: true", "epochs must be a whole number, got True."),
-        (TrainConfig, "epochs: null", "epochs must be a whole number, got None."),
+        (
+            TrainConfig,
+            "epochs: null",
+            "epochs must be a whole number, got nothing; give one, or leave the line out.",
+        ),
         (TrainConfig, "epochs: [1]", "epochs must be a whole number, got [1]."),
         (TrainConfig, "learning_rate: fast", "learning_rate must be a number, got 'fast'."),
         (TrainConfig, "learning_rate: true", "learning_rate must be a number, got True."),
-        (TrainConfig, "model: 3", "model must be text, got 3."),
-        (TrainConfig, "positive: false", "positive must be text, got False."),
+        (TrainConfig, "model: 3", "model must be text, got 3; write it in quotes."),
+        (
+            TrainConfig,
+            "output: 2026-01-02",
+            "output must be text, got 2026-01-02; write it in quotes.",
+        ),
+        (TrainConfig, "resume: 1", "resume must be true or false, got 1."),
+        (
+            TrainConfig,
+            "threshold_rule: true",
+            "threshold_rule must be text, got True; write it in quotes.",
+        ),
+        (
+            IndexConfig,
+            "sources: [a, on]",
+            "sources must be a list of texts, got True; write it in quotes.",
+        ),
+        (
+            IndexConfig,
+            "sources: [a, 0.5]",
+            "sources must be a list of texts, got 0.5; write it in quotes.",
+        ),
+        (
+            IndexConfig,
+            "sources: [a, null]",
+            "sources must be a list of texts, got None; write it in quotes.",
+        ),
+        (TrainConfig, "positive: false", "positive must be text, got False; write it in quotes."),
         (TrainConfig, "overwrite: 1", "overwrite must be true or false, got 1."),
         (TrainConfig, "overwrite: maybe", "overwrite must be true or false, got 'maybe'."),
-        (IndexConfig, "sources: xrays", "sources must be a list, got 'xrays'."),
+        (
+            IndexConfig,
+            "sources: xrays",
+            "sources must be a list, got 'xrays'; write it as ['xrays'].",
+        ),
         (IndexConfig, "validation: 15%", "validation must be a number, got '15%'."),
     ],
 )
@@ -569,3 +603,20 @@ def _file(folder, text):
     file = folder / "settings.yaml"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("threshold_rule: 0.3", "0.3"),
+        ("threshold_rule: .5", "0.5"),
+        ("threshold_rule: 0.00001", "1e-05"),
+        ("threshold_rule: '0.3'", "0.3"),
+        ("threshold_rule: youden", "youden"),
+        ("threshold_rule: sensitivity=0.9", "sensitivity=0.9"),
+    ],
+)
+def test_a_threshold_may_be_a_number_in_a_file(line, rule, tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text(f"data: d\noutput: o\n{line}\n")
+    assert resolve(TrainConfig, {}, file).threshold_rule == rule

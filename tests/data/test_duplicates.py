@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from cnnjobs.data import duplicates
 
@@ -30,6 +31,42 @@ def test_hashes_as_far_apart_as_allowed_are_near():
     assert duplicates.near_pairs([value, _flipped(value, 31)]) == []
     assert duplicates.near_pairs([value, _flipped(value, 5)], max_distance=4) == []
     assert duplicates.near_pairs([value, _flipped(value, 5)], max_distance=5) == [(0, 1)]
+
+
+def test_the_complement_of_a_hash_is_near_and_what_is_between_is_not():
+    value = _hash(0)
+    for number, wanted in ((0, True), (30, True), (31, False), (128, False), (225, False)):
+        assert (duplicates.near_pairs([value, _flipped(value, number)]) == [(0, 1)]) == wanted
+    for number in (226, 255, 256):
+        assert duplicates.near_pairs([value, _flipped(value, number)]) == [(0, 1)]
+
+
+@pytest.mark.parametrize("number", [0, 30, 250])
+def test_a_hash_near_one_of_the_crops_is_near(number):
+    cropped = [_hash(seed) for seed in range(4)]
+    for crop in range(4):
+        copy = "".join([_flipped(cropped[crop], number), *(_hash(seed) for seed in (7, 8, 9))])
+        assert duplicates.near_pairs(["".join(cropped), copy]) == [(0, 1)]
+        assert duplicates.near_pairs([copy, "".join(cropped)]) == [(0, 1)]
+
+
+def test_crops_near_each_other_are_not_enough():
+    one, other = ([_hash(seed), _hash(2), _hash(3), _hash(4)] for seed in (0, 1))
+    assert duplicates.near_pairs(["".join(one), "".join(other)]) == []
+
+
+def test_beyond_a_number_of_comparisons_only_whole_images_are_compared():
+    hashes = ["".join(_hash(4 * image + part) for part in range(4)) for image in range(9)]
+    hashes.append(_hash(2) + "".join(_hash(seed) for seed in (91, 92, 93)))
+    hashes.append(hashes[3])
+    assert duplicates.near_pairs(hashes, max_with_crops=11**2) == [(0, 9), (3, 10)]
+    assert duplicates.near_pairs(hashes, max_with_crops=11**2 - 1) == [(3, 10)]
+    assert duplicates.near_pairs(hashes, first=1, max_with_crops=11) == [(0, 9)]
+
+
+def test_hashes_of_older_manifests_have_no_crops():
+    new = "".join(_hash(seed) for seed in range(4))
+    assert duplicates.near_pairs([_hash(0), new, _hash(2), _hash(5)]) == [(0, 1), (1, 2)]
 
 
 def test_equal_hashes_are_near():
@@ -65,7 +102,7 @@ def test_pairs_are_those_of_a_comparison_bit_by_bit():
         (one, other)
         for one in range(100)
         for other in range(one + 1, 100)
-        if np.count_nonzero(bits[one] != bits[other]) <= 30
+        if not 30 < np.count_nonzero(bits[one] != bits[other]) < 226
     ]
     assert duplicates.near_pairs(hashes) == wanted
 

@@ -246,7 +246,7 @@ def test_sources_that_overlap_are_an_error(order, tmp_path):
 def test_hashes_and_size_are_those_of_the_image(tree):
     (row, *_) = _rows(_index(tree))
     assert row["content_hash"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
-    assert len(bytes.fromhex(row["perceptual_hash"])) == 32
+    assert len(bytes.fromhex(row["perceptual_hash"])) == 4 * 32
     assert (row["width"], row["height"]) == (80, 72)
     assert row["error"] is None
 

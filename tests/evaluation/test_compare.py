@@ -212,3 +212,16 @@ def _run(
     summary = {"positive": positive, "threshold": 0.5, "confusion": {"normal": {}, "opacity": {}}}
     run.finish(files=["part-00000.parquet"], summary=summary if command == "evaluate" else {})
     return run.uri
+
+
+def test_a_difference_without_variance_has_no_p_and_says_why(tmp_path: Path) -> None:
+    perfect, constant = (
+        _run(tmp_path / name, scores)
+        for name, scores in (("a", IS_POSITIVE.astype(float)), ("b", np.full(len(GOOD), 0.4)))
+    )
+    file = tmp_path / "compared.json"
+    summary = compare(CompareConfig(runs=(constant, perfect), resamples=0, output=str(file)))
+    delong = json.loads(file.read_text())["comparisons"][0]["delong"]
+    assert (delong["difference"], delong["p"], delong["interval"]) == (0.5, None, None)
+    assert delong["undefined"].startswith("every image contributes the same difference")
+    assert "AUROC by DeLong: 0.5000 (-), p -; every image contributes" in compare_text(summary)

@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks import decode
 from cnnjobs.config import constants
-from cnnjobs.data.duplicates import MAX_DISTANCE
 from cnnjobs.data.phantoms import phantom
 from cnnjobs.errors import ConfigError, ImageError
 from cnnjobs.imaging import preprocessing
@@ -585,67 +584,3 @@ def test_other_files_too_large_by_their_header_are_refused_before_decoding(kind)
         data = bytearray(_file(".webp", COLOR, *LOSSLESS_WEBP))
         data[21:25] = struct.pack("<I", (width - 1) | (height - 1) << 14)
     assert _error(bytes(data)) == "too large: 16000 x 15000 pixels, 200000000 are allowed"
-
-
-# perceptual hash
-
-
-def _chest(seed=0, *, opacity=False):
-    return phantom(np.random.default_rng(seed), height=240, width=220, opacity=opacity)
-
-
-def _distance(one, other):
-    bits = zip(
-        preprocessing.perceptual_hash(one), preprocessing.perceptual_hash(other), strict=True
-    )
-    return sum((a ^ b).bit_count() for a, b in bits)
-
-
-def test_a_perceptual_hash_has_256_bits_and_is_the_same_each_time():
-    assert len(preprocessing.perceptual_hash(_chest())) == 32
-    assert preprocessing.perceptual_hash(_chest()) == preprocessing.perceptual_hash(_chest())
-
-
-def test_a_perceptual_hash_survives_jpeg():
-    chest = _chest()
-    for quality in (30, 60, 90):
-        copy = _gray(_file(".jpg", chest, cv2.IMWRITE_JPEG_QUALITY, quality))
-        assert _distance(chest, copy) <= MAX_DISTANCE
-
-
-def test_a_perceptual_hash_survives_another_size():
-    chest = _chest()
-    for width, height in ((440, 480), (110, 120), (150, 200), (64, 64)):
-        copy = cv2.resize(chest, (width, height), interpolation=cv2.INTER_AREA)
-        assert _distance(chest, copy) <= MAX_DISTANCE, (width, height)
-
-
-def test_a_perceptual_hash_survives_brightness_and_contrast():
-    chest = _chest()
-    for contrast, brightness in ((1, 20), (1, -20), (0.7, 30), (1.2, -20)):
-        copy = cv2.convertScaleAbs(chest, alpha=contrast, beta=brightness)
-        assert _distance(chest, copy) <= MAX_DISTANCE, (contrast, brightness)
-
-
-def test_a_perceptual_hash_survives_16_bits():
-    chest = _chest()
-    assert _distance(chest, chest.astype(np.uint16) * 16) <= 2
-
-
-def test_other_chests_are_far_apart():
-    chests = [_chest(seed, opacity=seed % 2 == 1) for seed in range(8)]
-    for position, one in enumerate(chests):
-        for other in chests[:position]:
-            assert _distance(one, other) > 2 * MAX_DISTANCE
-
-
-def test_small_images_have_no_perceptual_hash():
-    chest = _chest()
-    assert preprocessing.perceptual_hash(cv2.resize(chest, (63, 200))) is None
-    assert preprocessing.perceptual_hash(cv2.resize(chest, (200, 63))) is None
-    assert preprocessing.perceptual_hash(cv2.resize(chest, (64, 64))) is not None
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_flat_images_have_no_perceptual_hash(dtype):
-    assert preprocessing.perceptual_hash(np.full((100, 100), 200, dtype)) is None

@@ -1,5 +1,8 @@
 """Tests of two models on the same images, against published examples."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -74,3 +77,73 @@ def test_the_p_of_discordant_images_equals_the_published_one(only_one, only_othe
     found = paired.mcnemar(one, other)
     assert (found.only_one, found.only_other) == (only_one, only_other)
     assert found.p == pytest.approx(p, abs=5e-4)
+
+
+def _exact(only_one: int, only_other: int) -> float:
+    """McNemar's exact two-sided p by the sum of the binomial coefficients."""
+    number = only_one + only_other
+    outcomes = sum(math.comb(number, fewer) for fewer in range(min(only_one, only_other) + 1))
+    return min(1.0, 2 * outcomes / 2**number)
+
+
+def test_the_p_of_every_small_table_is_that_of_the_binomial_coefficients() -> None:
+    for only_one, only_other in itertools.product(range(41), range(41)):
+        right = np.repeat([True, False], [only_one, only_other])
+        found = paired.mcnemar(right, ~right).p
+        assert found == pytest.approx(_exact(only_one, only_other), rel=1e-12)
+
+
+@pytest.mark.timeout(60)  # a sum over binomial coefficients takes days
+def test_a_million_images_that_one_model_gets_right_have_a_p() -> None:
+    right = np.repeat([True, False], [499_000, 501_000])
+    # the normal approximation with continuity correction: 1999 / 1000 standard errors
+    expected = math.erfc(1.999 / math.sqrt(2))
+    assert paired.mcnemar(right, ~right).p == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "difference"),
+    [
+        ("perfect", "constant", 0.5),
+        ("constant", "perfect", -0.5),
+        ("perfect", "inverted", 1.0),
+        ("constant", "inverted", 0.5),
+    ],
+)
+@pytest.mark.parametrize("positives", [2, 3, 7])
+def test_a_difference_without_variance_has_no_p_and_no_interval(
+    one, other, difference, positives
+) -> None:
+    actual = np.repeat([True, False], [positives, 5])
+    scores = {
+        "perfect": actual.astype(np.float32),
+        "constant": np.full(len(actual), 0.3, np.float32),
+        "inverted": 1 - actual.astype(np.float32),
+    }
+    found = paired.delong(scores[one], scores[other], actual)
+    assert (found.difference, found.standard_error) == (difference, 0)
+    assert (found.p, found.interval) == (None, None)
+    assert found.undefined == (
+        "every image contributes the same difference: there is no variance to test it against"
+    )
+
+
+def test_a_variance_of_0_is_0_to_the_last_digit() -> None:
+    # thirds have no exact float: their variance must be 0, not 1e-34, whose p is 0
+    actual = np.array([True, True, True, False, False, False])
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        one, other = rng.integers(0, 5, (2, 6)).astype(float)
+        found = paired.delong(one, other, actual)
+        assert found.standard_error == 0 or found.standard_error > 1e-3
+        assert (found.p is None) == (found.standard_error == 0 and found.difference != 0)
+
+
+@pytest.mark.parametrize("number", [2, 5, 20])
+def test_a_p_is_1_only_where_the_difference_is_0(number) -> None:
+    rng = np.random.default_rng(number)
+    for _ in range(200):
+        actual = np.repeat([True, False], number)
+        one, other = rng.integers(0, 4, (2, 2 * number)).astype(float)
+        found = paired.delong(one, other, actual)
+        assert (found.p == 1) == (found.difference == 0)

@@ -218,11 +218,93 @@ def test_more_than_two_labels_need_a_softmax_in_a_users_model(tmp_path):
     assert str(caught.value).endswith("; end it with Dense(3, activation='softmax').")
 
 
-def test_errors_in_a_users_code_are_raised_unchanged(tmp_path):
-    file = _file(tmp_path, "def net(num_labels):\n    return 1 / 0\n")
-    with pytest.raises(ZeroDivisionError) as caught:
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "def net(num_labels):\n    return 1 / 0\n",
+            "own.py:net cannot be built: division by zero (line 2).",
+        ),
+        (
+            "def net():\n    return 1\n",
+            "own.py:net cannot be built: net() takes 0 positional arguments but 1 was given; it "
+            "is called with the number of labels.",
+        ),
+        (
+            "import no_such_package\ndef net(num_labels): ...\n",
+            "own.py:net cannot be built: No module named 'no_such_package' (line 1).",
+        ),
+        (
+            "raise SystemExit(3)\ndef net(num_labels): ...\n",
+            "own.py:net cannot be built: 3 (line 1).",
+        ),
+        (
+            "def helper():\n    assert False\ndef net(num_labels):\n    helper()\n",
+            "own.py:net cannot be built: AssertionError (line 2).",
+        ),
+    ],
+)
+def test_an_error_in_a_users_code_is_one_line_with_its_place(source, message, tmp_path):
+    file = _file(tmp_path, source)
+    with pytest.raises(InputError) as caught:
         models.build(f"{file}:net", 2)
-    assert str(caught.traceback[-1].path) == str(file)
+    assert str(caught.value) == message
+    # what --debug shows
+    assert caught.value.__cause__ is not None
+
+
+_ON_BYTES = (
+    "own.py:net gives bytes to {}, which computes with floats; "
+    "begin with layers.Rescaling(1 / 255)."
+)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ("layers.Conv2D(2, 3), flat, last", _ON_BYTES.format("Conv2D")),
+        ("layers.DepthwiseConv2D(3), flat, last", _ON_BYTES.format("DepthwiseConv2D")),
+        ("layers.SeparableConv2D(2, 3), flat, last", _ON_BYTES.format("SeparableConv2D")),
+        (
+            "rescaled, layers.Conv2D(2, 13), flat, last",
+            "own.py:net cannot be built: Computed output size would be zero or negative (line ",
+        ),
+        (
+            "rescaled, layers.Dense(2, trainable=False), flat, "
+            "layers.Dense(1, activation='sigmoid', trainable=False)",
+            "own.py:net has no weights to train; leave at least its last layer trainable.",
+        ),
+        (
+            "rescaled, means",
+            "own.py:net has no weights to train; leave at least its last layer trainable.",
+        ),
+        (
+            "rescaled, flat, last, layers.Activation('sigmoid', dtype='int32')",
+            "own.py:net cannot score images: ",
+        ),
+        (
+            "rescaled, flat, last, layers.Rescaling(1, dtype='int32')",
+            "own.py:net cannot be trained: no weight has a gradient; leave out layers that round ",
+        ),
+        (
+            "rescaled, flat, layers.Dense(1, kernel_initializer=keras.initializers.Constant("
+            "float('nan')), activation='sigmoid')",
+            "own.py:net must return probabilities, got scores from nan to nan; end it with ",
+        ),
+        (
+            "rescaled, flat, layers.Dense(2), layers.Reshape((3,)), last",
+            "own.py:net cannot be built: The total size of the tensor must be unchanged (line ",
+        ),
+    ],
+)
+def test_a_users_model_that_cannot_train_is_refused_before_training(parts, message, tmp_path):
+    body = f"return model((12, 12, 1), 'uint8', {parts})"
+    file = _file(tmp_path, _PARTS + f"\ndef net(num_labels):\n    {body}\n")
+    with pytest.raises(InputError) as caught:
+        models.build(f"{file}:net", 2)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert "Error" not in str(caught.value)
 
 
 def test_a_users_model_takes_no_weights(tmp_path):
@@ -268,6 +350,7 @@ class Twice(layers.Layer):
 
 flat, last = layers.Flatten(), layers.Dense(1, activation="sigmoid")
 means = layers.GlobalAveragePooling2D()
+rescaled = layers.Rescaling(1 / 255)
 
 
 def model(shape, dtype, *parts):

@@ -181,3 +181,17 @@ def test_a_single_training_has_a_mean_but_no_interval():
     found = estimate([0.8], test_share=0.25)
     assert (found.num, found.mean) == (1, 0.8)
     assert (found.sd, found.low, found.high) == (None, None, None)
+
+
+def test_equal_values_have_no_variance_and_so_no_interval():
+    # the mean of three times 0.9 is not 0.9, so that a variance of rounding errors is no help
+    found = estimate([0.9, 0.9, 0.9], test_share=0.5)
+    assert (found.num, found.mean, found.sd) == (3, 0.9, 0)
+    assert (found.low, found.high) == (None, None)
+    assert found.undefined == "3 equal values: there is no variance for an interval"
+
+
+def test_no_value_has_no_mean():
+    found = estimate([], test_share=0.5, undefined="undefined in 2 of 2 folds")
+    assert (found.num, found.mean, found.sd, found.low, found.high) == (0, None, None, None, None)
+    assert found.undefined == "undefined in 2 of 2 folds"

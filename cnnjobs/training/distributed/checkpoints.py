@@ -7,6 +7,7 @@ they depend only on the seed and the epoch.
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import keras
 import numpy as np
 
 from cnnjobs.errors import StorageError, TrainingError
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import filesystem, json_files
 from cnnjobs.training.distributed.workers import Workers
 
 LAST, BEST = "last.npz", "best.npz"
@@ -31,7 +32,7 @@ class Progress:
     """How far a training is: finished epochs, their history, the state of each callback."""
 
     epochs_done: int = 0
-    history: Sequence[dict[str, float]] = ()
+    history: Sequence[dict[str, float | None]] = ()
     stopped: bool = False
     best: float | None = None
     callbacks: Sequence[dict[str, Any]] = ()
@@ -71,7 +72,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
             vars(callback).update({name: state[name] for name in _LEARNED if name in state})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        values = {name: _defined(value) for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
         value = values.get(self._monitor)
         is_best = value is not None and (
@@ -86,7 +87,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
             except StorageError as error:
                 failure = str(error)
         # as JSON, because workers cannot sum an empty text
-        failure = json.loads(self._workers.text_from_first(json.dumps(failure)))
+        failure = json.loads(self._workers.text_from_first(json_files.text(failure)))
         if failure:
             raise TrainingError(failure)
 
@@ -130,6 +131,12 @@ def best_weights(folder: str) -> list[Any]:
     return _unpacked(filesystem.read_bytes(filesystem.join(folder, BEST)), folder)[0]
 
 
+def _defined(value: float) -> float | None:
+    """The value; None, which is never the best, if it is not a number."""
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
 def _state_variables(model: Any) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
@@ -152,7 +159,8 @@ def _state_of(callback: Any) -> dict[str, Any]:
 def _packed(arrays: Sequence[Any], state: dict[str, Any]) -> bytes:
     named = {f"array_{number:04d}": array for number, array in enumerate(arrays)}
     buffer = io.BytesIO()
-    np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **named)
+    data = json_files.text(state, indent=None).encode()
+    np.savez(buffer, state=np.frombuffer(data, np.uint8), **named)
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from cnnjobs.metrics import calibration
 from cnnjobs.models import bundle, openvino_export
 from cnnjobs.models.augmentation import augmented
 from cnnjobs.models.mixed_precision import with_float32_scores
-from cnnjobs.storage import filesystem, versions
+from cnnjobs.storage import filesystem, json_files, versions
 from cnnjobs.training.distributed import checkpoints, loop
 from cnnjobs.training.distributed.sample_weights import row_weights
 from cnnjobs.training.distributed.sharding import num_steps
@@ -33,7 +34,7 @@ def train_model(
     *,
     workers: Workers | None = None,
     callbacks: Sequence[Any] = (),
-) -> Sequence[Mapping[str, float]]:
+) -> Sequence[Mapping[str, float | None]]:
     """Train one model from its last checkpoint, or from the start; returns the whole history.
 
     Rank 0 writes checkpoints, TensorBoard files and the bundle.
@@ -64,6 +65,7 @@ def train_model(
     )
     folder = filesystem.join(task.run_uri, "checkpoints")
     start = _restored(folder, model, workers)
+    watching = [Monitor(config.monitor)] if config.uses_monitor else []
     stateful = _stateful_callbacks(config)
     checkpointer = checkpoints.Checkpointer(
         folder,
@@ -82,7 +84,7 @@ def train_model(
                 initial_epoch=start.epochs_done,
                 global_batch_size=config.batch_size,
                 seed=config.seed,
-                callbacks=[*stateful, *tensorboard, checkpointer, *callbacks],
+                callbacks=[*watching, *stateful, *tensorboard, checkpointer, *callbacks],
                 row_weights=row_weights(config, images.targets, images.sources),
                 workers=workers,
             )
@@ -93,6 +95,26 @@ def train_model(
     return checkpointer.history
 
 
+class Monitor(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends the training if the monitored metric of an epoch is missing or not a number.
+
+    Keras takes a first NaN for the best value, and nothing is ever better. Must come before the
+    callbacks that compare; every worker needs one, and all end in the same way.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        super().__init__()
+        self._monitor = monitor
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        value = (logs or {}).get(self._monitor)
+        if value is None or not math.isfinite(value):
+            raise TrainingError(
+                f"{self._monitor} of epoch {epoch + 1} is {'undefined' if value is None else value}"
+                "; monitor another metric, or index with more images in validation."
+            )
+
+
 def _restored(folder: str, model: Any, workers: Workers) -> checkpoints.Progress:
     """The progress in rank 0's checkpoint; all workers raise if it cannot be used."""
     progress: dict[str, Any] = {}
@@ -101,7 +123,7 @@ def _restored(folder: str, model: Any, workers: Workers) -> checkpoints.Progress
             progress = dataclasses.asdict(checkpoints.restore(folder, model))
         except TrainingError as error:
             progress = {"failure": str(error)}
-    progress = json.loads(workers.text_from_first(json.dumps(progress)))
+    progress = json.loads(workers.text_from_first(json_files.text(progress)))
     if "failure" in progress:
         raise TrainingError(progress["failure"])
     return checkpoints.Progress(**progress)
@@ -208,8 +230,17 @@ def _decisions(model: Any, validation: LabelledSource, task: Task) -> dict[str, 
 
 
 def _check_validation(task: Task, validation: LabelledSource) -> None:
-    """Raise now instead of after the last epoch if these images cannot decide a threshold."""
-    if task.config.decides_on_validation and len(np.unique(validation.targets)) < len(task.labels):
+    """Raise now instead of after an epoch if these images cannot decide what they have to."""
+    config = task.config
+    num_classes = len(np.unique(validation.targets))
+    needed = 2 if config.monitor == "val_auroc" else 1
+    if config.uses_monitor and num_classes < needed:
+        raise TrainingError(
+            f"{config.monitor} needs decodable validation images"
+            f"{' of both classes' if needed > 1 else ''}, {validation.num_failed} could not be "
+            "decoded; index them again."
+        )
+    if config.decides_on_validation and num_classes < len(task.labels):
         raise TrainingError(
             "threshold_rule and calibrate need decodable validation images of every class, "
             f"{validation.num_failed} could not be decoded; index them again."

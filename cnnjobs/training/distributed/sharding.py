@@ -41,12 +41,13 @@ def shares(
 ) -> Iterator[Share]:
     """Yield worker `rank`'s share of every global batch of `order`.
 
-    All workers get the same number of shares, and every row of `order` is real in exactly one
-    share of one worker. A global batch is dealt out like cards (rank, rank + num_workers, ...), so
-    shares of a short last batch differ by at most one row. A worker without a row takes the step
-    with padding only, because the others wait for it in the all-reduce.
+    All workers get the same number of shares, no longer than the rows need, and every row of
+    `order` is real in exactly one share of one worker. A global batch is dealt out like cards
+    (rank, rank + num_workers, ...), so shares of a short last batch differ by at most one row. A
+    worker without a row takes the step with padding only, because the others wait for it in the
+    all-reduce.
     """
-    length = -(-global_batch_size // num_workers)
+    length = -(-min(global_batch_size, len(order)) // num_workers)
     for start in range(0, len(order), global_batch_size):
         batch = order[start : start + global_batch_size]
         own = batch[rank::num_workers]

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnnjobs.errors import TrainingError
+from cnnjobs.storage import json_files
 from cnnjobs.training.distributed import shared_memory
 from cnnjobs.training.distributed.shared_memory import SharedMemory
 
@@ -77,7 +78,7 @@ class Workers:
             return None
         shape = (2, self.num_workers, shared_memory.num_elements(shapes))
         name = shared_memory.create(shape) if self.rank == 0 else ""
-        name = json.loads(self.text_from_first(json.dumps(name)))
+        name = json.loads(self.text_from_first(json_files.text(name)))
         slots = shared_memory.opened(name, shape)
         # containers that share an address may each have a separate /dev/shm
         all_see_it = not self.any(slots is None)

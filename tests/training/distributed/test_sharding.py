@@ -56,7 +56,7 @@ def test_all_workers_take_the_same_steps_of_the_same_length(
     dealt = shares_of_all(num_rows, global_batch_size, num_workers)
     assert {len(own) for own in dealt} == {num_steps(num_rows, global_batch_size)}
     lengths = {len(share.rows) for own in dealt for share in own}
-    assert lengths == {-(-global_batch_size // num_workers)}
+    assert lengths == {-(-min(global_batch_size, num_rows) // num_workers)}
 
 
 @pytest.mark.parametrize(("num_rows", "global_batch_size", "num_workers"), GRID)
@@ -69,6 +69,13 @@ def test_a_global_batch_has_the_same_rows_for_any_number_of_workers(
         rows = [row for part in parts for row in real_rows(part)]
         assert sorted(rows) == sorted(real_rows(whole))
         assert {part.num_global for part in parts} == {whole.num_real}
+
+
+def test_a_batch_larger_than_the_data_set_is_not_padded_to_its_size() -> None:
+    ((share,),) = shares_of_all(num_rows=40, global_batch_size=4096, num_workers=1)
+    assert len(share.rows) == share.num_real == share.num_global == 40
+    dealt = shares_of_all(num_rows=40, global_batch_size=4096, num_workers=3)
+    assert [(len(own[0].rows), own[0].num_real) for own in dealt] == [(14, 14), (14, 13), (14, 13)]
 
 
 def test_a_worker_without_a_row_gets_padding_of_real_rows() -> None:
