@@ -63,7 +63,7 @@ def shown(dataset: "Dataset", samples: Samples, notes: Notes) -> NDArray[np.uint
     """
     stored = _Stored(int(dataset.BitsStored), samples.shift, dataset.PixelRepresentation == 1)
     if samples.values.ndim == 3:
-        notes.step("luma of red, green and blue")
+        notes.step(formats.LUMA)
         scale = 255 / ((1 << stored.bits) - 1)
         return _by_bands(
             lambda band: stored.of(band).astype(np.float32) @ _LUMA * scale, samples.values
@@ -231,7 +231,7 @@ def _first_table(
 
 
 def _inverted(dataset: "Dataset", notes: Notes) -> bool:
-    """Whether levels are inverted, as dcmtk and Weasis decide it where two attributes disagree."""
+    """Whether levels are inverted, as dcmtk decides where two attributes disagree."""
     photometric = bool(dataset.PhotometricInterpretation == "MONOCHROME1")
     shape = str(dataset.get("PresentationLUTShape") or "").strip()
     inverted: bool = {"INVERSE": True, "IDENTITY": False}.get(shape, photometric)
@@ -250,7 +250,7 @@ def _of_palette(
     except ValueError:
         raise ImageError("damaged", "a DICOM file: its palette cannot be used") from None
     notes.step(f"palette ({colors[0]})")
-    notes.step("luma of red, green and blue")
+    notes.step(formats.LUMA)
     for color in colors:
         if color.fault:
             notes.warn(f"a palette {color.fault}")

@@ -1,11 +1,7 @@
 """Print how the decoders compare with independent ones: python -m tests.imaging.differential."""
 
-from tests.imaging.differential import rasters
+from tests.imaging.differential import dicom_variants, rasters
+from tests.support import dcmtk
 
-print(rasters.summary())
-try:
-    from tests.imaging.differential import dicom_variants
-except ImportError as error:
-    print(f"DICOM is left out: {error}")
-else:
-    print(dicom_variants.summary())
+print("rasters:", rasters.summary())
+print("DICOM:", dcmtk.MISSING or dicom_variants.summary())

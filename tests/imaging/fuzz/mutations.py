@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnjobs.errors import ImageError
 from cnnjobs.imaging import formats
-from tests.imaging.differential import raster_variants
+from tests.imaging.differential import dicom_variants, raster_variants
 from tests.support import corpus
 from tests.support.image_files import chunk
 
@@ -30,6 +30,7 @@ def bases():
     found = defaultdict(list)
     files = [odd.data for odd in corpus.files().values()]
     files += [variant.data for variant in raster_variants.variants()]
+    files += [variant.data for variant in dicom_variants.variants()]
     for data in files:
         if len(data) <= _LARGEST:
             try:
