@@ -18,6 +18,9 @@ from cnnjobs.cluster import node_registry, preflight, ray_errors, spilling
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.storage import s3
 
+#: How Ray Data names the thread of a plan, and seconds to wait for one that stops.
+_PLAN, _PLAN_STOPS_S = "StreamingExecutor-", 60.0
+
 T = TypeVar("T")
 
 
@@ -56,6 +59,7 @@ def connected(address: str | None = None) -> Iterator[None]:
         with _failures_in_words(), spilling.watched(ray.nodes, is_new=_was_started_here()):
             yield
     finally:
+        _wait_for_plans()
         ray.shutdown()
 
 
@@ -112,6 +116,17 @@ def has_fixed_size() -> bool:
     """Whether no autoscaler adds machines: a Ray of this process or of `cnnjobs cluster start`."""
     head = ray.get_runtime_context().gcs_address
     return _was_started_here() or any(node.address == head for node in node_registry.nodes())
+
+
+def _wait_for_plans() -> None:
+    """Wait until the plans that were closed have stopped.
+
+    Ray Data itself waits for 2 s, too short on a busy machine, and a thread that calls a Ray that
+    has shut down prints a stack trace or ends the process on the spot.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith(_PLAN):
+            thread.join(_PLAN_STOPS_S)
 
 
 def _init(address: str | None) -> None:

@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +110,41 @@ def test_an_unusable_address_is_a_one_line_error_and_leaves_no_output(
 
     assert (refused.returncode, refused.stderr) == (2, f"error: {message}\n")
     assert not output.exists()
+
+
+#: A plan of Ray Data that needs 3 s to stop.
+_SLOW_TO_STOP = """
+import threading, time
+import ray
+from cnnjobs.cluster.session import connected
+
+def stop():
+    for _ in range(30):
+        time.sleep(0.1)
+        ray.put(1)
+    print("stopped")
+
+with connected("local"):
+    threading.Thread(target=stop, name="StreamingExecutor-of-a-test", daemon=True).start()
+"""
+
+
+def test_ray_is_stopped_after_the_plans_that_use_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SLOW_TO_STOP], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+
+
+def test_ray_data_names_the_thread_of_a_plan_as_expected(ray_session: None) -> None:
+    import ray
+
+    def slowly(rows: Any) -> Any:
+        time.sleep(0.3)
+        return rows
+
+    rows = iter(ray.data.range(40, override_num_blocks=40).map_batches(slowly).iter_rows())
+    next(rows)
+    names = [thread.name for thread in threading.enumerate()]
+    rows.close()
+    assert any(name.startswith("StreamingExecutor-") for name in names), names

@@ -116,7 +116,6 @@ def test_an_interrupted_job_stops_its_plan_before_its_ray(inputs: Path, tmp_path
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     for output in outputs:
