@@ -30,7 +30,7 @@ def run(name: str, folder: Path, settings: str) -> list[str]:
     (tagged,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     tagged.source += f"\n{settings}"
     client = NotebookClient(
-        notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook, timeout=580, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
     client.execute()
     return [shown(cell) for cell in notebook.cells if cell.cell_type == "code"]

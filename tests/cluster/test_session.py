@@ -62,7 +62,7 @@ def _stop(port: str) -> None:
 
 def cnnjobs(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*CNNJOBS, *words], capture_output=True, text=True, check=False, timeout=200
+        [*CNNJOBS, *words], capture_output=True, text=True, check=False, timeout=580
     )
 
 

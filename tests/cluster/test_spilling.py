@@ -56,7 +56,7 @@ def test_a_job_records_what_ray_spilled_during_it_and_not_during_another(tmp_pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((folder / "run.json").read_text()) for folder in folders)

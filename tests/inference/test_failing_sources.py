@@ -120,5 +120,5 @@ def _run(*words: object) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=580,
     )

@@ -66,7 +66,7 @@ def test_of_many_writers_at_once_one_gets_the_lock(run):
     writers = [context.Process(target=_try, args=(run, barrier, answers, done)) for _ in range(4)]
     for writer in writers:
         writer.start()
-    found = sorted(answers.get(timeout=120) for _ in writers)
+    found = sorted(answers.get(timeout=580) for _ in writers)
     done.set()
     for writer in writers:
         writer.join()
@@ -124,6 +124,6 @@ def _try(run, barrier, answers, done):
     try:
         with run_lock.hold(run):
             answers.put("held")
-            done.wait(120)
+            done.wait(580)
     except RunInUseError:
         answers.put("refused")

@@ -26,7 +26,7 @@ def cnnjobs(ray_address: str, *words: str) -> Any:
         text=True,
         env={**os.environ, "RAY_ADDRESS": ray_address},
         check=False,
-        timeout=280,
+        timeout=580,
     )
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
@@ -91,7 +91,7 @@ def test_a_secret_is_in_nothing_that_is_printed_or_written(
         text=True,
         env={**os.environ, **environment},
         check=False,
-        timeout=60,
+        timeout=580,
     )
     assert ended.returncode != 0
     told = ended.stdout + ended.stderr

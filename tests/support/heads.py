@@ -86,7 +86,7 @@ def cnnjobs(*words: str, **environment: str) -> "subprocess.CompletedProcess[str
         text=True,
         env=environment_of_a_user(**environment),
         check=False,
-        timeout=200,
+        timeout=580,
     )
 
 
