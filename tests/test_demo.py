@@ -9,6 +9,7 @@ import pytest
 from cnnjobs.cli import main
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_every_result_where_it_says(
     ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

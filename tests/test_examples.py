@@ -55,6 +55,7 @@ def test_a_notebook_is_committed_without_outputs(name: str) -> None:
     assert {cell.execution_count for cell in code} == {None}
 
 
+@pytest.mark.slow
 def test_the_lab_sheet_goes_from_an_image_to_a_prediction(tmp_path: Path) -> None:
     cells = run("lab_sheet.ipynb", tmp_path, "EPOCHS, NUM_DRAWINGS = 1, 30")
     assert cells[1].startswith("32 files, the first one is lab-sheet/drawings/normal/")
@@ -68,12 +69,14 @@ def test_the_lab_sheet_goes_from_an_image_to_a_prediction(tmp_path: Path) -> Non
     assert "P(opacity) = 0." in cells[8]
 
 
+@pytest.mark.slow
 def test_the_digits_are_read_by_ten_outputs(tmp_path: Path) -> None:
     cells = run("digits.ipynb", tmp_path, "EPOCHS, NUM_DIGITS = 1, 200")
     assert "accuracy" in cells[3]
     assert "(2, 10) float32" in cells[5]
 
 
+@pytest.mark.slow
 def test_an_archive_is_scored_though_stopped_and_then_only_what_is_new(tmp_path: Path) -> None:
     settings = "NUM_ARCHIVED, NUM_NEW, EPOCHS = 150, 10, 1"
     cells = run("overnight.ipynb", tmp_path, settings)

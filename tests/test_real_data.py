@@ -99,6 +99,7 @@ def _distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
     return int(min(bits.min(), 256 - bits.max()))
 
 
+@pytest.mark.slow
 def test_index_train_evaluate_and_predict_on_real_images(
     ray_session: None, xrays: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_index_train_evaluate_and_predict_on_real_images(
     assert (predicted.scored, predicted.failed) == (40, {})
 
 
+@pytest.mark.slow
 def test_the_digits_model_learns_real_digits(ray_session: None, tmp_path: Path) -> None:
     fetched = fetch(
         FetchConfig(

@@ -68,6 +68,7 @@ def machines() -> Iterator[Machines]:
         yield Machines(head, lost, laptop, below.pid)
 
 
+@pytest.mark.slow
 def test_a_job_survives_a_host_whose_link_is_cut_and_writes_every_row_once(
     machines: Machines, tmp_path: Path
 ) -> None:

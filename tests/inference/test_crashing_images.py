@@ -25,7 +25,7 @@ def _beside(inputs: Path, names: list[str]) -> Path:
 
 
 #: Processes are started again and again, which takes minutes where others use the cores.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -159,6 +159,7 @@ def test_an_update_of_a_finished_predict_scores_what_is_new_alone(
     assert after["path"][NUM_IMAGES].as_py().endswith("/new.png")
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_resumed_and_ends_as_the_one_that_was_not(
     ray_session: None, old: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_a_finished_training_is_not_done_again(old: Path) -> None:
     assert summary == {**before, "already_finished": True}
 
 
+@pytest.mark.slow
 def test_a_stopped_crossval_is_resumed_and_ends_as_the_one_that_was_not(
     ray_session: None, old: Path
 ) -> None:

@@ -58,6 +58,7 @@ def undisturbed(
     return train(_config(data, tmp_path_factory.mktemp("runs") / "undisturbed"))
 
 
+@pytest.mark.slow
 def test_one_of_two_workers_killed_in_epoch_2_does_not_end_the_training(
     undisturbed: TrainSummary, data: str, tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_one_of_two_workers_killed_in_epoch_2_does_not_end_the_training(
     assert losses == pytest.approx([epoch["loss"] for epoch in undisturbed.history[:3]], rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_training_whose_worker_and_then_driver_are_killed_resumes_and_ends_with_the_same_weights(
     undisturbed: TrainSummary, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
