@@ -18,8 +18,8 @@ from cnnjobs.cluster import node_registry, preflight, ray_errors, spilling
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.storage import s3
 
-#: How Ray Data names the thread of a plan, and seconds to wait for one that stops.
-_PLAN, _PLAN_STOPS_S = "StreamingExecutor-", 60.0
+#: How Ray Data names the threads of a plan, and seconds to wait for one that stops.
+_PLAN, _PLAN_STOPS_S = ("StreamingExecutor-", "iter_threaded"), 60.0
 
 T = TypeVar("T")
 

@@ -114,7 +114,7 @@ def test_an_unusable_address_is_a_one_line_error_and_leaves_no_output(
 
 #: A plan of Ray Data that needs 3 s to stop.
 _SLOW_TO_STOP = """
-import threading, time
+import sys, threading, time
 import ray
 from cnnjobs.cluster.session import connected
 
@@ -125,13 +125,14 @@ def stop():
     print("stopped")
 
 with connected("local"):
-    threading.Thread(target=stop, name="StreamingExecutor-of-a-test", daemon=True).start()
+    threading.Thread(target=stop, name=sys.argv[1], daemon=True).start()
 """
 
 
-def test_ray_is_stopped_after_the_plans_that_use_it() -> None:
+@pytest.mark.parametrize("name", ["StreamingExecutor-1", "iter_threaded"])
+def test_ray_is_stopped_after_the_plans_that_use_it(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _SLOW_TO_STOP], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _SLOW_TO_STOP, name], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
@@ -147,4 +148,5 @@ def test_ray_data_names_the_thread_of_a_plan_as_expected(ray_session: None) -> N
     next(rows)
     names = [thread.name for thread in threading.enumerate()]
     rows.close()
-    assert any(name.startswith("StreamingExecutor-") for name in names), names
+    for expected in ("StreamingExecutor-", "iter_threaded"):
+        assert any(name.startswith(expected) for name in names), names
