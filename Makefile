@@ -1,7 +1,8 @@
 # Everything runs from here. PYTHON=python3.12 chooses another Python (3.11 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
-# two processes, each with its own Ray; the slowest files start first. TESTERS=0 runs one, to debug
+# two processes, each with its own Ray; the slowest files start first. TESTERS=0 runs one, to debug.
+# One that is killed ends the run: pytest-xdist 3.8 would start another, and wait for ever at the end
 TESTERS ?= 2
 
 .PHONY: help demo test check lint docs docs-site wheel clean
@@ -19,10 +20,10 @@ demo: .venv/run
 	$(BIN)/cnnjobs demo --overwrite
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 check: lint docs-site
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: .venv/dev
 	$(BIN)/ruff check
