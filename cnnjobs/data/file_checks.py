@@ -76,8 +76,7 @@ def check_file(
                 found["patient"] = dicom.patient_group(data, key)
             bits = perceptual_hash.perceptual_hashes(depth.settled(picture).gray)
     except ImageError as error:
-        if (failure := reading.of_source(path, error)) is not None:
-            raise failure from error
+        reading.raise_if_of_source(path, error)
         return {**found, "error": str(error)}
     found["perceptual_hash"] = bits.hex() if bits is not None else None
     return {**found, "height": picture.height, "width": picture.width}
@@ -94,8 +93,7 @@ def patients(paths: Sequence[str], key: bytes) -> list[str | None]:
                 is_dicom = formats.recognize(data) == "dicom"
                 return dicom.patient_group(data, key) if is_dicom else None
         except ImageError as error:
-            if (failure := reading.of_source(path, error)) is not None:
-                raise failure from error
+            reading.raise_if_of_source(path, error)
             return None
 
     return list(read_many(paths, patient, remote=True))

@@ -197,8 +197,7 @@ def _read_all(
         try:
             data = reading.read_image(path)
         except ImageError as error:
-            if (failure := reading.of_source(path, error)) is not None:
-                raise failure from error
+            reading.raise_if_of_source(path, error)
             return error
         decoded = reading.decoded(data, bundle.preprocessing, labelled_set.POLICY)
         if isinstance(decoded, ImageError):

@@ -100,6 +100,12 @@ def read_image(
         raise ImageError("too large", "reading it takes more memory than there is") from error
 
 
+def raise_if_of_source(path: str, error: ImageError) -> None:
+    """Raise SourceError if an image cannot be read by a fault that is not its own."""
+    if (failure := of_source(path, error)) is not None:
+        raise failure from error
+
+
 def of_source(path: str, error: ImageError) -> SourceError | None:
     """What ends a job whose images cannot be read by a fault that is not theirs; else None."""
     if not error.of_place:

@@ -74,8 +74,7 @@ def measure(path: str, max_bytes: int = MAX_BYTES) -> Measurements:
     try:
         return _measured(path, max_bytes)
     except ImageError as error:
-        if (failure := reading.of_source(path, error)) is not None:
-            raise failure from error
+        reading.raise_if_of_source(path, error)
         return Measurements(path=path, error=str(error))
 
 

@@ -22,7 +22,7 @@ from cnnjobs.reporting import gallery
 from cnnjobs.reporting.report import ReportSummary, plan, report
 from cnnjobs.storage import filesystem, run_dir, versions
 from tests.support import report_runs
-from tests.support.bundles import write_bundle
+from tests.support.bundles import described, write_bundle
 from tests.support.report_runs import EVIL, SCORES
 
 NAMES = [EVIL, *(f"{number}.png" for number in range(1, len(SCORES)))]
@@ -248,7 +248,7 @@ def test_the_most_wrong_and_the_most_certain_of_each_class_are_explained() -> No
     scores += [("opacity", 0.8 + 0.001 * number) for number in range(20)]
     scores += [("normal", 0.3)]
     judged = gallery.judge(
-        report_runs.predictions([str(number) for number in range(41)], scores), _two_classes()
+        report_runs.predictions([str(number) for number in range(41)], scores), described()
     )
     explained = gallery.to_explain(judged, np.arange(41))
     assert explained[:12] == [str(number) for number in range(19, 7, -1)]
@@ -259,7 +259,7 @@ def test_the_most_wrong_and_the_most_certain_of_each_class_are_explained() -> No
 def test_images_near_the_threshold_in_odds_are_uncertain() -> None:
     paths = ["a", "b", "c", "d"]
     scores = [("normal", 0.04), ("normal", 0.06), ("normal", 0.22), ("normal", 0.24)]
-    bundle = dataclasses.replace(_two_classes(), threshold=0.1)
+    bundle = dataclasses.replace(described(), threshold=0.1)
     # odds of 1 to 9, divided and multiplied by e: 0.0393 to 0.2319
     judged = gallery.judge(report_runs.predictions(paths, scores), bundle)
     assert judged.is_uncertain.tolist() == [True, True, True, False]
@@ -267,7 +267,7 @@ def test_images_near_the_threshold_in_odds_are_uncertain() -> None:
 
 
 def test_with_many_classes_the_probability_of_the_label_counts() -> None:
-    bundle = dataclasses.replace(_two_classes(), labels=["0", "1", "2"], positive=None)
+    bundle = dataclasses.replace(described(), labels=["0", "1", "2"], positive=None)
     rows = [
         {"label": "2", "prediction": "0", "probabilities": [0.9, 0.1, 0.0], "error": None},
         {"label": "1", "prediction": "1", "probabilities": [0.2, 0.5, 0.3], "error": None},
@@ -290,7 +290,7 @@ def test_with_many_classes_the_probability_of_the_label_counts() -> None:
 def test_of_too_many_images_the_notable_ones_are_kept_and_the_rest_is_sampled() -> None:
     scores = [("normal", 0.01)] * 90 + list(SCORES)
     paths = [str(number) for number in range(len(scores))]
-    judged = gallery.judge(report_runs.predictions(paths, scores), _two_classes())
+    judged = gallery.judge(report_runs.predictions(paths, scores), described())
     indices = gallery.select(judged, 20, seed=1)
     assert set(indices[:2]) == {91, 94}
     assert indices[2] == 97
@@ -396,22 +396,6 @@ def _config(runs: Path, page: Path, **settings) -> ReportConfig:
 def _bundle(folder: Path) -> Bundle:
     path = folder / "train" / "bundle"
     return bundles.read(str(path)) if path.exists() else write_bundle(path, "covid-gap")
-
-
-def _two_classes() -> Bundle:
-    return Bundle(
-        architecture="covid",
-        labels=["normal", "opacity"],
-        positive="opacity",
-        preprocessing=None,
-        threshold=0.5,
-        fingerprint="",
-        model_sha256="",
-        manifest_fingerprint="",
-        metrics={},
-        versions={},
-        created="",
-    )
 
 
 def _images(page: str) -> list[dict]:

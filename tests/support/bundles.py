@@ -50,5 +50,23 @@ def write_bundle(
     return written
 
 
+def described(**settings: Any) -> Bundle:
+    """A bundle of two classes that only exists in memory."""
+    known = {
+        "architecture": "covid",
+        "labels": ["normal", "opacity"],
+        "positive": "opacity",
+        "preprocessing": Preprocessing(height=28, width=28),
+        "threshold": 0.5,
+        "fingerprint": "",
+        "model_sha256": "",
+        "manifest_fingerprint": "",
+        "metrics": {},
+        "versions": {},
+        "created": "",
+    }
+    return Bundle(**{**known, **settings})
+
+
 def _of_training(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.is_in(rows["split"], pa.array(["train", "validation"])))

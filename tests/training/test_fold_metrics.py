@@ -8,14 +8,13 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs.cli.crossval import crossval_text
-from cnnjobs.imaging.preprocessing import Preprocessing
-from cnnjobs.models.bundle import Bundle
 from cnnjobs.reporting.cross_validation import cross_validation
 from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.training import fold_metrics
 from cnnjobs.training.crossval import CrossvalSummary
 from cnnjobs.training.fold_metrics import FoldResult
 from cnnjobs.training.folds import Fold
+from tests.support.bundles import described
 
 RANDOM = np.random.default_rng(0)
 
@@ -35,21 +34,7 @@ def _fold(
             "error": pa.nulls(40, pa.string()),
         }
     )
-    bundle = Bundle(
-        architecture="covid",
-        labels=["normal", "opacity"],
-        positive="opacity",
-        preprocessing=Preprocessing(height=28, width=28),
-        threshold=0.5,
-        fingerprint="",
-        model_sha256="",
-        manifest_fingerprint="",
-        metrics={},
-        versions={},
-        created="",
-        temperature=temperature,
-        uri=f"folds/{number}",
-    )
+    bundle = described(temperature=temperature, uri=f"folds/{number}")
     fold = Fold(repeat=1, number=number, left_out=None, splits=["test"] * 40)
     return fold_metrics.measured(fold, rows, bundle, {}, seed=0, calibrate=calibrate)
 
