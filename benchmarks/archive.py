@@ -1,5 +1,6 @@
 """The archive and the bundle that `python -m benchmarks predict` works on."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +72,22 @@ def write_bundle(settings: Mapping[str, Any]) -> dict[str, Any]:
         versions={},
     )
     return {"refused": openvino_export.write(written, model).refused}
+
+
+def quantize(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Add an int8 network to a bundle, calibrated on the first images of an archive."""
+    from cnnjobs.imaging import preprocessing
+    from cnnjobs.models import bundle, int8, openvino_export
+    from cnnjobs.models.openvino_export import WEIGHTS, XML
+
+    written = bundle.read(settings["bundle"])
+    network, weights = openvino_export.read(written)
+    read = (Path(file).read_bytes() for file in files(settings["folder"])[:100])
+    images = [preprocessing.decode(data, written.preprocessing).pixels for data in read]
+    made = int8.quantize(network, weights, np.stack(images))
+    at = dataclasses.replace(written, variant="int8")
+    openvino_export.store(at, {name: made[name] for name in (XML, WEIGHTS)}, None)
+    return {}
 
 
 def _drawing(config: PredictBenchmark, number: int) -> tuple[str, bytes]:

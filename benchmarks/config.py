@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from cnnjobs.config import checks
 
 #: The ways to score that `python -m benchmarks predict` compares; see `ways`.
-SCORING_WAYS = ("notebook", "tf.data", "ray textbook", "ceiling", "cnnjobs predict")
+SCORING_WAYS = (
+    "notebook", "tf.data", "ray textbook", "daft", "ceiling", "cnnjobs predict", "cnnjobs on Ray",
+    "cnnjobs int8",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,13 +21,22 @@ from cnnjobs import models
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.progress import Progress, silent
 
-#: Two ways whose scores must agree bit for bit.
-CEILING, PREDICT = "ceiling", "cnnjobs predict"
+#: Ways whose scores must agree bit for bit.
+CEILING, PREDICT, ON_RAY = "ceiling", "cnnjobs predict", "cnnjobs on Ray"
+INT8 = "cnnjobs int8"
+
+#: What each way adds to the command.
+_COMMANDS: Mapping[str, Sequence[str]] = {
+    PREDICT: (),
+    ON_RAY: ("--address", "local"),
+    INT8: ("--precision", "int8"),
+}
 
 _PARTS: Mapping[str, Part] = {
     "notebook": ways.notebook,
     "tf.data": ways.tf_data,
     "ray textbook": ways.ray_textbook,
+    "daft": ways.daft_udf,
     CEILING: ways.ceiling,
 }
 
@@ -78,6 +87,8 @@ def bench_predict(config: PredictBenchmark, progress: Progress = silent) -> Benc
             raise InputError(
                 f"the benchmark needs a model that OpenVINO can run: {made['refused']}."
             )
+        if INT8 in config.ways:
+            in_process(archive.quantize, folder=str(root / "archive"), bundle=bundle)
         settings: dict[str, str | int] = {
             "folder": str(root / "archive"),
             "bundle": bundle,
@@ -88,18 +99,19 @@ def bench_predict(config: PredictBenchmark, progress: Progress = silent) -> Benc
             progress("bench", number, total, name)
             output = root / name.replace(" ", "-")
             shutil.rmtree(output, ignore_errors=True)
-            measure = _measure_command if name == PREDICT else _measure_part
+            measure = _measure_command if name in _COMMANDS else _measure_part
             repeats[name].append(measure(name, {**settings, "output": str(output)}))
         num_images = len(archive.files(str(root / "archive")))
-        if {CEILING, PREDICT} <= set(config.ways):
-            check_same(root)
+        for name in {PREDICT, ON_RAY} & set(config.ways):
+            if CEILING in config.ways:
+                check_same(root, name)
     progress("bench", total, total)
     return summarized(config, _compared(num_images, repeats), began=began)
 
 
-def check_same(folder: Path) -> None:
+def check_same(folder: Path, name: str = PREDICT) -> None:
     """Raise unless the ceiling and the command gave the same scores, bit for bit."""
-    ours = pq.read_table(folder / "cnnjobs-predict" / "predictions")
+    ours = pq.read_table(folder / name.replace(" ", "-") / "predictions")
     theirs = pq.read_table(folder / CEILING)
     column = "probability" if "probability" in ours.column_names else "probabilities"
     scores = [[row] if column == "probability" else row for row in ours[column].to_pylist()]
@@ -126,7 +138,7 @@ def _measure_part(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _measure_command(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Time the real command by its own summary and by the clock."""
     command = [*CNNJOBS, "predict", settings["bundle"], settings["folder"]]
-    options = ["-o", settings["output"], "--address", "local", "--json"]
+    options = ["-o", settings["output"], *_COMMANDS[name], "--json"]
     batch = ["--batch-size", str(settings["batch_size"])]
     ended = run([*command, *options, *batch], name=name, memory=True)
     summary = json.loads(ended.output)

@@ -19,13 +19,15 @@ import pyarrow.compute as pc
 from benchmarks.index import measure
 from cnnjobs import schema
 from cnnjobs.cluster import session
+from cnnjobs.cluster.resources import Request
 from cnnjobs.config import PredictConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import ImageError
-from cnnjobs.inference import predictions, ray_blocks, ray_pipeline
+from cnnjobs.inference import backends, predictions, ray_blocks
 from cnnjobs.inference.plan import plan
 from cnnjobs.inference.predictor import Scoring, prediction_rows
+from cnnjobs.inference.ray_pipeline import RayBackend
 from cnnjobs.models import bundle
 from tests.support.bundles import write_bundle
 
@@ -153,8 +155,9 @@ def passed(folder: Path, number: int) -> float:
     )
     rows = manifest.read(str(_manifest(folder, number))).table
     with session.connected("local"):
+        backend = RayBackend(Request())
         start = time.perf_counter()
-        assert sum(table.num_rows for table in ray_pipeline.score(rows, how)) == number
+        assert sum(table.num_rows for table in backends.score(backend, rows, how)) == number
         return time.perf_counter() - start
 
 

@@ -158,6 +158,54 @@ def ray_textbook(settings: Mapping[str, Any]) -> dict[str, Any]:
     return batches.rates()
 
 
+def daft_udf(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Daft as its guides show it: download, decode and resize expressions, and the model as UDF."""
+    import daft
+
+    preprocessing = bundles.read(settings["bundle"]).preprocessing
+    size = settings["batch_size"]
+
+    @daft.udf(
+        return_dtype=daft.DataType.struct(
+            {
+                "score": daft.DataType.list(daft.DataType.float32()),
+                "scored": daft.DataType.float64(),
+            }
+        ),
+        batch_size=size,
+    )
+    class Model:
+        def __init__(self) -> None:
+            self._model = bundles.load_model(bundles.read(settings["bundle"]))
+
+        def __call__(self, images: Any) -> list[dict[str, Any]]:
+            pixels = np.stack(images.to_pylist()).reshape(
+                (-1, preprocessing.height, preprocessing.width, 1)
+            )
+            end = time.time()
+            return [
+                {"score": score.tolist(), "scored": end}
+                for score in self._model.predict(pixels, verbose=0)
+            ]
+
+    # decorated, a class is a function of expressions
+    scored: Any = Model
+    image = daft.col("path").url.download().image.decode(mode="L")
+    table = daft.from_pydict({"path": files(settings["folder"])})
+    table = table.with_column(
+        "image", image.image.resize(preprocessing.width, preprocessing.height)
+    )
+    table = table.with_column("result", scored(daft.col("image"))).exclude("image")
+    table.write_parquet(settings["output"])
+    ends = [row["scored"] for row in pq.read_table(settings["output"])["result"].to_pylist()]
+    batches = _Batches(settings)
+    batches.ends = [
+        (float(end), int(rows))
+        for end, rows in zip(*np.unique(ends, return_counts=True), strict=True)
+    ]
+    return batches.rates()
+
+
 def ceiling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """This project's decoder and engine in one process without Ray: the upper limit."""
     import os

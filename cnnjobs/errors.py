@@ -10,6 +10,7 @@
     │   └── RunExistsError       an output that already contains something
     │       └── RunInUseError    an output that another process is writing
     ├── TrainingError            training failed, for example because the loss is not a number
+    ├── AccuracyError            an int8 network loses more accuracy than allowed
     ├── SourceError              the images cannot be read any more, whichever it is
     ├── TooManyBadImages         exit code 3: finished, with more bad images than allowed
     └── UnscoredImagesError      exit code 3: of the images given by name, some have no score
@@ -66,6 +67,10 @@ class RunInUseError(RunExistsError):
 
 class TrainingError(CnnjobsError):
     """Training cannot continue."""
+
+
+class AccuracyError(CnnjobsError):
+    """An int8 network loses more accuracy than allowed."""
 
 
 class SourceError(CnnjobsError):

@@ -63,8 +63,9 @@ SHARED: dict[str, Any] = {
     ),
     "address": ClusterOption(
         metavar="ADDRESS",
-        help="Ray cluster to run on; `auto` is the one on this machine. Default: RAY_ADDRESS, or "
-        "a running `ray start --head`, or a local Ray for this job.",
+        help="Ray cluster to run on; `auto` is the one on this machine, `local` one for this job. "
+        "Default: RAY_ADDRESS, or a running `ray start --head`, or `local`; a small archive is "
+        "then scored without Ray.",
     ),
     "seed": Option(help="Random seed."),
     "s3_endpoint": S3Option(

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
             metavar="BUNDLE",
             help="Another model; its scores are averaged with BUNDLE's. Repeatable.",
         ),
+        "precision": ScoringOption(
+            metavar="fp32|bf16|int8",
+            help="Arithmetic of the engine openvino: int8 needs `cnnjobs quantize`, bf16 a "
+            "processor that has it. The rows' model says which.",
+        ),
         "max_pixels": ImageOption(
             help="Refuse images with more pixels. Default: the bundle's limit."
         ),

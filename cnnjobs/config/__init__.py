@@ -14,6 +14,7 @@ from cnnjobs.config.inference import (
     ExplainConfig,
     PredictConfig,
     PredictOneConfig,
+    QuantizeConfig,
     ReportConfig,
     VerifyConfig,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "InspectConfig",
     "PredictConfig",
     "PredictOneConfig",
+    "QuantizeConfig",
     "ReportConfig",
     "S3Settings",
     "SubmitConfig",
@@ -59,6 +61,7 @@ Config = (
     | AuditConfig
     | PredictConfig
     | PredictOneConfig
+    | QuantizeConfig
     | VerifyConfig
     | ExplainConfig
     | ReportConfig

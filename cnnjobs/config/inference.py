@@ -11,6 +11,7 @@ from cnnjobs.config.s3 import S3Settings
 from cnnjobs.errors import ConfigError
 
 ENGINES = ("auto", "openvino", "keras")
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,28 @@ class AuditConfig(ImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuantizeConfig(ImageSettings):
+    """Settings of `cnnjobs quantize`; `calibration_images` are drawn from the training split."""
+
+    bundle: str
+    data: str
+    split: str = "test"
+    calibration_images: int = 300
+    max_auroc_drop: float = 0.005
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("split", self.split, (*SPLITS, "all"))
+        checks.at_least("calibration_images", self.calibration_images, 1)
+        if not 0 <= self.max_auroc_drop <= 1:
+            raise ConfigError(f"max_auroc_drop must be from 0 to 1, got {self.max_auroc_drop}.")
+        checks.resamples(self.resamples)
+        checks.at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictConfig(ImageSettings):
     """Settings of `cnnjobs predict`; the scores of `bundles` are averaged with those of `bundle`.
 
@@ -103,6 +126,7 @@ class PredictConfig(ImageSettings):
     bundles: tuple[str, ...] = ()
     split: str = "all"
     engine: str = "auto"
+    precision: str = "fp32"
     batch_size: int = 32
     damaged: str = "error"
     any_modality: bool = False
@@ -129,6 +153,11 @@ class PredictConfig(ImageSettings):
         super().__post_init__()
         checks.choice("split", self.split, (*SPLITS, "all"))
         checks.choice("engine", self.engine, ENGINES)
+        checks.choice("precision", self.precision, PRECISIONS)
+        if self.engine == "keras" and self.precision != "fp32":
+            raise ConfigError(
+                f"precision {self.precision} needs the engine openvino, got keras; omit --engine."
+            )
         checks.at_least("batch_size", self.batch_size, 1)
         checks.choice("damaged", self.damaged, ("error", "score"))
         if self.max_pixels is not None:

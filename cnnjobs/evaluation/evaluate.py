@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs import metrics
-from cnnjobs.cluster import session, spilling
+from cnnjobs.cluster import spilling
 from cnnjobs.config import EvaluateConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
@@ -21,7 +21,7 @@ from cnnjobs.evaluation import (
 from cnnjobs.evaluation.labelled_set import LabelledSet
 from cnnjobs.evaluation.score_sets import MeasuredSet
 from cnnjobs.evaluation.shortcut_verdict import Audit
-from cnnjobs.inference import predictions
+from cnnjobs.inference import backends, predictions
 from cnnjobs.metrics import Difference, Interval
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import model_card
@@ -114,6 +114,11 @@ class EvaluatePlan:
     output: str | None
 
     @property
+    def num_images(self) -> int:
+        """Images in all sets."""
+        return sum(each.manifest.table.num_rows for each in (self.test, *self.beside))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What `--dry-run` prints."""
         return {
@@ -174,7 +179,7 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     planned = plan(config, progress)
     if planned.output is None:
         return _conclude(planned, _score(planned, "evaluate", progress), progress, plots=[])
-    session.check(config.address)
+    backends.check(config, planned.num_images)
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
     run = run_dir.start(
         planned.output, "evaluate", as_dict(config), spilled_bytes=spilling.reported

@@ -1,4 +1,4 @@
-"""Score labelled images on Ray, and measure the predictions here."""
+"""Score labelled images, and measure the predictions here."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import schema
-from cnnjobs.cluster import session
 from cnnjobs.config import EvaluateConfig
 from cnnjobs.errors import InputError, SourceError
 from cnnjobs.evaluation import prediction_metrics
 from cnnjobs.evaluation.labelled_set import POLICY, LabelledSet
-from cnnjobs.inference import ray_pipeline
+from cnnjobs.inference import backends
+from cnnjobs.inference.backends import Backend
 from cnnjobs.inference.predictor import Scoring
 from cnnjobs.metrics import Bootstrap, Metrics
 from cnnjobs.models.bundle import Bundle
@@ -38,7 +38,7 @@ def score_and_measure(
     run_id: str,
     progress: Progress,
 ) -> list[MeasuredSet]:
-    """Score the sets one after the other on one Ray, and measure each.
+    """Score the sets one after the other on one backend, and measure each.
 
     Every set is resampled with a different seed, see `metrics.differences`.
 
@@ -47,17 +47,19 @@ def score_and_measure(
         SourceError: the images cannot be read any more.
     """
     progress("evaluate", 0, None, "starting")
-    with session.connected(config.address):
-        scoring = ray_pipeline.choose_engine(
+    num_images = sum(each.manifest.table.num_rows for each in sets)
+    with backends.started(config, num_images) as backend:
+        scoring = backends.choose_engine(
+            backend,
             Scoring(
                 bundles=[bundle],
                 engine=config.engine,
                 batch_size=config.batch_size,
                 run_id=run_id,
                 policy=POLICY,
-            )
+            ),
         )
-        predictions = [_score(labelled, scoring, progress) for labelled in sets]
+        predictions = [_score(backend, labelled, scoring, progress) for labelled in sets]
     progress("measure", 0, None)
     return [
         _measure(labelled, rows, bundle, config, seed=config.seed + index)
@@ -65,11 +67,13 @@ def score_and_measure(
     ]
 
 
-def _score(labelled: LabelledSet, scoring: Scoring, progress: Progress) -> pa.Table:
+def _score(
+    backend: Backend, labelled: LabelledSet, scoring: Scoring, progress: Progress
+) -> pa.Table:
     rows = labelled.manifest.table
     tables = []
     try:
-        with closing(ray_pipeline.score(rows, scoring)) as scored:
+        with closing(backends.score(backend, rows, scoring)) as scored:
             for table in scored:
                 tables.append(table.drop_columns(schema.MEASURES.names))
                 progress("evaluate", sum(part.num_rows for part in tables), rows.num_rows)

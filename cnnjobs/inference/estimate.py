@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnjobs.cluster import resources, session
 from cnnjobs.config import PredictConfig
-from cnnjobs.inference import ray_pipeline
+from cnnjobs.inference import backends
 from cnnjobs.inference.plan import plan
 from cnnjobs.inference.run_stats import Tally
 
@@ -32,13 +31,13 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
     drawn = np.random.default_rng(0).permutation(total)[:_SAMPLE]
     sample = left.take(np.sort(drawn))
     tally = Tally(sample.num_rows, done_before=0)
-    with session.connected(config.address):
-        actors = ray_pipeline.request(config)
-        scoring = ray_pipeline.choose_engine(planned.scoring("dry-run"), actors, may_export=False)
-        with closing(ray_pipeline.score(sample, scoring, actors)) as tables:
+    # where the whole job will be scored
+    with backends.started(config, total) as backend:
+        scoring = backends.choose_engine(backend, planned.scoring("dry-run"), may_export=False)
+        with closing(backends.score(backend, sample, scoring)) as tables:
             for table in tables:
                 tally.add(table)
-        store = resources.object_store_bytes()
+        store = backend.object_store_bytes
     seconds = (tally.seconds_to_first or 0) + total / tally.steady_rate
     estimated = {
         "to score": total,
@@ -51,12 +50,13 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
         "peak memory in MB": {
             name: round(number / 1e6) for name, number in tally.peak_memory_bytes().items()
         },
+    }
+    if store is not None:
         # paths and results only: an actor reads, decodes and scores in one process
-        "object store in MB": {
+        estimated["object store in MB"] = {
             "needed": round(left.nbytes / 1e6, 1),
             "there": round(store / 1e6),
-        },
-    }
+        }
     if config.price_per_hour is not None:
         estimated["cost"] = round(seconds / 3600 * config.price_per_hour, 2)
     return {**planned.facts, "estimate": estimated}

@@ -20,7 +20,7 @@ from cnnjobs.inference.partitions import Partition
 from cnnjobs.inference.parts import Books
 from cnnjobs.inference.predictor import Scoring, model_name
 from cnnjobs.models import bundle as bundles
-from cnnjobs.models import model_card
+from cnnjobs.models import model_card, openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, run_dir, s3
@@ -104,7 +104,7 @@ class PredictPlan:
         return {name: getattr(self.config, name) for name in _RESULT_SETTINGS}
 
     def scoring(self, run_id: str) -> Scoring:
-        """How to score; `ray_pipeline.choose_engine` replaces the engine `auto`."""
+        """How to score; `backends.choose_engine` replaces the engine `auto`."""
         config = self.config
         indexed_any = bool(self.manifest.settings.get("any_modality"))
         return Scoring(
@@ -161,7 +161,10 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
 
 def _read_bundles(config: PredictConfig) -> list[Bundle]:
     """The models, all with the same classes."""
-    models = [bundles.read(uri) for uri in (config.bundle, *config.bundles)]
+    models = [
+        openvino_export.at_precision(bundles.read(uri), config.precision)
+        for uri in (config.bundle, *config.bundles)
+    ]
     first = models[0]
     for other in models[1:]:
         if (other.labels, other.positive) != (first.labels, first.positive):

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import schema
-from cnnjobs.cluster import session, spilling
+from cnnjobs.cluster import spilling
 from cnnjobs.config import PredictConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, SourceError, TooManyBadImages
-from cnnjobs.inference import parts, predictions, ray_pipeline
+from cnnjobs.inference import backends, parts, predictions
 from cnnjobs.inference.plan import PredictPlan, plan
 from cnnjobs.inference.predictor import model_name
 from cnnjobs.inference.reports import MetricsFile, ProgressFile
@@ -88,7 +88,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
     if run is not None and planned.is_done:
         return _nothing_to_do(planned, run)
     if run is None:
-        session.check(config.address)
+        backends.check(config, planned.rows.num_rows)
         run = run_dir.start(
             planned.output, "predict", as_dict(config), spilled_bytes=spilling.reported
         )
@@ -134,15 +134,14 @@ def _score_and_write(
     progress("predict", before.num_rows, total, "starting")
     _log.info("run %s: %d images, %d have a row", run.run_id, total, before.num_rows)
     if rows.num_rows:
-        with session.connected(config.address):
-            actors = ray_pipeline.request(config)
-            scoring = ray_pipeline.choose_engine(planned.scoring(run.run_id), actors)
+        with backends.started(config, rows.num_rows) as backend:
+            scoring = backends.choose_engine(backend, planned.scoring(run.run_id))
             engine = scoring.engine
-            _log.info("connected to Ray, scoring with %s", engine)
+            _log.info("scoring with %s", engine)
             watch = _watch(planned)
             with (
                 _stopping(planned, run, writer, watch),
-                closing(ray_pipeline.score(rows, scoring, actors, watch)) as tables,
+                closing(backends.score(backend, rows, scoring, watch)) as tables,
                 writer,
             ):
                 for table in tables:

@@ -199,7 +199,12 @@ def open_engine(bundle: Bundle, name: str, *, batch_size: int, threads: int) -> 
         BundleError: the model is missing or damaged, or has no export for this engine.
     """
     if name == "openvino":
-        return OpenVinoEngine(*openvino_export.read(bundle), batch_size=batch_size, threads=threads)
+        return OpenVinoEngine(
+            *openvino_export.read(bundle),
+            batch_size=batch_size,
+            threads=threads,
+            precision=bundle.precision,
+        )
     return KerasEngine(bundles.load_model(bundle), batch_size=batch_size)
 
 

@@ -1,206 +1,171 @@
-"""Manifest rows to prediction rows through Ray Data, for every job that scores."""
+"""Manifest rows to prediction rows through Ray Data: the `Pool` of processes on a cluster."""
 
-import dataclasses
-import gc
-import itertools
-import logging
-import math
 import re
-import traceback
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+import ray
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 from ray.util.annotations import RayDeprecationWarning
 
 from cnnjobs import schema
 from cnnjobs.cluster import resources, session
 from cnnjobs.cluster.resources import Allocation, Request
-from cnnjobs.config import PredictConfig
-from cnnjobs.errors import CnnjobsError, SourceError
-from cnnjobs.inference import ray_blocks, source_watch
-from cnnjobs.inference.predictor import Scoring
-from cnnjobs.inference.ray_bisection import Bisection, is_death
-from cnnjobs.inference.source_watch import SourceWatch
+from cnnjobs.errors import SourceError
+from cnnjobs.imaging.daemon_threads import end_if_frozen
+from cnnjobs.inference import ray_blocks, supervision
+from cnnjobs.inference.bisection import Died
+from cnnjobs.inference.predictor import Predictor, Scoring
+from cnnjobs.inference.supervision import BLOCKS_AT_ONCE, BLOCKS_QUEUED
 from cnnjobs.models import openvino_export
-
-_log = logging.getLogger(__name__)
-
-#: Blocks that an actor works on at once (while one waits for its last images, the next is being
-#: decoded), and blocks queued for it besides.
-_BLOCKS_AT_ONCE, _BLOCKS_QUEUED = 2, 2
+from cnnjobs.models.bundle import Bundle
+from cnnjobs.models.openvino_export import Export
 
 #: Memory that an actor needs, measured on 101 X-rays: OpenVINO 0.7 GB with most models, 2.3 GB
 #: with efficientnetv2b0; Keras 1.1 to 1.5 GB.
 _ACTOR_BYTES = 2 << 30
 
-#: Attempts in a row without a scored row before the job gives up.
-_MAX_FRUITLESS_ATTEMPTS = 3
-
 #: How Ray reports a process that did not start because it cannot read the images.
 _SOURCE_ERROR = "cnnjobs.errors.SourceError: "
 
+#: A process or a machine is gone: others can take over its work.
+_DEATHS = (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    WorkerCrashedError,
+)
 
-def request(config: PredictConfig) -> Request:
-    """The actors that a job's settings ask for."""
-    return Request(
-        number=config.actors, num_cpus=config.cpus_per_actor, num_gpus=config.gpus_per_actor
-    )
 
+class RayBackend:
+    """Scores on the connected Ray; see `backends.Backend`.
 
-def choose_engine(
-    scoring: Scoring, actors: Request | None = None, *, may_export: bool = True
-) -> Scoring:
-    """Replace the engine `auto` by openvino or keras; needs a connected Ray.
-
-    OpenVINO without GPUs if every model has an export, otherwise Keras.
-
-    Args:
-        scoring: how to score.
-        actors: what the user asks for; one with a GPU scores with Keras, even if the autoscaler
-            has yet to add that GPU.
-        may_export: whether to export a model that has no export yet into its bundle.
+    One actor per machine (or per GPU, if there are any) reads, decodes and scores on several
+    threads; see `resources.allocate` for machines with and without GPUs.
     """
-    wants_gpu = actors is not None and actors.num_gpus is not None
-    has_gpu = scoring.engine == "auto" and (wants_gpu or resources.num_gpus() > 0)
-    if scoring.engine == "keras" or has_gpu:
-        return dataclasses.replace(scoring, engine="keras")
-    for bundle in scoring.bundles:
-        export = openvino_export.find(bundle)
-        if export is None and may_export:
-            export = session.call(openvino_export.write, bundle)
-        if scoring.engine == "auto" and (export is None or export.refused is not None):
-            return dataclasses.replace(scoring, engine="keras")
-    return dataclasses.replace(scoring, engine="openvino")
+
+    def __init__(self, actors: Request) -> None:
+        """Hold what the user asks for.
+
+        Args:
+            actors: how many to start, and with what. One with a GPU scores with Keras, even if the
+                autoscaler has yet to add that GPU.
+        """
+        self._actors = actors
+
+    @property
+    def has_gpu(self) -> bool:
+        return self._actors.num_gpus is not None or resources.num_gpus() > 0
+
+    @property
+    def object_store_bytes(self) -> int:
+        return resources.object_store_bytes()
+
+    def export(self, bundle: Bundle) -> Export:
+        """Export a model to OpenVINO, which imports TensorFlow."""
+        return session.call(openvino_export.write, bundle)
+
+    def pool(self, scoring: Scoring) -> "_RayPool":
+        """Actors.
+
+        Raises:
+            InputError: no machine is large enough for one, and none will be added.
+        """
+        resources.check_request(self._actors)
+        return _RayPool(scoring, self._actors)
 
 
-def score(
-    rows: pa.Table,
-    scoring: Scoring,
-    actors: Request | None = None,
-    watch: SourceWatch | None = None,
-) -> Generator[pa.Table, None, None]:
-    """Yield tables of `schema.predictions` and `schema.MEASURES`, with one row for each of `rows`.
+class _RayPool:
+    def __init__(self, scoring: Scoring, actors: Request) -> None:
+        self._scoring = scoring
+        self._actors = actors
 
-    They come in the order of `rows`, except for images whose place failed for a while: those come
-    last. One actor per machine (or per GPU, if there are any) reads, decodes and scores on several
-    threads; see `resources.allocate` for machines with and without GPUs. If an actor or its
-    machine dies, the remaining ones score what is still missing. Needs a connected Ray.
-
-    Args:
-        rows: of a manifest.
-        scoring: how to score, with its engine chosen.
-        actors: how many to start, and with what; None decides by the machines.
-        watch: what to take for a failure of the source; None for the usual.
-
-    Raises:
-        InputError: no machine is large enough for an actor, and none will be added.
-        SourceError: the images cannot be read any more.
-        CnnjobsError: actors keep dying.
-    """
-    actors = actors or Request()
-    resources.check_request(actors)
-    rows = rows.select(["path", "label", "size_bytes"])
-    watch = watch or SourceWatch(rows.num_rows)
-    scoring = dataclasses.replace(scoring, samples=source_watch.readable_samples(rows))
-    while rows.num_rows:
-        with closing(_score_all(rows, scoring, actors)) as tables:
-            for table in tables:
-                kept = watch.pass_on(table)
-                if kept.num_rows:
-                    yield kept
-                watch.check()
-        watch.end_pass(scoring.samples, rows.num_rows)
-        held_back, watch.held_back = watch.held_back, []
-        rows = rows.filter(pc.is_in(rows["path"], value_set=pa.array(held_back, pa.string())))
+    def attempt(self, rows: pa.Table) -> "_RayAttempt":
+        machines = resources.live_machines()
+        allocation = resources.allocate(machines, self._actors, memory=_ACTOR_BYTES)
+        return _RayAttempt(rows, self._scoring, allocation)
 
 
-def _score_all(
-    rows: pa.Table, scoring: Scoring, actors: Request
-) -> Generator[pa.Table, None, None]:
-    """Yield a row for each of `rows`, in order, whatever dies.
+class _RayAttempt:
+    def __init__(self, rows: pa.Table, scoring: Scoring, allocation: Allocation) -> None:
+        self._scoring = scoring
+        self._allocation = allocation
+        self._blocks = supervision.blocks(rows, scoring, num_processes=allocation.number)
+        largest = max(block.num_rows for block in self._blocks)
+        self.window = allocation.number * (BLOCKS_AT_ONCE + BLOCKS_QUEUED) * largest
 
-    After a death everything still missing is tried again. If one follows shortly, an image may be
-    the cause, which is then looked for.
-    """
-    done = fruitless = 0
-    died_at, looks_closer = -math.inf, False
-    reason = None
-    while done < rows.num_rows and fruitless < _MAX_FRUITLESS_ATTEMPTS:
-        before = done
-        allocation = resources.allocate(resources.live_machines(), actors, memory=_ACTOR_BYTES)
-        blocks = _blocks(rows.slice(done), scoring, allocation)
-        # as many rows as may be in work
-        window = (
-            allocation.number
-            * (_BLOCKS_AT_ONCE + _BLOCKS_QUEUED)
-            * max(block.num_rows for block in blocks)
-        )
-        try:
-            if looks_closer:
-                tables = _run_bisection(rows.slice(done, window), scoring, allocation)
-            else:
-                tables = _run(blocks, scoring, allocation)
-            for table in tables:
-                yield table
-                done += table.num_rows
-            looks_closer = False
-        except RayError as error:
-            reason = _startup_failure(error)
-            looks_closer = not looks_closer and done - died_at < window
-            died_at = done
-            _log.warning("scoring processes died after %d rows: %s", done, type(error).__name__)
-        except BaseException as error:
-            traceback.clear_frames(error.__traceback__)
+    def tables(self) -> Iterator[pa.Table]:
+        with _deaths():
+            yield from _run(self._blocks, self._scoring, self._allocation)
+
+    def lone(self) -> "_LoneActor":
+        return _LoneActor(self._scoring, self._allocation)
+
+
+@ray.remote(max_restarts=0)
+class _RemotePredictor:
+    """Scores rows outside of Ray Data."""
+
+    def __init__(self, scoring: Scoring, *, threads: int) -> None:
+        end_if_frozen(scoring.image_timeout)
+        self._predictor = Predictor(scoring, threads=threads)
+
+    def check(self) -> None:
+        self._predictor.check()
+
+    def score(self, rows: pa.Table) -> pa.Table:
+        return self._predictor(rows)
+
+
+class _LoneActor:
+    """One actor that has shown that it can score."""
+
+    def __init__(self, scoring: Scoring, allocation: Allocation) -> None:
+        self._actor: Any = _RemotePredictor.options(  # type: ignore[attr-defined]
+            num_cpus=allocation.num_cpus, num_gpus=allocation.num_gpus, memory=allocation.memory
+        ).remote(scoring, threads=allocation.threads)
+        with _deaths():
+            ray.get(self._actor.check.remote())
+
+    def score(self, rows: pa.Table) -> pa.Table:
+        with _deaths():
+            return ray.get(self._actor.score.remote(rows))
+
+    def close(self) -> None:
+        ray.kill(self._actor)
+
+
+@contextmanager
+def _deaths() -> Iterator[None]:
+    """Raise `Died` for what Ray raises when a process is gone."""
+    try:
+        yield
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if not isinstance(cause, _DEATHS):
             raise
-        finally:
-            # an interrupted plan is a reference cycle: its actors would keep their cores, and its
-            # thread would call a Ray that has shut down, which ends the process on the spot
-            gc.collect()
-        fruitless = fruitless + 1 if done == before else 0
-    if done < rows.num_rows:
-        path = rows["path"][done]
-        if reason is not None:
-            raise CnnjobsError(
-                f"no scoring process could start ({fruitless} attempts, at {path}): {reason}"
-            )
-        raise CnnjobsError(
-            f"the scoring process died {fruitless} times in a row before it had scored {path}: "
-            "memory may be short, or that file may be the cause; see Ray's messages, then continue "
-            "with --resume."
-        )
-
-
-def _startup_failure(error: RayError) -> str | None:
-    """What an actor raised while it started; None if it died for another reason.
-
-    Raises:
-        RayError: the error itself, if it is not a death.
-        SourceError: the actor cannot read the images.
-    """
-    if not is_death(error):
-        raise error
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if not (isinstance(cause, ActorDiedError) and cause.actor_init_failed):
-        return None
-    line = cause.error_msg.strip().splitlines()[-1]
-    if line.startswith(_SOURCE_ERROR):
-        raise SourceError(line.removeprefix(_SOURCE_ERROR)) from error
-    return re.sub(r"^cnnjobs\.errors\.\w+: ", "", line)
-
-
-def _run_bisection(rows: pa.Table, scoring: Scoring, allocation: Allocation) -> Iterator[pa.Table]:
-    """Score batch by batch, up to and including the one with an image that ends its process."""
-    bisection = Bisection(scoring, allocation)
-    with closing(bisection):
-        for start in range(0, rows.num_rows, scoring.batch_size):
-            yield from bisection.score(rows.slice(start, scoring.batch_size))
-            if bisection.num_found:
-                return
+        reason = None
+        if isinstance(cause, ActorDiedError) and cause.actor_init_failed:
+            line = cause.error_msg.strip().splitlines()[-1]
+            if line.startswith(_SOURCE_ERROR):
+                raise SourceError(line.removeprefix(_SOURCE_ERROR)) from error
+            reason = re.sub(r"^cnnjobs\.errors\.\w+: ", "", line)
+        raise Died(type(error).__name__, reason) from error
 
 
 def _run(blocks: list[pa.Table], scoring: Scoring, allocation: Allocation) -> Iterator[pa.Table]:
@@ -254,22 +219,6 @@ def _run(blocks: list[pa.Table], scoring: Scoring, allocation: Allocation) -> It
             return
 
 
-def _blocks(rows: pa.Table, scoring: Scoring, allocation: Allocation) -> list[pa.Table]:
-    """The rows as they are handed to actors."""
-    from cnnjobs.cluster.ray_data import rows_per_block
-
-    pixels = (each.preprocessing.height * each.preprocessing.width for each in scoring.bundles)
-    size = rows_per_block(
-        rows.num_rows,
-        batch_size=scoring.batch_size,
-        image_bytes=max(pixels),
-        min_blocks=allocation.number * _BLOCKS_AT_ONCE,
-    )
-    # the first block is a single batch, which soon shows whether all is well
-    starts = [0, *range(scoring.batch_size, rows.num_rows, size), rows.num_rows]
-    return [rows.slice(start, end - start) for start, end in itertools.pairwise(starts)]
-
-
 def _pool(number: int) -> dict[str, Any]:
     """How Ray Data runs actors that work on several blocks at once."""
     import ray.data
@@ -282,8 +231,8 @@ def _pool(number: int) -> dict[str, Any]:
             min_size=1,
             max_size=number,
             initial_size=number,
-            max_tasks_in_flight_per_actor=_BLOCKS_AT_ONCE + _BLOCKS_QUEUED,
-            max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE,
+            max_tasks_in_flight_per_actor=BLOCKS_AT_ONCE + BLOCKS_QUEUED,
+            max_concurrent_calls_per_actor=BLOCKS_AT_ONCE,
             enable_true_multi_threading=True,
         ),
         # Ray would retry the same rows forever. After a machine is lost it would wait for another

@@ -17,7 +17,7 @@ NUM_BINS = 10
 
 
 class Tally:
-    """Counts of one session of a job, from the tables of `ray_pipeline.score`."""
+    """Counts of one session of a job, from the tables of `backends.score`."""
 
     def __init__(self, total: int, *, done_before: int) -> None:
         """Start counting.

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MODEL, DESCRIPTION, IMAGES = "model.keras", "bundle.json", "images.parquet"
 SUMMARY = "summary.txt"
 
+#: Fields of a bundle that are not in `bundle.json`.
+_NOT_IN_FILE = ("uri", "variant")
+
 #: Commands whose run is given in place of the bundle in it.
 _TRAININGS = ("train", "tune")
 
@@ -65,6 +68,8 @@ class Bundle:
         created: when, in UTC (ISO 8601).
         temperature: divides the model's logits; see `calibration.scaled`.
         uri: location of the bundle; not part of the file.
+        variant: how the model is computed if not in float32: `bf16`, or `int8` and a digest of
+            that network; not part of the file. See `openvino_export.at_precision`.
     """
 
     architecture: str
@@ -80,11 +85,17 @@ class Bundle:
     created: str
     temperature: float = 1.0
     uri: str = field(default="", compare=False)
+    variant: str = ""
 
     @property
     def name(self) -> str:
-        """Architecture and fingerprint: the `model` column of predictions."""
-        return f"{self.architecture}-{self.fingerprint}"
+        """Architecture, fingerprint and variant: the `model` column of predictions."""
+        return "-".join(filter(None, (self.architecture, self.fingerprint, self.variant)))
+
+    @property
+    def precision(self) -> str:
+        """In which the model is computed: fp32, bf16 or int8."""
+        return self.variant.partition("-")[0] or "fp32"
 
 
 def write(
@@ -123,7 +134,8 @@ def write(
         uri=uri,
     )
     description = {"bundle_version": schema.BUNDLE_VERSION, **dataclasses.asdict(bundle)}
-    del description["uri"]
+    for name in _NOT_IN_FILE:
+        del description[name]
     filesystem.write_bytes(filesystem.join(uri, MODEL), saved)
     filesystem.write_bytes(filesystem.join(uri, SUMMARY), _layers(model).encode())
     filesystem.write_table(filesystem.join(uri, IMAGES), images.select(_IMAGE_COLUMNS))
@@ -160,7 +172,7 @@ def read(uri: str) -> Bundle:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged: {problem}; train again.")
     try:
         preprocessing = Preprocessing(**content.pop("preprocessing"))
-        return Bundle(**content, preprocessing=preprocessing, uri=uri)
+        return Bundle(**content, preprocessing=preprocessing, uri=uri, variant="")
     except (TypeError, KeyError, ConfigError) as error:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
 

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs import models
+from cnnjobs.errors import InputError
 from cnnjobs.models.mixed_precision import in_mixed_precision
+from cnnjobs.models.openvino_import import import_openvino
 
 if TYPE_CHECKING:
     import keras
@@ -33,7 +35,15 @@ class Engine(Protocol):
 class OpenVinoEngine:
     """OpenVINO on the CPU, without TensorFlow in the process; one batch at a time."""
 
-    def __init__(self, network: bytes, weights: bytes, *, batch_size: int, threads: int) -> None:
+    def __init__(
+        self,
+        network: bytes,
+        weights: bytes,
+        *,
+        batch_size: int,
+        threads: int,
+        precision: str = "fp32",
+    ) -> None:
         """Compile for a fixed batch size.
 
         Args:
@@ -41,18 +51,26 @@ class OpenVinoEngine:
             weights: of the network.
             batch_size: images per batch.
             threads: of the CPU.
-        """
-        import openvino
+            precision: of the arithmetic, fp32 or bf16; what is int8 in the network stays so.
 
-        core = openvino.Core()
+        Raises:
+            InputError: the processor does not compute in bfloat16.
+        """
+        core = import_openvino().Core()
+        if precision == "bf16" and "BF16" not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise InputError(
+                "this machine's processor has no bfloat16 arithmetic; use --precision fp32 or int8."
+            )
         model = core.read_model(model=network, weights=weights)
         _, *shape = model.input(0).get_partial_shape()
         model.reshape([batch_size, *shape])
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
-            # CPUs with bfloat16 would use it, and scores would differ from Keras' by 1e-3
-            "INFERENCE_PRECISION_HINT": "f32",
+            # by default CPUs with bfloat16 use it, and scores differ from Keras' by 1e-3
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             # the same cores also decode, and several processes may share a machine
             "ENABLE_CPU_PINNING": False,
         }

@@ -2,13 +2,13 @@
 
 openvino/model.xml, model.bin   the network in OpenVINO's format (IR), float32
 openvino/export.json            the model it belongs to, its hashes, or why there is none
+openvino-int8/                  the same of the network that `cnnjobs quantize` made of it
 """
 
-import contextlib
+import dataclasses
 import hashlib
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,12 +21,16 @@ from cnnjobs.errors import BundleError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import OpenVinoEngine
+from cnnjobs.models.openvino_import import import_openvino, without_telemetry
 from cnnjobs.storage import filesystem, json_files
 
 if TYPE_CHECKING:
     import keras
 
-FOLDER, XML, WEIGHTS, DESCRIPTION = "openvino", "model.xml", "model.bin", "export.json"
+XML, WEIGHTS, DESCRIPTION = "model.xml", "model.bin", "export.json"
+
+#: The network of each precision; bfloat16 is how the processor computes the one in float32.
+_FOLDERS = {"fp32": "openvino", "bf16": "openvino", "int8": "openvino-int8"}
 
 #: Largest difference from Keras' probabilities at which an export counts as the same model.
 #: For the models of this package it is below 1e-6.
@@ -40,7 +44,8 @@ class Export:
     Attributes:
         fingerprint: of the bundle's model.
         sha256: of the two files; empty if there are none.
-        difference: largest difference from Keras' probabilities, on 16 images of noise.
+        difference: largest difference from Keras' probabilities, on 16 images of noise; of an int8
+            network from the float32 network's, on the images it was tested on.
         refused: why the model has no export; None if it has one.
         openvino: version that made it.
     """
@@ -52,8 +57,29 @@ class Export:
     openvino: str
 
 
+def at_precision(bundle: Bundle, precision: str) -> Bundle:
+    """The bundle, to be scored in that precision (fp32, bf16 or int8), which its name then says.
+
+    Raises:
+        BundleError: there is no int8 network in it.
+    """
+    if precision == "fp32":
+        return bundle
+    at = dataclasses.replace(bundle, variant=precision)
+    if precision != "int8":
+        return at
+    export = find(at)
+    if export is None:
+        raise BundleError(
+            f"{bundle.uri} has no int8 network; make one with cnnjobs quantize, or score with "
+            "--precision fp32."
+        )
+    digest = hashlib.sha256("".join(sorted(export.sha256.values())).encode()).hexdigest()[:8]
+    return dataclasses.replace(bundle, variant=f"{precision}-{digest}")
+
+
 def find(bundle: Bundle) -> Export | None:
-    """The export in the bundle; None if there is none, or it belongs to another model."""
+    """The export for the bundle's precision; None if there is none, or it is another model's."""
     try:
         data = filesystem.read_file(_part(bundle, DESCRIPTION), limit=json_files.MAX_BYTES)
         export = Export(**json_files.parsed(data))
@@ -78,7 +104,23 @@ def write(bundle: Bundle, model: "keras.Model | None" = None) -> Export:
         StorageError: the bundle cannot be written.
     """
     model = model if model is not None else bundles.load_model(bundle)
-    files, difference, refused = _exported(model)
+    return store(bundle, *_exported(model))
+
+
+def store(
+    bundle: Bundle, files: Mapping[str, bytes], difference: float | None, refused: str | None = None
+) -> Export:
+    """Write a network for the bundle's precision into the bundle; `DESCRIPTION` is written last.
+
+    Args:
+        bundle: of the model.
+        files: `XML` and `WEIGHTS`; none if there is a reason in `refused`.
+        difference: see `Export`.
+        refused: see `Export`.
+
+    Raises:
+        StorageError: the bundle cannot be written.
+    """
     export = Export(
         fingerprint=bundle.fingerprint,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
@@ -116,22 +158,29 @@ def _read_checked(bundle: Bundle, export: Export, name: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != export.sha256.get(name):
         raise BundleError(
             f"{_part(bundle, name)} is not the file that {DESCRIPTION} describes; delete the "
-            f"folder {FOLDER}, and it will be exported again."
+            f"folder {_FOLDERS[bundle.precision]}, and {_how_to_make(bundle)}."
         )
     return data
 
 
+def _how_to_make(bundle: Bundle) -> str:
+    if bundle.precision == "int8":
+        return "make it again with cnnjobs quantize"
+    return "it will be exported again"
+
+
 def _part(bundle: Bundle, name: str) -> str:
-    return filesystem.join(bundle.uri, FOLDER, name)
+    return filesystem.join(bundle.uri, _FOLDERS[bundle.precision], name)
 
 
 def _exported(model: "keras.Model") -> tuple[dict[str, bytes], float | None, str | None]:
     """The files, the largest difference from Keras, and the reason if there are no files."""
     models.import_keras()
+    import_openvino()
     from openvino import frontend
 
     unsupported = (frontend.OpConversionFailure, frontend.GeneralFailure, NotImplementedError)
-    with tempfile.TemporaryDirectory() as folder, _without_telemetry():
+    with tempfile.TemporaryDirectory() as folder, without_telemetry():
         try:
             model.export(str(Path(folder, XML)), format="openvino", verbose=False)
         except unsupported as error:
@@ -144,23 +193,6 @@ def _exported(model: "keras.Model") -> tuple[dict[str, bytes], float | None, str
     if not difference <= TOLERANCE:
         return {}, difference, f"its scores differ by {difference:.1e} in OpenVINO"
     return files, difference, None
-
-
-@contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO's converter from sending telemetry, which it does unless it runs in CI.
-
-    No other switch works for a single process: `opt_in_out --opt_out` writes to the user's home.
-    """
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["CI"]
-        else:
-            os.environ["CI"] = before
 
 
 def _reason(error: Exception) -> str:

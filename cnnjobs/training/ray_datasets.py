@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
 
-from cnnjobs.cluster.ray_data import quiet_and_ordered, rows_per_block
+from cnnjobs.cluster.blocks import rows_per_block
+from cnnjobs.cluster.ray_data import quiet_and_ordered
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging import reading, tensors
 from cnnjobs.imaging.decoder import read_many

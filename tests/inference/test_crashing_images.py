@@ -8,7 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tests.support.disturbed_runs import NUM_IMAGES, read_record, read_rows, start_job
+from tests.support.disturbed_runs import (
+    ALONE,
+    NUM_IMAGES,
+    OWN_RAY,
+    read_record,
+    read_rows,
+    start_job,
+)
 from tests.support.triggers import plant
 
 if sys.platform != "linux":
@@ -36,8 +43,13 @@ def own_inputs(inputs: Path, tmp_path: Path) -> Path:
     return own
 
 
+@pytest.mark.parametrize("address", [OWN_RAY, ALONE], ids=["Ray", "child"])
 def test_images_that_kill_their_process_are_rows_and_all_others_are_scored(
-    undisturbed: pa.Table, own_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: pa.Table,
+    own_inputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
 ) -> None:
     # neighbours at the start, and the last of all
     killers = ["bright/00000-crash.png", "bright/00000-second-crash.png", "dark/crash.png"]
@@ -45,7 +57,7 @@ def test_images_that_kill_their_process_are_rows_and_all_others_are_scored(
     plant(monkeypatch, tmp_path / "hook")
     output = tmp_path / "run"
 
-    with start_job(own_inputs, output) as driver:
+    with start_job(own_inputs, output, address=address) as driver:
         _, errors = driver.communicate(timeout=840)
 
     assert driver.returncode == 0, errors
@@ -53,15 +65,20 @@ def test_images_that_kill_their_process_are_rows_and_all_others_are_scored(
     _check_others(output, own_inputs, undisturbed, dict.fromkeys(killers, "crashed"))
 
 
+@pytest.mark.parametrize("address", [OWN_RAY, ALONE], ids=["Ray", "child"])
 def test_images_that_never_end_are_rows_that_say_so(
-    undisturbed: pa.Table, own_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: pa.Table,
+    own_inputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
 ) -> None:
     # one hangs in a system call, the other in a computation that keeps Python's lock
     _beside(own_inputs, ["dark/00100-hang.png", "dark/freeze.png"])
     plant(monkeypatch, tmp_path / "hook")
     output = tmp_path / "run"
 
-    with start_job(own_inputs, output, "--image-timeout", "4") as driver:
+    with start_job(own_inputs, output, "--image-timeout", "4", address=address) as driver:
         _, errors = driver.communicate(timeout=840)
 
     assert driver.returncode == 0, errors

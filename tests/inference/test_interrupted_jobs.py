@@ -15,7 +15,9 @@ from cnnjobs.errors import StorageError
 from cnnjobs.inference.predict import predict
 from tests.support.disks import fill
 from tests.support.disturbed_runs import (
+    ALONE,
     NUM_IMAGES,
+    OWN_RAY,
     ROWS_PER_FILE,
     check_complete,
     count_parts,
@@ -38,8 +40,8 @@ def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
 ) -> None:
     output = tmp_path / "run"
     moments = random.Random(7)
-    # once with a Ray of its own, which is killed with it; the other Ray stays
-    for address in ("local", *[ray_address] * 4):
+    # with a Ray of its own, which is killed with it; with another, which stays; without any
+    for address in (OWN_RAY, ALONE, ray_address, ALONE, ray_address):
         num_parts = count_parts(output) + moments.randint(0, 3)
         with start_job(inputs, output, "--resume", address=address) as driver:
             wait_for_parts(driver, output, num_parts)
@@ -54,6 +56,7 @@ def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
     check_complete(output, undisturbed)
 
 
+@pytest.mark.parametrize("where", ["Ray", "child"])
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
 )
@@ -64,10 +67,14 @@ def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue
     ray_address: str,
     number: signal.Signals,
     code: int,
+    where: str,
 ) -> None:
     output = tmp_path / "run"
-    address = "local" if number == signal.SIGINT else ray_address
-    with start_job(inputs, output, address=address, rows_per_file=NUM_IMAGES) as driver:
+    address = OWN_RAY if number == signal.SIGINT else ray_address
+    if where == "child":
+        address = ALONE
+    # quiet: on a busy machine there would be a line of progress
+    with start_job(inputs, output, "--quiet", address=address, rows_per_file=NUM_IMAGES) as driver:
         # its first line appears with the first rows, which are not enough for a part yet
         wait_until(lambda: driver.poll() is not None or (output / "progress.jsonl").exists())
         # Ctrl-C reaches every process of the terminal
@@ -127,7 +134,7 @@ def test_ctrl_c_while_ray_starts_leaves_no_process_behind(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OF_THIS_TEST", str(tmp_path))
-    with start_job(inputs, tmp_path / "run") as driver:
+    with start_job(inputs, tmp_path / "run", "--quiet") as driver:
         wait_until(lambda: any("raylet/raylet" in title(pid) for pid in descendants(driver.pid)))
         # when its agents start, but do not check yet whether it is alive
         wait_until(lambda: any("agent" in title(pid).lower() for pid in descendants(driver.pid)))

@@ -13,11 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cnnjobs.cluster.resources import Request
 from cnnjobs.data.sources import open_data
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.inference import ray_pipeline
+from cnnjobs.inference import backends
 from cnnjobs.inference.predict import predict
 from cnnjobs.inference.predictor import Scoring
+from cnnjobs.inference.ray_pipeline import RayBackend
 from cnnjobs.models import bundle
 from tests.support.disturbed_runs import (
     BATCH_SIZE,
@@ -116,7 +118,7 @@ def test_a_model_that_no_actor_can_load_ends_the_job_with_one_line_that_says_so(
     scoring = Scoring(bundles=[opened], engine="openvino", batch_size=BATCH_SIZE, run_id="")
 
     with pytest.raises(CnnjobsError) as failed:
-        list(ray_pipeline.score(rows, scoring))
+        list(backends.score(RayBackend(Request()), rows, scoring))
 
     assert str(failed.value) == (
         f"no scoring process could start (3 attempts, at {rows['path'][0]}): "

@@ -90,6 +90,20 @@ print([name for name in ("tensorflow", "keras", "ray") if name in sys.modules])
     assert done.stdout == "[]\n"
 
 
+def test_openvino_sends_no_telemetry_when_it_is_imported(covid: Bundle, tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("CI", None)
+    code = f"""
+from cnnjobs.inference.predictor import open_engine
+from cnnjobs.models import bundle
+open_engine(bundle.read({covid.uri!r}), "openvino", batch_size=2, threads=1)
+"""
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+    # it keeps the user's id and consent in the home directory before it sends anything
+    assert not list(tmp_path.iterdir())
+
+
 def test_mixed_precision_computes_in_16_bits_and_scores_nearly_the_same(covid: Bundle) -> None:
     model = bundles.load_model(covid)
     mixed = in_mixed_precision(model)

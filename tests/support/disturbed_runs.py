@@ -19,7 +19,9 @@ from tests.support.processes import descendants, kill, kill_all, wait_until
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 NUM_IMAGES, NUM_BROKEN = 480, 8
-#: A block of Ray Data has 4 batches of this size, which is one part of the predictions.
+#: Addresses with which a job scores in a child process, and on a Ray of its own.
+ALONE, OWN_RAY = "", "local"
+#: A block has 4 batches of this size, which is one part of the predictions.
 BATCH_SIZE, ROWS_PER_FILE = 4, 16
 
 
@@ -41,14 +43,14 @@ def start_job(
     inputs: Path,
     output: Path,
     *flags: str,
-    address: str = "local",
+    address: str = OWN_RAY,
     rows_per_file: int = ROWS_PER_FILE,
 ) -> Iterator["subprocess.Popen[str]"]:
     """Score in a separate process, which is killed at the end with everything it started."""
     sizes = ["--batch-size", str(BATCH_SIZE), "--rows-per-file", str(rows_per_file)]
     driver = subprocess.Popen(
         [*CNNJOBS, "predict", inputs / "bundle", inputs / "archive", "-o", output, *sizes, *flags],
-        env={**os.environ, "RAY_ADDRESS": address},
+        env={**os.environ, **environment(address, inputs)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -61,6 +63,11 @@ def start_job(
         kill(driver.pid)
         driver.communicate()
         kill_all(below)
+
+
+def environment(address: str, folder: Path) -> dict[str, str]:
+    """Variables that make a job score there; alone, it must not find other tests' `ray start`."""
+    return {"RAY_ADDRESS": address, **({} if address else {"RAY_TMPDIR": str(folder)})}
 
 
 def check_complete(output: Path, undisturbed: pa.Table) -> None:
@@ -98,7 +105,7 @@ def wait_for_parts(driver: "subprocess.Popen[str]", output: Path, number: int) -
             or ((output / "run.json").exists() and count_parts(output) >= number)
         )
     )
-    assert driver.poll() is None
+    assert driver.poll() is None, driver.communicate()[1]
 
 
 def count_parts(output: Path) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnnjobs.cluster.ray_data import rows_per_block
+from cnnjobs.cluster.blocks import rows_per_block
 
 
 @pytest.mark.parametrize(
