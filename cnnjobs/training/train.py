@@ -145,7 +145,9 @@ def _log_to_mlflow(uri: str, run: Run, summary: TrainSummary, facts: Mapping[str
 
 def _csv(history: Sequence[Mapping[str, float]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]))
+    # epochs that an older version trained lack some
+    names = dict.fromkeys(name for epoch in reversed(history) for name in epoch)
+    writer = csv.DictWriter(text, fieldnames=list(names))
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()
