@@ -46,6 +46,9 @@ def test_a_run_holds_a_bundle_its_manifest_the_history_and_the_curves(trained: P
     assert record["config"]["epochs"] == 1
     assert record["manifest"] == images.fingerprint == described.manifest_fingerprint
     assert record["model"] == described.name
+    assert record["seeds"] == {
+        "weights": 0, "order": 0, "dropout": 0, "augmentation": None, "split": 0
+    }  # fmt: skip
     assert [row["epoch"] for row in history] == ["1"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_auroc"} <= set(history[0])
     assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
