@@ -47,6 +47,9 @@ def fit(
     all start from rank 0's weights and optimizer state, so only rank 0 has to load a checkpoint.
     `model.jit_compile` is respected.
 
+    Batch normalization must come from `batch_normalization.synchronized`: the moving statistics of
+    Keras' own layers are different on every worker.
+
     Every row is trained on once per epoch. `initial_epoch` is the number of finished epochs: order
     and dropout depend only on `seed`, the epoch and the worker, so a training that continues from
     a checkpoint of weights and optimizer ends with the result of an uninterrupted one.
@@ -81,7 +84,6 @@ def fit(
         hooks.on_epoch_begin(epoch)
         _reseed(model, seed, epoch, workers.rank)
         logs = passes.train(train, epoch_order(len(train), seed=seed, epoch=epoch), epoch)
-        workers.average(_moving_statistics(model))
         if validation is not None:
             hooks.on_test_begin()
             test_logs = passes.test(validation, epoch)
@@ -253,8 +255,3 @@ def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
     for number, state in enumerate(states):
         (word,) = np.random.SeedSequence([seed, epoch, rank, number]).generate_state(1)
         state.assign([int(word), 0])
-
-
-def _moving_statistics(model: Any) -> list[Any]:
-    """Return the statistics that layers such as BatchNormalization update without the optimizer."""
-    return [weight for weight in model.non_trainable_weights if weight.dtype.startswith("float")]

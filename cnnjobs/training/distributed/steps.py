@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cnnjobs.training.distributed.batch_normalization import counting
 from cnnjobs.training.distributed.workers import Workers
 
 
@@ -26,7 +27,8 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
 
     def differentiate(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
         with tf.GradientTape() as tape:
-            scores = model(images, training=True)
+            with counting(weights, workers):
+                scores = model(images, training=True)
             losses = _losses(model, labels, scores)
             loss = tf.reduce_sum(weights * losses) / num_global
             loss += _penalty(model) / workers.num_workers
