@@ -114,11 +114,6 @@ def plan(config: QuantizeConfig) -> QuantizePlan:
     test = labelled_set.open_labelled(config.data, config.split, bundle, exclude=config.exclude)
     images = sources.open_data(config.data, exclude=config.exclude)
     training = images.select(constants.TRAIN)
-    if training.num_rows == 0:
-        raise InputError(
-            f"{config.data} has no training split to calibrate on; give the manifest that "
-            "cnnjobs index wrote."
-        )
     number = min(config.calibration_images, training.num_rows)
     drawn = np.random.default_rng(config.seed).permutation(training.num_rows)[:number]
     return QuantizePlan(
