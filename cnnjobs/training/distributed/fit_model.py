@@ -54,6 +54,8 @@ def train_model(
     _check_validation(task, validation)
     workers = workers or Workers()
     config = task.config
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(_policy(config))
     inner = with_float32_scores(models.build(task.model, len(task.labels), weights=config.weights))
