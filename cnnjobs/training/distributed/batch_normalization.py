@@ -47,9 +47,14 @@ def synchronized(model: "keras.Model", num_workers: int) -> "keras.Model":
         return model
     for layer in layers:
         layer["registered_name"] = _NAME
-    rebuilt = type(model).from_config(config, custom_objects={_NAME: _BatchNormalization})
+    rebuilt = type(model).from_config(config, custom_objects={_NAME: BatchNormalization})
     rebuilt.set_weights(model.get_weights())
     return rebuilt
+
+
+def is_in(model: "keras.Model") -> bool:
+    """Whether the model has a layer of batch normalization."""
+    return any(True for _ in _normalizations(model.get_config()))
 
 
 @contextlib.contextmanager
@@ -65,7 +70,7 @@ def counting(weights: Any, workers: Workers) -> Iterator[None]:
         _STEP.reset(token)
 
 
-class _BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
     """Keras' layer, but for the statistics of a training step."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cnnjobs.training.distributed.batch_normalization import counting
+from cnnjobs.training.distributed import batch_normalization
 from cnnjobs.training.distributed.workers import Workers
 
 
@@ -27,7 +27,7 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
 
     def differentiate(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
         with tf.GradientTape() as tape:
-            with counting(weights, workers):
+            with batch_normalization.counting(weights, workers):
                 scores = model(images, training=True)
             losses = _losses(model, labels, scores)
             loss = tf.reduce_sum(weights * losses) / num_global
@@ -43,6 +43,9 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
         optimizer.apply(gradients, trainable)
         return norm
 
+    # XLA has no sums over the workers on CPUs
+    if workers.num_workers > 1 and batch_normalization.is_in(model):
+        jit = None
     differentiate = tf.function(differentiate, autograph=False, jit_compile=jit)
     update = tf.function(update, autograph=False, jit_compile=jit_update)
 
