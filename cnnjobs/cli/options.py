@@ -123,11 +123,29 @@ OF_TRAINING: dict[str, Any] = {
     ),
     "epochs": TrainingOption(help="Passes over the training images."),
     "batch_size": TrainingOption(help="Images per training step, over all workers."),
-    "learning_rate": TrainingOption(help="Learning rate of Adam."),
+    "optimizer": TrainingOption(
+        metavar="adam|adamw|sgd",
+        help="Keras' optimizer with Keras' defaults: sgd has no momentum.",
+    ),
+    "learning_rate": TrainingOption(help="Learning rate of the optimizer."),
     "schedule": TrainingOption(
         metavar="constant|cosine|plateau",
         help="Learning rate over the epochs; plateau halves it after 3 epochs without a better "
         "--monitor.",
+    ),
+    "warmup": TrainingOption(
+        metavar="EPOCHS",
+        help="First epochs, over which the learning rate rises from 0 in a straight line.",
+    ),
+    "weight_decay": TrainingOption(
+        metavar="SHARE",
+        help="Share of each weight that a step subtracts, times the learning rate, with adamw or "
+        "sgd. Default: 0.004 with adamw, none with sgd.",
+    ),
+    "label_smoothing": TrainingOption(
+        metavar="SHARE",
+        help="Share of each label that is spread evenly over all classes in the loss, also in "
+        "val_loss.",
     ),
     "clip_norm": TrainingOption(help="Largest norm of all gradients together. Default: no limit."),
     "class_weight": TrainingOption(

@@ -46,6 +46,7 @@ __all__ = [
     "TuneConfig",
     "VerifyConfig",
     "as_dict",
+    "defaults",
     "names",
 ]
 
@@ -85,3 +86,12 @@ def as_dict(config: Config) -> dict[str, Any]:
     """The settings as they are saved with a job's output."""
     values = dataclasses.asdict(config)
     return {name: values[name] for name in names(type(config))}
+
+
+def defaults(kind: type[Any]) -> dict[str, Any]:
+    """The settings of a job that have a default."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.default is not dataclasses.MISSING
+    }

@@ -30,8 +30,12 @@ class TrainConfig(ImageSettings):
     positive: str | None = None
     epochs: int = 10
     batch_size: int = 32
+    optimizer: str = "adam"
     learning_rate: float = 0.001
     schedule: str = "constant"
+    warmup: int = 0
+    weight_decay: float | None = None
+    label_smoothing: float = 0.0
     clip_norm: float | None = None
     class_weight: str | None = None
     balance: str | None = None
@@ -62,6 +66,7 @@ class TrainConfig(ImageSettings):
         for name in ("crop", "mask_corners"):
             checks.below_half(name, getattr(self, name))
         checks.choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
+        self._check_optimizer()
         if self.clip_norm is not None:
             checks.above_0("clip_norm", self.clip_norm)
         if self.class_weight is not None:
@@ -87,6 +92,28 @@ class TrainConfig(ImageSettings):
         checks.at_least("seed", self.seed, 0)
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite cannot be given together; choose one.")
+
+    def _check_optimizer(self) -> None:
+        checks.choice("optimizer", self.optimizer, ("adam", "adamw", "sgd"))
+        checks.at_least("warmup", self.warmup, 0)
+        if self.warmup >= self.epochs:
+            raise ConfigError(
+                f"warmup must be below epochs ({self.epochs}), got {self.warmup}; the rate is "
+                "reached only after it."
+            )
+        if self.warmup and self.schedule == "plateau":
+            raise ConfigError(
+                "warmup and schedule plateau cannot be given together: both set the rate; choose "
+                "constant or cosine."
+            )
+        if self.weight_decay is not None:
+            checks.fraction("weight_decay", self.weight_decay)
+            if self.optimizer == "adam":
+                raise ConfigError(
+                    f"weight_decay is for optimizer adamw or sgd, got {self.weight_decay} with "
+                    "adam; adamw is Adam with weight decay."
+                )
+        checks.fraction("label_smoothing", self.label_smoothing)
 
     @property
     def uses_monitor(self) -> bool:
@@ -154,8 +181,12 @@ class TuneConfig(ImageSettings):
     positive: str | None = TrainConfig.positive
     epochs: int = TrainConfig.epochs
     batch_size: int = TrainConfig.batch_size
+    optimizer: str = TrainConfig.optimizer
     learning_rate: float = TrainConfig.learning_rate
     schedule: str = TrainConfig.schedule
+    warmup: int = TrainConfig.warmup
+    weight_decay: float | None = TrainConfig.weight_decay
+    label_smoothing: float = TrainConfig.label_smoothing
     clip_norm: float | None = TrainConfig.clip_norm
     class_weight: str | None = TrainConfig.class_weight
     balance: str | None = TrainConfig.balance

@@ -128,7 +128,8 @@ def _score_all(rows: pa.Table, scoring: Scoring, pool: Pool) -> Generator[pa.Tab
             reason = death.reason
             looks_closer = not looks_closer and done - died_at < attempt.window
             died_at = done
-            _log.warning("scoring processes died after %d rows: %s", done, death)
+            # as text: a kept record would keep the plan alive
+            _log.warning("scoring processes died after %d rows: %s", done, str(death))
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)
             raise

@@ -231,6 +231,7 @@ def find_same(
     command: str,
     same: Mapping[str, Any],
     *,
+    defaults: Mapping[str, Any] | None = None,
     spilled_bytes: SpilledBytes = lambda: None,
 ) -> Run | None:
     """The run in a directory, to resume it (or find it finished); None if there is none.
@@ -239,6 +240,7 @@ def find_same(
         uri: the directory.
         command: the run's command must be the same.
         same: facts and settings that must not have changed.
+        defaults: of settings that a run of an older version does not know.
         spilled_bytes: see `Run`.
 
     Raises:
@@ -250,7 +252,7 @@ def find_same(
     if record is None:
         return None
     # a setting overrides a fact: `model` is the architecture's name, and then the bundle's
-    known = {**record, **record["config"]}
+    known = {**(defaults or {}), **record, **record["config"]}
     differences = [
         f"{key} was {known.get(key)}, is {value}"
         for key, value in {"command": command, **same}.items()
@@ -276,7 +278,7 @@ def find_same(
 
 def _is_same(recorded: Any, now: Any) -> bool:
     """Whether a setting is as recorded: a tuple as a list, and new ones not at all."""
-    now = list(now) if isinstance(now, tuple) else now
+    recorded, now = (list(item) if isinstance(item, tuple) else item for item in (recorded, now))
     return bool(recorded == now) or (recorded is None and now in ([], False))
 
 

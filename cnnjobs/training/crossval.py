@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import CrossvalConfig, as_dict, seeds
+from cnnjobs.config import CrossvalConfig, as_dict, defaults, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
 from cnnjobs.inference import parts, predictions
@@ -108,7 +108,11 @@ def _resumed(planned: CrossvalPlan, facts: Mapping[str, Any]) -> Run | None:
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
     return run_dir.find_same(
-        planned.output, "crossval", {**settings, **facts}, spilled_bytes=spilling.reported
+        planned.output,
+        "crossval",
+        {**settings, **facts},
+        defaults=defaults(CrossvalConfig),
+        spilled_bytes=spilling.reported,
     )
 
 

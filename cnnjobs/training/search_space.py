@@ -68,12 +68,29 @@ def read(config: TuneConfig) -> dict[str, Range]:
         if key in _FIXED:
             raise ConfigError(f"{file}: {key} cannot be searched; known: {', '.join(names)}.")
         space[key] = _range(file, checked_key(file, key, names), value)
-        for extreme in space[key].values:
-            try:
-                config.of_a_trial(**{key: extreme})
-            except ConfigError as error:
-                raise ConfigError(f"{file}: {error}") from error
+    for key, drawn_from in space.items():
+        for extreme in drawn_from.values:
+            _check_possible(config, file, space, {key: extreme})
     return space
+
+
+def _check_possible(
+    config: TuneConfig, file: Path, space: Mapping[str, Range], setting: Mapping[str, Any]
+) -> None:
+    """Raise unless the setting is valid by itself, or with a value of another one in the space.
+
+    A weight decay, for example, is valid only with some of the optimizers.
+    """
+    others = [{name: value} for name, item in space.items() for value in item.values]
+    errors = []
+    for other in ({}, *others):
+        try:
+            config.of_a_trial(**{**other, **setting})
+        except ConfigError as error:
+            errors.append(error)
+        else:
+            return
+    raise ConfigError(f"{file}: {errors[0]}") from errors[0]
 
 
 def draw(space: Mapping[str, Range], *, seed: int, trials: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import TrainConfig, as_dict, seeds
+from cnnjobs.config import TrainConfig, as_dict, defaults, seeds
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import manifest
 from cnnjobs.models import bundle as bundles
@@ -116,7 +116,11 @@ def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
     return run_dir.find_same(
-        planned.output, "train", {**facts, **settings}, spilled_bytes=spilling.reported
+        planned.output,
+        "train",
+        {**facts, **settings},
+        defaults=defaults(TrainConfig),
+        spilled_bytes=spilling.reported,
     )
 
 

@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 NOT_FILES = {
     *("address", "augment", "balance", "cache", "class_weight", "damaged", "engine"),
     *("exclude", "gone", "metrics_file"),
-    *("group_regex", "keep", "leave_out", "recipe", "source_regex", "title"),
+    *("group_regex", "keep", "leave_out", "optimizer", "recipe", "source_regex", "title"),
     *("max_errors", "monitor", "partition_by", "positive", "s3_endpoint", "s3_profile"),
     *("s3_region", "schedule", "split", "threshold_rule"),
 }

@@ -196,6 +196,39 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         (TrainConfig, {"learning_rate": -0.1}, "learning_rate must be above 0, got -0.1."),
         (TrainConfig, {"learning_rate": math.nan}, "learning_rate must be above 0, got nan."),
         (TrainConfig, {"learning_rate": math.inf}, "learning_rate must be above 0, got inf."),
+        (
+            TrainConfig,
+            {"optimizer": "adagrad"},
+            "optimizer must be one of adam, adamw, sgd, got adagrad.",
+        ),
+        (
+            TrainConfig,
+            {"weight_decay": 0.01},
+            "weight_decay is for optimizer adamw or sgd, got 0.01 with adam; adamw is Adam with "
+            "weight decay.",
+        ),
+        (
+            TrainConfig,
+            {"optimizer": "sgd", "weight_decay": math.nan},
+            "weight_decay must be at least 0 and below 1, got nan.",
+        ),
+        (
+            TrainConfig,
+            {"label_smoothing": 1.0},
+            "label_smoothing must be at least 0 and below 1, got 1.0.",
+        ),
+        (TrainConfig, {"warmup": -1}, "warmup must be at least 0, got -1."),
+        (
+            TuneConfig,
+            {"warmup": 10},
+            "warmup must be below epochs (10), got 10; the rate is reached only after it.",
+        ),
+        (
+            CrossvalConfig,
+            {"warmup": 1, "schedule": "plateau"},
+            "warmup and schedule plateau cannot be given together: both set the rate; choose "
+            "constant or cosine.",
+        ),
         (EvaluateConfig, {"split": "tset"}, f"split must be one of {SPLITS}, got tset."),
         (
             EvaluateConfig,

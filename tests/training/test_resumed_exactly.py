@@ -73,3 +73,21 @@ def test_a_killed_training_ends_as_one_that_was_not(
     killed_after = min(KILLED_AFTER, len(whole[0]))
 
     assert _trained(data, tmp_path / "killed", killed_after, **settings) == whole
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adamw", "weight_decay": 0.1, "schedule": "cosine", "warmup": 6},
+        {"optimizer": "sgd", "weight_decay": 0.1, "label_smoothing": 0.2, "schedule": "plateau"},
+        {"optimizer": "adamw", "warmup": 2, "mixed_precision": True, "early_stopping": 2},
+    ],
+    ids=lambda settings: settings["optimizer"],
+)
+def test_a_killed_training_ends_as_one_that_was_not_with_every_optimizer(
+    data: Path, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    whole = _trained(data, tmp_path / "whole", None, **settings)
+    killed_after = min(KILLED_AFTER, len(whole[0]))
+
+    assert _trained(data, tmp_path / "killed", killed_after, **settings) == whole

@@ -160,3 +160,15 @@ def test_settings_of_a_trial_override_those_that_all_share() -> None:
     trial = config.of_a_trial(batch_size=16)
 
     assert (trial.batch_size, trial.epochs, trial.model, trial.keep) == (16, 3, "digits", "best")
+
+
+def test_a_setting_may_be_searched_that_is_valid_only_with_another_one_in_the_space(
+    tmp_path: Path,
+) -> None:
+    decay = "weight_decay: {loguniform: [1e-5, 1e-2]}\n"
+    with pytest.raises(ConfigError, match="weight_decay is for optimizer adamw or sgd"):
+        search_space.read(_config(tmp_path, decay))
+
+    space = search_space.read(_config(tmp_path, decay + "optimizer: {choice: [adamw, sgd]}"))
+
+    assert set(space) == {"weight_decay", "optimizer"}

@@ -20,7 +20,7 @@ from cnnjobs.models import bundle, openvino_export
 from cnnjobs.models.augmentation import augmented
 from cnnjobs.models.mixed_precision import with_float32_scores
 from cnnjobs.storage import filesystem, json_files, versions
-from cnnjobs.training.distributed import checkpoints, loop
+from cnnjobs.training.distributed import checkpoints, loop, optimizers
 from cnnjobs.training.distributed.batch_normalization import synchronized
 from cnnjobs.training.distributed.sample_weights import row_weights
 from cnnjobs.training.distributed.sharding import num_steps
@@ -61,10 +61,14 @@ def train_model(
     inner = with_float32_scores(models.build(task.model, len(task.labels), weights=config.weights))
     inner = synchronized(inner, workers.num_workers)
     model = inner if config.augment == "off" else augmented(inner, config.augment)
-    steps = num_steps(len(images), config.batch_size) * config.epochs
     model.compile(
-        optimizer=_optimizer(config, steps),
-        loss="binary_crossentropy" if task.positive else "sparse_categorical_crossentropy",
+        optimizer=optimizers.optimizer(
+            config,
+            steps_per_epoch=num_steps(len(images), config.batch_size),
+            epochs=config.epochs,
+            rate=config.learning_rate,
+        ),
+        loss=optimizers.loss(config, model.output_shape[-1]),
         jit_compile=config.jit,
     )
     folder = filesystem.join(task.run_uri, "checkpoints")
@@ -138,16 +142,6 @@ def _policy(config: TrainConfig) -> str:
         return "float32"
     # bfloat16 has the range of float32, so it needs no loss scaling, and CPUs support it
     return "mixed_float16" if tf.config.list_logical_devices("GPU") else "mixed_bfloat16"
-
-
-def _optimizer(config: TrainConfig, steps: int) -> Any:
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
-    optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
-    if keras.mixed_precision.global_policy().name == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
 
 
 def _stateful_callbacks(config: TrainConfig) -> list[Any]:

@@ -76,6 +76,9 @@ def _losses(model: Any, labels: Any, scores: Any) -> Any:
         labels = tf.cast(labels[:, None], tf.float32)
     scores = tf.cast(scores, tf.float32)
     loss = keras.losses.get(model.loss)
+    if isinstance(loss, keras.losses.CategoricalCrossentropy):
+        # the sparse one has no label smoothing
+        labels = tf.one_hot(labels, scores.shape[-1])
     losses = loss.call(labels, scores) if isinstance(loss, keras.Loss) else loss(labels, scores)
     return tf.ensure_shape(losses, scores.shape[:1])
 
