@@ -44,6 +44,7 @@ def print_steps(rows: int) -> None:
         measure(f"index {rows // 10} local files of 64 x 64 pixels", index_folder, files, True)
     with listing_stub(rows) as endpoint:
         measure(f"index {rows} keys on S3, --no-content", index_stub, endpoint)
+        measure(f"index {rows} keys with a table, --no-content", index_with_table, endpoint, rows)
     for title, crops in (("without crops", 0), ("with crops", len(CROPS))):
         measure(f"near copies among {rows // 10} images, {title}", near_copies, rows // 10, crops)
     measure(f"splits of {rows} groups", splits, rows)
@@ -83,6 +84,31 @@ def index_stub(endpoint: str) -> float:
     with tempfile.TemporaryDirectory() as output:
         start = time.perf_counter()
         index(IndexConfig(sources=("s3://stub/a",), output=f"{output}/m.parquet", content=False))
+        return time.perf_counter() - start
+
+
+def index_with_table(endpoint: str, rows: int) -> float:
+    """A CSV file with a row per key: file name, label, patient and three more columns."""
+    os.environ.update(AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any")
+    s3.use(endpoint=endpoint, region="us-east-1")
+    with tempfile.TemporaryDirectory() as output:
+        table = Path(output, "table.csv")
+        with table.open("w") as file:
+            file.write("path,finding,patient,age,sex,note\n")
+            for row in range(rows):
+                label, key = divmod(row, rows // 2)
+                day, key = divmod(key, rows // 50)
+                name = f"{('normal', 'opacity')[label]}/{day:02d}/{key:07d}.png"
+                file.write(f"{name},{'NM'[label]},{row // 3},{row % 90},{'FM'[row % 2]},seen\n")
+        start = time.perf_counter()
+        index(
+            IndexConfig(
+                sources=("s3://stub/a",),
+                output=f"{output}/m.parquet",
+                table=(str(table),),
+                content=False,
+            )
+        )
         return time.perf_counter() - start
 
 

@@ -122,7 +122,7 @@ def real_scores(folder: Path, seed: int, names: Sequence[str]) -> dict[str, list
     """AUROC of each recipe on whole images, on their borders only, and at 16 x 16 pixels."""
     indexed = sources.index_sources(
         [str(folder)],
-        groups=str(folder / "groups.csv"),
+        groups=[str(folder / "groups.csv")],
         shares={"train": 0.6, "test": 0.4},
         seed=seed,
     )

@@ -31,6 +31,13 @@ MANIFEST = pa.schema(
     ]
 )
 
+
+def with_more(found: pa.Schema) -> pa.Schema:
+    """The schema of a manifest with the columns that `found` has beyond it."""
+    more = [field for field in found if field.name not in MANIFEST.names]
+    return pa.schema([*MANIFEST, *more])
+
+
 #: Columns of predictions that parts written by older versions lack.
 ADDED_TO_PREDICTIONS = pa.schema(
     [

@@ -114,8 +114,8 @@ COLUMNS = ", ".join(schema.MANIFEST.names)
     [
         (
             lambda frame: frame.rename(columns={"label": "class"}),
-            f"the table has the unknown column 'class'; a manifest has {COLUMNS}, of which path "
-            "is required.",
+            "the table has the column 'class' and no label; rename it to label; a manifest has "
+            f"{COLUMNS}, of which path is required.",
         ),
         (
             lambda frame: frame[["label", "group"]],

@@ -40,7 +40,7 @@ def test_no_patient_is_in_two_splits_and_every_image_is_sound(xrays: Path, tmp_p
         IndexConfig(
             sources=(str(xrays),),
             output=str(tmp_path / "manifest.parquet"),
-            groups=str(xrays / "groups.csv"),
+            groups=(str(xrays / "groups.csv"),),
         )
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from cnnjobs.cli.app import app
-from cnnjobs.config.recipes import RECIPES
+from cnnjobs.config.files import presets
 
 #: Settings that say how a run was started, not what it does.
 _HOW_STARTED = ("resume", "update", "gone", "overwrite")
@@ -27,8 +27,8 @@ def words(name: str, settings: Mapping[str, Any]) -> list[str]:
     option in this version are left out.
     """
     command = _command(name)
-    # the parser would take what is left out from the recipe
-    from_recipe = RECIPES.get(settings.get("recipe", ""), {})
+    # the parser would take what is left out from the recipe or the layout
+    from_recipe = presets({name: settings.get(name) for name in ("recipe", "layout")})
     arguments: list[str] = []
     options: list[str] = []
     for parameter in command.params:

@@ -19,6 +19,7 @@ def _under(heading: str) -> Any:
 
 
 OutputOption = _under("Output")
+TableOption = _under("Tables")
 LabelOption = _under("Labels, groups and sources")
 SplitOption = _under("Split")
 SearchOption = _under("Search")
@@ -34,7 +35,16 @@ S3Option = _under("S3")
 
 #: In the order of a page; options of Typer's own `Option` are under the last.
 HEADINGS = (
-    *("Output", "Labels, groups and sources", "Split", "Search", "Folds", "Model", "Images"),
+    *(
+        "Output",
+        "Tables",
+        "Labels, groups and sources",
+        "Split",
+        "Search",
+        "Folds",
+        "Model",
+        "Images",
+    ),
     *("Training", "Model selection and threshold", "Scoring", "Metrics", "Workers and hardware"),
     *("S3", _GENERAL),
 )

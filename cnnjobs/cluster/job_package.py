@@ -20,7 +20,7 @@ DATA = (
 )  # fmt: skip
 
 #: Settings that name a small file, which is sent along.
-SENT = ("groups", "model", "space", "weights")
+SENT = ("groups", "model", "space", "table", "weights")
 
 #: Settings that name a secret, which is never sent.
 SECRETS = ("group_key",)
@@ -60,7 +60,11 @@ def adapt(
         if not value:
             continue
         if name in SENT:
-            changed[name] = _sent(name, value, files)
+            if isinstance(value, tuple):
+                each = enumerate(value)
+                changed[name] = tuple(_sent(name, item, files, f"{n}/") for n, item in each)
+            else:
+                changed[name] = _sent(name, value, files)
         elif name in (*DATA, *SECRETS):
             values = value if isinstance(value, tuple) else (value,)
             paths = tuple(_visible_path(name, each, visible, address) for each in values)
@@ -140,16 +144,19 @@ def _visible_path(name: str, value: str, visible: Sequence[str], address: str) -
     )
 
 
-def _sent(name: str, value: str, files: dict[str, Path]) -> str:
+def _sent(name: str, value: str, files: dict[str, Path], folder: str = "") -> str:
     """The value with the file's name in the job's working directory."""
-    if name == "weights" and value == "imagenet":
+    if (name == "weights" and value == "imagenet") or "s3://" in value:
         return value
+    if name == "groups" and not Path(value).expanduser().is_file() and "=" in value:
+        source, _, rest = value.partition("=")
+        return f"{source}={_sent(name, rest, files, folder)}"
     text, colon, function = value.rpartition(":") if name == "model" else (value, "", "")
     if name == "model" and not text.endswith(".py"):
         return value
     file = Path(text).expanduser()
     if not file.is_file():
         raise InputError(f"{name} {text} does not exist; it has to be sent with the job.")
-    sent = f"sent/{name}/{file.name}"
+    sent = f"sent/{name}/{folder}{file.name}"
     files[sent] = file
     return f"{sent}{colon}{function}"

@@ -2,6 +2,7 @@
 
 import math
 import re
+from fractions import Fraction
 
 from cnnjobs.config import globs
 from cnnjobs.errors import ConfigError
@@ -38,6 +39,17 @@ def below_half(name: str, value: float) -> None:
     """Raise unless it is at least 0 and below 0.5."""
     if not 0 <= value < 0.5:
         raise ConfigError(f"{name} must be at least 0 and below 0.5, got {value}.")
+
+
+def amount(name: str, value: str, total: int, of: str = "images") -> int:
+    """How many of `total` are meant by a number (25) or a share (0.5%); raises for other texts."""
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", str(value).strip())
+    if match is None or (match[2] and float(match[2]) > 100):
+        raise ConfigError(
+            f"{name} must be a number of {of} (25) or a share of them (0.5%), got {value}."
+        )
+    # in binary floating point, 11000 * 0.7 / 100 is below 77
+    return int(match[1]) if match[1] else int(total * Fraction(match[2]) / 100)
 
 
 def choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -28,3 +28,9 @@ ERROR_CATEGORIES = (
 
 #: Those that may be gone at the next attempt.
 TRANSIENT_ERRORS = ("missing", "permission", "unreadable")
+
+#: DICOM attributes by which a table may name images, most specific first.
+DICOM_KEYS = ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID")
+
+#: Paths of files that may be DICOM.
+DICOM_NAME = r"(?i)(\.dcm|\.dicom|(^|/)[^./]*)$"

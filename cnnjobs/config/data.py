@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 
 from cnnjobs.config import checks
-from cnnjobs.config.constants import MAX_BYTES
+from cnnjobs.config.constants import DICOM_KEYS, MAX_BYTES
 from cnnjobs.config.images import ImageSettings
+from cnnjobs.config.layouts import LAYOUTS
 from cnnjobs.errors import ConfigError
+
+#: Settings of `index` that mean nothing without a table.
+OF_TABLES = (
+    *("layout", "path_column", "label_column", "group_column", "split_column", "source_column"),
+    *("map", "where", "positive_when", "negative_when", "keep", "dicom_key"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +21,24 @@ class IndexConfig(ImageSettings):
 
     sources: tuple[str, ...]
     output: str
+    table: tuple[str, ...] = ()
+    layout: str | None = None
+    path_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    split_column: str | None = None
+    source_column: str | None = None
+    map: tuple[str, ...] = ()
+    where: str | None = None
+    positive_when: str | None = None
+    negative_when: str | None = None
+    uncertain: str = "leave-out"
+    keep: tuple[str, ...] = ()
+    dicom_key: str | None = None
+    max_unmatched: str = "10%"
     labels: bool = True
-    groups: str | None = None
+    groups: tuple[str, ...] = ()
+    groups_missing: str = "error"
     group_regex: str | None = None
     group_key: str | None = None
     source_regex: str | None = None
@@ -31,11 +54,16 @@ class IndexConfig(ImageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.groups is None or isinstance(self.groups, str):
+            # callers from when there could be only one file
+            object.__setattr__(self, "groups", (self.groups,) if self.groups else ())
         if self.update and self.overwrite:
             raise ConfigError("update and overwrite cannot be given together; choose one.")
         if not self.sources:
             raise ConfigError("index needs at least one folder or s3:// prefix, got none.")
-        if self.groups is not None and self.group_regex is not None:
+        self._check_tables()
+        checks.choice("groups_missing", self.groups_missing, ("error", "own"))
+        if self.groups and self.group_regex is not None:
             raise ConfigError("groups and group_regex cannot be given together; choose one.")
         if self.group_regex is not None:
             checks.regex("group_regex", self.group_regex, captures="patient")
@@ -50,6 +78,26 @@ class IndexConfig(ImageSettings):
                 f"got {self.validation} and {self.test}."
             )
         checks.at_least("seed", self.seed, 0)
+
+    def _check_tables(self) -> None:
+        given = [name for name in OF_TABLES if getattr(self, name) not in (None, ())]
+        if given and not self.table:
+            raise ConfigError(f"{given[0]} describes a table; add --table FILE.")
+        if self.layout is not None:
+            checks.choice("layout", self.layout, tuple(LAYOUTS))
+        conditions = (self.positive_when, self.negative_when)
+        if conditions.count(None) == 1:
+            raise ConfigError(
+                "positive_when and negative_when must be given together; what fulfils neither is "
+                "left out."
+            )
+        checks.choice("uncertain", self.uncertain, ("leave-out", "negative", "positive"))
+        for pair in self.map:
+            if "=" not in pair:
+                raise ConfigError(f"map must be OLD=NEW, got {pair}.")
+        if self.dicom_key is not None:
+            checks.choice("dicom_key", self.dicom_key, DICOM_KEYS)
+        checks.amount("max_unmatched", self.max_unmatched, 0, "rows or images")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,14 @@ import difflib
 import inspect
 import re
 import reprlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cnnjobs.config import AnyConfig, names, regular_files
+from cnnjobs.config.layouts import LAYOUTS
 from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
 
@@ -23,7 +24,14 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
 
 #: Texts that may be a number.
-_TEXTS_OF_NUMBERS = ("max_errors", "threshold_rule")
+_TEXTS_OF_NUMBERS = ("max_errors", "max_unmatched", "threshold_rule")
+
+#: Settings that, if given, stand for others of a layout.
+_REPLACES = (
+    (("groups", "group_regex", "group_column"), ("group_regex", "group_column")),
+    (("positive_when", "negative_when"), ("map",)),
+    (("label_column",), ("positive_when", "negative_when", "map")),
+)
 
 #: A number that YAML 1.1 reads as text, though Python and JSON write it this way.
 _EXPONENT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
@@ -39,8 +47,8 @@ def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = No
             or a setting without a default is missing.
     """
     settings = {**(_read(kind, file) if file is not None else {}), **flags}
-    # an unknown recipe is left for the config to reject
-    settings = {**RECIPES.get(settings.get("recipe", ""), {}), **settings}
+    # unknown ones are left for the config to reject
+    settings = {**presets(settings), **settings}
     required = (field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
     missing = [field.name for field in required if field.name not in settings]
     if missing:
@@ -48,6 +56,15 @@ def resolve(kind: type[AnyConfig], flags: dict[str, Any], file: Path | None = No
             f"{' and '.join(missing)} must be given, on the command line or in --config."
         )
     return kind(**settings)
+
+
+def presets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a recipe or a layout gives where they are not given otherwise."""
+    layout = dict(LAYOUTS.get(settings.get("layout") or "", {}))
+    for given, replaced in _REPLACES:
+        if any(settings.get(name) for name in given):
+            layout = {name: value for name, value in layout.items() if name not in replaced}
+    return {**RECIPES.get(settings.get("recipe") or "", {}), **layout}
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -104,6 +121,9 @@ def _where_it_breaks(error: Exception) -> str:
 
 def _checked(file: Path, name: str, annotation: str, value: Any) -> Any:
     """`value` converted to the type named by a field's annotation, or a ConfigError."""
+    if name == "groups" and (value is None or isinstance(value, str)):
+        # files of settings from when there could be only one
+        value = [] if value is None else [value]
     is_flat = isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
     if annotation.startswith("tuple") and is_flat:
         for item in value:

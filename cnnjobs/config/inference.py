@@ -1,8 +1,6 @@
 """The settings of jobs that score images or report on scores."""
 
-import re
 from dataclasses import dataclass
-from fractions import Fraction
 
 from cnnjobs.config import checks
 from cnnjobs.config.constants import MAX_BYTES, SPLITS
@@ -197,14 +195,7 @@ class PredictConfig(ImageSettings):
         """How many of `num_images` may fail before the exit code is 3; None means any number."""
         if self.max_errors is None:
             return None
-        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", str(self.max_errors).strip())
-        if match is None or (match[2] and float(match[2]) > 100):
-            raise ConfigError(
-                "max_errors must be a number of images (25) or a share of them (0.5%), "
-                f"got {self.max_errors}."
-            )
-        # in binary floating point, 11000 * 0.7 / 100 is below 77
-        return int(match[1]) if match[1] else int(num_images * Fraction(match[2]) / 100)
+        return checks.amount("max_errors", self.max_errors, num_images)
 
 
 @dataclass(frozen=True, kw_only=True)

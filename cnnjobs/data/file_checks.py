@@ -84,19 +84,26 @@ def check_file(
 
 def patients(paths: Sequence[str], key: bytes) -> list[str | None]:
     """The group of each file's patient; None for what is not DICOM or cannot be read."""
+    return _of_dicom(paths, lambda data: dicom.patient_group(data, key))
 
+
+def identifiers(paths: Sequence[str], name: str) -> list[str | None]:
+    """A DICOM attribute of each file; None for what is not DICOM or cannot be read."""
+    return _of_dicom(paths, lambda data: dicom.identifier(data, name))
+
+
+def _of_dicom(paths: Sequence[str], read: Callable[[bytes], str | None]) -> list[str | None]:
     @memory.bounded()
-    def patient(path: str) -> str | None:
+    def value(path: str) -> str | None:
         try:
             data = reading.read_image(path)
             with formats.guarded():
-                is_dicom = formats.recognize(data) == "dicom"
-                return dicom.patient_group(data, key) if is_dicom else None
+                return read(data) if formats.recognize(data) == "dicom" else None
         except ImageError as error:
             reading.raise_if_of_source(path, error)
             return None
 
-    return list(read_many(paths, patient, remote=True))
+    return list(read_many(paths, value, remote=True))
 
 
 def are_dicom(paths: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:

@@ -3,11 +3,13 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnjobs.config import globs
 from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import InputError
 from cnnjobs.storage import filesystem
@@ -15,42 +17,101 @@ from cnnjobs.storage import filesystem
 #: Largest file of groups: of 10 million images it has about 1 GB.
 _MAX_BYTES = 2 << 30
 
+#: What makes a path a pattern.
+_WILD = re.compile(r"[*?\[]")
+
 
 def named(
-    rows: pa.Table, *, groups: str | None, group_regex: str | None, by_patient: bool
+    rows: pa.Table,
+    *,
+    groups: Sequence[str],
+    group_regex: str | None,
+    by_patient: bool,
+    missing: str = "error",
 ) -> pa.Array:
     """The group of each row before duplicates are joined; by default each row is its own.
 
     Args:
-        rows: of a manifest under construction, with `inside` and `patient`.
-        groups: CSV with the columns path (relative to its source, or absolute) and group.
-        group_regex: the group is what its one (group) captures in the file name.
-        by_patient: without either, rows with a known `patient` are grouped by it.
+        rows: of a manifest under construction, with `inside` and `patient`, and `table_group`
+            where a table gives groups.
+        groups: CSV files of groups, see `given`.
+        group_regex: the group is what its one (group) captures in the file name, or if it has a
+            slash, in the path below the source.
+        by_patient: without any of these, rows with a known `patient` are grouped by it.
+        missing: `own` makes images without a group their own; `error` refuses them.
 
     Raises:
-        InputError: an image has no group, or the file cannot be used.
+        InputError: an image has no group, or a file cannot be used.
     """
-    if groups is None and group_regex is None:
-        own = rows["group"].combine_chunks()
+    own = rows["group"].combine_chunks()
+    if not is_given(rows, groups=groups, group_regex=group_regex):
         return pc.coalesce(rows["patient"].combine_chunks(), own) if by_patient else own
-    where = (
-        f"{groups} has no group for"
-        if groups is not None
-        else f"group_regex {group_regex!r} matches no group in the name of"
-    )
-    return _complete(given(rows, groups=groups, group_regex=group_regex), rows, where)
+    found = pa.array(given(rows, groups=groups, group_regex=group_regex), pa.string())
+    if missing == "own":
+        return pc.coalesce(found, own)
+    if groups:
+        where = f"{' and '.join(groups)} {'has' if len(groups) == 1 else 'have'} no group for"
+    elif group_regex is not None:
+        where = f"group_regex {group_regex!r} matches no group in the name of"
+    else:
+        where = "the tables have no group for"
+    return _complete(found.to_pylist(), rows, where, " or add --groups-missing own")
 
 
-def given(rows: pa.Table, *, groups: str | None, group_regex: str | None) -> list[str | None]:
-    """The group that the file or the expression gives to each row; None where it gives none."""
+def is_given(rows: pa.Table, *, groups: Sequence[str], group_regex: str | None) -> bool:
+    """Whether groups come from a file, an expression or a table."""
+    return bool(groups) or group_regex is not None or "table_group" in rows.column_names
+
+
+def given(rows: pa.Table, *, groups: Sequence[str], group_regex: str | None) -> list[str | None]:
+    """The group that files, the expression or a table gives to each row, or None.
+
+    A file is a CSV with the columns path (relative to its source, or absolute, or a pattern as
+    for `--exclude`) and group. As `SOURCE=FILE` it is for the images of that source, whose groups
+    are those of no other source.
+    """
     inside = rows["inside"].to_pylist()
-    if groups is not None:
-        known = _read_groups(groups)
-        pairs = zip(inside, rows["path"].to_pylist(), strict=True)
-        return [known.get(name, known.get(path)) for name, path in pairs]
+    if groups:
+        found: list[str | None] = [None] * len(inside)
+        paths, names = rows["path"].to_pylist(), rows["source"].to_pylist()
+        for text in groups:
+            source, _, file = text.partition("=")
+            if not file or source not in names:
+                source, file = "", text
+            known, patterns = _read_groups(file)
+            for position, path in enumerate(paths):
+                if found[position] is None and source in ("", names[position]):
+                    group = known.get(inside[position], known.get(path))
+                    found[position] = f"{source}/{group}" if source and group else group
+            _match_patterns(patterns, rows["inside"], names, source, file, found)
+        return found
     if group_regex is not None:
-        return _captured(group_regex, [name.rsplit("/", 1)[-1] for name in inside])
+        texts = inside if "/" in group_regex else [name.rsplit("/", 1)[-1] for name in inside]
+        return _captured(group_regex, texts)
+    if "table_group" in rows.column_names:
+        return list(rows["table_group"].to_pylist())
     return [None] * len(inside)
+
+
+def _match_patterns(
+    patterns: Mapping[str, str],
+    inside: pa.ChunkedArray,
+    sources: Sequence[str],
+    source: str,
+    file: str,
+    found: list[str | None],
+) -> None:
+    """Give images that have no group yet that of their pattern, in place."""
+    by_pattern: dict[int, str] = {}
+    for pattern, group in patterns.items():
+        mask = pc.match_substring_regex(inside, globs.regex([pattern]))
+        for position in np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist():
+            if found[position] is not None or source not in ("", sources[position]):
+                continue
+            if by_pattern.setdefault(position, group) != group:
+                raise InputError(f"{file} assigns two groups to {inside[position]}; keep one.")
+    for position, group in by_pattern.items():
+        found[position] = f"{source}/{group}" if source else group
 
 
 def sources(rows: pa.Table, source_regex: str) -> pa.Array:
@@ -69,18 +130,21 @@ def _captured(regex: str, texts: Sequence[str]) -> list[str | None]:
     return [match[1] if (match := pattern.search(text)) else None for text in texts]
 
 
-def _complete(found: Sequence[str | None], rows: pa.Table, where: str) -> pa.Array:
+def _complete(
+    found: Sequence[str | None], rows: pa.Table, where: str, advice: str = ""
+) -> pa.Array:
     """The values found, if every row has one."""
     lacking = [position for position, name in enumerate(found) if not name]
     if lacking:
         raise InputError(
             f"{where} {len(lacking)} of {len(found)} images, such as {rows['inside'][lacking[0]]}; "
-            "every image needs one."
+            f"every image needs one{advice and ','}{advice}."
         )
     return pa.array(found, pa.string())
 
 
-def _read_groups(file: str) -> dict[str, str]:
+def _read_groups(file: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Groups by path, and by pattern."""
     try:
         # a pipe as well: `--groups <(zcat groups.csv.gz)`
         data = filesystem.read_bytes(filesystem.normalize(file), limit=_MAX_BYTES, pipes=True)
@@ -97,4 +161,5 @@ def _read_groups(file: str) -> dict[str, str]:
     for row in reader:
         if known.setdefault(row["path"], row["group"]) != row["group"]:
             raise InputError(f"{file} assigns two groups to {row['path']}; keep one.")
-    return known
+    patterns = {path: group for path, group in known.items() if group and _WILD.search(path)}
+    return known, patterns

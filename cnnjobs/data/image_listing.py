@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,12 +31,14 @@ class Listing:
             source, group and split, null or as a default.
         ignored: the number of other files by suffix, and of folders that were not listed.
         left_out: why, by path, for the folders that were not listed; those excluded are not named.
+        table: what tables gave, if there are any; see `tables.applied`.
     """
 
     roots: Sequence[str]
     rows: pa.Table
     ignored: Mapping[str, int]
     left_out: Mapping[str, str]
+    table: Mapping[str, Any] | None = None
 
     @property
     def unlisted(self) -> list[str]:

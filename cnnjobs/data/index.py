@@ -1,5 +1,6 @@
 """`cnnjobs index`: list images once, label, group and split them, and write a manifest."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,27 @@ import pyarrow.compute as pc
 from cnnjobs.config import IndexConfig, constants
 from cnnjobs.data import dataset_summary, image_listing, manifest
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.data.sources import index_sources
+from cnnjobs.data.sources import Indexed, index_sources
+from cnnjobs.data.tables import TableRules
+from cnnjobs.data.tables.columns import NONE, ROLES
 from cnnjobs.data.update import survey, update_sources
-from cnnjobs.errors import InputError, RunExistsError
+from cnnjobs.errors import InputError, RunExistsError, StorageError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, s3
 
+#: Ends of names that are no folders.
+_OTHER_FILES = tuple(
+    f".{end}" for end in ("csv", "tsv", "txt", "json", "jsonl", "xlsx", "feather", "arrow", "pq")
+)
+
 #: Smallest size of the key that hashes patients, as recommended for HMAC-SHA256 (RFC 2104).
 _KEY_BYTES = 32
+
+
+_Facts = Mapping[str, str | int | Sequence[str] | Mapping[str, str]]
+
+#: What tables gave, see `tables.applied`.
+TableReport = Mapping[str, str | Sequence[str] | Mapping[str, int | Sequence[str] | _Facts] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +40,7 @@ class IndexSummary:
 
     `counts` are by class and split, `sources` by source and class. After an update, `update` has
     how many images are new, changed, opened again, gone and unchanged, and only copies of or among
-    the opened ones are counted.
+    the opened ones are counted. `table` is what tables gave (`tables.applied`), if there are any.
     """
 
     manifest: str
@@ -44,6 +58,7 @@ class IndexSummary:
     num_near_copies: int
     mixed_labels: Sequence[Sequence[str]]
     update: Mapping[str, int] | None = None
+    table: TableReport | None = None
 
 
 def plan(config: IndexConfig) -> dict[str, Any]:
@@ -59,11 +74,11 @@ def plan(config: IndexConfig) -> dict[str, Any]:
         rules = {**_rules(config), "shares": None, "content": False}
         listed = index_sources(config.sources, **rules)
         table, ignored, warnings = listed.manifest.table, listed.ignored, listed.warnings
-        changes = None
+        changes, report = None, listed.table
     else:
         how, listing, difference = survey(before, config.sources, **_rules(config))
         table, ignored, changes = listing.rows, listing.ignored, dict(difference.counts)
-        warnings = image_listing.warnings(listing, how.exclude)
+        warnings, report = image_listing.warnings(listing, how.exclude), listing.table
     labels = pc.value_counts(table["label"].fill_null("no label")).to_pylist()
     return {
         "images": table.num_rows,
@@ -71,6 +86,7 @@ def plan(config: IndexConfig) -> dict[str, Any]:
         "ignored files": dict(ignored),
         "warnings": list(warnings),
         "update": changes,
+        **({"table": report} if report is not None else {}),
         "output": output,
     }
 
@@ -104,7 +120,11 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         num_groups=pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py(),
         counts=_counts(table),
         sources=by_source,
-        warnings=[*indexed.warnings, *dataset_summary.source_warnings(by_source)],
+        warnings=[
+            *indexed.warnings,
+            *_unused_groups(config, indexed),
+            *dataset_summary.source_warnings(by_source),
+        ],
         unreadable=dict(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)),
         ignored=indexed.ignored,
         left_out=indexed.left_out,
@@ -112,6 +132,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         num_near_copies=indexed.num_near_copies,
         mixed_labels=indexed.mixed_labels,
         update=changes,
+        table=indexed.table,
     )
 
 
@@ -123,8 +144,10 @@ def _before(config: IndexConfig, output: str) -> Manifest | None:
 def _rules(config: IndexConfig) -> dict[str, Any]:
     return {
         "labels": config.labels,
+        "table": _table_rules(config),
         "groups": config.groups,
         "group_regex": config.group_regex,
+        "groups_missing": config.groups_missing,
         "source_regex": config.source_regex,
         "shares": _shares(config) if config.split else None,
         "content": config.content,
@@ -137,12 +160,60 @@ def _rules(config: IndexConfig) -> dict[str, Any]:
     }
 
 
+def _table_rules(config: IndexConfig) -> TableRules | None:
+    """How to take labels and more from the config's tables; None without any."""
+    if not config.table:
+        return None
+    columns = {role: getattr(config, f"{role}_column") for role in ROLES}
+    elsewhere = {
+        "label": not config.labels,
+        "group": bool(config.groups) or config.group_regex is not None,
+        "source": config.source_regex is not None,
+    }
+    columns = {
+        role: name
+        for role, name in columns.items()
+        if name != NONE and not elsewhere.get(role, False)
+    }
+    return TableRules(
+        files=config.table,
+        columns=columns,
+        map=config.map,
+        where=config.where,
+        positive_when=config.positive_when if config.labels else None,
+        negative_when=config.negative_when if config.labels else None,
+        uncertain=config.uncertain,
+        keep=config.keep,
+        dicom_key=config.dicom_key,
+        max_unmatched=config.max_unmatched,
+    )
+
+
 def _counts(table: pa.Table) -> dict[str, dict[str, int]]:
     """Images of each label by split, or by the reason why they have none."""
     state = pc.if_else(
         pc.is_valid(table["error"]), "unreadable", pc.fill_null(table["split"], "no split")
     )
     return _crossed(table["label"], state)
+
+
+def _unused_groups(config: IndexConfig, indexed: Indexed) -> list[str]:
+    """Files of groups beside the images, if groups come from nowhere else."""
+    files = (indexed.table or {}).get("files", {}).values()
+    if config.groups or config.group_regex or any("group" in file["columns"] for file in files):
+        return []
+    found = []
+    for root in indexed.manifest.settings["sources"]:
+        for folder in (root, root.rpartition("/")[0]):
+            file = filesystem.join(folder, "groups.csv")
+            # where it is not allowed to look, there is nothing to mention
+            with contextlib.suppress(StorageError):
+                if folder not in ("", "s3:/") and filesystem.is_file(file):
+                    found.append(file)
+    return [
+        f"{file} is not used; add --groups {file} to keep the images of a patient together"
+        for file in dict.fromkeys(found)
+    ]
 
 
 def _by_source(table: pa.Table) -> dict[str, dict[str, int]]:
@@ -163,9 +234,15 @@ def _crossed(first: pa.ChunkedArray, second: pa.ChunkedArray) -> dict[str, dict[
 
 def _free_output(config: IndexConfig) -> str:
     output = filesystem.normalize(config.output)
+    if output.lower().endswith(_OTHER_FILES) and not filesystem.exists(output):
+        raise InputError(
+            f"output {config.output} names a file of another kind; a manifest is Parquet, give "
+            "FILE.parquet or a folder."
+        )
+    files = [*config.table, *(file.rpartition("=")[2] for file in config.groups)]
     if not output.endswith(".parquet"):
         output = filesystem.join(output, "manifest.parquet")
-    apart.check(output, [*config.sources, config.groups, config.group_key])
+    apart.check(output, [*config.sources, *files, config.group_key])
     if filesystem.exists(output):
         if not (config.overwrite or config.update):
             raise RunExistsError(

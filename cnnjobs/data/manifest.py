@@ -31,7 +31,10 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class Manifest:
-    """The table (`schema.MANIFEST`) and how it was made (sources, seed, shares of the splits)."""
+    """The rows, and how they were made (sources, seed, shares of the splits).
+
+    The columns are those of `schema.MANIFEST`, and after these any others, for subgroups.
+    """
 
     table: pa.Table
     settings: Mapping[str, Any]
@@ -52,8 +55,9 @@ class Manifest:
         """Make a manifest of a table with one row per image; no image is opened.
 
         Only `path` is required, local or `s3://`. Files are listed for their size and time if
-        the table has no `size_bytes`. An image without a `group` is its own group. Columns that
-        a manifest does not have are refused. Copies are not found: that takes `cnnjobs.index`.
+        the table has no `size_bytes`. An image without a `group` is its own group. Other
+        columns stay, for subgroups; one that may be meant for a manifest's is refused. Copies
+        are not found: that takes `cnnjobs.index`.
 
         Args:
             table: columns of a manifest (docs/files.md); labels may be numbers.
@@ -62,7 +66,7 @@ class Manifest:
             seed: of the split.
 
         Raises:
-            ManifestError: a column is unknown or of the wrong type, a path is missing or not
+            ManifestError: a column is misnamed or of the wrong type, a path is missing or not
                 unique, or a split is not train, validation or test.
             InputError: a label has too few groups for the splits.
         """
@@ -233,9 +237,7 @@ def read(uri: str) -> Manifest:
         raise ManifestError(f"{uri} is not a readable Parquet file; index it again.") from error
     described = (table.schema.metadata or {}).get(_METADATA)
     if described is None:
-        raise ManifestError(
-            f"{uri} is a Parquet file but not a manifest; create one with cnnjobs index."
-        )
+        return _without_settings(table, uri)
     try:
         info = json_files.parsed(described)
         version, settings = info["manifest_version"], dict(info["settings"])
@@ -247,12 +249,33 @@ def read(uri: str) -> Manifest:
             f"{schema.MANIFEST_VERSION}; index it again."
         )
     try:
-        table = table.replace_schema_metadata(None).cast(schema.MANIFEST)
-    except (ValueError, pa.ArrowException) as error:
+        table = _with_columns(table)
+    except (KeyError, ValueError, pa.ArrowException) as error:
         raise ManifestError(
             f"{uri} does not have the columns of a manifest; index it again."
         ) from error
     return Manifest(table, settings)
+
+
+def _with_columns(table: pa.Table) -> pa.Table:
+    """The table with the columns of a manifest, and after them those that it has besides."""
+    kind = schema.with_more(table.schema.remove_metadata())
+    return table.select(kind.names).replace_schema_metadata(None).cast(kind)
+
+
+def _without_settings(table: pa.Table, uri: str) -> Manifest:
+    """A manifest that went through pandas or the like, which keep its columns alone."""
+    missing = [name for name in schema.MANIFEST.names if name not in table.column_names]
+    if missing:
+        raise ManifestError(
+            f"{uri} is a Parquet file but not a manifest, it has no column {missing[0]}; create "
+            f"one with cnnjobs index IMAGES --table {uri}."
+        )
+    kept = [name for name in table.column_names if not name.startswith("__index_level_")]
+    try:
+        return Manifest.from_arrow(table.select(kept).replace_schema_metadata(None))
+    except ManifestError as error:
+        raise ManifestError(f"{uri}: {error}") from error
 
 
 def _texts(rows: pa.Table) -> list[str]:

@@ -1,5 +1,6 @@
 """From a table of images that comes from elsewhere to the rows of a manifest."""
 
+import difflib
 import itertools
 import math
 from collections import Counter
@@ -15,6 +16,13 @@ from cnnjobs.errors import ManifestError
 from cnnjobs.storage import filesystem
 from cnnjobs.storage.listing import LISTING
 
+#: Other names for columns of a manifest.
+_ALIASES = {
+    **dict.fromkeys(("class", "finding", "diagnosis", "category", "target"), "label"),
+    **dict.fromkeys(("file", "filename", "image"), "path"),
+    **dict.fromkeys(("patient", "patient_id", "patientid", "subject"), "group"),
+}
+
 
 def complete(table: pa.Table) -> pa.Table:
     """The table with all columns of a manifest; see `Manifest.from_arrow`.
@@ -22,15 +30,17 @@ def complete(table: pa.Table) -> pa.Table:
     Raises:
         ManifestError: the table cannot be made into a manifest.
     """
-    unknown = [name for name in table.column_names if name not in schema.MANIFEST.names]
-    if unknown or "path" not in table.column_names:
+    misnamed = _misnamed(table.column_names)
+    if misnamed or "path" not in table.column_names:
         found = ", ".join(table.column_names) or "none"
-        problem = f"the unknown column {unknown[0]!r}" if unknown else f"no path, only {found}"
+        problem = misnamed or f"has no path, only {found}"
         raise ManifestError(
-            f"the table has {problem}; a manifest has {', '.join(schema.MANIFEST.names)}, of "
+            f"the table {problem}; a manifest has {', '.join(schema.MANIFEST.names)}, of "
             "which path is required."
         )
-    columns = {name: _cast(table[name], name) for name in table.column_names}
+    known = [name for name in schema.MANIFEST.names if name in table.column_names]
+    more = [name for name in table.column_names if name not in known]
+    columns = {name: _cast(table[name], name) for name in known}
     if not table.num_rows or columns["path"].null_count:
         raise ManifestError(
             "the table must have at least one row, and a path in each; it has "
@@ -51,7 +61,10 @@ def complete(table: pa.Table) -> pa.Table:
     _check_splits(columns)
     missing = [field for field in schema.MANIFEST if field.name not in columns]
     columns |= {field.name: pa.nulls(len(paths), field.type) for field in missing}
-    return pa.table({name: columns[name] for name in schema.MANIFEST.names}, schema.MANIFEST)
+    rows = pa.table({name: columns[name] for name in schema.MANIFEST.names}, schema.MANIFEST)
+    for name in more:
+        rows = rows.append_column(name, table[name])
+    return rows
 
 
 def split(rows: pa.Table, shares: Mapping[str, float], seed: int) -> pa.Table:
@@ -85,6 +98,19 @@ def common_folder(paths: Sequence[str]) -> str:
     first, *others = (path.split("/")[:-1] for path in (min(paths), max(paths)))
     shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, *others, strict=False))
     return "/".join(part for part, _ in shared)
+
+
+def _misnamed(names: Sequence[str]) -> str | None:
+    """What is wrong with a column whose name is nearly that of a manifest's, which is missing."""
+    free = [name for name in schema.MANIFEST.names if name not in names]
+    for name in names:
+        if name in schema.MANIFEST.names:
+            continue
+        near = difflib.get_close_matches(name.lower(), free, n=1, cutoff=0.8)
+        meant = _ALIASES.get(name.lower()) or (near[0] if near else None)
+        if meant in free:
+            return f"has the column {name!r} and no {meant}; rename it to {meant}"
+    return None
 
 
 def _cast(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

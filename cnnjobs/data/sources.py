@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.config import constants
 from cnnjobs.config.printable import printable
-from cnnjobs.data import duplicates, file_checks, image_listing
+from cnnjobs.data import duplicates, file_checks, image_listing, table_splits, tables
 from cnnjobs.data import groups as belonging
 from cnnjobs.data.exclude import without
 from cnnjobs.data.image_listing import Listing
 from cnnjobs.data.manifest import Manifest, read
-from cnnjobs.data.splits import assign_splits
+from cnnjobs.data.tables import TableRules
 from cnnjobs.errors import InputError, StorageError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem
@@ -34,8 +34,10 @@ class Rules:
 
     Attributes:
         labels: False takes no class from the folders.
-        groups: CSV with the columns path (relative to its source, or absolute) and group.
-        group_regex: the group is what its one (group) captures in the file name.
+        table: how to take labels and more from tables.
+        groups: files of groups, see `groups.given`.
+        group_regex: the group is what its one (group) captures, see `groups.named`.
+        groups_missing: `own` or `error` for images without a group, see `groups.named`.
         source_regex: the source is what its one (group) captures in the path below its root; None
             names it after the root.
         shares: of the images for each split; None makes no splits.
@@ -50,8 +52,10 @@ class Rules:
     """
 
     labels: bool = True
-    groups: str | None = None
+    table: TableRules | None = None
+    groups: Sequence[str] = ()
     group_regex: str | None = None
+    groups_missing: str = "error"
     source_regex: str | None = None
     shares: Mapping[str, float] | None
     content: bool = True
@@ -62,15 +66,23 @@ class Rules:
     exclude: Sequence[str] = ()
     seed: int = 0
 
-    def list(self, sources: Sequence[str], known: pa.ChunkedArray | None = None) -> Listing:
-        """List the images; see `image_listing.list_images`."""
-        return image_listing.list_images(
+    def list(
+        self,
+        sources: Sequence[str],
+        known: pa.ChunkedArray | None = None,
+        progress: Progress = silent,
+    ) -> Listing:
+        """List the images, those that tables name; see `image_listing.list_images`."""
+        listing = image_listing.list_images(
             image_listing.name_sources([filesystem.normalize(source) for source in sources]),
-            labels=self.labels,
+            labels=self.labels and self.table is None,
             suffixless=self.suffixless,
             excluded=self.exclude,
             known=known,
         )
+        if self.table is None:
+            return listing
+        return tables.applied(listing, self.table, key=self.group_key, progress=progress)
 
     def open(self, listed: pa.Table, key: bytes, progress: Progress) -> pa.Table:
         """Listed images with their source, and with what only opening them reveals."""
@@ -93,7 +105,7 @@ class Rules:
         """What a manifest records of how it was made."""
         return {
             "sources": list(listing.roots),
-            "groups": self.groups,
+            "groups": self.groups[0] if len(self.groups) == 1 else list(self.groups) or None,
             "group_regex": self.group_regex,
             "source_regex": self.source_regex,
             "shares": dict(self.shares) if self.shares is not None else None,
@@ -103,6 +115,7 @@ class Rules:
             "exclude": list(self.exclude),
             "ignored": dict(listing.ignored),
             "unlisted": listing.unlisted,
+            **({"table": self.table.settings()} if self.table is not None else {}),
         }
 
 
@@ -117,6 +130,7 @@ class Indexed:
     num_exact_copies: int
     num_near_copies: int
     mixed_labels: Sequence[Sequence[str]]
+    table: Mapping[str, Any] | None = None
 
 
 def open_data(
@@ -165,13 +179,13 @@ def index_sources(sources: Sequence[str], *, progress: Progress = silent, **rule
         InputError: nothing to index, a group is missing, or a class has too few groups.
     """
     how = Rules(**rules)
-    listing = how.list(sources)
+    listing = how.list(sources, progress=progress)
     # without the user's key, the hash of a patient is only valid within this run
     rows = how.open(listing.rows, how.group_key or secrets.token_bytes(32), progress)
     readable = rows.filter(pc.is_null(rows["error"]))
     exact, near = copies(readable) if how.content else ([], [])
     rows = _with_groups(rows, [*exact, *near], how)
-    rows = _with_splits(rows, how.shares, how.seed)
+    rows = table_splits.completed(rows, how.shares, how.seed)
     return indexed(rows, listing, how, readable, exact, near)
 
 
@@ -185,13 +199,18 @@ def indexed(
 ) -> Indexed:
     """The manifest of the rows, and what its user should know; pairs are rows of `readable`."""
     same = {other for _, other in exact}
+    more = [name for name in rows.column_names if name not in tables.RESERVED]
+    table = rows.select([*schema.MANIFEST.names, *more])
     return Indexed(
-        manifest=Manifest(
-            rows.select(schema.MANIFEST.names).cast(schema.MANIFEST), how.settings(listing)
-        ),
+        manifest=Manifest(table.cast(schema.with_more(table.schema)), how.settings(listing)),
         ignored=listing.ignored,
         left_out=listing.left_out,
-        warnings=image_listing.warnings(listing, how.exclude),
+        warnings=[
+            *image_listing.warnings(listing, how.exclude),
+            *_without_group(rows, how),
+            *table_splits.warnings(rows, how.table is not None),
+        ],
+        table=listing.table,
         num_exact_copies=len(same),
         num_near_copies=len({other for _, other in near} - same),
         mixed_labels=_mixed_labels(readable, [*exact, *near]),
@@ -235,23 +254,29 @@ def _with_groups(rows: pa.Table, pairs: Sequence[tuple[int, int]], how: Rules) -
     readable = rows.filter(is_readable)
     by_patient = how.group_key is not None
     names = belonging.named(
-        readable, groups=how.groups, group_regex=how.group_regex, by_patient=by_patient
+        readable,
+        groups=how.groups,
+        group_regex=how.group_regex,
+        by_patient=by_patient,
+        missing=how.groups_missing,
     )
     patients = [] if by_patient else duplicates.equal_pairs(readable["patient"].to_pylist())
+    table_splits.check_apart(readable, names, patients)
     if pairs or patients:
         joined = duplicates.join_groups(names.to_pylist(), [*pairs, *patients])
         names = pa.array(joined, pa.string())
     return filled(rows, "group", is_readable, names)
 
 
-def _with_splits(rows: pa.Table, shares: Mapping[str, float] | None, seed: int) -> pa.Table:
-    """Readable, labelled rows with their split."""
-    is_labelled = pc.and_(pc.is_null(rows["error"]), pc.is_valid(rows["label"]))
-    labelled = rows.select(["label", "group"]).filter(is_labelled)
-    if shares is None or not labelled.num_rows:
-        return rows
-    splits = assign_splits(labelled["label"], labelled["group"], shares=shares, seed=seed)
-    return filled(rows, "split", is_labelled, pa.array(splits, pa.string()))
+def _without_group(rows: pa.Table, how: Rules) -> list[str]:
+    """How many images have no group, if they may be their own."""
+    by: dict[str, Any] = {"groups": how.groups, "group_regex": how.group_regex}
+    if how.groups_missing == "error" or not belonging.is_given(rows, **by):
+        return []
+    readable = rows.filter(pc.is_null(rows["error"]))
+    number = belonging.given(readable, **by).count(None)
+    of = f"{number} of {readable.num_rows} images"
+    return [f"{of} have no group and are each their own"] if number else []
 
 
 def _with_columns(listed: pa.Table, checks: pa.Table | None) -> pa.Table:

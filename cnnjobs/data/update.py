@@ -10,13 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs.config.constants import TRANSIENT_ERRORS
-from cnnjobs.data import duplicates, exclude, file_checks, manifest, sources
+from cnnjobs.config.constants import DICOM_NAME, TRAIN, TRANSIENT_ERRORS
+from cnnjobs.data import duplicates, exclude, file_checks, manifest, sources, table_splits
 from cnnjobs.data import groups as belonging
 from cnnjobs.data.image_listing import Listing
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.sources import Indexed, Rules
 from cnnjobs.data.splits import assign_splits
+from cnnjobs.data.tables import RESERVED
 from cnnjobs.errors import InputError
 from cnnjobs.progress import Progress, silent
 
@@ -52,11 +53,15 @@ def update_sources(
         InputError: the rules or the sources are not those of the manifest; see also
             `sources.index_sources`.
     """
-    how, listing, difference = survey(before, roots, **rules)
+    how, listing, difference = survey(before, roots, progress=progress, **rules)
+    by: dict[str, Any] = {"groups": how.groups, "group_regex": how.group_regex}
+    groups = pa.array(belonging.given(listing.rows, **by), pa.string())
+    table_splits.check_apart(listing.rows, groups, [])
     key = how.group_key or secrets.token_bytes(32)
     fresh = how.open(difference.fresh, key, progress)
     kept, num_read = _with_patients(_completed(difference.kept, listing), fresh, how, key)
-    rows = pa.concat_tables([fresh, kept.select(fresh.column_names).cast(fresh.schema)])
+    # other columns of a manifest that no table gives now stay with the rows that are kept
+    rows = pa.concat_tables([fresh, _like(kept, fresh.schema)], promote_options="default")
     is_readable = pc.is_null(rows["error"])
     readable = rows.filter(is_readable)
     num_fresh = readable.num_rows - kept["error"].null_count
@@ -65,6 +70,8 @@ def update_sources(
     former = dict(zip(*(before.table[name].to_pylist() for name in ("path", "split")), strict=True))
     names, splits, num_between = _joined(readable, num_fresh, [*exact, *near], how, former)
     rows = sources.filled(rows, "group", is_readable, pa.array(names, pa.string()))
+    split = pa.nulls(rows.num_rows, pa.string())
+    rows = _with(rows, "split", pa.chunked_array([split]))
     rows = sources.filled(rows, "split", is_readable, pa.array(splits, pa.string()))
     order = pc.sort_indices(pc.index_in(rows["path"], value_set=listing.rows["path"]))
     indexed = sources.indexed(rows.take(order), listing, how, readable, exact, near)
@@ -83,13 +90,13 @@ def update_sources(
 
 
 def survey(
-    before: Manifest, roots: Sequence[str], **rules: Any
+    before: Manifest, roots: Sequence[str], *, progress: Progress = silent, **rules: Any
 ) -> tuple[Rules, Listing, Difference]:
     """What an update would have to open; only lists the images. Raises like `update_sources`."""
     how = Rules(**rules)
     if not how.exclude:
         how = dataclasses.replace(how, exclude=before.settings.get("exclude", ()))
-    listing = how.list(roots, known=before.table["path"])
+    listing = how.list(roots, known=before.table["path"], progress=progress)
     _check_rules(before.settings, how.settings(listing))
     return how, listing, _compare(before, listing)
 
@@ -135,6 +142,13 @@ def _check_rules(old: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     ]
     if (old["groups"] is None) != (now["groups"] is None):
         differences.append(f"groups was {old['groups']}, is {now['groups']}")
+    tables = [settings.get("table") or {} for settings in (old, now)]
+    differences += [
+        f"{name} of the table was {tables[0].get(name)}, is {tables[1].get(name)}"
+        for name in dict.fromkeys([*tables[0], *tables[1]])
+        # more tables may come with more images
+        if name not in ("files", "max_unmatched") and tables[0].get(name) != tables[1].get(name)
+    ]
     missing = set(old["sources"]) - set(now["sources"])
     differences += [f"source {source} is missing" for source in sorted(missing)]
     if differences:
@@ -145,11 +159,61 @@ def _check_rules(old: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def _completed(kept: pa.Table, listing: Listing) -> pa.Table:
-    """Rows of a manifest with the columns that only their making needs."""
+    """Rows of a manifest with the columns that only their making needs, and what tables say now."""
     inside = exclude.inside_of(kept["path"], listing.roots)
-    return kept.append_column("inside", inside).append_column(
+    kept = kept.append_column("inside", inside).append_column(
         "patient", pa.nulls(kept.num_rows, pa.string())
     )
+    if listing.table is None:
+        return kept
+    position = pc.index_in(kept["path"], value_set=listing.rows["path"])
+    now = listing.rows.take(position)
+    is_there = pc.is_valid(position)
+    more = [name for name in now.column_names if name not in RESERVED]
+    given = {role for file in listing.table["files"].values() for role in file["columns"]}
+    for name in ("label", "source", "split", "table_group", *more):
+        if name not in now.column_names or (name == "source" and name not in given):
+            continue
+        if name == "split":
+            values = _kept_splits(kept["split"], now["split"])
+        elif name in kept.column_names:
+            kind = now[name].type
+            values = pc.if_else(is_there, now[name], _cast(kept[name], kind))
+        else:
+            values = now[name]
+        kept = _with(kept, name, values)
+    return kept
+
+
+def _kept_splits(old: pa.ChunkedArray, given: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The splits that tables give now, but for those that were drawn from their training images."""
+    known = pc.unique(given).drop_null()
+    was_drawn = pc.and_(pc.equal(given, TRAIN), pc.invert(pc.is_in(old, value_set=known)))
+    return pc.coalesce(pc.if_else(pc.fill_null(was_drawn, True), old, given), given)
+
+
+def _like(kept: pa.Table, fresh: pa.Schema) -> pa.Table:
+    """Kept rows with the columns of the fresh ones, and others that they have."""
+    for field in fresh:
+        is_there = field.name in kept.column_names
+        column = kept[field.name] if is_there else pa.nulls(kept.num_rows, field.type)
+        kept = _with(kept, field.name, _cast(column, field.type))
+    more = [name for name in kept.column_names if name not in fresh.names]
+    return kept.select([*fresh.names, *more])
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return column.cast(kind)
+    except (ValueError, pa.ArrowException):
+        # a table has other values under this name now
+        return pa.chunked_array([pa.nulls(len(column), kind)])
+
+
+def _with(rows: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
+    if name in rows.column_names:
+        return rows.set_column(rows.column_names.index(name), name, values)
+    return rows.append_column(name, values)
 
 
 def _with_patients(kept: pa.Table, fresh: pa.Table, how: Rules, key: bytes) -> tuple[pa.Table, int]:
@@ -157,12 +221,12 @@ def _with_patients(kept: pa.Table, fresh: pa.Table, how: Rules, key: bytes) -> t
 
     No manifest tells: one that did would name patients.
     """
-    is_named = how.groups is not None or how.group_regex is not None
-    if is_named or fresh["patient"].null_count == fresh.num_rows:
+    by: dict[str, Any] = {"groups": how.groups, "group_regex": how.group_regex}
+    if belonging.is_given(fresh, **by) or fresh["patient"].null_count == fresh.num_rows:
         return kept, 0
     is_dicom = pc.and_(
         pc.is_null(kept["error"]),
-        pc.match_substring_regex(kept["path"], r"(?i)(\.dcm|\.dicom|(^|/)[^./]*)$"),
+        pc.match_substring_regex(kept["path"], DICOM_NAME),
     )
     found = file_checks.patients(kept["path"].filter(is_dicom).to_pylist(), key)
     return sources.filled(kept, "patient", is_dicom, pa.array(found, pa.string())), len(found)
@@ -185,10 +249,13 @@ def _joined(
         former: splits by path, for images that have changed.
     """
     fresh, kept = rows.slice(0, num_fresh), rows.slice(num_fresh)
-    by = {"groups": how.groups, "group_regex": how.group_regex}
-    named = belonging.named(fresh, **by, by_patient=how.group_key is not None).to_pylist()
+    by: dict[str, Any] = {"groups": how.groups, "group_regex": how.group_regex}
+    named = belonging.named(
+        fresh, **by, by_patient=how.group_key is not None, missing=how.groups_missing
+    ).to_pylist()
     names = [*named, *kept["group"].to_pylist()]
-    splits: list[str | None] = [None] * num_fresh + kept["split"].to_pylist()
+    is_labelled = pc.is_valid(rows["label"])
+    splits: list[str | None] = pc.if_else(is_labelled, rows["split"], None).to_pylist()
     # a known group may have another name since it was joined with one
     given = duplicates.equal_pairs([*named, *belonging.given(kept, **by)])
     patients = duplicates.equal_pairs(rows["patient"].to_pylist())
@@ -197,12 +264,16 @@ def _joined(
     for position, (root, name, split) in enumerate(zip(joined, names, splits, strict=True)):
         if position >= num_fresh:
             names_of[root].add(name)
-        if split is not None:
+        # an image that a table trains on joins what was drawn for its group
+        if split is not None and not (position < num_fresh and split == TRAIN):
             splits_of[root].add(split)
     for root, path in zip(joined, fresh["path"].to_pylist(), strict=False):
         if (split := former.get(path)) is not None:
             former_of[root].add(split)
     is_between = [len(splits_of[root]) > 1 for root in joined]
+    for position, root in enumerate(joined[:num_fresh]):
+        if splits[position] is not None and len(splits_of[root]) == 1:
+            splits[position] = next(iter(splits_of[root]))
     groups = [
         name if between else min(names_of[root], default=root)
         for root, name, between in zip(joined, names, is_between, strict=True)
@@ -214,7 +285,8 @@ def _joined(
             if not between and len(known := splits_of[root] or former_of[root]) == 1
         }
         _assign(rows["label"].to_pylist(), groups, splits, is_between, num_fresh, fixed, how)
-    return groups, splits, sum(is_between[:num_fresh])
+    without = zip(is_between[:num_fresh], splits, strict=False)
+    return groups, splits, sum(between and split is None for between, split in without)
 
 
 def _assign(
@@ -242,5 +314,5 @@ def _assign(
         fixed=fixed,
     )
     for position, split in zip(chosen, assigned, strict=True):
-        if position < num_fresh:
+        if position < num_fresh and splits[position] is None:
             splits[position] = split

@@ -122,7 +122,13 @@ def merge(
         now.table.filter(pc.invert(pc.is_in(now.table["path"], value_set=kept))),
         before.table.filter(pc.is_in(before.table["path"], value_set=kept)),
     ]
-    return update, Manifest(pa.concat_tables(tables), now.settings)
+    return update, Manifest(_joined(*tables), now.settings)
+
+
+def _joined(now: pa.Table, before: pa.Table) -> pa.Table:
+    """Rows of two manifests, with the columns of the first."""
+    shared = [name for name in before.column_names if before.schema.field(name) in [*now.schema]]
+    return pa.concat_tables([now, before.select(shared)], promote_options="default")
 
 
 def _relabelled(rows: pa.Table, now: pa.Table, classes: Sequence[str]) -> pa.Table:

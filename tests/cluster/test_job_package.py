@@ -20,6 +20,9 @@ NOT_FILES = {
     *("group_regex", "keep", "leave_out", "optimizer", "recipe", "source_regex", "title"),
     *("max_errors", "monitor", "partition_by", "positive", "s3_endpoint", "s3_profile"),
     *("s3_region", "schedule", "split", "threshold_rule"),
+    *("layout", "path_column", "label_column", "group_column", "split_column", "source_column"),
+    *("map", "where", "positive_when", "negative_when", "uncertain", "dicom_key"),
+    *("max_unmatched", "groups_missing"),
 }
 
 
@@ -75,6 +78,23 @@ def test_small_files_are_sent_under_names_that_the_job_finds(tmp_path: Path) -> 
     assert adapted.weights == "imagenet"
     job_package.copy_to(tmp_path / "sent", files)
     assert (tmp_path / "sent" / "sent" / "model" / "own.py").is_file()
+
+
+def test_every_table_and_file_of_groups_is_sent_under_a_name_of_its_own(tmp_path: Path) -> None:
+    names = [tmp_path / folder / "t.csv" for folder in ("one", "two")]
+    for name in names:
+        name.parent.mkdir()
+        name.write_text("path,group\n")
+    config = IndexConfig(
+        sources=("s3://b",),
+        output="s3://b/m.parquet",
+        table=(str(names[0]), str(names[1]), "s3://b/t.csv"),
+        groups=(f"north={names[0]}", str(names[1])),
+    )
+    found, files = job_package.adapt(config, visible=(), address="h")
+    assert found.table == ("sent/table/0/t.csv", "sent/table/1/t.csv", "s3://b/t.csv")
+    assert found.groups == ("north=sent/groups/0/t.csv", "sent/groups/1/t.csv")
+    assert [files[name] for name in found.table[:2]] == names
 
 
 def test_a_missing_file_and_a_key_are_not_sent(tmp_path: Path) -> None:

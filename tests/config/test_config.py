@@ -98,7 +98,7 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         ),
         (
             IndexConfig,
-            {"groups": "patients.csv", "group_regex": "(.)"},
+            {"groups": ("patients.csv",), "group_regex": "(.)"},
             "groups and group_regex cannot be given together; choose one.",
         ),
         (

@@ -59,6 +59,7 @@ def test_an_index_is_a_manifest_that_its_summary_describes(tree, tmp_path):
         "num_near_copies": 0,
         "mixed_labels": [(f"{tree}/normal/p00.png", f"{tree}/opacity/copy.png")],
         "update": None,
+        "table": None,
     }
     assert found.table.num_rows == 23
 

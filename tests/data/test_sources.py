@@ -354,7 +354,7 @@ def test_copies_join_the_groups_they_are_in(planted, tmp_path):
     patients["opacity/p07.png"] = "P2"
     lines = [f"{name},{patients.get(str(name), name.stem)}" for name in inside]
     (tmp_path / "groups.csv").write_text("path,group\n" + "\n".join(lines))
-    rows = _rows(_index(planted, groups=str(tmp_path / "groups.csv")))
+    rows = _rows(_index(planted, groups=[str(tmp_path / "groups.csv")]))
     joined = {Path(row["path"]).name for row in rows if row["group"] == "P1"}
     assert joined == {"p00.png", "p06.png", "p07.png", "same.png"}
 
@@ -392,26 +392,27 @@ def three(tmp_path):
 def test_groups_come_from_a_csv_file(three, encoding):
     text = "group,note,path\nP1,x,normal/a.png\nP1,,normal/b.png\nP2,,opacity/c.png\n"
     file = _groups_file(three.parent, text, encoding)
-    assert _column(_listing(three, groups=file), "group") == ["P1", "P1", "P2"]
+    assert _column(_listing(three, groups=[file]), "group") == ["P1", "P1", "P2"]
 
 
 def test_a_groups_file_may_name_whole_paths_and_more_images_than_there_are(three):
     text = f"path,group\n{three}/normal/a.png,P1\nnormal/b.png,P2\nopacity/c.png,P3\ngone.png,P4\n"
     file = _groups_file(three.parent, text)
-    assert _column(_listing(three, groups=file), "group") == ["P1", "P2", "P3"]
+    assert _column(_listing(three, groups=[file]), "group") == ["P1", "P2", "P3"]
 
 
 def test_a_path_with_a_comma_is_quoted(tmp_path):
     _touch(tmp_path, "xrays/a, b.png")
     file = _groups_file(tmp_path, 'path,group\r\n"a, b.png",P1\r\n')
-    assert _column(_listing(tmp_path / "xrays", groups=file), "group") == ["P1"]
+    assert _column(_listing(tmp_path / "xrays", groups=[file]), "group") == ["P1"]
 
 
 @pytest.mark.parametrize("line", ["", "opacity/c.png,\n", "opacity/c.png\n"])
 def test_an_image_without_a_group_is_an_error(three, line):
     file = _groups_file(three.parent, f"path,group\nnormal/a.png,P1\nnormal/b.png,P1\n{line}")
-    assert _error(three, groups=file) == (
-        f"{file} has no group for 1 of 3 images, such as opacity/c.png; every image needs one."
+    assert _error(three, groups=[file]) == (
+        f"{file} has no group for 1 of 3 images, such as opacity/c.png; every image needs one, "
+        "or add --groups-missing own."
     )
 
 
@@ -422,31 +423,31 @@ def test_an_image_without_a_group_is_an_error(three, line):
 def test_a_groups_file_of_other_columns_is_an_error(three, text, columns):
     file = _groups_file(three.parent, text)
     message = f"{file} must have the columns path and group, it has {columns}."
-    assert _error(three, groups=file) == message
+    assert _error(three, groups=[file]) == message
 
 
 def test_two_groups_for_one_path_are_an_error(three):
     file = _groups_file(three.parent, "path,group\nnormal/a.png,P1\nnormal/a.png,P2\n")
-    assert _error(three, groups=file) == f"{file} assigns two groups to normal/a.png; keep one."
+    assert _error(three, groups=[file]) == f"{file} assigns two groups to normal/a.png; keep one."
 
 
 def test_the_same_group_twice_for_one_path_is_fine(three):
     lines = "normal/a.png,P1\nnormal/a.png,P1\nnormal/b.png,P1\nopacity/c.png,P1\n"
     file = _groups_file(three.parent, "path,group\n" + lines)
-    assert set(_column(_listing(three, groups=file), "group")) == {"P1"}
+    assert set(_column(_listing(three, groups=[file]), "group")) == {"P1"}
 
 
 def test_a_missing_groups_file_is_an_error(three):
     file = f"{three}/gone.csv"
     message = f"{file} cannot be read as a CSV file of path,group."
-    assert _error(three, groups=file) == message
+    assert _error(three, groups=[file]) == message
 
 
 def test_a_groups_file_that_is_not_text_is_an_error(three):
     (three / "groups.csv").write_bytes(b"PAR1\xff\xfe\0\0")
     file = f"{three}/groups.csv"
     message = f"{file} cannot be read as a CSV file of path,group."
-    assert _error(three, groups=file) == message
+    assert _error(three, groups=[file]) == message
 
 
 def test_groups_come_from_the_file_name_by_a_regex(tmp_path):
@@ -460,7 +461,7 @@ def test_a_name_that_the_regex_does_not_match_is_an_error(tmp_path, regex):
     _touch(tmp_path, "normal/p1_a.png", "normal/scan.png", "normal/other.png")
     assert _error(tmp_path, group_regex=regex) == (
         f"group_regex {regex!r} matches no group in the name of 2 of 3 images, such as "
-        "normal/other.png; every image needs one."
+        "normal/other.png; every image needs one, or add --groups-missing own."
     )
 
 
@@ -592,7 +593,7 @@ def test_an_s3_prefix_without_images_is_an_error(s3):
 def test_a_groups_file_may_lie_on_s3(three, s3):
     text = b"path,group\nnormal/a.png,P1\nnormal/b.png,P1\nopacity/c.png,P2\n"
     filesystem.write_bytes(f"{s3}/groups.csv", text)
-    indexed = _listing(three, groups=f"{s3}/groups.csv")
+    indexed = _listing(three, groups=[f"{s3}/groups.csv"])
     assert _column(indexed, "group") == ["P1", "P1", "P2"]
 
 

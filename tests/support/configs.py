@@ -8,6 +8,10 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from cnnjobs.cli.command import CONFIGS
+from cnnjobs.config.constants import DICOM_KEYS
+from cnnjobs.config.data import OF_TABLES
+from cnnjobs.config.files import presets
+from cnnjobs.config.layouts import LAYOUTS
 from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
 
@@ -16,6 +20,8 @@ AWKWARD = (
     *("", "-", "--", "-x.parquet", "--seed", "--data=x", "-o", "a b", " ", "it's", 'say "hi"'),
     *("line\nbreak", "tab\t", "$HOME", "*", "~", "a=b", "=", "#no", "\\", "ü/雪.png", "None"),
 )
+#: Settings that are given together.
+CONDITIONS = ("positive_when", "negative_when")
 TEXT = st.sampled_from(AWKWARD) | st.text(st.characters(exclude_characters="\0"), max_size=12)
 REGEX = TEXT.map(lambda text: f"{re.escape(text)}(x)")
 SHARE = st.floats(0, 0.49)
@@ -45,6 +51,12 @@ BY_NAME = {
     "damaged": st.sampled_from(["error", "score"]),
     "partition_by": st.sampled_from(["label", "prefix"]),
     "max_errors": st.sampled_from(["0", "25", "0.5%", "100%"]),
+    "layout": st.sampled_from(list(LAYOUTS)),
+    "uncertain": st.sampled_from(["leave-out", "negative", "positive"]),
+    "groups_missing": st.sampled_from(["error", "own"]),
+    "dicom_key": st.sampled_from(DICOM_KEYS),
+    "max_unmatched": st.sampled_from(["0", "25", "0.5%", "100%"]),
+    "map": st.lists(TEXT.map("{}=x".format), max_size=3).map(tuple),
     "dataset": st.sampled_from(["mnist", "covid"]),
     "group_regex": REGEX,
     "source_regex": REGEX,
@@ -64,6 +76,7 @@ OF_COMMAND = {
     ("crossval", "cache"): st.just("auto"),
     ("crossval", "workers"): st.just(1),
     ("crossval", "mlflow"): st.none(),
+    ("index", "keep"): st.lists(TEXT, max_size=3).map(tuple),
     ("index", "split"): st.booleans(),
     ("tune", "grace"): st.just(1),
 }
@@ -88,6 +101,14 @@ def configs(name):
 
 
 def _made(name, values):
+    if name == "index":
+        unfit = set() if values.get("table") else set(OF_TABLES)
+        if None in map(values.get, CONDITIONS):
+            unfit |= set(CONDITIONS)
+        values = {setting: value for setting, value in values.items() if setting not in unfit}
+        # as the command line makes it
+        given = {setting: value for setting, value in values.items() if value not in (None, ())}
+        values = {**presets(given), **given}
     try:
         return CONFIGS[name](**values)
     except ConfigError:

@@ -19,7 +19,7 @@ from cnnjobs.imaging.formats import Picture, check_size
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["RADIOGRAPHS", "parse", "patient_group", "read"]
+__all__ = ["RADIOGRAPHS", "hashed", "identifier", "parse", "patient_group", "read"]
 
 #: Computed, digital and film radiographs (PS3.3 C.7.3.1.1.1).
 RADIOGRAPHS = ("CR", "DX", "RG")
@@ -103,16 +103,28 @@ def patient_group(data: bytes, key: bytes) -> str | None:
     Raises:
         ImageError: the extra is missing, or the file cannot be read.
     """
-    dataset, ignored = parse(data, ["PatientID"])
-    if ignored:
-        raise ImageError("damaged", "a DICOM file: its PatientID cannot be read")
-    try:
-        patient = str(dataset.get("PatientID") or "").strip()
-    except refusals() as error:
-        raise refused("its PatientID cannot be read", error) from None
-    if not patient:
-        return None
+    patient = identifier(data, "PatientID")
+    return hashed(patient, key) if patient else None
+
+
+def hashed(patient: str, key: bytes) -> str:
+    """The group name of a patient's number; see `patient_group`."""
     return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def identifier(data: bytes, name: str) -> str | None:
+    """An attribute that identifies a patient, a study or an image, never to be written anywhere.
+
+    Raises:
+        ImageError: the extra is missing, or the file cannot be read.
+    """
+    dataset, ignored = parse(data, [name])
+    if ignored:
+        raise ImageError("damaged", f"a DICOM file: its {name} cannot be read")
+    try:
+        return str(dataset.get(name) or "").strip() or None
+    except refusals() as error:
+        raise refused(f"its {name} cannot be read", error) from None
 
 
 def _check_image(dataset: "Dataset") -> None:

@@ -1,0 +1,158 @@
+"""Tables of text: their encoding, their separator, and their rows."""
+
+import codecs
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from cnnjobs.data.tables.streams import opened, readable
+from cnnjobs.errors import InputError
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+#: Bytes that are read at once.
+PIECE = 1 << 20
+
+
+@dataclass(kw_only=True)
+class Text:
+    """How the text of a table is read; `skip` are the lines before its first row."""
+
+    encoding: str
+    separator: str
+    skip: int = 0
+
+    def first_cells(self, text: str) -> list[str]:
+        line = next((line for line in text.splitlines() if line.strip()), "")
+        return line.split() if self.separator == " " else next(self._rows(text), [])
+
+    def lines_of_first(self, text: str) -> int:
+        if self.separator == " ":
+            return 1
+        reader = self._rows(text)
+        next(reader)
+        return int(reader.line_num)
+
+    def width(self, text: str) -> int:
+        if self.separator != " ":
+            return len(self.first_cells(text))
+        lines = [line.split() for line in text.splitlines()[:1000] if line.strip()]
+        return Counter(map(len, lines)).most_common(1)[0][0]
+
+    def tables(self, uri: str, columns: Sequence[str], kinds: dict[str, Any]) -> Iterator[pa.Table]:
+        """The rows of the columns in `kinds`, by their types, a piece of the file at a time."""
+        if self.separator == " ":
+            yield from self._list(uri, columns, kinds)
+            return
+        ragged: list[tuple[int, int]] = []
+
+        def ignore(row: Any) -> str:
+            ragged.append((row.number, row.actual_columns))
+            return "skip"
+
+        with opened(uri) as source, readable(uri):
+            reader = pacsv.open_csv(
+                source,
+                pacsv.ReadOptions(
+                    encoding=self.encoding,
+                    column_names=list(columns),
+                    skip_rows=self.skip,
+                    block_size=16 * PIECE,
+                    use_threads=False,
+                ),
+                pacsv.ParseOptions(
+                    delimiter=self.separator, newlines_in_values=True, invalid_row_handler=ignore
+                ),
+                pacsv.ConvertOptions(
+                    include_columns=list(kinds),
+                    column_types=kinds,
+                    strings_can_be_null=True,
+                ),
+            )
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+                if ragged:
+                    break
+        if ragged:
+            number, cells = ragged[0]
+            where = f"row {number - self.skip}" if number is not None else "a row"
+            raise InputError(
+                f"{where} of {uri} has {cells} cells, the table has {len(columns)} columns; put "
+                "cells that contain the separator in quotes."
+            )
+
+    def _list(self, uri: str, columns: Sequence[str], kinds: dict[str, Any]) -> Iterator[pa.Table]:
+        """Lines of words; the second may be a file name with spaces."""
+        number = len(columns)
+        with opened(uri) as source, readable(uri):
+            lines = codecs.getreader(self.encoding)(source)
+            for _ in range(self.skip):
+                next(lines, None)
+            while part := lines.readlines(PIECE):
+                rows = [_words(line, number) for line in part if line.strip()]
+                texts: list[Any] = list(zip(*rows, strict=True)) or [[]] * number
+                yield pa.table(
+                    {
+                        name: pa.array(texts[columns.index(name)], pa.string()).cast(kind)
+                        for name, kind in kinds.items()
+                    }
+                )
+
+    def _rows(self, text: str) -> Any:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=self.separator)
+
+
+def _words(line: str, number: int) -> list[str | None]:
+    words: list[str | None] = [*line.split()]
+    more = len(words) - number
+    if number == 1:
+        return [line.strip()]
+    if more > 0:
+        words = [words[0], " ".join(map(str, words[1 : more + 2])), *words[more + 2 :]]
+    return words + [None] * -more
+
+
+def encoding_of(uri: str, start: bytes) -> tuple[str, str]:
+    """The encoding of a text, and its name; the whole file is decoded to be sure."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16", "UTF-16"
+    if start[1:200:2].count(0) > len(start[1:200:2]) / 2:
+        return "utf-16-le", "UTF-16"
+    # Windows-1252 is Latin-1 with characters in place of most control codes
+    for encoding, name in (("utf-8", "UTF-8"), ("cp1252", "Latin-1")):
+        if _decodes(uri, encoding):
+            return encoding, name
+    return "latin-1", "Latin-1"
+
+
+def _decodes(uri: str, encoding: str) -> bool:
+    """Whether all of a file is text in an encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with opened(uri) as source, readable(uri):
+        try:
+            while part := source.read(PIECE):
+                decoder.decode(part)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def separator_of(text: str) -> str:
+    """The separator that gives the first lines the same, largest number of cells."""
+    best = (0, " ")
+    for separator in SEPARATORS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        rows = [row for row, _ in zip(reader, range(20), strict=False) if row]
+        if len(text) >= PIECE // 2 and len(rows) > 1:
+            rows = rows[:-1]
+        equal = sum(len(row) == len(rows[0]) for row in rows)
+        score = len(rows[0]) if equal >= len(rows) / 2 else 1
+        best = max(best, (score, separator)) if score > 1 and score > best[0] else best
+    return best[1]
