@@ -56,20 +56,57 @@ def showing(progress: bool | Progress) -> Iterator[Progress]:
             yield logged(report)
 
 
-def logged(progress: Progress, *, seconds: float = _SECONDS_BETWEEN_LINES) -> Progress:
+def logged(
+    progress: Progress,
+    *,
+    seconds: float = _SECONDS_BETWEEN_LINES,
+    clock: Callable[[], float] = time.monotonic,
+) -> Progress:
     """The same, which also logs a line every so many seconds, or one for each epoch."""
-    last = time.monotonic()
+    last = clock()
+    pace = _Pace()
 
     def report(step: str, done: int, total: int | None, note: str = "") -> None:
         nonlocal last
         progress(step, done, total, note)
-        now = time.monotonic()
-        if _EPOCH.search(note) if step in _TRAINING else now - last >= seconds:
-            last = now
-            numbers = f"{done:,}" if total is None else f"{done:,} of {total:,}"
-            _log.info("%s: %s%s", step, numbers, note and f", {note}")
+        now = clock()
+        numbers = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+        if step not in _TRAINING:
+            if now - last >= seconds:
+                last = now
+                _log.info("%s: %s%s", step, numbers, note and f", {note}")
+        elif total is not None:
+            left = pace.seconds_left(now, done, total)
+            if _EPOCH.search(note):
+                ending = "" if left is None else f", {_time(left)} left"
+                _log.info("%s: %s, %s%s", step, numbers, note, ending)
 
     return report
+
+
+class _Pace:
+    """How fast a step of a job goes, from its first report, or from where it was restarted."""
+
+    def __init__(self) -> None:
+        self._start: tuple[float, int] | None = None
+        self._done = 0
+
+    def seconds_left(self, now: float, done: int, total: int) -> float | None:
+        """From what has been done so far; None before that, and at the end."""
+        if self._start is None or done < self._done:
+            self._start = (now, done)
+        self._done = done
+        since, before = self._start
+        if not before < done < total:
+            return None
+        return (now - since) / (done - before) * (total - done)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

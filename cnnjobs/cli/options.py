@@ -166,6 +166,11 @@ OF_TRAINING: dict[str, Any] = {
         "--mixed-precision", help="Train in 16-bit arithmetic: float16 on a GPU, bfloat16 on a CPU."
     ),
     "jit": ClusterOption("--jit", help="Compile the training step with XLA (slower on a CPU)."),
+    "deterministic": ClusterOption(
+        "--deterministic",
+        help="Use only operations that give the same bits each time: slower on a GPU, not needed "
+        "on a CPU (docs/training.md, Repeatable).",
+    ),
     "max_failures": ClusterOption(help="Restarts allowed after workers are lost."),
 }
 

@@ -44,6 +44,7 @@ class TrainConfig(ImageSettings):
     gpus_per_worker: int | None = None
     mixed_precision: bool = False
     jit: bool = False
+    deterministic: bool = False
     cache: str = "auto"
     max_failures: int = 2
     mlflow: str | None = None
@@ -162,6 +163,7 @@ class TuneConfig(ImageSettings):
     gpus_per_worker: int | None = TrainConfig.gpus_per_worker
     mixed_precision: bool = TrainConfig.mixed_precision
     jit: bool = TrainConfig.jit
+    deterministic: bool = TrainConfig.deterministic
     seed: int = TrainConfig.seed
     address: str | None = TrainConfig.address
     overwrite: bool = TrainConfig.overwrite

@@ -122,6 +122,11 @@ class Manifest:
         """The classes that occur, sorted."""
         return sorted(pc.unique(self.table["label"]).drop_null().to_pylist())
 
+    @property
+    def split_seed(self) -> int | None:
+        """The seed that drew the splits; None if they were given."""
+        return self.settings.get("seed") if self.settings.get("shares") is not None else None
+
     def check_apart(self, output: str) -> None:
         """Raise InputError if an output would be among the images, or contain some of them."""
         apart.check(output, self.settings.get("sources", ()))

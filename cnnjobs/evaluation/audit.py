@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.cluster import spilling
-from cnnjobs.config import AuditConfig, EvaluateConfig, as_dict
+from cnnjobs.config import AuditConfig, EvaluateConfig, as_dict, seeds
 from cnnjobs.evaluation import audit_plots, evaluate, shortcut_audit
 from cnnjobs.evaluation.evaluate import EvaluatePlan
 from cnnjobs.evaluation.shortcut_audit import LoadedImages
@@ -51,7 +51,8 @@ def audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
         return _run_audit(planned, config, progress)[0]
     facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
     run = run_dir.start(planned.output, "audit", as_dict(config), spilled_bytes=spilling.reported)
-    with run.writing(**facts):
+    drawn = seeds.of_audit(config, split=planned.test.manifest.split_seed)
+    with run.writing(**facts, seeds=drawn):
         summary, images = _run_audit(planned, config, progress)
         example = images.pixels[:1]
         plots = (

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from cnnjobs import metrics
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import EvaluateConfig, as_dict
+from cnnjobs.config import EvaluateConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
 from cnnjobs.evaluation import (
@@ -132,7 +132,8 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     run = run_dir.start(
         planned.output, "evaluate", as_dict(config), spilled_bytes=spilling.reported
     )
-    with run.writing(**facts):
+    split, audited = planned.test.manifest.split_seed, _is_audited(planned)
+    with run.writing(**facts, seeds=seeds.of_evaluation(config, split=split, audited=audited)):
         measured = _score(planned, run.run_id, progress)
         part = "part-00000.parquet"
         entry = predictions.write_part(run.uri, part, measured[0].predictions)
@@ -201,10 +202,14 @@ def _conclude(
     return summary
 
 
+def _is_audited(planned: EvaluatePlan) -> bool:
+    return planned.config.audit and planned.bundle.positive is not None
+
+
 def _audit(planned: EvaluatePlan, progress: Progress) -> Audit | None:
-    config = planned.config
-    if not config.audit or planned.bundle.positive is None:
+    if not _is_audited(planned):
         return None
+    config = planned.config
     return shortcut_audit.audit_rows(
         planned.bundle,
         planned.test.manifest.table,

@@ -6,7 +6,7 @@ from cnnjobs.reporting import formatting
 from cnnjobs.reporting.blocks import Detail, Figure, Section, Table, data_uri, to_text, to_texts
 from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.storage import filesystem
-from cnnjobs.training.plots import learning_curves
+from cnnjobs.training import plots
 
 
 def training_section(runs: Sequence[InputRun]) -> Section | None:
@@ -145,14 +145,25 @@ def _learning_curves(run: InputRun) -> list[Figure]:
         if last.get(name) is not None
     )
     final = f"; validation at the end: {values}" if values else ""
-    return [
+    figures = [
         Figure(
-            uri=data_uri("image/png", learning_curves(history)),
+            uri=data_uri("image/png", plots.learning_curves(history)),
             alt=f"Learning curves over {len(history)} epochs{final}.",
             caption="Learning curves",
             is_wide=True,
         )
     ]
+    if plots.has_measures(history):
+        figures.append(
+            Figure(
+                uri=data_uri("image/png", plots.training_measures(history)),
+                alt=f"Learning rate, gradient norm and speed over {len(history)} epochs.",
+                caption="Learning rate, gradient norm before clipping, speed, and share of time "
+                "waiting for images",
+                is_wide=True,
+            )
+        )
+    return figures
 
 
 def _scoring_row(run: InputRun) -> list[str]:

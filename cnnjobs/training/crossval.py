@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import CrossvalConfig, as_dict
+from cnnjobs.config import CrossvalConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
 from cnnjobs.inference import parts, predictions
@@ -81,7 +81,7 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
             planned.output, "crossval", as_dict(config), spilled_bytes=spilling.reported
         )
     done = parts.check(run.uri, run.seen).entries if run.seen is not None else {}
-    with run.writing(**facts, parts=dict(done)):
+    with run.writing(**facts, parts=dict(done), seeds=seeds.of_crossval(config)):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
         files = [f"part-{number:05d}.parquet" for number in range(len(planned.folds))]
         missing = [number for number, file in enumerate(files) if file not in done]

@@ -1,6 +1,6 @@
 """Learning curves, and the metrics of a cross-validation, as PNG bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,37 +9,74 @@ from cnnjobs.imaging.plots import new_figure, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "auroc": "AUROC"}
+_METRICS = {"loss": "Loss", "accuracy": "Accuracy", "auroc": "AUROC"}
+
+_MEASURES = {
+    "learning_rate": "Learning rate",
+    "gradient_norm": "Gradient norm",
+    "images_per_second": "Images per second",
+    "wait_share": "Share of time waiting for images",
+}
+
+_FROM_0_TO_1 = ("accuracy", "auroc", "wait_share")
 
 #: A value with the ends of its interval, if there is one.
 Estimated = tuple[float, float | None, float | None]
 
 
-def learning_curves(history: Sequence[Mapping[str, float]]) -> bytes:
+def learning_curves(history: Sequence[Mapping[str, float | None]]) -> bytes:
     """Training and validation curves over the epochs, one panel per metric in the history.
 
     Args:
         history: one mapping per epoch, with `epoch`, metrics by name, and the metrics of the
             validation split under `val_` and their name.
     """
+    figure = _over_epochs(history, _METRICS)
+    figure.axes[0].legend()
+    return to_png(figure)
+
+
+def training_measures(history: Sequence[Mapping[str, float | None]]) -> bytes:
+    """Learning rate, gradient norm, speed and waiting over the epochs, a panel for each known.
+
+    Args:
+        history: as in `learning_curves`, with at least one of them.
+    """
+    return to_png(_over_epochs(history, _MEASURES))
+
+
+def has_measures(history: Sequence[Mapping[str, float | None]]) -> bool:
+    """Whether `training_measures` can draw anything."""
+    return bool(_known(history, _MEASURES))
+
+
+def _over_epochs(
+    history: Sequence[Mapping[str, float | None]], titles: Mapping[str, str]
+) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
-    shown = [name for name in _TITLES if name in history[0]]
+    shown = _known(history, titles)
     figure = new_figure(4.2 * len(shown), 3.4)
     epochs = [epoch["epoch"] for epoch in history]
     for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for key, label, style in ((name, "training", "-o"), (f"val_{name}", "validation", "--s")):
-            if key in history[0]:
-                axes.plot(epochs, [epoch[key] for epoch in history], style, ms=4, label=label)
-        axes.set_title(_TITLES[name])
+            if _known(history, [key]):
+                values = [epoch.get(key) for epoch in history]
+                axes.plot(epochs, values, style, ms=4, label=label)
+        axes.set_title(titles[name])
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        if name != "loss":
+        if name in _FROM_0_TO_1:
             axes.set_ylim(-0.02, 1.02)
-    figure.axes[0].legend()
-    return to_png(figure)
+    return figure
+
+
+def _known(history: Sequence[Mapping[str, float | None]], names: Iterable[str]) -> list[str]:
+    """Those of the names that any epoch has a value of."""
+    return [name for name in names if any(epoch.get(name) is not None for epoch in history)]
 
 
 def fold_metrics(

@@ -120,7 +120,7 @@ def train_and_test(training: Training, inputs: ProcessInputs, run_id: str) -> pa
     sets = [ray_datasets.DecodedSet(tables, split, task.targets) for split in (TRAIN, VALIDATION)]
 
     def report(epoch: int, logs: Mapping[str, float]) -> None:
-        inputs.reports.put(f"{training.name}, epoch {epoch + 1}: loss {logs['loss']:.3f}")
+        inputs.reports.put(f"{training.name}, {ray_process.epoch_note(epoch, logs)}")
 
     train_model(task, *sets, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=report)])
     scoring = Scoring(

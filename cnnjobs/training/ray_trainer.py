@@ -179,10 +179,7 @@ def _reporter(reports: Queue, steps: int) -> Any:
                 self.report(f"loss {(logs or {}).get('loss', float('nan')):.4f}")
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            values = dict(logs or {})
-            shown = ("loss", "val_loss", "val_accuracy", "val_auroc")
-            parts = (f"{name} {values[name]:.3f}" for name in shown if name in values)
-            self.report(f"epoch {epoch + 1}: {', '.join(parts)}")
+            self.report(ray_process.epoch_note(epoch, logs or {}))
 
         def report(self, note: str) -> None:
             reports.put({"step": self.done, "steps": steps, "note": note})

@@ -149,7 +149,7 @@ def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -
         value = float(logs[monitor])
         best = min(best, value) if mode(monitor) == "min" else max(best, value)
         pending.append({"epoch": epoch + 1, monitor: value, "best": best})
-        inputs.reports.put(f"trial {number}, epoch {epoch + 1}: {monitor} {value:.3f}")
+        inputs.reports.put(f"trial {number}, {ray_process.epoch_note(epoch, logs)}")
 
     def report(epoch: int, logs: Mapping[str, float] | None = None) -> None:
         if pending:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import TrainConfig, as_dict
+from cnnjobs.config import TrainConfig, as_dict, seeds
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import manifest
 from cnnjobs.models import bundle as bundles
@@ -75,7 +75,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
             planned.output, "train", as_dict(config), spilled_bytes=spilling.reported
         )
     began = time.monotonic()
-    with run.writing(**facts):
+    drawn = seeds.of_training(config, split=planned.manifest.split_seed)
+    with run.writing(**facts, seeds=drawn):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
         with session.connected(config.address):
             task = task_of(planned, run.uri)
@@ -150,7 +151,9 @@ def _log_to_mlflow(uri: str, run: Run, summary: TrainSummary, facts: Mapping[str
 
 def _csv(history: Sequence[Mapping[str, float]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]))
+    # epochs that an older version trained lack some
+    names = dict.fromkeys(name for epoch in reversed(history) for name in epoch)
+    writer = csv.DictWriter(text, fieldnames=list(names))
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnjobs import models
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import TuneConfig, as_dict
+from cnnjobs.config import TuneConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import ConfigError, InputError
 from cnnjobs.models import Architecture
@@ -102,7 +102,8 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     session.check(config.address)
     run = run_dir.start(planned.output, "tune", as_dict(config), spilled_bytes=spilling.reported)
     began = time.monotonic()
-    with run.writing(**facts):
+    drawn = seeds.of_training(config, split=planned.base.manifest.split_seed)
+    with run.writing(**facts, seeds=drawn):
         manifest.write(planned.base.manifest, run.path("manifest.parquet"))
         with session.connected(config.address):
             results, num_failed = _search(planned, run, progress)

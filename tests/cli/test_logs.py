@@ -41,9 +41,28 @@ def test_without_a_terminal_a_training_writes_a_line_for_each_epoch(capsys):
     printed = capsys.readouterr()
     assert printed.out == "trained\n"
     assert events(printed.err) == [
-        "train: 3 of 6, epoch 1: loss 0.3, val_loss 0.9",
+        "train: 3 of 6, epoch 1: loss 0.3, val_loss 0.9, 0 s left",
         "train: 6 of 6, epoch 2: loss 0.6, val_loss 0.9",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds_a_step", "left"),
+    [(0.2, "20 s"), (3.0, "5 min"), (70.0, "1 h 57 min"), (3600.0, "100 h 0 min")],
+)
+def test_the_time_left_is_that_of_the_steps_so_far_and_not_of_those_before_a_restart(
+    caplog, seconds_a_step, left
+):
+    caplog.set_level(logging.INFO, "cnnjobs")
+    now = [0.0]
+    report = progress.logged(progress.silent, clock=lambda: now[0])
+    report("train", 0, None, "starting TensorFlow")
+    # a first step that compiles; then a restart at the last checkpoint
+    for step, seconds in ((1, 900.0), (80, 1.0), (51, 500.0), (100, 49 * seconds_a_step)):
+        now[0] += seconds
+        report("train", step, 200, "epoch 1: loss 0.5" if step == 100 else "loss 0.5")
+
+    assert caplog.messages == [f"train: 100 of 200, epoch 1: loss 0.5, {left} left"]
 
 
 def test_a_quiet_job_writes_no_lines_on_standard_error_but_to_its_log_file(capsys, tmp_path):

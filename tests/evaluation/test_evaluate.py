@@ -67,6 +67,7 @@ def test_the_run_is_recorded(evaluated: EvaluateSummary) -> None:
 
     assert record["summary"]["metrics"] == evaluated.metrics
     assert record["model"] == evaluated.model
+    assert record["seeds"].keys() == {"bootstrap", "sample images", "split", "audit"}
     assert Path(evaluated.output, "_SUCCESS").exists()
 
 

@@ -178,6 +178,7 @@ def test_the_command_leaves_a_run_and_the_bundle_stores_the_audit(
 
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     carried = json.loads((tmp_path / "bundle" / "audit.json").read_text())
+    assert record["seeds"].keys() >= {"bootstrap", "shuffled pixels", "folds of the baseline"}
     assert record["summary"]["verdict"] == carried["verdict"] == summary.verdict
     assert summary.carried
     for name in ("audit.png", "examples.png"):

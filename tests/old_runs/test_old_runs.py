@@ -4,6 +4,7 @@ Only the command line and the files on disk are used: both are promised, module 
 Results of another machine agree to rounding, which a training amplifies.
 """
 
+import csv
 import io
 import json
 import shutil
@@ -182,6 +183,10 @@ def test_a_killed_training_is_resumed_and_ends_as_the_one_that_was_not(
     before = recorded(old / "runs" / "first" / "run.json")["summary"]
     assert losses(summary) == pytest.approx(losses(before), abs=TRAINED)
     assert len(losses(summary)) == make.EPOCHS
+    with (old / "runs" / "killed" / "history.csv").open() as file:
+        norms = [row["gradient_norm"] for row in csv.DictReader(file)]
+    # the version of then did not measure it
+    assert [bool(norm) for norm in norms] == [epoch >= len(kept) for epoch in range(make.EPOCHS)]
     one = recorded(old / "one" / "first.json")
     paths = [image["path"] for image in one["images"]]
     now = cnnjobs("predict-one", "runs/killed", *paths)

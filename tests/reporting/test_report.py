@@ -64,6 +64,7 @@ def test_the_page_has_a_section_for_each_run_its_data_and_its_model(
     assert re.search(r"\(Conv2D\) 254 x 254 x 32, 320 parameters", text)
     assert "Source north has only normal" in text
     assert "Images left out because they could not be read: 1." in text
+    assert 'alt="Learning rate, gradient norm and speed over 2 epochs."' in page
 
 
 def test_the_page_says_how_to_repeat_it(written: tuple[ReportSummary, str], runs: Path) -> None:

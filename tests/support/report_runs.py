@@ -66,9 +66,11 @@ def write_train(uri: str, bundle: Bundle, paths: Sequence[str]) -> None:
     run = run_dir.start(uri, "train", as_dict(config))
     images = _manifest(paths)
     manifest.write(images, run.path("manifest.parquet"))
+    measures = {"learning_rate": 0.001, "gradient_norm": 2.5, "wait_share": 0.125}
     history = [
         {"epoch": 1, "loss": 0.7, "accuracy": 0.5, "val_loss": 0.7, "val_accuracy": 0.5},
-        {"epoch": 2, "loss": 0.4, "accuracy": 0.8, "val_loss": 0.5, "val_accuracy": 0.75},
+        {"epoch": 2, "loss": 0.4, "accuracy": 0.8, "val_loss": 0.5, "val_accuracy": 0.75}
+        | measures,
     ]
     summary = {"num_train": 4, "num_validation": 2, "epochs": 2, "seconds": 3.0, "history": history}
     run.finish(manifest=images.fingerprint, model=bundle.name, summary=summary)

@@ -100,6 +100,7 @@ def test_the_run_directory_records_the_results(crossed: CrossvalSummary) -> None
     record = json.loads(Path(crossed.output, "run.json").read_text())
 
     assert (record["status"], record["command"]) == ("done", "crossval")
+    assert record["seeds"].keys() == {"repeat 1", "left out"}
     assert record["files"] == [f"part-{number:05d}.parquet" for number in range(3)]
     assert record["summary"]["estimates"]["auroc"]["mean"] == crossed.estimates["auroc"].mean
     assert cv2.imread(f"{crossed.output}/plots/crossval.png") is not None

@@ -47,6 +47,18 @@ def test_a_value_that_is_not_a_number_leaves_a_gap() -> None:
     assert 0 < num_colored(image) < num_colored(whole)
 
 
+def test_what_a_training_did_has_a_panel_for_each_measure_that_an_epoch_has() -> None:
+    epochs = [
+        {"epoch": 1, "loss": 0.5, "learning_rate": 1e-3, "wait_share": 0.2},
+        {"epoch": 2, "loss": 0.4, "learning_rate": 1e-4, "wait_share": 0.1, "gradient_norm": None},
+    ]
+    two = decoded(plots.training_measures(epochs))
+    epochs[1]["gradient_norm"] = 2.0
+    three = decoded(plots.training_measures(epochs))
+    assert (two.shape[1], three.shape[1]) == (1008, 1512)
+    assert num_colored(three) > num_colored(two) > 50
+
+
 def test_folds_and_sources_are_two_panels() -> None:
     interval = (0.9, 0.8, 1.0)
     folds = plots.fold_metrics({"auroc": [0.85, 0.95]}, {"auroc": interval}, {})

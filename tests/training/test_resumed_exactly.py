@@ -2,39 +2,21 @@
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
-from cnnjobs.config import IndexConfig, TrainConfig
-from cnnjobs.data.index import index
+from cnnjobs.config import TrainConfig
 from cnnjobs.models import bundle
 from cnnjobs.training.train_plan import plan, task_of
 from tests.support.trainings import train_task
-
-#: What a clock decides.
-TIMES = {"seconds", "images_per_second", "wait_share", "peak_memory_bytes"}
+from tests.training.killed import TIMES, KilledError, write_data
 
 EPOCHS, KILLED_AFTER = 8, 5
-
-
-class KilledError(Exception):
-    """Stands for whatever ends the process."""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of 40 noisy images of two classes."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    for number in range(40):
-        label = ("bright", "dark")[number % 2]
-        (folder / "images" / label).mkdir(parents=True, exist_ok=True)
-        pixels = random.integers(0, 200, (28, 28), np.uint8) + np.uint8(20 * (label == "bright"))
-        cv2.imwrite(str(folder / "images" / label / f"{number}.png"), pixels)
-    manifest = folder / "manifest.parquet"
-    index(IndexConfig(sources=(str(folder / "images"),), output=str(manifest)))
-    return manifest
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 def _trained(data: Path, output: Path, killed_after: int | None, **settings: object) -> object:

@@ -22,12 +22,15 @@ from tests.support.trainings import train_here
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a training on the archive, with its MLflow store beside it."""
+    """The run of a training on the archive, with its MLflow store and its notes beside it."""
     output = tmp_path_factory.mktemp("trained") / "run"
     store = str(output.with_name("store"))
+    notes: list[str] = []
     train(
-        TrainConfig(data=str(archive), output=str(output), model="digits", epochs=1, mlflow=store)
+        TrainConfig(data=str(archive), output=str(output), model="digits", epochs=1, mlflow=store),
+        lambda step, done, total, note="": notes.append(note),
     )
+    output.with_name("notes").write_text("\n".join(notes))
     return output
 
 
@@ -43,9 +46,23 @@ def test_a_run_holds_a_bundle_its_manifest_the_history_and_the_curves(trained: P
     assert record["config"]["epochs"] == 1
     assert record["manifest"] == images.fingerprint == described.manifest_fingerprint
     assert record["model"] == described.name
+    assert record["seeds"] == {
+        "weights": 0, "order": 0, "dropout": 0, "augmentation": None, "split": 0
+    }  # fmt: skip
     assert [row["epoch"] for row in history] == ["1"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_auroc"} <= set(history[0])
     assert (trained / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_epoch_is_reported_with_what_its_history_has(trained: Path) -> None:
+    notes = trained.with_name("notes").read_text().splitlines()
+    (epoch,) = csv.DictReader((trained / "history.csv").open())
+    shown = ("loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc")
+
+    assert [note for note in notes if note.startswith("epoch 1: ")] == [
+        f"epoch 1: {', '.join(f'{name} {float(epoch[name]):.3f}' for name in shown)}, "
+        f"learning rate 0.001, {float(epoch['images_per_second']):.1f} images/s"
+    ]
 
 
 def test_the_bundle_records_the_positive_class_and_the_images_it_was_trained_on(

@@ -189,7 +189,19 @@ def test_a_user_s_model_trains_with_every_option_at_once(
     rates = [epoch["learning_rate"] for epoch in summary.history]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < rates[0]
-    assert list((tmp_path / "run" / "tensorboard").rglob("events*"))
+    for name in ("loss", "learning_rate", "gradient_norm", "images_per_second", "wait_share"):
+        shown = _shown_by_tensorboard(tmp_path / "run" / "tensorboard", f"epoch_{name}")
+        assert shown == pytest.approx([epoch[name] for epoch in summary.history], rel=1e-6)
+
+
+def _shown_by_tensorboard(folder: Path, tag: str) -> list[float]:
+    """A value of each epoch, read back by TensorBoard itself."""
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "train"))
+    events.Reload()
+    return [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
 
 
 def test_a_user_s_model_without_probabilities_fails_with_one_line(

@@ -134,6 +134,7 @@ def test_the_run_directory_records_the_results(searched: TuneSummary) -> None:
     assert record["status"] == "done"
     assert record["command"] == "tune"
     assert record["model"] == searched.model
+    assert record["seeds"]["settings of trials"] == record["seeds"]["weights"] == SEED
     assert record["summary"]["best"]["number"] == searched.best.number
     # Ray's own results were deleted with their temporary folder
     assert sorted(path.name for path in Path(searched.output).iterdir()) == [

@@ -21,6 +21,7 @@ from cnnjobs.models.augmentation import augmented
 from cnnjobs.models.mixed_precision import with_float32_scores
 from cnnjobs.storage import filesystem, json_files, versions
 from cnnjobs.training.distributed import checkpoints, loop
+from cnnjobs.training.distributed.batch_normalization import synchronized
 from cnnjobs.training.distributed.sample_weights import row_weights
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import LabelledSource, Task
@@ -53,9 +54,12 @@ def train_model(
     _check_validation(task, validation)
     workers = workers or Workers()
     config = task.config
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(_policy(config))
     inner = with_float32_scores(models.build(task.model, len(task.labels), weights=config.weights))
+    inner = synchronized(inner, workers.num_workers)
     model = inner if config.augment == "off" else augmented(inner, config.augment)
     steps = num_steps(len(images), config.batch_size) * config.epochs
     model.compile(

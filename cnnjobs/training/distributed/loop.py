@@ -47,6 +47,9 @@ def fit(
     all start from rank 0's weights and optimizer state, so only rank 0 has to load a checkpoint.
     `model.jit_compile` is respected.
 
+    Batch normalization must come from `batch_normalization.synchronized`: the moving statistics of
+    Keras' own layers are different on every worker.
+
     Every row is trained on once per epoch. `initial_epoch` is the number of finished epochs: order
     and dropout depend only on `seed`, the epoch and the worker, so a training that continues from
     a checkpoint of weights and optimizer ends with the result of an uninterrupted one.
@@ -59,11 +62,12 @@ def fit(
     contain the epoch's mean `loss` as of the last read.
 
     Keys of the history: `epoch` (from 1), `loss`, `accuracy`, `auroc` (two classes only), the
-    metrics the model was compiled with, the same with `val_`, `learning_rate`, `seconds` (of
-    the training steps), `images_per_second` (over all workers), `wait_share` (of `seconds`, on
-    this worker, spent waiting for the next batch) and `peak_memory_bytes` (of this worker's
-    process since it started). Metrics are computed from the gathered scores of all rows, so
-    they are exact for any number of workers.
+    metrics the model was compiled with, the same with `val_`, `learning_rate`, `gradient_norm` (of
+    all gradients together, before clipping: the mean over the steps in which it is finite),
+    `seconds` (of the training steps), `images_per_second` (over all workers), `wait_share` (of
+    `seconds`, on this worker, spent waiting for the next batch) and `peak_memory_bytes` (of this
+    worker's process since it started). Metrics are computed from the gathered scores of all rows,
+    so they are exact for any number of workers.
     """
     workers = workers or Workers()
     if not model.optimizer.built:
@@ -80,7 +84,6 @@ def fit(
         hooks.on_epoch_begin(epoch)
         _reseed(model, seed, epoch, workers.rank)
         logs = passes.train(train, epoch_order(len(train), seed=seed, epoch=epoch), epoch)
-        workers.average(_moving_statistics(model))
         if validation is not None:
             hooks.on_test_begin()
             test_logs = passes.test(validation, epoch)
@@ -126,8 +129,8 @@ class _Passes:
         for number, (tensors, share) in enumerate(feed):
             waited += time.perf_counter() - asked
             self._hooks.on_train_batch_begin(number)
-            loss, scores = self._train_step(*tensors, tf.constant(share.num_global, tf.float32))
-            tally.add(share, loss, scores)
+            results = self._train_step(*tensors, tf.constant(share.num_global, tf.float32))
+            tally.add(share, *results)
             if not self._on_gpu or number % STEPS_BETWEEN_READS == 0:
                 tally.read()
             self._hooks.on_train_batch_end(number, {"loss": tally.mean_loss()})
@@ -138,6 +141,7 @@ class _Passes:
         return {
             "loss": tally.mean_loss(),
             **self._metrics(source, np.asarray(scores)),
+            "gradient_norm": tally.mean_norm(),
             "seconds": seconds,
             "images_per_second": len(source) / seconds,
             "wait_share": waited / seconds,
@@ -194,31 +198,38 @@ class _Passes:
 
 
 class _Tally:
-    """Losses and scores of the steps of an epoch; they stay on the device until read."""
+    """The results of the steps of an epoch; they stay on the device until read."""
 
     def __init__(self, source: Source, model: Any, epoch: int) -> None:
         self.scores = _empty_scores(source, model)
         self._epoch = epoch
-        self._unread: list[tuple[Share, Any, Any]] = []
+        self._unread: list[tuple[Share, Any, Any, Any]] = []
+        self._norms: list[float] = []
         self._num_steps = 0
         self._num_rows = 0
         self._loss_sum = 0.0
 
-    def add(self, share: Share, loss: Any, scores: Any) -> None:
-        self._unread.append((share, loss, scores))
+    def add(self, share: Share, loss: Any, scores: Any, norm: Any) -> None:
+        self._unread.append((share, loss, scores, norm))
 
     def read(self) -> None:
-        for share, loss, scores in self._unread:
+        for share, loss, scores, norm in self._unread:
             self._num_steps += 1
             self._num_rows += share.num_global
             self._loss_sum += share.num_global * _finite(
                 float(loss), f"the loss at epoch {self._epoch + 1}, step {self._num_steps}"
             )
             _store(self.scores, share, scores)
+            self._norms.append(float(norm))
         self._unread.clear()
 
     def mean_loss(self) -> float:
         return self._loss_sum / self._num_rows
+
+    def mean_norm(self) -> float:
+        # loss scaling skips the steps in which it is not finite
+        finite = [norm for norm in self._norms if math.isfinite(norm)]
+        return sum(finite) / len(finite) if finite else math.nan
 
 
 def _empty_scores(source: Source, model: Any) -> NDArray[np.float32]:
@@ -244,8 +255,3 @@ def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
     for number, state in enumerate(states):
         (word,) = np.random.SeedSequence([seed, epoch, rank, number]).generate_state(1)
         state.assign([int(word), 0])
-
-
-def _moving_statistics(model: Any) -> list[Any]:
-    """Return the statistics that layers such as BatchNormalization update without the optimizer."""
-    return [weight for weight in model.non_trainable_weights if weight.dtype.startswith("float")]

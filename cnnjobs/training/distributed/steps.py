@@ -6,14 +6,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cnnjobs.training.distributed.batch_normalization import counting
 from cnnjobs.training.distributed.workers import Workers
 
 
 def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
-    """Return `step(images, labels, weights, num_global) -> (loss, scores)`.
+    """Return `step(images, labels, weights, num_global) -> (loss, scores, norm)`.
 
-    `loss` is the mean over the global batch, the same on all workers; `scores` are this worker's,
-    (L, 1) or (L, classes), from before the update. The optimizer receives gradients that are
+    `loss` is the mean over the global batch, and `norm` that of all its gradients before clipping,
+    both the same on all workers; `scores` are this worker's, (L, 1) or (L, classes), from before
+    the update. The optimizer receives gradients that are
     already summed over the workers, so clipping and loss scaling work as in a single process.
     """
     optimizer, trainable = model.optimizer, model.trainable_variables
@@ -25,7 +27,8 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
 
     def differentiate(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
         with tf.GradientTape() as tape:
-            scores = model(images, training=True)
+            with counting(weights, workers):
+                scores = model(images, training=True)
             losses = _losses(model, labels, scores)
             loss = tf.reduce_sum(weights * losses) / num_global
             loss += _penalty(model) / workers.num_workers
@@ -33,8 +36,12 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
         gradients = tape.gradient(scaled, trainable, unconnected_gradients="zero")
         return gradients, loss, scores
 
-    def update(gradients: list[Any]) -> None:
+    def update(gradients: list[Any]) -> Any:
+        scale = tf.cast(optimizer.scale_loss(1.0), tf.float32)
+        # divided before they are squared, which could overflow
+        norm = tf.linalg.global_norm([gradient / scale for gradient in gradients])
         optimizer.apply(gradients, trainable)
+        return norm
 
     differentiate = tf.function(differentiate, autograph=False, jit_compile=jit)
     update = tf.function(update, autograph=False, jit_compile=jit_update)
@@ -43,8 +50,7 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
     def step(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
         gradients, loss, scores = workers.run(differentiate, images, labels, weights, num_global)
         *gradients, loss = workers.sum([*gradients, loss], memory)
-        update(gradients)
-        return loss, scores
+        return loss, scores, update(gradients)
 
     return step
 

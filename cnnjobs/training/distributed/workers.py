@@ -90,13 +90,17 @@ class Workers:
         return SharedMemory(slots, shapes, self.rank)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function` in a context in which layers can sum over the workers themselves.
-
-        `BatchNormalization(synchronized=True)` does, and so may layers of users.
-        """
+        """Call `function` in a context in which layers can sum over the workers themselves."""
         if self._strategy is None:
             return function(*args)
         return self._strategy.run(function, args=args)
+
+    def sum_in_run(self, tensor: Any) -> Any:
+        """Return the sum of `tensor` over all workers, inside `run`; gradients pass through it."""
+        if self._strategy is None:
+            return tensor
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
     def sum_now(self, tensors: Sequence[Any]) -> list[Any]:
         """Return the sum over all workers of each of `tensors`, outside any tf.function."""
@@ -133,15 +137,6 @@ class Workers:
         sent = own if self.rank == 0 else [tf.zeros_like(value) for value in own]
         for variable, value in zip(variables, self.sum_now(sent), strict=True):
             variable.assign(value)
-
-    def average(self, variables: Sequence[Any]) -> None:
-        """Set the Keras `variables` of every worker to their mean over all workers."""
-        if self._strategy is None or not variables:
-            return
-        # in float64 the mean of equal float32 values is that value again
-        own = [tf.cast(variable.value, tf.float64) for variable in variables]
-        for variable, value in zip(variables, self.sum_now(own), strict=True):
-            variable.assign(tf.cast(value / self.num_workers, variable.dtype))
 
 
 def join() -> Workers:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tensorflow as tf
 
 from cnnjobs.errors import TrainingError
 from cnnjobs.training.distributed.batches import prefetched
@@ -76,11 +77,38 @@ def test_row_weights_work_like_class_weights_in_keras_fit() -> None:
 def test_a_record_has_every_key_with_a_plain_float() -> None:
     (record,) = fit(conv_model("adam"), rows(37), rows(11), **RUN | {"epochs": 1})
     assert list(record) == [
-        "epoch", "loss", "accuracy", "auroc", "seconds", "images_per_second", "wait_share",
-        "val_loss", "val_accuracy", "val_auroc", "learning_rate", "peak_memory_bytes",
+        "epoch", "loss", "accuracy", "auroc", "gradient_norm", "seconds", "images_per_second",
+        "wait_share", "val_loss", "val_accuracy", "val_auroc", "learning_rate", "peak_memory_bytes",
     ]  # fmt: skip
     assert {type(value) for value in record.values()} == {float}
     assert 0 <= record["wait_share"] <= 1
+
+
+@pytest.mark.parametrize("loss_scale", [None, 2.0**100])
+def test_the_gradient_norm_is_the_mean_over_the_steps_before_clipping(
+    loss_scale: float | None,
+) -> None:
+    train = rows(37)
+    optimizer = keras.optimizers.SGD(0.0, global_clipnorm=1e-3)
+    if loss_scale is not None:
+        # gradients so large that their squares overflow
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=loss_scale)
+    model = conv_model(optimizer)
+    (record,) = fit(model, train, **RUN | {"epochs": 1})
+
+    order = epoch_order(37, seed=SEED, epoch=0)
+    norms = []
+    for start in range(0, 37, GLOBAL_BATCH_SIZE):
+        batch = order[start : start + GLOBAL_BATCH_SIZE]
+        with tf.GradientTape() as tape:
+            scores = model(train.all_images[batch], training=True)[:, 0]
+            loss = tf.reduce_mean(
+                keras.losses.binary_crossentropy(train.all_labels[batch][:, None], scores[:, None])
+            ) + tf.add_n(model.losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        norms.append(np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients)))
+    assert record["gradient_norm"] == pytest.approx(np.mean(norms), rel=1e-5)
+    assert record["gradient_norm"] > 1e-2
 
 
 def test_validation_is_optional() -> None:

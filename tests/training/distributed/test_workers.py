@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import ray
 from cnnjobs import progress
 from cnnjobs.training import ray_process
 from cnnjobs.training.distributed.task import Task
-from tests.training.distributed import points, scenarios, small_models
+from tests.support.trainings import train_task
+from tests.training.distributed import handed_over, points, scenarios, small_models
 from tests.training.distributed.scenarios import OF_TWO, SCENARIOS, Outcome, Scenario
 from tests.training.distributed.small_models import (
     GLOBAL_BATCH_SIZE,
@@ -48,13 +50,30 @@ def alone() -> Outcomes:
 
 
 @pytest.fixture(scope="module")
-def two(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> list[Outcomes]:
-    """The outcomes of each of two Ray Train workers."""
-    return seen_by(2, scenarios_of_two, {}, tmp_path_factory.mktemp("two"))
+def two(
+    seen: list[Seen],
+    given: Mapping[str, Any],
+    task: Task,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[Outcomes]:
+    """The outcomes of each of two Ray Train workers, which also resume what others have begun."""
+    handed_over.killed(partial(train_task, handed_over.task_in(task, "from 1 to 2")))
+    return seen_by(2, all_of_two, given, tmp_path_factory.mktemp("two"))
 
 
-def scenarios_of_two(workers: Any, config: Mapping[str, Any]) -> Outcomes:
+def all_of_two(workers: Any, config: Mapping[str, Any]) -> Outcomes:
+    trained = partial(trained_by, workers, config)
+    for name in ("from 1 to 2", "from 3 to 2"):
+        trained(name)
+    handed_over.killed(partial(trained, "from 2 to 1"))
     return run_all(OF_TWO, workers)
+
+
+def trained_by(workers: Any, config: Mapping[str, Any], name: str, **settings: Any) -> Any:
+    from cnnjobs.training.distributed.fit_model import train_model
+
+    task = handed_over.task_in(config["task"], name)
+    return train_model(task, *config["inputs"].sets(task), workers=workers, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +87,25 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 @pytest.fixture(scope="module")
-def seen(ray_session: None, task: Task, tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
-    """What each of three Ray Train workers has seen."""
+def given(ray_session: None, task: Task) -> Mapping[str, Any]:
+    """What the workers are given."""
     inputs = ray_process.ProcessInputs(
         blocks=ray_process.decode_once(task, progress.silent),
         threads=1,
         reports=ray_process.new_queue(),
     )
-    config = {"task": task, "inputs": inputs}
-    return seen_by(3, all_of_three, config, tmp_path_factory.mktemp("three"))
+    return {"task": task, "inputs": inputs}
+
+
+@pytest.fixture(scope="module")
+def seen(given: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
+    """What each of three Ray Train workers has seen."""
+    return seen_by(3, all_of_three, given, tmp_path_factory.mktemp("three"))
 
 
 def all_of_three(workers: Any, config: Mapping[str, Any]) -> Seen:
     given = (config["task"], config["inputs"], workers)
+    handed_over.killed(partial(trained_by, workers, config, "from 3 to 2"))
     outcomes = run_all(SCENARIOS, workers)
     return Seen(outcomes, points.moved(*given), points.refused(*given))
 
@@ -99,7 +124,7 @@ def seen_by(
 
     from cnnjobs.training.ray_tf_config import TfConfig
 
-    modules = [sys.modules[__name__], points, scenarios, small_models]
+    modules = [sys.modules[__name__], handed_over, points, scenarios, small_models]
     for module in modules:
         ray.cloudpickle.register_pickle_by_value(module)
     DataParallelTrainer(
@@ -130,12 +155,9 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
     (Path(config["folder"]) / f"{workers.rank}.pickle").write_bytes(ray.cloudpickle.dumps(found))
 
 
-UNTIMED = {"seconds", "images_per_second", "wait_share", "peak_memory_bytes"}
-
-
 def numbers(outcome: Outcome) -> list[dict[str, float]]:
     return [
-        {name: value for name, value in record.items() if name not in UNTIMED}
+        {name: value for name, value in record.items() if name not in handed_over.UNTIMED}
         for record in outcome.history
     ]
 
@@ -151,7 +173,7 @@ def test_a_single_worker_trains_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "scenario",
-    ["adam", "clipped", "overflowing", "large", "three_classes", "synchronized", "counting"],
+    ["adam", "clipped", "overflowing", "large", "three_classes", "normalized", "counting"],
 )
 def test_three_workers_end_with_the_weights_of_one_process(
     alone: Outcomes, three: list[Outcomes], scenario: str
@@ -210,6 +232,26 @@ def test_a_damaged_checkpoint_fails_a_resume_of_all_workers_in_one_line(
 ) -> None:
     message = f"{task.run_uri}/checkpoints contains a damaged checkpoint; train again."
     assert [worker.refused for worker in seen] == [message] * 3
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(task: Task) -> handed_over.Ended:
+    """What the training to hand over ends with in one process."""
+    whole = handed_over.task_in(task, "whole")
+    return handed_over.ended(whole, train_task(whole))
+
+
+@pytest.mark.parametrize("way", ["from 1 to 2", "from 3 to 2", "from 2 to 1"])
+def test_a_training_killed_and_resumed_with_other_workers_ends_as_one_process(
+    two: list[Outcomes], task: Task, uninterrupted: handed_over.Ended, way: str
+) -> None:
+    handed = handed_over.task_in(task, way)
+    # two workers have ended the others; here is nothing left to do but to read
+    found = handed_over.ended(handed, train_task(handed))
+    assert found.history == [
+        pytest.approx(epoch, rel=1e-5, abs=1e-6) for epoch in uninterrupted.history
+    ]
+    assert largest_difference(found.weights, uninterrupted.weights) < 2e-6
 
 
 def test_every_row_moves_the_model_once_per_epoch(three: list[Outcomes]) -> None:
