@@ -163,10 +163,20 @@ def scale(
 
 @app.command()
 def intervals() -> None:
-    """Measure how often the 95% intervals of `cnnjobs evaluate` cover the true value."""
+    """Measure how often the resampled intervals of `cnnjobs evaluate` cover the true value."""
     from benchmarks.intervals import print_coverage
 
     print_coverage()
+
+
+@app.command()
+def coverage(
+    repeats: Annotated[int, Option(help="Samples per case.")] = 2000,
+) -> None:
+    """Measure how often the intervals of shares and AUROCs cover the true value, edges included."""
+    from benchmarks.coverage import print_tables
+
+    print_tables(repeats)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Coverage of the 95% intervals of `cnnjobs evaluate`, by simulation.
+"""Coverage of the 95% intervals of `cnnjobs evaluate` that are resampled, by simulation.
 
 Draws test sets of patients with known labels and scores, some with several correlated images, and
 counts the intervals that contain the value of 400,000 patients.
@@ -9,7 +9,8 @@ import numpy as np
 from cnnjobs import metrics
 from cnnjobs.metrics import Bootstrap, Metrics
 
-SHOWN = ("accuracy", "sensitivity", "ppv", "mcc", "auroc", "auprc", "brier", "ece")
+#: Metrics with intervals from resampling; `coverage` has the others.
+SHOWN = ("mcc", "auprc", "brier", "ece")
 REPEATS, RESAMPLES = 400, 500
 
 

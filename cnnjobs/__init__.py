@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     )
     from cnnjobs.evaluation.audit import AuditSummary
     from cnnjobs.evaluation.compare import CompareSummary
-    from cnnjobs.evaluation.evaluate import EvaluateSummary
+    from cnnjobs.evaluation.evaluate_summary import EvaluateSummary
     from cnnjobs.evaluation.explain import ExplainSummary
     from cnnjobs.inference.bundle import Bundle
     from cnnjobs.inference.predict import PredictSummary
@@ -136,7 +136,7 @@ _MODULES = {
     "CompareSummary": "evaluation.compare",
     "CrossvalSummary": "training.crossval",
     "DataSummary": "data.inspect",
-    "EvaluateSummary": "evaluation.evaluate",
+    "EvaluateSummary": "evaluation.evaluate_summary",
     "ExplainSummary": "evaluation.explain",
     "ImageSummary": "data.inspect",
     "IndexSummary": "data.index",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cnnjobs.data.inspect import DataSummary, ImageSummary
     from cnnjobs.evaluation.audit import AuditSummary
     from cnnjobs.evaluation.compare import CompareSummary
-    from cnnjobs.evaluation.evaluate import EvaluateSummary
+    from cnnjobs.evaluation.evaluate_summary import EvaluateSummary
     from cnnjobs.evaluation.explain import ExplainSummary
     from cnnjobs.inference.predict import PredictSummary
     from cnnjobs.inference.predict_one import PredictOneSummary

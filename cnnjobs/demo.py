@@ -15,7 +15,8 @@ from cnnjobs.config import (
 )
 from cnnjobs.data import synthetic
 from cnnjobs.data.index import IndexSummary, index
-from cnnjobs.evaluation.evaluate import EvaluateSummary, evaluate
+from cnnjobs.evaluation.evaluate import evaluate
+from cnnjobs.evaluation.evaluate_summary import EvaluateSummary
 from cnnjobs.inference.predict import PredictSummary, predict
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir

@@ -66,6 +66,7 @@ def audit_text(summary: "AuditSummary") -> str:
     ]
     if summary.num_left_out:
         parts.append(f"left out, unreadable or not sampled: {summary.num_left_out} images")
+    parts += [f"warning: {give_away}" for give_away in summary.give_aways]
     if summary.warning:
         parts.append(f"warning: {summary.warning}")
     if summary.output:

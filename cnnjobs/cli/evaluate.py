@@ -10,7 +10,9 @@ from cnnjobs.cli.tables import cell, counts, interval, table
 from cnnjobs.config import EvaluateConfig
 
 if TYPE_CHECKING:
-    from cnnjobs.evaluation.evaluate import BesideSummary, EvaluateSummary
+    from cnnjobs.evaluation.evaluate_summary import BesideSummary, EvaluateSummary
+    from cnnjobs.evaluation.subgroups import Breakdown
+    from cnnjobs.metrics import Interval
 
 #: Metrics that a model of more than two classes has for each class.
 _OF_A_CLASS = ("precision", "recall", "f1")
@@ -36,10 +38,22 @@ _OF_AN_IMAGE = ("label", "prediction", "probability")
             help="Other data to compare with, such as another hospital's: all its images are "
             "scored, and the drop of each metric is reported. Repeatable.",
         ),
+        "by": MetricOption(
+            "--by",
+            metavar="COLUMN[:CUTS]",
+            help="Break the metrics down by a column of the manifest, numbers by cuts: --by sex "
+            "--by age:40,60. Repeatable.",
+        ),
+        "at": MetricOption(
+            "--at",
+            metavar="sensitivity=S|specificity=S",
+            help="Report the threshold that reaches this sensitivity or specificity on these "
+            "images, and what it costs. Repeatable.",
+        ),
         "prevalence": MetricOption(
             metavar="SHARE",
             help="Share of positive cases where the model will be used; PPV and NPV are also "
-            "reported for it.",
+            "reported for it, and for others in a table.",
         ),
         "audit": MetricOption(
             "--audit/--no-audit",
@@ -51,7 +65,7 @@ def evaluate() -> Job:
     """Compare predictions with known labels.
 
     AUROC, sensitivity, specificity, PPV, NPV, MCC, calibration and more on the test split, each
-    with its 95% interval (a percentile bootstrap over groups, that is, patients).
+    with a 95% interval that allows for groups, that is, patients (docs/evaluation.md).
 
     Refuses to test on images that the model was trained on, also in --beside.
 
@@ -93,10 +107,15 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
         columns = ("path", *_OF_AN_IMAGE)
         wrong = [[getattr(row, name) for name in columns] for row in summary.most_wrong]
         parts.append(table(["most wrong", *_OF_AN_IMAGE], wrong))
+    parts += _points(summary)
+    for breakdown in summary.subgroups:
+        parts += _breakdown(breakdown)
     for other in summary.beside:
         parts += _beside(summary, other)
     if summary.warning:
         parts.append(f"warning: {summary.warning}")
+    give_aways = summary.audit.give_aways if summary.audit is not None else ()
+    parts += [f"warning: {alarm}" for alarm in (*summary.alarms, *give_aways)]
     if summary.plots:
         parts.append(f"plots: {summary.output}/plots")
     if summary.output:
@@ -105,6 +124,57 @@ def evaluate_text(summary: "EvaluateSummary") -> str:
     if summary.audit is not None:
         parts.append(summary.audit.line)
     return "\n".join(parts)
+
+
+def _points(summary: "EvaluateSummary") -> list[str]:
+    """Operating points, and PPV and NPV by prevalence."""
+    parts = []
+    if summary.operating_points:
+        rows = [
+            [
+                point.at,
+                point.threshold,
+                _value(point.sensitivity, point.sensitivity_interval),
+                _value(point.specificity, point.specificity_interval),
+            ]
+            for point in summary.operating_points
+        ]
+        parts.append(table(["at least", "threshold", "sensitivity", "specificity"], rows))
+        parts.append("thresholds chosen on these images: expect less on new ones")
+    if summary.prevalence_curve:
+        rows = [
+            [f"{at.prevalence:g}", _value(at.ppv, at.ppv_interval), _value(at.npv, at.npv_interval)]
+            for at in summary.prevalence_curve
+        ]
+        parts.append(table(["prevalence", "ppv", "npv"], rows))
+    return parts
+
+
+def _breakdown(breakdown: "Breakdown") -> list[str]:
+    """One row per subgroup, and the largest gap of each metric."""
+    names = list(breakdown.subgroups[0].metrics) if breakdown.subgroups else []
+    rows = [
+        [
+            each.value,
+            each.num_images,
+            *(_value(each.metrics[name], each.intervals[name]) for name in names),
+        ]
+        for each in breakdown.subgroups
+    ]
+    return [
+        table([breakdown.by, "images", *names], rows),
+        *(
+            f"{each.value}: {each.no_intervals}"
+            for each in breakdown.subgroups
+            if each.no_intervals
+        ),
+        *(
+            f"largest gap in {gap.metric}: "
+            f"{_value(gap.difference.value, gap.difference.interval)}, {gap.highest} above "
+            f"{gap.lowest}"
+            for gap in breakdown.gaps
+        ),
+    ]
 
 
 def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
@@ -133,6 +203,7 @@ def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
         parts.append(f"undefined: {other.undefined}")
     if other.warning:
         parts.append(f"warning: {other.warning}")
+    parts += [f"warning: {alarm}" for alarm in other.alarms]
     if other.no_intervals:
         parts.append(other.no_intervals)
     return parts
@@ -154,7 +225,7 @@ def _metrics(summary: "EvaluateSummary") -> list[str]:
     parts = [table(header, shown)]
     if summary.intervals:
         parts.append(
-            f"intervals: bootstrap over {summary.num_groups} groups; with few images, ece and its "
+            f"intervals allow for {summary.num_groups} groups; with few images, ece and its "
             "interval are too high"
         )
     if summary.no_intervals:
@@ -171,5 +242,8 @@ def _metrics(summary: "EvaluateSummary") -> list[str]:
 
 
 def _with_interval(summary: "EvaluateSummary", name: str) -> str:
-    bounds = summary.intervals.get(name)
-    return cell(summary.metrics[name]) + (f" ({interval(bounds)})" if bounds is not None else "")
+    return _value(summary.metrics[name], summary.intervals.get(name))
+
+
+def _value(value: float | None, bounds: "Interval | None") -> str:
+    return cell(value) + (f" ({interval(bounds)})" if bounds is not None else "")

@@ -14,6 +14,9 @@ from cnnjobs.errors import CnnjobsError, StorageError
 #: That of the whole package; each module logs to one below it.
 _PACKAGE = logging.getLogger("cnnjobs")
 
+#: Loggers whose warnings are about the data.
+_OF_DATA = ("cnnjobs.data.", "cnnjobs.training.train")
+
 #: What every line begins with.
 _TIME = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
@@ -91,9 +94,9 @@ def _check_log(file: Path) -> None:
 
 
 def _data_handler() -> logging.Handler:
-    """Warns of data that a job leaves out, however little else is logged."""
+    """Warns at once of data left out or unfit for training, however little else is logged."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(logging.Filter("cnnjobs.data"))
+    handler.addFilter(lambda record: record.name.startswith(_OF_DATA))
     handler.setLevel(logging.WARNING)
     handler.setFormatter(_OneLine("warning: %(message)s"))
     return handler

@@ -55,6 +55,10 @@ if TYPE_CHECKING:
             "--require-evaluated",
             help="Refuse a bundle that has not been evaluated, or whose audit found a shortcut.",
         ),
+        "require_external": ScoringOption(
+            "--require-external",
+            help="Refuse a bundle without an external test (evaluate --beside) above chance.",
+        ),
         "max_errors": ImageOption(
             metavar="N|P%",
             help="Bad images allowed, as a number or a share. With more, the job stops after the "
@@ -131,6 +135,7 @@ def predict_text(summary: "PredictSummary") -> str:
         lost = ", ".join(summary.lost_parts)
         parts.append(f"warning: {lost} had been deleted; the images were scored again")
     parts += [f"warning: {doubt}" for doubt in summary.doubts]
+    parts += summary.external
     parts += [
         f"{summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s "
         f"({summary.steady_images_per_second:.1f} once running), engine {summary.engine}",

@@ -14,13 +14,19 @@ PRECISIONS = ("fp32", "bf16", "int8")
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(ImageSettings):
-    """Settings of `cnnjobs evaluate`; `beside` are further sets to test the model on."""
+    """Settings of `cnnjobs evaluate`; `beside` are further sets to test the model on.
+
+    `by` breaks the metrics down by columns of the manifest, `at` states sensitivities and
+    specificities whose thresholds are reported.
+    """
 
     bundle: str
     data: str
     output: str | None = None
     split: str = "test"
     beside: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    at: tuple[str, ...] = ()
     prevalence: float | None = None
     resamples: int = 1000
     seed: int = 0
@@ -35,6 +41,13 @@ class EvaluateConfig(ImageSettings):
         checks.choice("split", self.split, (*SPLITS, "all"))
         if self.prevalence is not None and not 0 < self.prevalence < 1:
             raise ConfigError(f"prevalence must be above 0 and below 1, got {self.prevalence}.")
+        for each in self.at:
+            match = re.fullmatch(r"(?:sensitivity|specificity)=(0?\.\d+|1(?:\.0+)?)", each)
+            if match is None or not float(match[1]):
+                raise ConfigError(
+                    "at must be sensitivity=SHARE or specificity=SHARE, with a share above 0 and "
+                    f"at most 1, got {each}."
+                )
         checks.resamples(self.resamples)
         checks.at_least("seed", self.seed, 0)
         checks.choice("engine", self.engine, ENGINES)
@@ -136,6 +149,7 @@ class PredictConfig(ImageSettings):
     csv: bool = False
     metrics_file: str | None = None
     require_evaluated: bool = False
+    require_external: bool = False
     max_errors: str | None = None
     price_per_hour: float | None = None
     actors: int | None = None

@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,15 +24,37 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassSummary:
-    """The readable images of one class; `mean` and `sd` describe their gray levels."""
+class FileSpread:
+    """The files of one class."""
 
     num_images: int
     formats: Mapping[str, int]
     width: Spread
     height: Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSummary(FileSpread):
+    """The readable images of one class; `mean` and `sd` describe their gray levels."""
+
     mean: Spread
     sd: Spread
+
+
+class ImageFile(Protocol):
+    """What is known of a file without its pixels."""
+
+    @property
+    def format(self) -> str | None:
+        """Such as png."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +93,19 @@ def class_summary(images: Sequence[Measurements]) -> ClassSummary:
     """Formats, sizes and gray levels of the readable images of a class."""
     found = [image.levels for image in images if image.levels is not None]
     return ClassSummary(
+        **vars(file_spread(images)),
+        mean=_spread([levels.mean for levels in found]),
+        sd=_spread([levels.sd for levels in found]),
+    )
+
+
+def file_spread(images: Sequence[ImageFile]) -> FileSpread:
+    """Formats and sizes of the files of a class."""
+    return FileSpread(
         num_images=len(images),
         formats=dict(Counter(str(image.format) for image in images).most_common()),
         width=_spread([image.width for image in images]),
         height=_spread([image.height for image in images]),
-        mean=_spread([levels.mean for levels in found]),
-        sd=_spread([levels.sd for levels in found]),
     )
 
 
@@ -97,7 +126,7 @@ def source_warnings(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
     ]
 
 
-def file_warnings(classes: Mapping[str, ClassSummary]) -> list[str]:
+def file_warnings(classes: Mapping[str, FileSpread]) -> list[str]:
     """A sentence for each two classes that can be separated by size or format."""
     warnings = []
     for (one, ours), (other, theirs) in itertools.combinations(classes.items(), 2):

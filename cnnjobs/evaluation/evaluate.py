@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
 
 from cnnjobs import metrics
 from cnnjobs.cluster import spilling
@@ -12,19 +15,26 @@ from cnnjobs.config import EvaluateConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
 from cnnjobs.evaluation import (
+    alarms,
     evaluation_plots,
     labelled_set,
+    operating_points,
     prediction_metrics,
     score_sets,
     shortcut_audit,
+    subgroups,
+)
+from cnnjobs.evaluation.evaluate_summary import (
+    BesideSummary,
+    EvaluateSummary,
+    WrongPrediction,
 )
 from cnnjobs.evaluation.labelled_set import LabelledSet
 from cnnjobs.evaluation.score_sets import MeasuredSet
 from cnnjobs.evaluation.shortcut_verdict import Audit
 from cnnjobs.inference import backends, predictions
-from cnnjobs.metrics import Difference, Interval
 from cnnjobs.models import bundle as bundles
-from cnnjobs.models import model_card
+from cnnjobs.models import external_tests, model_card
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir, s3
@@ -34,73 +44,10 @@ from cnnjobs.storage.run_dir import Run
 _MOST_WRONG = 5
 
 #: Fields of an evaluation that are stored in the bundle.
-_CARRIED = ("num_images", "num_groups", "counts", "threshold", "metrics", "intervals", "warning")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetSummary:
-    """Metrics of one set, with 95% intervals from resampling its groups.
-
-    Images without a score are only counted. See `metrics.Metrics`.
-    """
-
-    num_images: int
-    num_groups: int
-    num_failed: int
-    num_unlabelled: int
-    counts: Mapping[str, int]
-    metrics: Mapping[str, float | None]
-    intervals: Mapping[str, Interval | None]
-    no_intervals: str | None
-    undefined: str | None
-    confusion: Mapping[str, Mapping[str, int]]
-    warning: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BesideSummary(SetSummary):
-    """The same model on all of another set, and what it loses there.
-
-    `drops` are the test metrics minus those of this set; for errors (Brier score, ECE) a loss is
-    negative. `predictions` is the file of its rows in the run.
-    """
-
-    data: str
-    drops: Mapping[str, Difference]
-    predictions: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrongPrediction:
-    """A misclassified image, and the probability of the prediction."""
-
-    path: str
-    label: str
-    prediction: str
-    probability: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSummary(SetSummary):
-    """Metrics of one model on one split.
-
-    `prevalence` is the requested one, `plots` are files in the run's folder `plots`. `most_wrong`
-    are the misclassified images whose own class got the lowest probability, with the probability
-    of the prediction.
-    """
-
-    bundle: str
-    model: str
-    split: str
-    positive: str | None
-    threshold: float
-    temperature: float
-    prevalence: float | None
-    most_wrong: Sequence[WrongPrediction]
-    plots: Sequence[str]
-    beside: Sequence[BesideSummary]
-    audit: Audit | None
-    output: str | None
+_CARRIED = (
+    *("num_images", "num_groups", "counts", "threshold", "metrics", "intervals", "warning"),
+    "alarms",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +92,8 @@ def plan(
 
     Raises:
         InputError: labels that the bundle does not know, no labels, an output in use, a prevalence
-            for more than two classes, or test images that the model was trained on.
+            or operating points for more than two classes, a column that cannot break the metrics
+            down, or test images that the model was trained on.
     """
     s3.use(**config.s3)
     bundle = bundles.read(config.bundle)
@@ -153,12 +101,17 @@ def plan(
         raise InputError(
             f"prevalence needs two classes, the bundle has {len(bundle.labels)}; omit --prevalence."
         )
+    if config.at and bundle.positive is None:
+        raise InputError(
+            f"operating points need two classes, the bundle has {len(bundle.labels)}; omit --at."
+        )
     output = filesystem.normalize(config.output) if config.output is not None else None
     if output is not None:
         inputs = [config.bundle, bundle.uri, config.data, *config.beside]
         run_dir.check_free(output, command, overwrite=config.overwrite, inputs=inputs)
     exclude = config.exclude
     test = labelled_set.open_labelled(config.data, config.split, bundle, progress, exclude=exclude)
+    subgroups.check(config.by, test.manifest.table)
     # all of another set is test data: none of it was used in training
     beside = [
         labelled_set.open_labelled(data, "all", bundle, progress, exclude=exclude)
@@ -234,6 +187,13 @@ def _conclude(
     """Audit, summarize, and store both in the bundle."""
     summary = _summary(planned, measured, plots=plots, audit=_audit(planned, progress))
     evidence = {model_card.EVALUATION: {name: getattr(summary, name) for name in _CARRIED}}
+    evidence[model_card.EVALUATION][external_tests.KEY] = external_tests.merged(
+        planned.bundle,
+        {
+            labelled.fingerprint: dataclasses.asdict(beside)
+            for labelled, beside in zip(planned.beside, summary.beside, strict=True)
+        },
+    )
     if summary.audit is not None:
         evidence[model_card.AUDIT] = dataclasses.asdict(summary.audit)
     for file, facts in evidence.items():
@@ -282,7 +242,7 @@ def _summary(
         threshold=bundle.threshold,
         temperature=bundle.temperature,
         prevalence=planned.config.prevalence,
-        **_facts(test),
+        **_facts(test, bundle),
         most_wrong=[
             WrongPrediction(**row)
             for row in prediction_metrics.most_wrong(test.scored, bundle, _MOST_WRONG)
@@ -291,33 +251,66 @@ def _summary(
         beside=[
             BesideSummary(
                 data=other.labelled.data,
-                **_facts(other),
-                drops=metrics.differences(test.measured, other.measured),
+                **_facts(other, bundle),
+                drops=metrics.differences(test.measured, other.measured, paired=False),
                 predictions=_beside_file(index) if planned.output is not None else None,
             )
             for index, other in enumerate(measured[1:])
         ],
+        subgroups=[
+            subgroups.break_down(
+                by, test.labelled.manifest.table, test.scored, bundle, test.bootstrap
+            )
+            for by in planned.config.by
+        ],
+        **_points(test, planned.config, bundle),
         audit=audit,
         output=planned.output,
     )
 
 
-def _facts(measured_set: MeasuredSet) -> dict[str, Any]:
+def _points(test: MeasuredSet, config: EvaluateConfig, bundle: Bundle) -> dict[str, Any]:
+    """Operating points and PPV and NPV by prevalence, as far as requested, for two classes."""
+    if bundle.positive is None:
+        return {}
+    scores = prediction_metrics.probabilities(test.scored, bundle)[:, 0]
+    positive = np.asarray(pc.equal(test.scored["label"], bundle.positive))
+    has_intervals = config.resamples and not test.bootstrap.refused
+    groups = test.bootstrap.group_of if has_intervals else None
+    found = {
+        "operating_points": operating_points.operating_points(config.at, scores, positive, groups)
+    }
+    if config.prevalence is None:
+        return found
+    called = scores >= bundle.threshold
+    curve = operating_points.prevalence_curve(called, positive, groups, [config.prevalence])
+    return {**found, "prevalence_curve": curve}
+
+
+def _facts(measured_set: MeasuredSet, bundle: Bundle) -> dict[str, Any]:
     """The fields that every set has."""
     labelled, scored = measured_set.labelled, measured_set.scored
     measured = measured_set.measured
+    counts = dict(Counter(scored["label"].to_pylist()).most_common())
     return {
         "num_images": scored.num_rows,
         "num_groups": len(set(measured_set.bootstrap.groups)),
         "num_failed": measured_set.predictions.num_rows - scored.num_rows,
         "num_unlabelled": labelled.num_unlabelled,
-        "counts": dict(Counter(scored["label"].to_pylist()).most_common()),
+        "counts": counts,
         "metrics": measured.values,
         "intervals": measured.intervals,
         "no_intervals": measured.no_intervals,
         "undefined": measured.undefined,
         "confusion": measured.confusion,
         "warning": labelled.warning,
+        "alarms": alarms.of_result(
+            measured,
+            counts=counts,
+            positive=bundle.positive,
+            probabilities=prediction_metrics.probabilities(scored, bundle),
+            validation=bundle.metrics,
+        ),
     }
 
 

@@ -5,6 +5,7 @@ right with only the border visible was not read from the lungs (`shortcut_verdic
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cnnjobs.data import dataset_summary
 from cnnjobs.errors import ImageError, InputError
 from cnnjobs.evaluation import labelled_set, occlusion, shortcut_verdict, trivial_baseline
 from cnnjobs.evaluation.occlusion import Images
@@ -38,6 +40,9 @@ _MAX_BYTES = 512 << 20
 #: Images changed at once, before they are scored in batches.
 _IMAGES_AT_ONCE = 128
 
+#: Of the manifest; the last may be missing.
+_COLUMNS = ("path", "label", "group", "source")
+
 Score = Callable[[Images], NDArray[np.float32]]
 
 
@@ -49,6 +54,7 @@ class LoadedImages:
     labels: Sequence[str]
     groups: Sequence[str]
     features: Sequence[Features]
+    sources: Sequence[str | None] = ()
 
 
 def audit_rows(
@@ -125,6 +131,7 @@ def compare(
         without_pixels=TRIVIAL,
         border=border,
         num_left_out=num_left_out,
+        give_aways=_give_aways(images),
     )
 
 
@@ -149,7 +156,7 @@ def load(bundle: Bundle, rows: pa.Table, *, seed: int = 0) -> LoadedImages:
     if rows.num_rows > max_images:
         sample = np.random.default_rng(seed).permutation(rows.num_rows)[:max_images]
         rows = rows.take(np.sort(sample))
-    items = rows.select(["path", "label", "group"]).to_pylist()
+    items = rows.select([name for name in _COLUMNS if name in rows.column_names]).to_pylist()
     read = zip(items, _read_all(bundle, [item["path"] for item in items]), strict=True)
     loaded = [(item, *image) for item, image in read if not isinstance(image, ImageError)]
     if not loaded:
@@ -162,6 +169,7 @@ def load(bundle: Bundle, rows: pa.Table, *, seed: int = 0) -> LoadedImages:
         labels=[item["label"] for item, _, _ in loaded],
         groups=[item["group"] or item["path"] for item, _, _ in loaded],
         features=[features for _, _, features in loaded],
+        sources=[item.get("source") for item, _, _ in loaded],
     )
 
 
@@ -186,6 +194,23 @@ def _occluded_scores(
     return np.concatenate(
         [score(occlude(images[start : start + _IMAGES_AT_ONCE])) for start in starts]
     )
+
+
+def _give_aways(images: LoadedImages) -> list[str]:
+    """The warnings of `cnnjobs inspect` on these images."""
+    by_class: dict[str, list[Features]] = {}
+    for label, features in zip(images.labels, images.features, strict=True):
+        by_class.setdefault(label, []).append(features)
+    by_source: dict[str, Counter[str]] = {}
+    for label, source in zip(images.labels, images.sources, strict=False):
+        if source is not None:
+            by_source.setdefault(source, Counter())[label] += 1
+    return [
+        *dataset_summary.source_warnings(by_source),
+        *dataset_summary.file_warnings(
+            {label: dataset_summary.file_spread(each) for label, each in sorted(by_class.items())}
+        ),
+    ]
 
 
 def _read_all(

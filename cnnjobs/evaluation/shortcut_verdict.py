@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.evaluation import alarms
 from cnnjobs.metrics import Bootstrap, Interval, weighted
-from cnnjobs.metrics.bootstrap import Statistic, interval, resampled
+from cnnjobs.metrics.bootstrap import interval, resampled
+from cnnjobs.metrics.share_intervals import of_auroc
 from cnnjobs.metrics.weighted import Floats
 
 SHORTCUT, NONE_FOUND, UNDECIDED = "shortcut", "none found", "undecided"
@@ -56,6 +58,7 @@ class Audit:
         num_groups: their groups.
         num_left_out: images of the split that were not scored: unreadable, or not sampled from a
             large split.
+        give_aways: what reveals the class without the lungs: source, size, format.
     """
 
     verdict: str
@@ -67,6 +70,7 @@ class Audit:
     num_images: int
     num_groups: int
     num_left_out: int
+    give_aways: Sequence[str] = ()
 
 
 def judge(
@@ -78,6 +82,7 @@ def judge(
     without_pixels: str,
     border: float,
     num_left_out: int = 0,
+    give_aways: Sequence[str] = (),
 ) -> Audit:
     """Compare scores of changed images with those of unchanged ones.
 
@@ -89,6 +94,7 @@ def judge(
         without_pixels: the scores of the trivial baseline, if there are any.
         border: see `Audit`.
         num_left_out: see `Audit`.
+        give_aways: see `Audit`.
     """
     rows, shares = _compare(scores, positive, bootstrap)
     by_name = {row.name: row for row in rows}
@@ -110,13 +116,14 @@ def judge(
         num_images=len(positive),
         num_groups=len(set(bootstrap.groups)),
         num_left_out=num_left_out,
+        give_aways=give_aways,
     )
 
 
 def _compare(
     scores: Mapping[str, NDArray[np.float32]], positive: NDArray[np.bool_], bootstrap: Bootstrap
 ) -> tuple[list[AuditRow], Mapping[str, Interval | None]]:
-    """One row per change, and the intervals of the shares, from the same resamples for all."""
+    """One row per change, and the intervals of the shares from the same resamples for all."""
     unchanged = next(iter(scores))
 
     def aurocs(weights: Floats) -> dict[str, Floats]:
@@ -134,7 +141,13 @@ def _compare(
 
     all_once = np.ones((1, len(positive)))
     auroc_of, share_of = aurocs(all_once), shares(all_once)
-    intervals = _intervals(aurocs, bootstrap)
+    intervals = (
+        {}
+        if bootstrap.refused or not bootstrap.resamples
+        else {
+            name: of_auroc(values, positive, bootstrap.group_of) for name, values in scores.items()
+        }
+    )
     rows = [
         AuditRow(
             name=name,
@@ -145,11 +158,8 @@ def _compare(
         )
         for name in scores
     ]
-    return rows, _intervals(shares, bootstrap)
-
-
-def _intervals(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Interval | None]:
-    return {name: interval(values) for name, values in resampled(statistic, bootstrap).items()}
+    found = resampled(shares, bootstrap)
+    return rows, {name: interval(values) for name, values in found.items()}
 
 
 def _why_undecidable(
@@ -162,7 +172,9 @@ def _why_undecidable(
         return bootstrap.refused
     if unchanged.auroc is None or unchanged.low is None or unchanged.high is None:
         return "without resamples there are no intervals"
-    if unchanged.low <= 0.5:
+    if unchanged.high < alarms.CHANCE:
+        return alarms.below_chance(unchanged.auroc, (unchanged.low, unchanged.high))
+    if unchanged.low <= alarms.CHANCE:
         return (
             f"the AUROC of {_with_interval(unchanged)} is not clearly above chance: no signal to "
             "audit"

@@ -20,7 +20,7 @@ from cnnjobs.inference.partitions import Partition
 from cnnjobs.inference.parts import Books
 from cnnjobs.inference.predictor import Scoring, model_name
 from cnnjobs.models import bundle as bundles
-from cnnjobs.models import model_card, openvino_export
+from cnnjobs.models import external_tests, model_card, openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, run_dir, s3
@@ -46,6 +46,7 @@ class PredictPlan:
         update: how the data differ from that run, for `--update`.
         done: what that run has written.
         doubts: reasons not to rely on the scores, one line per model; see `model_card.doubt`.
+        external: results of tests on other collections; see `external_tests.sentence`.
     """
 
     config: PredictConfig
@@ -57,6 +58,7 @@ class PredictPlan:
     update: Update | None = None
     done: Books = field(default_factory=Books)
     doubts: Sequence[str] = ()
+    external: Sequence[str] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class PredictPlan:
             "update": None if self.update is None else self.update.counts,
             "missing parts": list(self.done.missing),
             "doubts": list(self.doubts),
+            "external": list(self.external),
         }
 
     @property
@@ -132,6 +135,9 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     doubts = [doubt for doubt in map(model_card.doubt, models) if doubt is not None]
     if config.require_evaluated and doubts:
         raise InputError(f"{doubts[0]}; require_evaluated rejects it.")
+    untested = [reason for reason in map(external_tests.missing, models) if reason is not None]
+    if config.require_external and untested:
+        raise InputError(f"{untested[0]}; require_external rejects it.")
     output = filesystem.normalize(config.output)
     given = [config.bundle, *config.bundles]
     apart.check(output, [*given, *(each.uri for each in models), config.data])
@@ -147,6 +153,9 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
         rows=rows,
         output=output,
         doubts=doubts,
+        external=[
+            external_tests.sentence(test) for each in models for test in external_tests.read(each)
+        ],
     )
     if config.resume:
         planned = _with_resumed_run(planned)

@@ -40,6 +40,7 @@ class PredictSummary:
         left: images not scored because too many failed.
         stages: each stage's share of the time of all stages, which run at once.
         doubts: reasons not to rely on the scores; see `model_card.doubt`.
+        external: results of tests on other collections.
         lost_parts: files of predictions that were gone; their images were scored again.
         too_many_bad: set if more images failed than `max_errors` allows.
     """
@@ -66,6 +67,7 @@ class PredictSummary:
     peak_memory_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     update: Mapping[str, int] | None = None
     doubts: Sequence[str] = ()
+    external: Sequence[str] = ()
     lost_parts: Sequence[str] = ()
     already_finished: bool = False
     too_many_bad: str | None = None
@@ -269,6 +271,7 @@ def _summary(
         peak_memory_bytes=tally.peak_memory_bytes(),
         update=None if planned.update is None else planned.update.counts,
         doubts=planned.doubts,
+        external=planned.external,
         lost_parts=planned.done.missing,
         too_many_bad=too_many,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnjobs.metrics.weighted import Floats
+from cnnjobs.metrics.weighted import Floats, Integers
 
 #: Fewer images or groups vary too little: their interval would be too narrow.
 MIN_IMAGES = 10
@@ -34,6 +34,11 @@ class Bootstrap:
     seed: int = 0
 
     @property
+    def group_of(self) -> Integers:
+        """The number of each image's group, (N,)."""
+        return np.unique(np.asarray(self.groups, dtype=str), return_inverse=True)[1]
+
+    @property
     def refused(self) -> str | None:
         """Why there can be no intervals; None if there can, or none are requested."""
         for kind, number in (("images", len(self.groups)), ("groups", len(set(self.groups)))):
@@ -49,7 +54,7 @@ def resampled(statistic: Statistic, bootstrap: Bootstrap) -> dict[str, Floats]:
     """
     if not bootstrap.resamples or bootstrap.refused:
         return {}
-    _, group_of = np.unique(np.asarray(bootstrap.groups, dtype=str), return_inverse=True)
+    group_of = bootstrap.group_of
     number = int(group_of.max()) + 1
     rng = np.random.default_rng(bootstrap.seed)
     at_once = max(1, _WEIGHTS_AT_ONCE // len(group_of))

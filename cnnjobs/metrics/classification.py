@@ -1,5 +1,6 @@
 """Metrics of labels and probabilities, with their edge cases and intervals."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,17 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.metrics import weighted
+from cnnjobs.metrics import exact_intervals, share_intervals, weighted
 from cnnjobs.metrics.bootstrap import Bootstrap, Interval, Statistic, interval, resampled
-from cnnjobs.metrics.weighted import Floats
+from cnnjobs.metrics.weighted import Floats, Integers
+
+#: From the number of each image's group to intervals by name of metric.
+_Exact = Callable[[Integers], Mapping[str, Interval | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """`values` by name, None if undefined for the reason in `undefined`; the confusion matrix.
 
-    `confusion[actual][predicted]` counts images. `intervals` (95%) are the quantiles of
-    `resamples`; they are empty if not requested, or refused for the reason in `no_intervals`.
+    `confusion[actual][predicted]` counts images. `intervals` (95%) of shares and of the AUROC are
+    those of `exact_intervals`, the others the quantiles of `resamples`, None if all resamples are
+    equal; they are empty if not requested, or refused for the reason in `no_intervals`.
     """
 
     num_images: int
@@ -37,23 +42,44 @@ class Difference:
     interval: Interval | None
 
 
-def differences(one: Metrics, other: Metrics) -> dict[str, Difference]:
+def differences(one: Metrics, other: Metrics, *, paired: bool = True) -> dict[str, Difference]:
     """How much larger each metric of `one` is, if both define it.
 
     For two models on the same images, use the same bootstrap for both: the resamples are then
     paired. For two sets of images, use different seeds: the draws would otherwise be correlated
     although the images are not.
+
+    Args:
+        one: of one model or set.
+        other: of another.
+        paired: whether the images are the same; if not, intervals that contain their metric are
+            combined (Newcombe 1998, method 10), so that a difference between two perfect results
+            is not exact.
     """
     found = {}
     for name, value in one.values.items():
         other_value = other.values.get(name)
         if value is None or other_value is None:
             continue
-        of_difference = None
-        if name in one.resamples and name in other.resamples:
+        of_difference = None if paired else _unpaired(name, one, other)
+        if of_difference is None and name in one.resamples and name in other.resamples:
             of_difference = interval(one.resamples[name] - other.resamples[name])
         found[name] = Difference(value=value - other_value, interval=of_difference)
     return found
+
+
+def _unpaired(name: str, one: Metrics, other: Metrics) -> Interval | None:
+    ends = [each.intervals.get(name) for each in (one, other)]
+    values = [each.values[name] or 0.0 for each in (one, other)]
+    if any(end is None or not end[0] <= at <= end[1] for end, at in zip(ends, values, strict=True)):
+        return None
+    (low, high), (other_low, other_high) = [end for end in ends if end is not None]
+    return share_intervals.combined(
+        lambda mine, negated: mine + negated,
+        [values[0], -values[1]],
+        [(low, high), (-other_high, -other_low)],
+        (-math.inf, math.inf),
+    )
 
 
 def binary(
@@ -104,9 +130,13 @@ def binary(
             **_uncalibrated(raw, lambda scores: _two_class_calibration(scores, actual, weights)),
         }
 
+    def exact(groups: Integers) -> Mapping[str, Interval | None]:
+        return exact_intervals.of_two_classes(actual, predicted, wide, groups, prevalence)
+
     has_both = bool(0 < actual.sum() < len(actual))
     return _measured(
         statistic,
+        exact,
         weighted.confusion(actual.astype(int), predicted.astype(int), _once(actual), 2)[0],
         names=(negative, positive),
         undefined=None if has_both else _one_class(labels),
@@ -151,10 +181,14 @@ def multiclass(
             **_uncalibrated(raw, lambda scores: _many_class_calibration(scores, actual, weights)),
         }
 
+    def exact(groups: Integers) -> Mapping[str, Interval | None]:
+        return exact_intervals.of_many_classes(actual, predicted, names, groups)
+
     present = set(labels)
     absent = [name for name in names if name not in present]
     return _measured(
         statistic,
+        exact,
         weighted.confusion(actual, predicted, _once(actual), len(names))[0],
         names=names,
         undefined=f"no images of {', '.join(absent)}: no AUROC" if absent else None,
@@ -193,6 +227,7 @@ def _uncalibrated(
 
 def _measured(
     statistic: Statistic,
+    exact: _Exact,
     matrix: Floats,
     *,
     names: Sequence[str],
@@ -210,10 +245,21 @@ def _measured(
             name: dict(zip(names, map(int, row), strict=True))
             for name, row in zip(names, matrix, strict=True)
         },
-        intervals={name: interval(values) for name, values in resamples.items()},
+        intervals=_intervals(resamples, exact, bootstrap),
         no_intervals=bootstrap.refused if bootstrap is not None else None,
         resamples=resamples,
     )
+
+
+def _intervals(
+    resamples: Mapping[str, Floats], exact: _Exact, bootstrap: Bootstrap | None
+) -> dict[str, Interval | None]:
+    """Exact intervals where there are any; others from resamples, None if those are all equal."""
+    if bootstrap is None or not resamples:
+        return {}
+    found = {name: interval(values) for name, values in resamples.items()}
+    equal = {name: None for name, ends in found.items() if ends is not None and ends[0] == ends[1]}
+    return {**found, **equal, **exact(bootstrap.group_of)}
 
 
 def _once(images: NDArray[Any]) -> Floats:

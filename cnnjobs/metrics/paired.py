@@ -93,6 +93,15 @@ def mcnemar(one_right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> McN
     return McNemar(only_one=only_one, only_other=only_other, p=p)
 
 
+def placements(scores: Scores, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """For each positive the share of negatives below it, for each negative of positives above it.
+
+    The mean of either is the AUROC. Arguments as for `delong`, of one model.
+    """
+    wins, losses = _wins(scores, positive)
+    return wins / len(losses), losses / len(wins)
+
+
 def _wins(scores: Scores, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """For each positive the negatives below it, for each negative the positives above it.
 

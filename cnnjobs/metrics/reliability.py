@@ -57,8 +57,8 @@ def bins(confidence: Scores, right: NDArray[np.bool_]) -> Sequence[Bin]:
     ]
 
 
-def wilson(successes: int, number: int) -> Interval:
-    """The 95% interval of a share of independent images (Wilson 1927)."""
+def wilson(successes: float, number: float) -> Interval:
+    """The 95% interval of a share of so many independent images (Wilson 1927)."""
     share, square = successes / number, _Z**2
     center = (share + square / (2 * number)) / (1 + square / number)
     half = (
@@ -66,4 +66,6 @@ def wilson(successes: int, number: int) -> Interval:
         * np.sqrt(share * (1 - share) / number + square / (4 * number**2))
         / (1 + square / number)
     )
-    return max(0.0, float(center - half)), min(1.0, float(center + half))
+    # without rounding at the edges
+    low = 0.0 if successes == 0 else max(0.0, float(center - half))
+    return low, 1.0 if successes == number else min(1.0, float(center + half))

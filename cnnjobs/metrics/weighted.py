@@ -42,11 +42,15 @@ def two_class(matrix: Floats, prevalence: float | None) -> dict[str, Floats]:
     }
     if prevalence is None:
         return values
-    # Bayes' theorem: shares of true and false positives and negatives among all images
+    return {**values, **at_prevalence(sensitivity, specificity, prevalence)}
+
+
+def at_prevalence(sensitivity: Floats, specificity: Floats, prevalence: float) -> dict[str, Floats]:
+    """PPV and NPV where `prevalence` of the images are positive, by Bayes' theorem."""
+    # shares of true and false positives and negatives among all images
     true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
     return {
-        **values,
         "ppv_at_prevalence": ratio(true_positive, true_positive + false_positive),
         "npv_at_prevalence": ratio(true_negative, true_negative + false_negative),
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.models import model_card
+from cnnjobs.models import external_tests, model_card
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.reporting.blocks import Section, Table
 from cnnjobs.reporting.formatting import bounds, interval, number
@@ -23,6 +23,7 @@ class AuditResult:
     verdict: str | None
     line: str
     rows: Sequence[Mapping[str, Any]] = ()
+    give_aways: Sequence[str] = ()
 
 
 def find_audit(runs: Sequence[InputRun], bundle: Bundle | None) -> AuditResult:
@@ -38,6 +39,7 @@ def find_audit(runs: Sequence[InputRun], bundle: Bundle | None) -> AuditResult:
                 verdict=audit["verdict"],
                 line=audit.get("line") or f"Verdict of the audit: {audit['verdict']}.",
                 rows=audit.get("rows") or (),
+                give_aways=audit.get("give_aways") or (),
             )
     return AuditResult(
         verdict=None,
@@ -72,9 +74,27 @@ def audit_section(audit: AuditResult, runs: Sequence[InputRun]) -> Section | Non
         name="audit",
         title="Audit",
         text=[audit.line],
+        warnings=[text[0].upper() + text[1:] for text in audit.give_aways],
         tables=tables,
         figures=[figure for run in runs for figure in plots_of(run, {})],
     )
+
+
+def external_section(bundle: Bundle | None) -> Section | None:
+    """The tests on images of other collections that the bundle keeps."""
+    tests = external_tests.read(bundle) if bundle is not None else ()
+    if not tests:
+        return None
+    good, bad = (
+        [
+            f"{text[0].upper()}{text[1:]}."
+            for test in tests
+            if external_tests.is_above_chance(test) is wanted
+            for text in [external_tests.sentence(test)]
+        ]
+        for wanted in (True, False)
+    )
+    return Section(name="external", title="External test", text=good, warnings=bad)
 
 
 def limits_section(
@@ -106,7 +126,7 @@ def limits_section(
     is_same_collection = bundle is not None and all(
         run.record.get("manifest") == bundle.manifest_fingerprint for run in evaluations
     )
-    if evaluations and is_same_collection:
+    if evaluations and is_same_collection and not (bundle and external_tests.read(bundle)):
         points.append("Not tested on images from a collection other than the training's.")
     points += [
         f"Tested on only {run.summary['num_images']} images from {run.summary['num_groups']} "

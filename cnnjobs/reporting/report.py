@@ -208,6 +208,7 @@ def _page(
     runs, bundle = planned.runs, planned.bundle
     audit = limits.find_audit(runs, bundle)
     before = [
+        limits.external_section(bundle),
         data_section(planned.manifests),
         model_section(bundle, network),
         sections.training_section(runs),

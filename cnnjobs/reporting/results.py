@@ -80,7 +80,8 @@ def _warnings(summary: Mapping[str, Any]) -> list[str]:
         )
     ]
     sentences = [summary.get(name) for name in ("warning", "undefined", "no_intervals")]
-    return [text[0].upper() + text[1:] for text in [*warnings, *sentences] if text]
+    found = [*warnings, *sentences, *(summary.get("alarms") or ())]
+    return [text[0].upper() + text[1:] for text in found if text]
 
 
 def _tables(summary: Mapping[str, Any]) -> list[Table]:
@@ -109,13 +110,66 @@ def _tables(summary: Mapping[str, Any]) -> list[Table]:
     ]
     if by_class:
         tables.append(_by_class(summary, labels))
-    return tables
+    return [*tables, *map(_breakdown, summary.get("subgroups") or ()), *_points(summary)]
+
+
+def _breakdown(breakdown: Mapping[str, Any]) -> Table:
+    names = list(breakdown["subgroups"][0]["metrics"])
+    gaps = [
+        f"{display_name(gap['metric'])} {number(gap['difference']['value'])} "
+        f"({interval(gap['difference']['interval'])}), {gap['highest']} above {gap['lowest']}"
+        for gap in breakdown["gaps"]
+    ]
+    return Table(
+        caption=f"By {breakdown['by']}. Largest gaps: {'; '.join(gaps) or 'none known'}.",
+        header=[breakdown["by"], "images", *map(display_name, names)],
+        rows=[
+            [
+                each["value"],
+                f"{each['num_images']:,}",
+                *(_value(each["metrics"][name], each["intervals"][name]) for name in names),
+            ]
+            for each in breakdown["subgroups"]
+        ],
+    )
+
+
+def _points(summary: Mapping[str, Any]) -> list[Table]:
+    """Operating points, and PPV and NPV by prevalence, if they were requested."""
+    tables = (
+        ("operating_points", "at", "threshold", ("sensitivity", "specificity")),
+        ("prevalence_curve", "prevalence", None, ("ppv", "npv")),
+    )
+    captions = {
+        "operating_points": "Thresholds chosen on these images; expect less on new ones.",
+        "prevalence_curve": "PPV and NPV by the share of positive images, by Bayes' theorem.",
+    }
+    return [
+        Table(
+            caption=captions[name],
+            header=[key, *([also] if also else []), *map(display_name, metrics)],
+            rows=[
+                [
+                    to_text(row[key]),
+                    *([to_text(row[also])] if also else []),
+                    *(_value(row[metric], row[f"{metric}_interval"]) for metric in metrics),
+                ]
+                for row in summary[name]
+            ],
+        )
+        for name, key, also, metrics in tables
+        if summary.get(name)
+    ]
+
+
+def _value(value: float | None, ends: Sequence[float] | None) -> str:
+    return number(value) + (f" ({interval(ends)})" if ends is not None else "")
 
 
 def _resamples(summary: Mapping[str, Any]) -> str:
     if not summary["intervals"]:
         return ""
-    return f"; 95% intervals from resampling the {summary['num_groups']:,} groups"
+    return f"; 95% intervals allow for its {summary['num_groups']:,} groups"
 
 
 def _by_class(summary: Mapping[str, Any], labels: Sequence[str]) -> Table:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from cnnjobs.storage.run_dir import Run
 from cnnjobs.training import mlflow, plots, ray_trainer
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.train_plan import TrainPlan, plan, task_of
+
+_log = logging.getLogger(__name__)
 
 #: Settings that do not change the result: locations, resources, retries.
 _FREE_SETTINGS = (
@@ -57,6 +60,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         TrainingError: the loss is no longer a number, or no image could be decoded.
     """
     planned = plan(config, progress)
+    for warning in planned.warnings:
+        _log.warning("%s", warning)
     if config.mlflow is not None:
         mlflow.check(config.mlflow)
     facts = {"manifest": planned.manifest.fingerprint}

@@ -19,7 +19,7 @@ from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, run_dir, s3
-from cnnjobs.training.distributed.sample_weights import balance_warnings
+from cnnjobs.training.distributed.sample_weights import balance_warnings, source_warnings
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task, preprocessing
 
@@ -41,7 +41,7 @@ class TrainPlan:
         targets: the number of each label; of two classes, the positive one is 1.
         num_images: by split.
         output: the run directory.
-        warnings: settings that cannot help on these images.
+        warnings: what these images cannot teach, and settings that cannot help.
     """
 
     config: TrainConfig
@@ -158,7 +158,11 @@ def plan_on(
             for split in (TRAIN, VALIDATION)
         },
         output=output,
-        warnings=[*balance_warnings(config, rows), *_undefined(labels, counts)],
+        warnings=[
+            *source_warnings(rows),
+            *balance_warnings(config, rows),
+            *_undefined(labels, counts),
+        ],
     )
 
 

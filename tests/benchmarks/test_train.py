@@ -53,7 +53,7 @@ def test_keras_fit_and_the_loop_alternate_in_one_process() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["predict", "train", "index", "decode", "scale", "intervals", "recipes"]
+    "name", ["predict", "train", "index", "decode", "scale", "intervals", "coverage", "recipes"]
 )
 def test_every_benchmark_explains_itself(name: str) -> None:
     command = [sys.executable, "-m", "benchmarks", name, "--help"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from cnnjobs import metrics
 from cnnjobs.cli.evaluate import evaluate_text
-from cnnjobs.evaluation.evaluate import BesideSummary, EvaluateSummary, WrongPrediction
+from cnnjobs.evaluation.evaluate_summary import BesideSummary, EvaluateSummary, WrongPrediction
 from cnnjobs.metrics import Bootstrap, Difference, Metrics
 
 RIGHT = ["covid", "normal"] * 10
@@ -21,7 +21,7 @@ def test_every_metric_has_its_interval() -> None:
     low, to, high = specificity.split()[2:]
     assert to == "to"
     assert 0 <= float(low) < 0.5 < float(high) <= 1
-    assert any(line.startswith("intervals: bootstrap over 20 groups; ") for line in lines)
+    assert any(line.startswith("intervals allow for 20 groups; ") for line in lines)
     assert "at_prevalence: for a share of 0.02 positive images" in lines
 
 
@@ -52,7 +52,7 @@ def test_more_than_two_classes_have_their_own_table() -> None:
     )
     row = text.splitlines()[header + 1].split(" (")
     assert row[0].split() == ["0", "0.5000"]
-    assert text.splitlines()[header + 3].startswith("2      1.0000 (1.0000 to 1.0000)")
+    assert text.splitlines()[header + 3].startswith("2      1.0000 (0.5493 to 1.0000)")
 
 
 def test_the_most_wrong_images_are_listed() -> None:

@@ -189,3 +189,13 @@ def test_a_log_file_that_cannot_be_written_is_one_line(capsys, tmp_path, archive
     assert code == 2
     assert err == f"error: log file {file} cannot be written: No such file or directory.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_warning_that_training_cannot_succeed_is_written_before_it_ends(capsys, quiet):
+    def work(progress):
+        logging.getLogger("cnnjobs.training.train").warning("every source has one class")
+        assert capsys.readouterr().err == "warning: every source has one class\n"
+        return "trained"
+
+    run(CONFIG, job(work), dry_run=False, as_json=False, quiet=quiet)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,10 @@ from cnnjobs.data import manifest as manifests
 from cnnjobs.data import synthetic
 from cnnjobs.data.index import index
 from cnnjobs.errors import InputError, SourceError
-from cnnjobs.evaluation.evaluate import EvaluateSummary, evaluate, plan
+from cnnjobs.evaluation.evaluate import evaluate, plan
+from cnnjobs.evaluation.evaluate_summary import EvaluateSummary
+from cnnjobs.models import bundle as bundles
+from cnnjobs.models import external_tests
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -286,7 +290,8 @@ def test_another_set_is_evaluated_with_the_drop_in_each_metric(
     data, others = str(untrained / "manifest.parquet"), str(tmp_path / "new")
     config = EvaluateConfig(bundle=str(untrained), data=data, resamples=100, audit=False)
 
-    alone = evaluate(dataclasses.replace(config, data=others, split="all"))
+    broken_down: dict[str, Any] = {"by": ("source",), "at": ("sensitivity=0.9",)}
+    alone = evaluate(dataclasses.replace(config, data=others, split="all", **broken_down))
     both = evaluate(dataclasses.replace(config, beside=(others,), output=str(tmp_path / "run")))
 
     [beside] = both.beside
@@ -295,6 +300,15 @@ def test_another_set_is_evaluated_with_the_drop_in_each_metric(
     assert beside.drops["brier"].value == pytest.approx(
         both.metrics["brier"] - alone.metrics["brier"]  # type: ignore[operator]
     )
+    # the bundle keeps the result
+    [external] = external_tests.read(bundles.read(str(untrained)))
+    assert (external["set"], external["num_images"]) == ("new", 16)
+    assert external["auroc"] == pytest.approx(beside.metrics["auroc"])
+    assert tuple(external["interval"]) == pytest.approx(beside.intervals["auroc"])
+    # the only subgroup is the whole set
+    [subgroup] = alone.subgroups[0].subgroups
+    assert subgroup.intervals["auroc"] == alone.intervals["auroc"]
+    assert alone.operating_points[0].sensitivity >= 0.9
     # the 6 test images have no intervals
     assert {drop.interval for drop in beside.drops.values()} == {None}
     assert beside.predictions is not None

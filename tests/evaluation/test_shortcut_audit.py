@@ -1,5 +1,6 @@
 """The audit on drawings: it catches a planted shortcut and clears a set without one."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,36 @@ def test_a_model_without_signal_is_undecided(clean: Drawings) -> None:
 
     assert (audit.verdict, audit.surviving_share) == ("undecided", None)
     assert "is not clearly above chance: no signal to audit." in audit.line
+
+
+def test_a_model_clearly_below_chance_is_called_so(planted: Drawings) -> None:
+    score = _mean_of_corner
+
+    audit = shortcut_audit.compare(
+        _loaded(planted), lambda pixels: 1 - score(pixels), positive="sick", resamples=100
+    )
+
+    assert audit.verdict == "undecided"
+    assert "the AUROC of 0.00 (0.00 to 0.0" in audit.line
+    assert "is clearly below chance (0.5): the labels are reversed" in audit.line
+    assert "not clearly above" not in audit.line
+
+
+def test_what_gives_the_class_away_is_in_the_audit(clean: Drawings) -> None:
+    images = _loaded(clean, width=[300 + 10 * sick for sick in clean.is_positive[NUM_TRAIN:]])
+    images = dataclasses.replace(images, sources=["east", "west"] * (NUM_TEST // 2))
+
+    audit = shortcut_audit.compare(images, _middle_gray, positive="sick", resamples=100)
+
+    assert [line.split(":")[0] for line in audit.give_aways] == [
+        "source east has only well",
+        "source west has only sick",
+        "every image of well is narrower than every image of sick",
+    ]
+
+
+def _mean_of_corner(pixels: Images) -> np.ndarray:
+    return pixels[:, 1:7, 1:7, 0].mean(axis=(1, 2)).astype(np.float32) / 255
 
 
 def test_reversed_scores_are_undecided(clean: Drawings) -> None:

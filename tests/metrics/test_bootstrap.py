@@ -5,6 +5,7 @@ import pytest
 
 from cnnjobs import metrics
 from cnnjobs.metrics import Bootstrap
+from cnnjobs.metrics.bootstrap import interval, resampled
 from tests.metrics.test_classification import NAMES, OF_THREE, THREE
 
 
@@ -23,13 +24,15 @@ def test_intervals_contain_the_value_and_are_the_same_for_the_same_seed():
         assert low < high if name == "ece" else low < first.values[name] < high
 
 
-def test_the_interval_of_a_share_matches_the_binomial_distribution():
+def test_resamples_of_a_share_match_the_binomial_distribution():
     # 70 of 100 are correct: resamples are binomial draws with known quantiles
-    labels, scores = ["covid"] * 100, np.r_[np.ones(70), np.zeros(30)].astype(np.float32)
-    bootstrap = Bootstrap(groups=[str(number) for number in range(100)], resamples=20_000)
-    low, high = _binary(labels, scores, bootstrap=bootstrap).intervals["accuracy"]
+    right = np.r_[np.ones(70), np.zeros(30)]
+    found = resampled(
+        lambda weights: {"share": weights @ right / 100},
+        Bootstrap(groups=[str(number) for number in range(100)], resamples=20_000),
+    )
     # scipy.stats.binom(100, 0.7).ppf([0.025, 0.975]) are 61 and 79
-    assert (low, high) == (0.61, 0.79)
+    assert interval(found["share"]) == (0.61, 0.79)
 
 
 def test_images_of_one_group_are_drawn_together():
@@ -41,8 +44,8 @@ def test_images_of_one_group_are_drawn_together():
     together = _binary(
         [label for label in labels for _ in range(10)], scores.repeat(10), bootstrap=copies
     )
-    for name, (low, high) in alone.intervals.items():
-        assert together.intervals[name] == pytest.approx((low, high))
+    for name, values in alone.resamples.items():
+        assert together.resamples[name] == pytest.approx(values)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from cnnjobs.config import PredictConfig
 from cnnjobs.data import synthetic
 from cnnjobs.errors import InputError
 from cnnjobs.inference.plan import plan
-from cnnjobs.models import model_card
+from cnnjobs.models import external_tests, model_card
 from cnnjobs.models.bundle import Bundle
 from tests.support.bundles import write_bundle
 
@@ -91,6 +91,51 @@ def test_an_evaluated_model_without_a_shortcut_passes(bundle: Bundle, tmp_path: 
     assert plan(_config(bundle, tmp_path, require_evaluated=True)).doubts == []
 
 
+def test_predict_says_what_an_external_test_found_and_may_require_one(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    _evaluated(bundle)
+    with pytest.raises(InputError) as refused:
+        plan(_config(bundle, tmp_path, require_external=True))
+    assert str(refused.value) == (
+        f"{bundle.name} has no external test; run cnnjobs evaluate --beside DATA; "
+        "require_external rejects it."
+    )
+
+    _tested(bundle, "s3://bucket/north/manifest.parquet", 0.33, (0.21, 0.5))
+    (line,) = plan(_config(bundle, tmp_path)).external
+    assert line.startswith("external test on 44 images of north (20")
+    assert line.endswith(
+        ": AUROC 0.33 (0.21 to 0.50): no better than chance at north: do not use there"
+    )
+    with pytest.raises(InputError, match="has no external test above chance; external test on 44"):
+        plan(_config(bundle, tmp_path, require_external=True))
+
+    # the test on other images is added, a new one on the same images replaces the first
+    _tested(bundle, "south.parquet", 0.8, (0.7, 0.9))
+    _tested(bundle, "s3://bucket/north/manifest.parquet", 0.4, (0.3, 0.5))
+    north, south = plan(_config(bundle, tmp_path, require_external=True)).external
+    assert "AUROC 0.40 (0.30 to 0.50): no better" in north
+    assert south.endswith("AUROC 0.80 (0.70 to 0.90)")
+
+
+def test_a_test_on_the_training_s_own_manifest_is_not_external(bundle: Bundle) -> None:
+    facts = {"data": "x", "num_images": 9, "counts": {}, "metrics": {}, "intervals": {}}
+    assert external_tests.merged(bundle, {bundle.manifest_fingerprint: facts}) == []
+
+
+def _tested(bundle: Bundle, data: str, auroc: float, interval: tuple[float, float]) -> None:
+    summary = {
+        "data": data,
+        "num_images": 44,
+        "counts": {"normal": 22, "opacity": 22},
+        "metrics": {"auroc": auroc},
+        "intervals": {"auroc": interval},
+    }
+    facts = {external_tests.KEY: external_tests.merged(bundle, {data: summary})}
+    model_card.write(bundle, model_card.EVALUATION, manifest="none", split="test", facts=facts)
+
+
 def _evaluated(bundle: Bundle, *, split: str = "test", manifest: str = "none") -> bool:
     facts = {"metrics": {"auroc": 0.75}}
     return model_card.write(
@@ -103,7 +148,13 @@ def _audited(bundle: Bundle, *, verdict: str, share: float) -> None:
     model_card.write(bundle, model_card.AUDIT, manifest="none", split="test", facts=facts)
 
 
-def _config(bundle: Bundle, folder: Path, *, require_evaluated: bool = False) -> PredictConfig:
+def _config(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    require_evaluated: bool = False,
+    require_external: bool = False,
+) -> PredictConfig:
     data = folder / "archive"
     if not data.exists():
         synthetic.write_archive(data, num_images=2, num_broken=0)
@@ -112,4 +163,5 @@ def _config(bundle: Bundle, folder: Path, *, require_evaluated: bool = False) ->
         data=str(data),
         output=str(folder / "run"),
         require_evaluated=require_evaluated,
+        require_external=require_external,
     )

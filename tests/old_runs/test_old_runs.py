@@ -72,8 +72,16 @@ def test_an_evaluation_of_a_bundle_finds_what_was_found(
     now = cnnjobs("evaluate", f"runs/{run}", "manifest.parquet", "-o", "again", "--no-audit")
 
     assert now["metrics"]["auroc"] is not None
-    for key in ("metrics", "intervals", "counts", "threshold", "temperature"):
+    for key in ("metrics", "counts", "threshold", "temperature"):
         assert flat(now[key]) == pytest.approx(flat(before[key]), abs=1e-6)
+    # shares and the AUROC were resampled, too, which gave intervals without width at 0 and 1
+    for name in ("mcc", "auprc", "brier", "ece"):
+        low, high = before["intervals"][name]
+        expected = None if low == high else pytest.approx((low, high), abs=1e-6)
+        assert now["intervals"][name] == expected
+    for name in ("sensitivity", "specificity", "auroc"):
+        low, high = now["intervals"][name]
+        assert low < now["metrics"][name] < high or (low < high and now["metrics"][name] in (0, 1))
     assert scored(old / "again").select(["path", "label", "prediction"]) == scored(
         old / "evaluated" / run
     ).select(["path", "label", "prediction"])

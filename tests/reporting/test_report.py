@@ -151,6 +151,62 @@ def test_the_page_opens_with_whether_the_model_was_audited(
         assert "border only 0.880 - 0.780 border only 0.880 0.800 to 0.951 0.780" in text
 
 
+def test_external_tests_stand_first_and_alarms_with_what_they_are_about(
+    runs: Path, tmp_path: Path
+) -> None:
+    kept = runs / "train" / "bundle" / "evaluation.json"
+    test = {"manifest": "other", "date": "2026-11-28T10:00:00+00:00", "num_images": 44}
+    external = [
+        {**test, "set": "north", "auroc": 0.33, "interval": [0.21, 0.47]},
+        {**test, "set": "south", "auroc": 0.8, "interval": [0.7, 0.9]},
+    ]
+    kept.write_text(json.dumps({"fingerprint": _bundle(runs).fingerprint, "external": external}))
+    rows = report_runs.predictions([str(runs / "images" / "1.png")], [("normal", 0.2)])
+    audit = {"verdict": "undecided", "line": "audit: undecided.", "give_aways": ["size tells it."]}
+    run = str(tmp_path / "run")
+    alarms = ["every image is predicted normal."]
+    by_source = {
+        "by": "source",
+        "subgroups": [
+            {
+                "value": "east",
+                "num_images": 30,
+                "metrics": {"auroc": 0.7},
+                "intervals": {"auroc": [0.5, 0.8]},
+            }
+        ],
+        "gaps": [],
+    }
+    point = {"prevalence": 0.02, "ppv": 0.3, "npv": 0.9}
+    curve = [{**point, "ppv_interval": [0.2, 0.4], "npv_interval": None}]
+    report_runs.write_evaluate(
+        run,
+        _bundle(runs),
+        rows,
+        audit=audit,
+        alarms=alarms,
+        subgroups=[by_source],
+        prevalence_curve=curve,
+    )
+    page = tmp_path / "report.html"
+    try:
+        summary = report(ReportConfig(runs=(run,), output=str(page)))
+    finally:
+        kept.unlink()
+    assert summary.sections[0] == "external"
+    text = _text(page.read_text())
+    assert "External test on 44 images of south (2026-11-28): AUROC 0.80 (0.70 to 0.90)." in text
+    assert (
+        "Note: External test on 44 images of north (2026-11-28): AUROC 0.33 (0.21 to 0.47): no "
+        "better than chance at north: do not use there." in text
+    )
+    assert "Note: Every image is predicted normal." in text
+    assert "Note: Size tells it." in text
+    assert "By source. Largest gaps: none known." in text
+    assert "east 30 0.700 (0.500 to 0.800)" in text
+    assert "0.02 0.300 (0.200 to 0.400) 0.900" in text
+
+
 def test_sample_images_of_an_evaluation_have_an_alternative_text(
     runs: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,11 @@ import pyarrow as pa
 import pytest
 
 from cnnjobs.config import TrainConfig
-from cnnjobs.training.distributed.sample_weights import balance_warnings, row_weights
+from cnnjobs.training.distributed.sample_weights import (
+    balance_warnings,
+    row_weights,
+    source_warnings,
+)
 
 # 6 and 1 of the two classes at one hospital, 1 and 2 at the other
 TARGETS = np.array([1, 1, 1, 1, 1, 1, 0, 1, 0, 0])
@@ -92,6 +96,18 @@ def test_a_single_source_leaves_nothing_to_balance() -> None:
 def test_balancing_that_helps_gives_no_warning() -> None:
     both = [(source, label, "train") for source in "ab" for label in ("covid", "normal")]
     assert balance_warnings(config(balance="source"), rows(both)) == []
+
+
+def test_sources_of_one_class_each_are_a_warning_whatever_the_settings() -> None:
+    cells = [("a", "covid", "train"), ("b", "normal", "train"), ("c", "covid", "train")]
+    (warning,) = source_warnings(rows(cells))
+    assert warning.startswith(
+        "every source has images of one class only: a (covid), b (normal), c (covid). No setting"
+    )
+    # validation images do not train
+    assert source_warnings(rows([*cells, ("a", "normal", "validation")])) == [warning]
+    assert source_warnings(rows([*cells, ("a", "normal", "train")])) == []
+    assert source_warnings(rows([("a", "covid", "train"), ("b", "covid", "train")])) == []
 
 
 def rows(cells: list[tuple[str, str, str]]) -> pa.Table:
