@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One that is killed ends the run: pytest-xdist 3.8 would start another, and wait for ever at the end
 TESTERS ?= 2
 
-.PHONY: help demo test check lint docs docs-site wheel clean
+.PHONY: help demo test check lint docs docs-site wheel lock audit sbom clean
 
 help:
 	@echo "make demo       see everything work on synthetic drawings (no data, no network)"
@@ -14,6 +14,9 @@ help:
 	@echo "make docs       regenerate the pages generated from the code"
 	@echo "make docs-site  build the documentation site into build/site"
 	@echo "make wheel      build the sdist, and the wheel from it, into dist/"
+	@echo "make lock       pin what the image installs, with hashes (needs uv)"
+	@echo "make audit      look up known flaws of what the image installs (needs uv and the network)"
+	@echo "make sbom       write dist/sbom.json, in CycloneDX (needs uv)"
 	@echo "make clean      remove the environment, builds and caches"
 
 demo: .venv/run
@@ -28,6 +31,7 @@ check: lint docs-site
 lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python -m pip check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python docs/reference.py --check
@@ -42,6 +46,21 @@ docs-site: .venv/dev
 
 wheel: .venv/dev
 	$(BIN)/python -m build --outdir dist
+
+# of the versions in constraints.txt, for Python 3.11 to 3.13
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --custom-compile-command "make lock" --constraint constraints.txt \
+		--extra dicom --output-file requirements.lock pyproject.toml
+
+# strict: a package that cannot be looked up is a failure
+audit:
+	uvx pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
+sbom:
+	mkdir -p dist
+	uvx --from cyclonedx-bom cyclonedx-py requirements --output-reproducible --output-file dist/sbom.json \
+		requirements.lock
 
 clean:
 	rm -rf .venv build dist cnnjobs-demo

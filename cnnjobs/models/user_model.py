@@ -64,7 +64,8 @@ class UserModel:
         # dataclasses, among others, look up the module they were defined in
         sys.modules[_MODULE] = module
         try:
-            exec(compile(self.source, self.file_name, "exec"), module.__dict__)
+            # the operator's own file: SECURITY.md
+            exec(compile(self.source, self.file_name, "exec"), module.__dict__)  # noqa: S102
             return module.__dict__[self.function](num_labels)
         except (Exception, SystemExit) as error:
             # a user's code can raise anything

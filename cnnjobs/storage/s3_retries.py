@@ -82,7 +82,7 @@ def patiently(ask: Callable[[], T]) -> T:
                 raise
             _count()
             # at least half of the wait: retries of many threads must not coincide
-            time.sleep(random.uniform(0.5, 1) * waits[attempt])
+            time.sleep(random.uniform(0.5, 1) * waits[attempt])  # noqa: S311 - no secret
             attempt += 1
             continue
         if REACHED not in os.environ:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,26 @@ def test_everything_in_the_image_is_pinned() -> None:
     bases = [rest.split()[0] for word, rest in words if word == "FROM"]
     assert bases == ["python:${PYTHON}-slim-bookworm"] * 2
     installs = re.findall(r"pip install [^&;]*", " ".join(rest for _, rest in words))
-    assert len(installs) == 2
-    assert all("--constraint /source/constraints.txt" in install for install in installs)
+    how = ["--require-hashes", "--no-deps", "--constraint /source/constraints.txt"]
+    assert [each for each, install in zip(how, installs, strict=True) if each in install] == how
+
+
+def test_the_lock_has_the_tested_versions_with_hashes_and_names_no_registry() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", "", lock.replace("\\\n", " "), flags=re.MULTILINE)
+    locked = {line.split("==")[0]: line.split() for line in text.splitlines()}
+    tested = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
+    unknown = []
+    for name, (pinned, *rest) in locked.items():
+        assert [word for word in rest if re.fullmatch("--hash=sha256:[0-9a-f]{64}", word)], name
+        if pinned not in tested.splitlines():
+            unknown.append(name)
+    # of another platform or Python than the one that is tested
+    assert len(unknown) < 10, unknown
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["dicom"]]
+    assert {re.split(r"[\[<>=]", each)[0].lower() for each in needed} <= set(locked)
+    assert "://" not in lock
 
 
 def test_the_build_context_contains_only_what_the_image_copies() -> None:
