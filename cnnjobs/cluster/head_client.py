@@ -98,10 +98,11 @@ def facts(where: str) -> dict[str, Any]:
 
 def get(where: str, *, with_token: bool = True) -> Any:
     """GET JSON from a URL."""
-    request = urllib.request.Request(where)
+    # settings name heads by http:// or https:// only
+    request = urllib.request.Request(where)  # noqa: S310
     if with_token and (token := auth_token.find()) is not None:
         request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
         return json.loads(answer.read())
 
 

@@ -12,7 +12,7 @@ def is_needed(address: str | None) -> bool:
 
     `ray.init` finds a running `ray start --head` by the same file.
     """
-    folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray")
+    folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray")  # noqa: S108 - Ray's own default
     return (
         bool(address or os.environ.get("RAY_ADDRESS"))
         or ("ray" in sys.modules and sys.modules["ray"].is_initialized())

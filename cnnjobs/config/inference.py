@@ -1,5 +1,6 @@
 """The settings of jobs that score images or report on scores."""
 
+import re
 from dataclasses import dataclass
 
 from cnnjobs.config import checks

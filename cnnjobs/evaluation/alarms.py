@@ -73,7 +73,7 @@ def _single_prediction(confusion: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _reversed(positive: str | None, measured: Metrics) -> list[str]:
-    value, interval = (each.get("auroc") for each in (measured.values, measured.intervals))
+    value, interval = measured.values.get("auroc"), measured.intervals.get("auroc")
     if positive is None or value is None or interval is None or interval[1] >= CHANCE:
         return []
     return [f"{below_chance(value, interval)}."]

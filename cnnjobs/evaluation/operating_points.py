@@ -108,7 +108,8 @@ def prevalence_curve(
     ends = [_interval(called, positive, groups), _interval(~called, ~positive, groups)]
     points = []
     for prevalence in sorted({*PREVALENCES, *extra}):
-        found = weighted.at_prevalence(*(np.array([value]) for value in values), prevalence)
+        sensitivity, specificity = (np.array([value]) for value in values)
+        found = weighted.at_prevalence(sensitivity, specificity, prevalence)
         ppv, npv = (float(value[0]) for value in found.values())
         intervals = of_prevalence(values, ends, prevalence)
         points.append(

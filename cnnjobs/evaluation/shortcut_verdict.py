@@ -11,6 +11,7 @@ from cnnjobs.metrics import Bootstrap, Interval, weighted
 from cnnjobs.metrics.bootstrap import interval, resampled
 from cnnjobs.metrics.share_intervals import of_auroc
 from cnnjobs.metrics.weighted import Floats
+from cnnjobs.models.external_tests import CHANCE
 
 SHORTCUT, NONE_FOUND, UNDECIDED = "shortcut", "none found", "undecided"
 
@@ -172,9 +173,9 @@ def _why_undecidable(
         return bootstrap.refused
     if unchanged.auroc is None or unchanged.low is None or unchanged.high is None:
         return "without resamples there are no intervals"
-    if unchanged.high < alarms.CHANCE:
+    if unchanged.high < CHANCE:
         return alarms.below_chance(unchanged.auroc, (unchanged.low, unchanged.high))
-    if unchanged.low <= alarms.CHANCE:
+    if unchanged.low <= CHANCE:
         return (
             f"the AUROC of {_with_interval(unchanged)} is not clearly above chance: no signal to "
             "audit"

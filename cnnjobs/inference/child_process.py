@@ -181,7 +181,7 @@ class Child:
         """The next answer; see `answer`."""
         assert self._process.stdout is not None
         try:
-            is_error, value = pickle.load(self._process.stdout)
+            is_error, value = pickle.load(self._process.stdout)  # noqa: S301 - from our own child
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise Died("the scoring process ended") from error
         if is_error:
@@ -240,7 +240,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     pool = ThreadPoolExecutor(BLOCKS_AT_ONCE)
     try:
         while True:
-            function, args = pickle.load(requests)
+            function, args = pickle.load(requests)  # noqa: S301 - from our own parent
             pending.put(pool.submit(function, *args))
     finally:
         # at once: nobody wants what is in work
