@@ -15,10 +15,18 @@ from tests.support.paths import ROOT
 
 #: Text settings that do not name a file; list a new one here, or with those of `job_package`.
 NOT_FILES = {
-    *("address", "augment", "balance", "cache", "class_weight", "damaged", "engine"),
+    *("address", "at", "augment", "balance", "by", "cache", "class_weight", "damaged", "engine"),
     *("exclude", "gone", "metrics_file"),
     *("group_regex", "keep", "leave_out", "optimizer", "recipe", "source_regex", "title"),
-    *("max_errors", "monitor", "partition_by", "positive", "s3_endpoint", "s3_profile"),
+    *(
+        "max_errors",
+        "monitor",
+        "partition_by",
+        "positive",
+        "precision",
+        "s3_endpoint",
+        "s3_profile",
+    ),
     *("s3_region", "schedule", "split", "threshold_rule"),
     *("layout", "path_column", "label_column", "group_column", "split_column", "source_column"),
     *("map", "where", "positive_when", "negative_when", "uncertain", "dicom_key"),

@@ -115,7 +115,7 @@ def test_a_log_file_tells_what_a_job_did(
     happened = (tmp_path / "log.txt").read_text()
     for event in (
         "40 images, 0 have a row",
-        "connected to Ray, scoring with openvino",
+        "scoring with openvino",
         "wrote 30 rows to part-00000.parquet",
         "wrote 10 rows to part-00001.parquet",
         "run.json: status done",
