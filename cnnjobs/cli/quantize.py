@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     },
 )
 def quantize() -> Job:
-    """Make an int8 network for a bundle, for faster scoring on CPUs.
+    """Make an int8 network, for faster scoring on CPUs.
 
     The network is calibrated on images of the training split, compared with the float32 network
     on the test split, and added to the bundle for `predict --precision int8`. If it loses too

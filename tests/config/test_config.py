@@ -21,6 +21,7 @@ from cnnjobs.config import (
     InspectConfig,
     PredictConfig,
     PredictOneConfig,
+    QuantizeConfig,
     ReportConfig,
     SubmitConfig,
     TrainConfig,
@@ -47,6 +48,7 @@ NEEDED = {
     ExplainConfig: {"bundle": "run", "images": ("a.png",), "output": "looked"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},
     PredictOneConfig: {"bundle": "run", "images": ("a.png",)},
+    QuantizeConfig: {"bundle": "run", "data": "m.parquet"},
     ReportConfig: {"runs": ("run",)},
     SubmitConfig: {"command": "predict"},
     ClusterStartConfig: {"head": True},
@@ -285,6 +287,11 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         ),
         (ExplainConfig, {"images": ()}, "explain needs at least one image, got none."),
         (PredictOneConfig, {"images": ()}, "predict-one needs at least one image, got none."),
+        (
+            QuantizeConfig,
+            {"max_auroc_drop": 1.5},
+            "max_auroc_drop must be from 0 to 1, got 1.5.",
+        ),
         (ReportConfig, {"runs": ()}, "report needs at least one run, got none."),
         (ReportConfig, {"max_images": -1}, "max_images must be at least 0, got -1."),
         (

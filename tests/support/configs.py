@@ -48,6 +48,9 @@ BY_NAME = {
     "gpus_per_actor": st.floats(0.01, 1),
     "split": st.sampled_from(["train", "validation", "test", "all"]),
     "engine": st.sampled_from(["auto", "openvino", "keras"]),
+    "precision": st.sampled_from(["fp32", "bf16", "int8"]),
+    "at": st.lists(st.sampled_from(["sensitivity=0.9", "specificity=.95"]), max_size=2).map(tuple),
+    "optimizer": st.sampled_from(["adam", "adamw", "sgd"]),
     "damaged": st.sampled_from(["error", "score"]),
     "partition_by": st.sampled_from(["label", "prefix"]),
     "max_errors": st.sampled_from(["0", "25", "0.5%", "100%"]),
@@ -64,6 +67,7 @@ BY_NAME = {
     **dict.fromkeys(("port", "dashboard_port"), st.integers(1, 65535)),
     **dict.fromkeys(("crop", "mask_corners", "validation", "test"), SHARE),
     **dict.fromkeys(("border", "prevalence"), st.floats(0.01, 0.49)),
+    **dict.fromkeys(("max_auroc_drop", "weight_decay", "label_smoothing"), SHARE),
     **dict.fromkeys(("resamples", "limit"), st.integers(100, 10**6)),
     **dict.fromkeys(("num_images", "folds"), st.integers(20, 10**6)),
     # `cache`, `workers` and `mlflow` of a crossval are fixed

@@ -171,6 +171,7 @@ def test_a_single_worker_trains_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vars(join()) == vars(Workers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scenario",
     ["adam", "clipped", "overflowing", "large", "three_classes", "normalized", "counting"],
@@ -198,6 +199,7 @@ def check_like_one_process(workers: list[Outcomes], alone: Outcomes, scenario: s
         assert worker[scenario].error == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", [scenario.__name__ for scenario in SCENARIOS])
 def test_all_workers_end_with_the_same_bits(three: list[Outcomes], scenario: str) -> None:
     check_same_bits(three, scenario)
@@ -211,6 +213,7 @@ def check_same_bits(workers: list[Outcomes], scenario: str) -> None:
         assert worker[scenario].error == first.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["memory", "stream"])
 def test_three_workers_train_on_every_path_of_the_split_once(
     seen: list[Seen], task: Task, way: str
@@ -227,6 +230,7 @@ def test_three_workers_train_on_every_path_of_the_split_once(
         assert moved == pytest.approx(Counter(split))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_fails_a_resume_of_all_workers_in_one_line(
     seen: list[Seen], task: Task
 ) -> None:
@@ -241,6 +245,7 @@ def uninterrupted(task: Task) -> handed_over.Ended:
     return handed_over.ended(whole, train_task(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["from 1 to 2", "from 3 to 2", "from 2 to 1"])
 def test_a_training_killed_and_resumed_with_other_workers_ends_as_one_process(
     two: list[Outcomes], task: Task, uninterrupted: handed_over.Ended, way: str
@@ -254,6 +259,7 @@ def test_a_training_killed_and_resumed_with_other_workers_ends_as_one_process(
     assert largest_difference(found.weights, uninterrupted.weights) < 2e-6
 
 
+@pytest.mark.slow
 def test_every_row_moves_the_model_once_per_epoch(three: list[Outcomes]) -> None:
     from cnnjobs.training.distributed.sharding import epoch_order
 
@@ -267,6 +273,7 @@ def test_every_row_moves_the_model_once_per_epoch(three: list[Outcomes]) -> None
         assert (-kernel[:, 0] * num_in_batch).tolist() == pytest.approx([1.0] * NUM_ROWS)
 
 
+@pytest.mark.slow
 def test_the_loss_curve_with_dropout_and_augmentation_stays_in_a_band(
     alone: Outcomes, three: list[Outcomes]
 ) -> None:
@@ -276,14 +283,17 @@ def test_the_loss_curve_with_dropout_and_augmentation_stays_in_a_band(
     assert curve == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_single_worker_can_stop_all(three: list[Outcomes]) -> None:
     assert [len(worker["stopping"].history) for worker in three] == [1] * 3
 
 
+@pytest.mark.slow
 def test_a_run_resumed_by_rank_0_ends_with_the_same_bits(three: list[Outcomes]) -> None:
     assert {worker["resumed"].error for worker in three} == {"differs by 0.0"}
 
 
+@pytest.mark.slow
 def test_all_workers_name_the_step_of_a_loss_that_is_not_a_number(
     alone: Outcomes, three: list[Outcomes]
 ) -> None:
