@@ -227,8 +227,10 @@ def test_two_evaluations_compare_as_they_did(old: Path) -> None:
 
     assert before["comparisons"][0]["delong"] is not None
     found, expected = flat(now), flat(before)
-    # later versions say more
-    assert {name: found.get(name) for name in expected} == pytest.approx(expected, abs=1e-9)
+    # the intervals of one model were resampled, too; later versions say more
+    same = {name: value for name, value in expected.items() if "/intervals/" not in name}
+    assert len(same) < len(expected)
+    assert {name: found.get(name) for name in same} == pytest.approx(same, abs=1e-9)
 
 
 def recorded(file: Path) -> dict[str, Any]:

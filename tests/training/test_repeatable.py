@@ -33,6 +33,7 @@ def probe(num_labels):
 """
 
 
+@pytest.mark.slow
 def test_deterministic_reaches_tensorflow_and_gives_the_same_bits_again(
     ray_session: None, archive: Path, tmp_path: Path
 ) -> None:
