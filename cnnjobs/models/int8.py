@@ -4,6 +4,8 @@ Weights and activations of convolutions and dense layers become integers of 8 bi
 come from calibration images (Krishnamoorthi 2018, arXiv:1806.08342, section 3).
 """
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +59,8 @@ def quantize(
     core = openvino.Core()
     model = core.read_model(model=network, weights=weights)
     calibration = nncf.Dataset(_batches(images))
-    with without_telemetry():
+    # it draws progress bars of its own
+    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
         if validation is None:
             quantized = nncf.quantize(model, calibration, subset_size=len(images))
         else:
