@@ -106,7 +106,7 @@ def _plain(kind: type[Any], name: str, value: Any) -> Any:
         value = os.fspath(value)
     types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
     if types.get(name, "").startswith("tuple"):
-        several = [value] if isinstance(value, str) else value
+        several = [value] if isinstance(value, str) else value or ()
         return tuple(os.fspath(each) for each in several)
     return value
 
