@@ -128,7 +128,8 @@ def _bars() -> Iterator[Progress]:
     tasks: dict[str, TaskID] = {}
 
     def report(step: str, done: int, total: int | None, note: str = "") -> None:
-        note = printable(note)
+        # the rest of the line on an epoch would leave no room for the bar
+        note = printable(note.partition(", learning rate")[0])
         if step not in tasks:
             tasks[step] = bars.add_task(step, total=total, note=note)
         bars.update(tasks[step], completed=done, total=total, note=note)
