@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+#: Characters of a note beside a bar.
+_WIDEST_NOTE = 45
+
 #: Seconds between two updates of the bars in a notebook, each of which is a message.
 _SECONDS_BETWEEN_UPDATES = 0.2
 
@@ -128,8 +131,10 @@ def _bars() -> Iterator[Progress]:
     tasks: dict[str, TaskID] = {}
 
     def report(step: str, done: int, total: int | None, note: str = "") -> None:
-        # the rest of the line on an epoch would leave no room for the bar
-        note = printable(note.partition(", learning rate")[0])
+        if len(note) > _WIDEST_NOTE:
+            # the whole line on an epoch would leave no room for the bar
+            note = note[:_WIDEST_NOTE].rpartition(", ")[0] or note[:_WIDEST_NOTE]
+        note = printable(note)
         if step not in tasks:
             tasks[step] = bars.add_task(step, total=total, note=note)
         bars.update(tasks[step], completed=done, total=total, note=note)
