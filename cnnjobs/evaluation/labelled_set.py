@@ -9,7 +9,9 @@ import pyarrow.compute as pc
 from cnnjobs.config import constants
 from cnnjobs.data import sources
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.errors import InputError
+from cnnjobs.errors import ImageError, InputError
+from cnnjobs.imaging import reading
+from cnnjobs.imaging.preprocessing import Decoded
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
@@ -76,6 +78,21 @@ def open_labelled(
         num_unlabelled=rows.num_rows - labelled.num_rows,
         warning=_check_unseen(bundle, labelled, split, images.fingerprint),
     )
+
+
+def read_image(path: str, bundle: Bundle) -> tuple[bytes, Decoded] | ImageError:
+    """A file of a labelled set and its pixels for the model, or what is wrong with it.
+
+    Raises:
+        SourceError: it cannot be read by a fault that is not its own.
+    """
+    try:
+        data = reading.read_image(path)
+    except ImageError as error:
+        reading.raise_if_of_source(path, error)
+        return error
+    decoded = reading.decoded(data, bundle.preprocessing, POLICY)
+    return decoded if isinstance(decoded, ImageError) else (data, decoded)
 
 
 def _check_unseen(bundle: Bundle, rows: pa.Table, split: str, fingerprint: str) -> str | None:

@@ -16,9 +16,8 @@ from cnnjobs.config import QuantizeConfig, constants
 from cnnjobs.data import sources
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import AccuracyError, ImageError, InputError
-from cnnjobs.evaluation import labelled_set, prediction_metrics
+from cnnjobs.evaluation import labelled_set, prediction_metrics, score_sets
 from cnnjobs.evaluation.labelled_set import LabelledSet
-from cnnjobs.imaging import reading
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.preprocessing import Decoded
 from cnnjobs.inference.predictor import Scoring, prediction_rows
@@ -236,10 +235,9 @@ def _compare(
             f"none of the {rows.num_rows} images can be read, for example {rows['path'][0]}; "
             "cnnjobs inspect shows why."
         )
-    group_of = dict(zip(*(rows[name].to_pylist() for name in ("path", "group")), strict=True))
     scored = []
     for table in map(pa.concat_tables, tables):
-        groups = [group_of[path] or path for path in table["path"].to_pylist()]
+        groups = score_sets.groups_of(rows, table)
         bootstrap = Bootstrap(groups=groups, resamples=config.resamples, seed=config.seed)
         scored.append(
             _Scored(
@@ -269,12 +267,8 @@ def _decoded(bundle: Bundle, rows: pa.Table) -> Iterator[Decoded | ImageError]:
     """The images of a manifest's rows, in order."""
 
     def read_one(path: str) -> Decoded | ImageError:
-        try:
-            data = reading.read_image(path)
-        except ImageError as error:
-            reading.raise_if_of_source(path, error)
-            return error
-        return reading.decoded(data, bundle.preprocessing, labelled_set.POLICY)
+        read = labelled_set.read_image(path, bundle)
+        return read if isinstance(read, ImageError) else read[1]
 
     return read_many(rows["path"].to_pylist(), read_one)
 

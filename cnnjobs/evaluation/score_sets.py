@@ -96,7 +96,7 @@ def _measure(
             f"none of the {predictions.num_rows} images in split {labelled.split} could be read; "
             f"the first: {predictions['path'][0]} ({predictions['error'][0]})."
         )
-    groups = _groups(labelled, scored)
+    groups = groups_of(labelled.manifest.table, scored)
     bootstrap = Bootstrap(groups=groups, resamples=config.resamples, seed=seed)
     return MeasuredSet(
         labelled=labelled,
@@ -109,8 +109,7 @@ def _measure(
     )
 
 
-def _groups(labelled: LabelledSet, scored: pa.Table) -> list[str]:
-    """The group of each row; an image without a group is its own group."""
-    rows = labelled.manifest.table.select(["path", "group"]).to_pylist()
-    group_of = {row["path"]: row["group"] for row in rows}
+def groups_of(rows: pa.Table, scored: pa.Table) -> list[str]:
+    """The group in a manifest's rows of each scored row; an image without one is its own group."""
+    group_of = {row["path"]: row["group"] for row in rows.select(["path", "group"]).to_pylist()}
     return [group_of[path] or path for path in scored["path"].to_pylist()]

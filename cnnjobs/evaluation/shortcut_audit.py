@@ -19,7 +19,6 @@ from cnnjobs.evaluation import labelled_set, occlusion, shortcut_verdict, trivia
 from cnnjobs.evaluation.occlusion import Images
 from cnnjobs.evaluation.shortcut_verdict import Audit
 from cnnjobs.evaluation.trivial_baseline import Features
-from cnnjobs.imaging import reading
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.inference.predictor import open_engine
 from cnnjobs.metrics import Bootstrap, calibration
@@ -219,14 +218,10 @@ def _read_all(
     """Pixels and trivial features of each file, in order."""
 
     def read_one(path: str) -> tuple[Images, Features] | ImageError:
-        try:
-            data = reading.read_image(path)
-        except ImageError as error:
-            reading.raise_if_of_source(path, error)
-            return error
-        decoded = reading.decoded(data, bundle.preprocessing, labelled_set.POLICY)
-        if isinstance(decoded, ImageError):
-            return decoded
+        read = labelled_set.read_image(path, bundle)
+        if isinstance(read, ImageError):
+            return read
+        data, decoded = read
         return decoded.pixels, trivial_baseline.features(data, decoded)
 
     return read_many(paths, read_one)

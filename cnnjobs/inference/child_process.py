@@ -6,6 +6,7 @@ ended.
 """
 
 import contextlib
+import itertools
 import os
 import pickle
 import queue
@@ -13,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
@@ -32,7 +32,7 @@ from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.openvino_export import Export
 from cnnjobs.storage import s3
 
-#: Seconds that a child may take to end by itself.
+#: Seconds to wait for a child that was killed; one in a read that cannot be interrupted is left.
 _ENDS_S = 5.0
 
 
@@ -74,14 +74,13 @@ class _ChildAttempt:
         """Ends early when an image has timed out: a thread may be busy with it forever."""
         child = _scorer(self._scoring)
         try:
-            waiting: deque[None] = deque()
             blocks = iter(self._blocks)
-            for _ in range(BLOCKS_AT_ONCE + BLOCKS_QUEUED):
-                _ask(child, blocks, waiting)
-            while waiting:
+            for block in itertools.islice(blocks, BLOCKS_AT_ONCE + BLOCKS_QUEUED):
+                child.send(_score, block)
+            for _ in self._blocks:
                 table = child.receive()
-                waiting.popleft()
-                _ask(child, blocks, waiting)
+                for block in itertools.islice(blocks, 1):
+                    child.send(_score, block)
                 yield table
                 if pc.any(pc.starts_with(table["error"], "timed out:")).as_py():
                     return
@@ -90,13 +89,6 @@ class _ChildAttempt:
 
     def lone(self) -> "_LoneChild":
         return _LoneChild(self._scoring)
-
-
-def _ask(child: "Child", blocks: Iterator[pa.Table], waiting: "deque[None]") -> None:
-    block = next(blocks, None)
-    if block is not None:
-        child.send(_score, block)
-        waiting.append(None)
 
 
 class _LoneChild:
@@ -194,7 +186,8 @@ class Child:
         assert process.stdin is not None
         assert process.stdout is not None
         process.kill()
-        process.wait(_ENDS_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDS_S)
         for stream in (process.stdin, process.stdout):
             # what was to be sent cannot be flushed any more
             with contextlib.suppress(OSError):

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,11 +25,12 @@ from tests.support.disturbed_runs import (
     BATCH_SIZE,
     NUM_IMAGES,
     check_complete,
-    count_parts,
+    moving_away,
     read_record,
     read_rows,
     resume,
     run_config,
+    scorers_killed,
     start_job,
     wait_for_parts,
 )
@@ -104,24 +104,9 @@ def test_children_that_keep_dying_end_the_job_with_one_line_that_names_a_file(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path, alone: None
 ) -> None:
     output = tmp_path / "run"
-    over = threading.Event()
-
-    def kill_every_child() -> None:
-        while not over.wait(0.02):
-            if count_parts(output) >= 2:
-                for pid in scorers(os.getpid()):
-                    kill(pid)
-
-    killer = threading.Thread(target=kill_every_child)
-    killer.start()
-    try:
-        with pytest.raises(
-            CnnjobsError, match=r"^the scoring process died 3 times in a row before"
-        ):
-            predict(run_config(inputs, output))
-    finally:
-        over.set()
-        killer.join()
+    dies = pytest.raises(CnnjobsError, match=r"^the scoring process died 3 times in a row before")
+    with scorers_killed(output, after=2), dies:
+        predict(run_config(inputs, output))
 
     num_kept = read_rows(output).num_rows
     assert resume(inputs, output).skipped == num_kept < NUM_IMAGES
@@ -143,17 +128,10 @@ def test_a_run_goes_on_where_it_did_not_begin(
 def test_a_source_that_moves_away_stops_the_job(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path, alone: None
 ) -> None:
-    output, archive, away = tmp_path / "run", inputs / "archive", inputs / "away"
-
-    def move(step: str, done: int, total: int | None, note: str = "") -> None:
-        if count_parts(output) >= 3 and archive.exists():
-            archive.rename(away)
-
-    try:
-        with pytest.raises(SourceError, match=r"^50 images in a row failed, the last: "):
-            predict(run_config(inputs, output), move)
-    finally:
-        away.rename(archive)
+    output = tmp_path / "run"
+    stops = pytest.raises(SourceError, match=r"^50 images in a row failed, the last: ")
+    with moving_away(inputs, output, after=3) as move, stops:
+        predict(run_config(inputs, output), move)
     assert resume(inputs, output).skipped > 0
     check_complete(output, undisturbed)
 

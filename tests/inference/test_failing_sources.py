@@ -15,7 +15,7 @@ from tests.support.disturbed_runs import (
     CNNJOBS,
     NUM_IMAGES,
     check_complete,
-    count_parts,
+    moving_away,
     read_record,
     read_rows,
     resume,
@@ -27,17 +27,9 @@ from tests.support.fault_proxy import FaultProxy, Rule
 def test_a_source_that_moves_away_stops_the_job_which_continues_once_it_is_back(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path
 ) -> None:
-    output, archive, away = tmp_path / "run", inputs / "archive", inputs / "away"
-
-    def move(step: str, done: int, total: int | None, note: str = "") -> None:
-        if count_parts(output) >= 3 and archive.exists():
-            archive.rename(away)
-
-    try:
-        with pytest.raises(SourceError) as stopped:
-            predict(run_config(inputs, output), move)
-    finally:
-        away.rename(archive)
+    output = tmp_path / "run"
+    with moving_away(inputs, output, after=3) as move, pytest.raises(SourceError) as stopped:
+        predict(run_config(inputs, output), move)
 
     kept = read_rows(output, in_parts=True)
     assert 0 < kept.num_rows < NUM_IMAGES - 50

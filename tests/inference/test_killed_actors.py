@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from tests.support.disturbed_runs import (
     read_rows,
     resume,
     run_config,
+    scorers_killed,
     start_job,
     wait_for_parts,
 )
@@ -80,22 +80,8 @@ def test_actors_that_keep_dying_end_the_job_with_one_line_that_names_a_file(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    over = threading.Event()
-
-    def kill_all_actors() -> None:
-        while not over.wait(0.02):
-            if count_parts(output) >= 2:
-                for pid in scorers(os.getpid()):
-                    kill(pid)
-
-    killer = threading.Thread(target=kill_all_actors)
-    killer.start()
-    try:
-        with pytest.raises(CnnjobsError) as failed:
-            predict(run_config(inputs, output))
-    finally:
-        over.set()
-        killer.join()
+    with scorers_killed(output, after=2), pytest.raises(CnnjobsError) as failed:
+        predict(run_config(inputs, output))
 
     num_kept = read_rows(output).num_rows
     assert str(failed.value) == (

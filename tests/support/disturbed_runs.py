@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,9 @@ import pyarrow.parquet as pq
 
 from cnnjobs.config import PredictConfig
 from cnnjobs.inference.predict import PredictSummary, predict
+from cnnjobs.progress import Progress
 from tests.support.prediction_tables import without_session
-from tests.support.processes import descendants, kill, kill_all, wait_until
+from tests.support.processes import descendants, kill, kill_all, scorers, wait_until
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 NUM_IMAGES, NUM_BROKEN = 480, 8
@@ -68,6 +70,41 @@ def start_job(
 def environment(address: str, folder: Path) -> dict[str, str]:
     """Variables that make a job score there; alone, it must not find other tests' `ray start`."""
     return {"RAY_ADDRESS": address, **({} if address else {"RAY_TMPDIR": str(folder)})}
+
+
+@contextmanager
+def scorers_killed(output: Path, *, after: int) -> Iterator[None]:
+    """Kill every scorer of this process as soon as it appears, once a run has so many parts."""
+    over = threading.Event()
+
+    def kill_every_one() -> None:
+        while not over.wait(0.02):
+            if count_parts(output) >= after:
+                for pid in scorers(os.getpid()):
+                    kill(pid)
+
+    killer = threading.Thread(target=kill_every_one)
+    killer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
+
+
+@contextmanager
+def moving_away(inputs: Path, output: Path, *, after: int) -> Iterator[Progress]:
+    """A progress that moves the archive away once a run has so many parts; later it is back."""
+    archive, away = inputs / "archive", inputs / "away"
+
+    def move(step: str, done: int, total: int | None, note: str = "") -> None:
+        if count_parts(output) >= after and archive.exists():
+            archive.rename(away)
+
+    try:
+        yield move
+    finally:
+        away.rename(archive)
 
 
 def check_complete(output: Path, undisturbed: pa.Table) -> None:
