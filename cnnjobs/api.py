@@ -79,9 +79,9 @@ def job(
                 signature.bind(**settings)
                 config = resolve(kind, {key: _plain(kind, key, settings[key]) for key in settings})
             # imported here: `import cnnjobs` is to stay light
-            from cnnjobs.cluster import node_registry
+            from cnnjobs.cluster import presence
 
-            node_registry.before_ray(getattr(config, "address", None))
+            presence.before_ray(getattr(config, "address", None))
             with showing(progress) as report:
                 return run(config, report)
 

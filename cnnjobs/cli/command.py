@@ -13,7 +13,7 @@ from cnnjobs.cli.app import app
 from cnnjobs.cli.help_page import Command
 from cnnjobs.cli.options import FLAGS, OF_TRAINING, SHARED
 from cnnjobs.cli.runner import Job, run, settings
-from cnnjobs.cluster import node_registry
+from cnnjobs.cluster import presence
 from cnnjobs.config import Config, names
 
 #: The config of each command that runs a job, by the command's words: `cluster start`.
@@ -47,7 +47,7 @@ def job(
         @functools.wraps(load)
         def command(context: typer.Context, **values: Any) -> None:
             config = settings(context, config_type, values["config"])
-            node_registry.before_ray(getattr(config, "address", None))
+            presence.before_ray(getattr(config, "address", None))
             flags = {flag: values[flag] for flag in FLAGS if flag not in ("config", "debug")}
             run(config, load(), **flags)
 

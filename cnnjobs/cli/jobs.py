@@ -12,7 +12,7 @@ from cnnjobs.cli.help_page import Command
 from cnnjobs.cli.options import HEAD, Debug, Json
 from cnnjobs.cli.runner import say, show
 from cnnjobs.cli.tables import table
-from cnnjobs.cluster import node_registry
+from cnnjobs.cluster import presence
 from cnnjobs.config.printable import printable, printable_log
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def follow_job(client: Any, name: str, *, to_stderr: bool) -> Any:
 
 def _client(address: str | None) -> Any:
     # before anything imports Ray
-    node_registry.before_ray(address)
+    presence.before_ray(address)
     from cnnjobs.cluster import head_client
 
     return head_client.client(address)

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import urllib.error
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,13 +79,14 @@ def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
         yield _s3_here(uri)
     try:
         head_client.check_answers(url)
-        version = head_client.facts(url)["ray_version"]
+        sent = head_client.authorization(url)
+        version = head_client.facts(url, sent)["ray_version"]
     except InputError as error:
         yield Check(name="reachable", ok=False, found="no", fix=str(error))
         return
     yield Check(name="reachable", ok=True, found=url)
     yield _same_version("Ray", version, ray.__version__)
-    yield _token(url)
+    yield _token(is_required=bool(sent))
     try:
         client = head_client.client(url)
         names = ["cnnjobs", *(pin.split("==")[0] for pin in job_package.pins())]
@@ -119,16 +119,9 @@ def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _token(url: str) -> Check:
-    try:
-        head_client.get(f"{url}/api/version", with_token=False)
-    except urllib.error.HTTPError as error:
-        with error:
-            is_required = error.code in (401, 403)
-        if is_required:
-            return Check(name="token", ok=True, found="required")
-    except OSError:
-        pass
+def _token(*, is_required: bool) -> Check:
+    if is_required:
+        return Check(name="token", ok=True, found="required")
     return Check(
         name="token",
         ok=False,

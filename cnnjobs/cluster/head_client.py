@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import socket
-import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
-from cnnjobs.cluster import auth_token, node_registry
+from cnnjobs.cluster import auth_mode, node_registry, presence
 from cnnjobs.errors import InputError
 
 #: A head's default address.
@@ -26,10 +26,21 @@ _DEFAULT = "http://127.0.0.1:8265"
 REQUEST_ERRORS = (RayError, RuntimeError, OSError)
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_Stay)
+
+
 def client(address: str | None) -> JobSubmissionClient:
     """Ray's job client for the cluster at `http://HEAD:PORT`; it sends this user's token.
 
-    None uses RAY_ADDRESS, a head that was started here, or port 8265 of this machine.
+    None uses RAY_ADDRESS, a head that was started here, or port 8265 of this machine. A token goes
+    only to a cluster that requires one.
 
     Raises:
         InputError: no head answers there, or it rejects the token.
@@ -39,15 +50,17 @@ def client(address: str | None) -> JobSubmissionClient:
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.pop("RAY_API_SERVER_ADDRESS", None)
     check_answers(where)
+    sent = authorization(where)
     # Ray's client waits forever for a server that is silent
-    facts(where)
+    facts(where, sent)
     # it logs each upload, at a level of its own
     for name in ("ray", "ray.dashboard.modules.dashboard_sdk"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        return JobSubmissionClient(where)
+        # without a header of ours, Ray in token mode would send the token of its own accord
+        return JobSubmissionClient(where, headers=sent or {"Authorization": "none"})
     except AuthenticationError as error:
-        raise _rejected(where) from error
+        raise auth_mode.rejected(where) from error
     except REQUEST_ERRORS as error:
         raise _not_a_head(where, first_line(error)) from error
 
@@ -59,6 +72,8 @@ def url(address: str | None) -> str:
         InputError: it is another kind of address.
     """
     target = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    if target in (None, "auto"):
+        presence.check_one_head()
     for node in node_registry.nodes():
         if node.dashboard is not None and target in (None, "auto", node.address):
             return node.dashboard
@@ -68,22 +83,53 @@ def url(address: str | None) -> str:
         parts = urlsplit(str(target))
         # an invalid port raises ValueError
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return str(target).rstrip("/")
+            # in lower case, as Ray's client expects it
+            return parts.geturl().rstrip("/")
     raise InputError(f"{target} is not the URL of a job server; give --address http://HEAD:8265.")
 
 
-def facts(where: str) -> dict[str, Any]:
+def authorization(where: str) -> dict[str, str]:
+    """The header that a head requires: none, or this user's token.
+
+    Raises:
+        InputError: there is no token.
+    """
+    if not requires_token(where):
+        return {}
+    token = auth_mode.find()
+    if token is None:
+        raise auth_mode.rejected(where)
+    return {"Authorization": f"Bearer {token}"}
+
+
+def requires_token(where: str) -> bool:
+    """Whether a head refuses a request without a token; False if it is not a head."""
+    try:
+        get(f"{where}/api/version")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code in (401, 403)
+    except (OSError, ValueError, http.client.HTTPException):
+        pass
+    return False
+
+
+def facts(where: str, sent: Mapping[str, str]) -> dict[str, Any]:
     """What `/api/version` says of a head: `ray_version` and `session_name`, among others.
+
+    Args:
+        where: URL of the head.
+        sent: its `authorization`.
 
     Raises:
         InputError: it rejects the token, or is not a head.
     """
     try:
-        answer: dict[str, Any] = get(f"{where}/api/version")
+        answer: dict[str, Any] = get(f"{where}/api/version", sent)
     except urllib.error.HTTPError as error:
         with error:
             if error.code in (401, 403):
-                raise _rejected(where) from error
+                raise auth_mode.rejected(where) from error
             raise _not_a_head(where, f"it answers {error.code}") from error
     except OSError as error:
         # the cause, if urllib wraps one
@@ -96,25 +142,44 @@ def facts(where: str) -> dict[str, Any]:
     return answer
 
 
-def get(where: str, *, with_token: bool = True) -> Any:
-    """GET JSON from a URL."""
+def get(where: str, headers: Mapping[str, str] | None = None) -> Any:
+    """GET JSON from a URL; a redirection, which could take a token elsewhere, is an HTTPError."""
     # settings name heads by http:// or https:// only
-    request = urllib.request.Request(where)  # noqa: S310
-    if with_token and (token := auth_token.find()) is not None:
-        request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+    request = urllib.request.Request(where, headers=dict(headers or {}))  # noqa: S310
+    with _OPENER.open(request, timeout=20) as answer:
         return json.loads(answer.read())
 
 
 def is_here(where: str) -> bool:
     """Whether the head runs on this machine and therefore sees its files.
 
-    A local port may be a tunnel to another machine, so this looks for the session's folder.
+    A local port may be a tunnel to another machine or a container, so this looks for the session's
+    folder: in the usual places, then on the command lines of this machine's processes.
     """
+    session = facts(where, authorization(where))["session_name"]
     folders = [Path(node.temp_dir) for node in node_registry.nodes() if node.temp_dir]
-    folders.append(Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray")
-    session = facts(where)["session_name"]
-    return any((folder / session).is_dir() for folder in folders)
+    folders.append(presence.ray_folder())
+    if any((folder / session).is_dir() for folder in folders):
+        return True
+    return any(folder.is_dir() for folder in _on_command_lines(session))
+
+
+def _on_command_lines(session: str) -> Iterator[Path]:
+    """The folders of a session that processes of this machine, not of a container, are given."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            named = [word.partition("=")[2] for word in words if word.endswith(f"/{session}")]
+            if named and _sees_our_files(process):
+                yield from map(Path, named)
+
+
+def _sees_our_files(process: Path) -> bool:
+    try:
+        return (process / "ns" / "mnt").samefile("/proc/self/ns/mnt")
+    except PermissionError:
+        # another user's: a container's folder would have to exist here under the same name
+        return True
 
 
 def check_answers(where: str) -> None:
@@ -134,18 +199,6 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, without a full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")
-
-
-def _rejected(where: str) -> InputError:
-    if auth_token.find() is None:
-        return InputError(
-            f"the cluster at {where} requires a token; copy that of its head to "
-            f"{auth_token.path()}, or set RAY_AUTH_TOKEN."
-        )
-    return InputError(
-        f"the cluster at {where} rejects the token; put that of its head in {auth_token.path()}, "
-        "or set RAY_AUTH_TOKEN."
-    )
 
 
 def _not_a_head(where: str, reason: str) -> InputError:

@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnjobs.cluster import auth_token, machine, node_registry, preflight, ray_start, spilling
+from cnnjobs.cluster import (
+    auth_token,
+    machine,
+    node_registry,
+    preflight,
+    presence,
+    ray_start,
+    spilling,
+)
 from cnnjobs.cluster.node_registry import Node
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import CnnjobsError, InputError
@@ -185,7 +193,7 @@ def _end(node: Node) -> None:
 
 
 def _resources(node: Node) -> dict[str, Any] | None:
-    node_registry.before_ray(node.address)
+    presence.before_ray(node.address)
     from ray.util.state import list_nodes
     from ray.util.state.exception import RayStateApiException
 
@@ -197,7 +205,8 @@ def _resources(node: Node) -> dict[str, Any] | None:
             for each in list_nodes(address=node.dashboard, detail=True)
             if each.state == "ALIVE"
         ]
-        groups = head_client.get(f"{node.dashboard}/api/prometheus/sd")
+        token = {"Authorization": f"Bearer {auth_token.find()}"}
+        groups = head_client.get(f"{node.dashboard}/api/prometheus/sd", token)
     except (RayStateApiException, OSError, RuntimeError):
         return None
     return {

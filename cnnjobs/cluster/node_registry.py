@@ -1,20 +1,18 @@
-"""The Ray nodes that `cnnjobs cluster start` started on this machine, and how to reach them."""
+"""The Ray nodes that `cnnjobs cluster start` started on this machine."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnjobs.cluster import auth_token
 from cnnjobs.storage import json_files
 
 #: Makes Ray serve, and look for, a head on 127.0.0.1 only. Ray reads it when it is imported;
 #: without it, Ray replaces any loopback address by the machine's own.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,10 @@ class Node:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine itself can reach it under this host name."""
-    return host.strip("[]") in LOOPBACK_HOSTS
+    host = host.strip("[]").lower()
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def nodes() -> list[Node]:
@@ -103,30 +104,6 @@ def session(pid: int) -> list[int]:
             if os.getsid(int(folder.name)) == pid:
                 found.append(int(folder.name))
     return found
-
-
-def before_ray(address: str | None) -> None:
-    """Let this process reach the cluster at `address`; call it before Ray is imported.
-
-    The user's token is used if there is one, which Ray itself does only for a local Ray. Without
-    an address, a head of `cnnjobs cluster start` on 127.0.0.1 is found.
-    """
-    if auth_token.find() is not None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    target = address or os.environ.get("RAY_ADDRESS") or "auto"
-    for node in nodes():
-        if not (node.is_head and node.is_loopback):
-            continue
-        if target == "auto" or _is_same(target, node.address):
-            os.environ.update(LOOPBACK)
-        if target == "auto":
-            os.environ["RAY_ADDRESS"] = node.address
-            return
-
-
-def _is_same(address: str, of_head: str) -> bool:
-    host, _, port = address.rpartition(":")
-    return is_loopback(host) and port == of_head.rpartition(":")[2]
 
 
 def _file(node: Node) -> Path:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from cnnjobs.errors import InputError
 
-_CERT, _KEY, _AUTHORITY = "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"
+#: Ray's variables for its certificate, its key and the authority's certificate.
+FILES = _CERT, _KEY, _AUTHORITY = "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"
 
 #: How an HTTP/2 client such as gRPC begins: a fixed line and empty settings. Every server answers
 #: with its settings.
@@ -35,7 +36,7 @@ def check_tls(host: str | None = None) -> None:
     """
     if not uses_tls():
         return
-    for name in (_CERT, _KEY, _AUTHORITY):
+    for name in FILES:
         file = os.environ.get(name)
         if not file or not Path(file).is_file():
             found = f"got {file}" if file else "it is not set"

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -14,12 +15,22 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cnnjobs.cluster import node_registry, preflight, ray_errors, spilling
+from cnnjobs.cluster import (
+    auth_mode,
+    node_registry,
+    preflight,
+    presence,
+    ray_errors,
+    spilling,
+)
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.storage import s3
 
 #: How Ray Data names the threads of a plan, and seconds to wait for one that stops.
 _PLAN, _PLAN_STOPS_S = ("StreamingExecutor-", "iter_threaded"), 60.0
+
+#: The cluster's versions, then this process's, in Ray's message that they differ.
+_VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 
 T = TypeVar("T")
 
@@ -69,13 +80,18 @@ def check(address: str | None = None) -> None:
     Ray itself would keep trying for minutes. A job calls this before it creates its output.
 
     Raises:
-        InputError: no Ray answers.
+        InputError: no Ray answers, it rejects the token, or runs another version of Ray.
     """
-    target = address or os.environ.get("RAY_ADDRESS")
     preflight.check_tls()
-    if ray.is_initialized() or target in (None, "", "auto", "local"):
+    if ray.is_initialized():
         return
-    scheme, _, endpoint = str(target).rpartition("://")
+    if address in (None, "auto") and os.environ.get("RAY_ADDRESS") in (None, "", "auto"):
+        presence.check_one_head()
+    target = presence.resolved(address)
+    if target is None:
+        return
+    scheme, _, endpoint = target.rpartition("://")
+    scheme = scheme.lower()
     if scheme in ("http", "https"):
         raise InputError(
             f"{target} is a cluster's job server: use cnnjobs submit --address {target} ...; a job "
@@ -94,6 +110,7 @@ def check(address: str | None = None) -> None:
         preflight.check_ray(endpoint)
     except OSError as error:
         raise _no_answer(address, error.strerror or str(error)) from error
+    auth_mode.check(endpoint)
 
 
 def call(function: Callable[..., T], *args: Any) -> T:
@@ -130,15 +147,19 @@ def _wait_for_plans() -> None:
 
 
 def _init(address: str | None) -> None:
+    """Connect to Ray, or start one."""
     check(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     s3_settings = s3.environment()
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    target = presence.resolved(address)
+    starts = target is None and address != "auto"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             ray.init(
-                address=address,
+                # a record of a head that was killed would be used without an address
+                address="local" if starts else target or address,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -201,8 +222,14 @@ def _was_started_here() -> bool:
 
 
 def _no_answer(address: str | None, reason: str) -> InputError:
-    first = reason.strip().splitlines()[0].rstrip(".")
     where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+    versions = _VERSIONS.findall(reason)
+    if len(versions) == 2:
+        there, here = (f"Ray {ray_version}, Python {python}" for ray_version, python in versions)
+        return InputError(
+            f"the cluster at {where} has {there}, this process {here}; use the same on both sides."
+        )
+    first = reason.strip().splitlines()[0].rstrip(".")
     instead = "leave out --address" if address else "unset RAY_ADDRESS"
     return InputError(
         f"no Ray cluster answers at {where} ({first}); start one with `ray start --head`, "

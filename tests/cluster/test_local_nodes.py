@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs.cluster import auth_token, local_nodes, machine, node_registry
+from cnnjobs.cluster import auth_token, local_nodes, machine, node_registry, presence
 from cnnjobs.cluster.node_registry import Node
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import ConfigError, InputError
@@ -67,33 +67,56 @@ def test_a_node_is_listed_as_long_as_its_process_lives() -> None:
 @pytest.mark.parametrize("address", [None, "auto", "127.0.0.1:7001", "localhost:7001"])
 def test_a_job_finds_the_head_on_this_machine(address: str | None) -> None:
     node_registry.record(_head(os.getpid()))
-    node_registry.before_ray(address)
+    presence.before_ray(address)
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
-    assert os.environ.get("RAY_ADDRESS") == (
-        "127.0.0.1:7001" if address in (None, "auto") else None
+    assert presence.resolved(address) == (
+        address if address not in (None, "auto") else "127.0.0.1:7001"
     )
 
 
-@pytest.mark.parametrize("address", ["10.1.2.3:7001", "127.0.0.1:7002", "local"])
+@pytest.mark.parametrize("address", ["10.1.2.3:7001", "127.0.0.1:7002"])
 def test_a_job_for_another_cluster_does_not_use_the_head_on_this_machine(address: str) -> None:
     node_registry.record(_head(os.getpid()))
-    node_registry.before_ray(address)
+    presence.before_ray(address)
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
-    assert "RAY_ADDRESS" not in os.environ
+    assert presence.resolved(address) == address
 
 
-def test_an_existing_token_is_used_unless_the_user_disables_it(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_record_of_a_head_that_was_killed_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    node_registry.before_ray(None)
-    assert "RAY_AUTH_MODE" not in os.environ
-    auth_token.ensure()
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    node_registry.before_ray(None)
-    assert os.environ["RAY_AUTH_MODE"] == "disabled"
-    monkeypatch.delenv("RAY_AUTH_MODE")
-    node_registry.before_ray(None)
-    assert os.environ["RAY_AUTH_MODE"] == "token"
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    record = tmp_path / "ray" / "ray_current_cluster"
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        record.write_text(f"{address}\n")
+        assert presence.resolved(None) is None
+        listening.listen()
+        assert presence.resolved(None) == address
+
+
+def test_two_heads_on_this_machine_are_not_chosen_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    node_registry.record(_head(os.getpid()))
+    presence.check_one_head()
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    node_registry.record(_head(process.pid))
+    with pytest.raises(InputError) as refused:
+        presence.check_one_head()
+    process.communicate(b"\n")
+    assert str(refused.value).startswith("2 heads run on this machine, 127.0.0.1:7001 (jobs at ")
+    assert str(refused.value).endswith("; give --address.")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "[::1]"])
+def test_every_loopback_address_is_one(host: str) -> None:
+    assert node_registry.is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "head", "127.0.0.1.example.org", "0.0.0.0", "::"])
+def test_no_other_address_is_loopback(host: str) -> None:
+    assert not node_registry.is_loopback(host)
 
 
 @pytest.mark.parametrize(

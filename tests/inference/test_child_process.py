@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -197,5 +198,10 @@ def test_ray_is_used_if_it_is_there_or_asked_for(
     assert backends.needs_ray(_config(), 100)
     monkeypatch.delenv("RAY_ADDRESS")
     (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
-    assert backends.needs_ray(_config(), 100)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        (tmp_path / "ray" / "ray_current_cluster").write_text(
+            f"127.0.0.1:{head.getsockname()[1]}\n"
+        )
+        assert backends.needs_ray(_config(), 100)
+    # the record of a head that was killed
+    assert not backends.needs_ray(_config(), 100)

@@ -18,8 +18,8 @@ CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
 #: Connects to Ray as a job does, and prints its cores.
 _CONNECT = """
 import sys
-from cnnjobs.cluster import node_registry
-node_registry.before_ray(sys.argv[1])
+from cnnjobs.cluster import presence
+presence.before_ray(sys.argv[1])
 from cnnjobs.cluster import resources, session
 with session.connected(sys.argv[1]):
     print(resources.num_cpus())
@@ -56,7 +56,7 @@ class Head:
 @contextmanager
 def running_head(folder: Path, **environment: str) -> Iterator[Head]:
     """A head with two cores on free ports; its home, and so its token, is in `folder`."""
-    port, dashboard_port = _free_port(), _free_port()
+    port, dashboard_port = free_port(), free_port()
     # Ray's metrics anew each second, not each ten
     more = {**environment, "HOME": str(folder), "RAY_metrics_report_interval_ms": "1000"}
     # sockets have short names only
@@ -112,7 +112,8 @@ def environment_of_a_user(**more: str) -> dict[str, str]:
     return {**clean, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **more}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that is free now."""
     with socket.socket() as tried:
         tried.bind(("127.0.0.1", 0))
         return int(tried.getsockname()[1])
