@@ -23,10 +23,18 @@ from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 
 #: The ways to train that are measured.
-FIT, LOOP, RAY_1, RAY_2 = "model.fit", "loop", "train --workers 1", "train --workers 2"
+FIT, LOOP, ALONE = "model.fit", "loop", "train"
+RAY_1, RAY_2 = "train on Ray", "train --workers 2"
+
+#: The number of workers and the address of whole trainings.
+_WHOLE: Mapping[str, tuple[int, str | None]] = {
+    ALONE: (1, None),
+    RAY_1: (1, "local"),
+    RAY_2: (2, "local"),
+}
 
 #: The way each is compared with.
-_COMPARED_WITH = {FIT: FIT, LOOP: FIT, RAY_1: FIT, RAY_2: RAY_1}
+_COMPARED_WITH = {FIT: FIT, LOOP: FIT, ALONE: FIT, RAY_1: FIT, RAY_2: RAY_1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +63,7 @@ class Measured:
 
 
 def bench_train(config: TrainBenchmark, progress: Progress = silent) -> BenchSummary[Measured]:
-    """Time plain `model.fit`, our loop, and whole trainings with one worker and with two.
+    """Time plain `model.fit`, our loop, and whole trainings without Ray and with it.
 
     The ways alternate, `model.fit` and the loop epoch by epoch, so other load on the machine
     affects all of them equally.
@@ -67,23 +75,27 @@ def bench_train(config: TrainBenchmark, progress: Progress = silent) -> BenchSum
     _architecture(config.model)
     began = time.monotonic()
     repeats: dict[str, list[dict[str, Any]]] = {name: [] for name in _COMPARED_WITH}
-    total = config.repeats * 4
+    total = config.repeats * 5
     settings = dataclasses.asdict(config)
     with tempfile.TemporaryDirectory() as folder:
         data = _write_archive(config, Path(folder))
         for repeat in range(config.repeats):
-            done = 4 * repeat
+            done = 5 * repeat
             progress("bench", done, total, f"{FIT} and {LOOP}, alternating")
             both = in_process(loops, config=settings)
             started = in_process(first_step, config=settings)
             repeats[FIT].append({**both[FIT], **started})
             repeats[LOOP].append(both[LOOP])
-            for workers, name in ((1, RAY_1), (2, RAY_2)):
-                progress("bench", done + 1 + workers, total, name)
-                output = str(Path(folder) / f"run-{repeat}-{workers}")
+            for number, (name, (workers, address)) in enumerate(_WHOLE.items()):
+                progress("bench", done + 2 + number, total, name)
                 repeats[name].append(
                     in_process(
-                        whole_training, config=settings, data=data, output=output, workers=workers
+                        whole_training,
+                        config=settings,
+                        data=data,
+                        output=str(Path(folder) / f"run-{repeat}-{number}"),
+                        workers=workers,
+                        address=address,
                     )
                 )
     progress("bench", total, total)
@@ -182,7 +194,7 @@ def first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def whole_training(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a whole training through Ray Train, on a local Ray."""
+    """Run a whole training, without an address in a child process."""
     from cnnjobs.training.train import train
 
     config = TrainBenchmark(**settings["config"])
@@ -202,7 +214,7 @@ def whole_training(settings: Mapping[str, Any]) -> dict[str, Any]:
             batch_size=config.batch_size,
             workers=settings["workers"],
             seed=config.seed,
-            address="local",
+            address=settings["address"],
         ),
         on_progress,
     )

@@ -15,6 +15,7 @@ from tests.support.fault_proxy import faults  # noqa: F401 - fixtures
 from tests.support.odd_server import odd  # noqa: F401 - a fixture
 from tests.support.s3_server import s3, s3_environment, s3_server  # noqa: F401 - fixtures
 from tests.support.users import open_folder, plain_user  # noqa: F401 - fixtures
+from tests.support.without_ray import all_alone, alone  # noqa: F401 - fixtures
 
 # Ray keeps the first token that it finds as long as a process lives, and some tests have a home
 # of their own; those of tokens run Ray in other processes, without this
@@ -42,8 +43,6 @@ def ray_session(s3_server: str) -> Iterator[None]:  # noqa: F811 - pytest fills 
 
     # importable in the workers also where the tests run from a checkout that is not installed
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    # one process less for each training: nobody announces here that a machine will be taken away
-    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     with session.connected("local"):
         yield
 

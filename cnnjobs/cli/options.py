@@ -64,8 +64,8 @@ SHARED: dict[str, Any] = {
     "address": ClusterOption(
         metavar="ADDRESS",
         help="Ray cluster to run on; `auto` is the one on this machine, `local` one for this job. "
-        "Default: RAY_ADDRESS, or a running `ray start --head`, or `local`; a small archive is "
-        "then scored without Ray.",
+        "Default: RAY_ADDRESS, or a running `ray start --head`, or `local`; a small job "
+        "then needs no Ray.",
     ),
     "seed": Option(help="Random seed."),
     "s3_endpoint": S3Option(

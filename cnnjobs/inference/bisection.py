@@ -6,20 +6,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from cnnjobs.cluster.child import Died
 from cnnjobs.errors import ImageError
 from cnnjobs.inference.predictor import Scoring, failed_row
-
-
-class Died(Exception):  # noqa: N818 - nothing that a user sees
-    """A process that scores is gone, or its machine.
-
-    Attributes:
-        reason: what it raised while it started; None if it died for another reason.
-    """
-
-    def __init__(self, kind: str, reason: str | None = None) -> None:
-        super().__init__(kind)
-        self.reason = reason
 
 
 class Lone(Protocol):

@@ -23,11 +23,11 @@ from ray.util.annotations import RayDeprecationWarning
 
 from cnnjobs import schema
 from cnnjobs.cluster import resources, session
+from cnnjobs.cluster.child import Died
 from cnnjobs.cluster.resources import Allocation, Request
 from cnnjobs.errors import SourceError
 from cnnjobs.imaging.daemon_threads import end_if_frozen
 from cnnjobs.inference import ray_blocks, supervision
-from cnnjobs.inference.bisection import Died
 from cnnjobs.inference.predictor import Predictor, Scoring
 from cnnjobs.inference.supervision import BLOCKS_AT_ONCE, BLOCKS_QUEUED
 from cnnjobs.models import openvino_export

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.cluster.blocks import rows_per_block
+from cnnjobs.cluster.child import Died
 from cnnjobs.errors import CnnjobsError
-from cnnjobs.inference.bisection import Bisection, Died, Lone
+from cnnjobs.inference.bisection import Bisection, Lone
 from cnnjobs.inference.predictor import Scoring
 from cnnjobs.inference.source_watch import SourceWatch
 

@@ -23,9 +23,10 @@ from cnnjobs.inference.predictor import Scoring
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress
 from cnnjobs.storage import filesystem
-from cnnjobs.training import ray_datasets, ray_process
+from cnnjobs.training import decoded_images, ray_process
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.ray_process import ProcessInputs, ProcessResources
+from cnnjobs.training.reports import epoch_note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +118,10 @@ def train_and_test(training: Training, inputs: ProcessInputs, run_id: str) -> pa
 
     task = training.task
     tables = _with_splits(inputs.tables(), training.splits)
-    sets = [ray_datasets.DecodedSet(tables, split, task.targets) for split in (TRAIN, VALIDATION)]
+    sets = [decoded_images.DecodedSet(tables, split, task.targets) for split in (TRAIN, VALIDATION)]
 
     def report(epoch: int, logs: Mapping[str, float]) -> None:
-        inputs.reports.put(f"{training.name}, {ray_process.epoch_note(epoch, logs)}")
+        inputs.reports.put(f"{training.name}, {epoch_note(epoch, logs)}")
 
     train_model(task, *sets, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=report)])
     scoring = Scoring(
@@ -154,7 +155,7 @@ def _tested(tables: Sequence[pa.Table], scoring: Scoring, *, threads: int) -> pa
         is_test = pc.fill_null(pc.equal(table["split"], TEST), False)
         parts.append(table.select(["path", "label", "width", "height", "error"]).filter(is_test))
         # views: no pixel is copied
-        images += itertools.compress(ray_datasets.pixels_of(table), is_test.to_pylist())
+        images += itertools.compress(decoded_images.pixels_of(table), is_test.to_pylist())
     # the size of a block depends on the machines; that of a batch must not
     size = scoring.batch_size
     scores = [

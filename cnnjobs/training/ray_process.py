@@ -1,6 +1,6 @@
 """What every training process on Ray receives: decoded images, threads and a way to report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,11 @@ from cnnjobs.cluster import resources
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.progress import Progress
 from cnnjobs.training import ray_datasets
+from cnnjobs.training.decoded_images import DecodedSet
 from cnnjobs.training.distributed.task import LabelledSource, Task
 
 #: Share of a machine's object store that decoded images may fill; the rest is for data in flight.
 _SHARE_OF_STORE = 0.6
-
-#: What is reported of an epoch.
-_SHOWN = ("loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +73,8 @@ class ProcessInputs:
             return train, validation
         tables = self.tables()
         return (
-            ray_datasets.DecodedSet(tables, TRAIN, task.targets),
-            ray_datasets.DecodedSet(tables, VALIDATION, task.targets),
+            DecodedSet(tables, TRAIN, task.targets),
+            DecodedSet(tables, VALIDATION, task.targets),
         )
 
 
@@ -119,14 +117,6 @@ def decode_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]
     ).materialize()
     progress("decode", total, total)
     return list(dataset.to_arrow_refs())
-
-
-def epoch_note(epoch: int, logs: Mapping[str, float]) -> str:
-    """One line on an epoch (from 0), from its `loop.fit` history."""
-    parts = [f"{name} {logs[name]:.3f}" for name in _SHOWN if name in logs]
-    parts.append(f"learning rate {logs['learning_rate']:.3g}")
-    parts.append(f"{logs['images_per_second']:.1f} images/s")
-    return f"epoch {epoch + 1}: {', '.join(parts)}"
 
 
 def new_queue() -> Queue:

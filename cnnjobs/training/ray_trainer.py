@@ -3,9 +3,7 @@
 import os
 import tempfile
 import threading
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -13,8 +11,7 @@ import ray.train
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.queue import Queue
 
-from cnnjobs import models
-from cnnjobs.cluster import ray_errors
+from cnnjobs.cluster import ray_errors, session
 from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.progress import Progress
 from cnnjobs.training import ray_process
@@ -22,47 +19,43 @@ from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.ray_process import ProcessInputs, ProcessResources
 from cnnjobs.training.ray_tf_config import TfConfig
-
-#: Seconds between two reports of a step; training waits for each report.
-_SECONDS_BETWEEN_REPORTS = 1.0
+from cnnjobs.training.reports import Fitted, passed_on, reporter
 
 #: Ends the driver's listener.
 _END = "end"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """The history of a training, one mapping per epoch, and the number of undecodable images."""
+class RayTrainer:
+    """Trains on the connected Ray, with one or several workers; see `trainers.Trainer`."""
 
-    history: Sequence[Mapping[str, float]]
-    num_failed: int
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function that may import TensorFlow, in a process of its own."""
+        return session.call(function, *args)
+
+    def threads(self, task: Task) -> int:
+        return _resources(task).threads
+
+    def fit(self, task: Task, progress: Progress, *, threads: int) -> Fitted:
+        """Train and leave a bundle.
+
+        Images that fit are decoded once into the object store, where all workers of a machine
+        share them; otherwise they are decoded again in each epoch, ahead of the steps. If a worker
+        dies, all workers restart from the last checkpoint, at most `max_failures` times.
+        """
+        return _fit(task, progress, threads)
 
 
-def resources_of(task: Task) -> ProcessResources:
-    """What each worker reserves on the machines there are now; needs a connected Ray."""
+def _resources(task: Task) -> ProcessResources:
+    """What each worker reserves on the machines there are now."""
     config = task.config
     is_streamed = not ray_process.fits_in_store(task)
     return ray_process.resources_each(config.workers, config.gpus_per_worker, spare=is_streamed)
 
 
-def fit(task: Task, progress: Progress, *, threads: int) -> Fitted:
-    """Train and leave a bundle in `task.run_uri`; needs a connected Ray.
-
-    Images that fit are decoded once into the object store, where all workers of a machine share
-    them; otherwise they are decoded again in each epoch, ahead of the steps. If a worker dies,
-    all workers restart from the last checkpoint, at most `max_failures` times.
-
-    Args:
-        task: what to train.
-        progress: called after every step.
-        threads: of TensorFlow in each worker, however many cores it reserves.
-
-    Raises:
-        TrainingError: the loss is not a number, or workers failed too often; one line.
-    """
+def _fit(task: Task, progress: Progress, threads: int) -> Fitted:
     config = task.config
     blocks = ray_process.decode_once(task, progress) if ray_process.fits_in_store(task) else None
-    resources = resources_of(task)
+    resources = _resources(task)
     scaling = ray.train.ScalingConfig(
         num_workers=config.workers,
         use_gpu=resources.gpus > 0,
@@ -76,7 +69,9 @@ def fit(task: Task, progress: Progress, *, threads: int) -> Fitted:
     inputs = ProcessInputs(blocks=blocks, threads=threads, reports=reports)
     settings = {"task": task, "inputs": inputs}
     try:
-        failure = ray.get(run_trainer.remote(settings, scaling, config.max_failures))
+        may_lose = not session.has_fixed_size()
+        running = run_trainer.remote(settings, scaling, config.max_failures, may_lose)
+        failure = ray.get(running)
     finally:
         reports.put(_END)
         listener.join()
@@ -90,12 +85,24 @@ def fit(task: Task, progress: Progress, *, threads: int) -> Fitted:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def run_trainer(
-    settings: Mapping[str, Any], scaling: ray.train.ScalingConfig, max_failures: int
+    settings: Mapping[str, Any],
+    scaling: ray.train.ScalingConfig,
+    max_failures: int,
+    may_lose: bool,
 ) -> str | None:
     """Run Ray Train's workers until they finish; returns why they failed, or None.
 
     A separate task, because no setting silences what Ray Train writes to standard error.
+
+    Args:
+        settings: of `train_loop_per_worker`.
+        scaling: the workers.
+        max_failures: restarts after a worker died.
+        may_lose: whether a machine may be taken away, with an announcement that Ray watches for.
     """
+    if not may_lose:
+        # one process less, which takes two seconds of a core to start
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     # how often Ray Train checks whether workers have finished: every 2 s by default
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     # nothing is kept here: checkpoints and bundle are written to the run directory
@@ -136,7 +143,7 @@ def train_loop_per_worker(settings: Mapping[str, Any]) -> None:
     ]
     if is_first:
         steps = num_steps(len(sets[0]), task.config.batch_size) * task.config.epochs
-        callbacks.append(_reporter(inputs.reports, steps))
+        callbacks.append(reporter(inputs.reports.put, steps))
     try:
         history = train_model(task, *sets, workers=workers, callbacks=callbacks)
     except CnnjobsError as error:
@@ -153,38 +160,9 @@ def _listen(reports: Queue, results: list[Mapping[str, Any]], progress: Progress
     """Pass on the steps that rank 0 reports, and collect its results, until `_END`."""
     while (report := reports.get()) != _END:
         if "step" in report:
-            progress("train", report["step"], report["steps"], report["note"])
+            passed_on(report, progress)
         else:
             results.append(report)
-
-
-def _reporter(reports: Queue, steps: int) -> Any:
-    """A Keras callback that reports steps and epochs to the driver."""
-    keras = models.import_keras()
-
-    class Reporter(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.done = 0
-            self.last = 0.0
-
-        def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            # a resumed training does not begin at step 0
-            self.done = epoch * self.params["steps"]
-
-        def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-            self.done += 1
-            if time.monotonic() - self.last > _SECONDS_BETWEEN_REPORTS:
-                self.last = time.monotonic()
-                self.report(f"loss {(logs or {}).get('loss', float('nan')):.4f}")
-
-        def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            self.report(ray_process.epoch_note(epoch, logs or {}))
-
-        def report(self, note: str) -> None:
-            reports.put({"step": self.done, "steps": steps, "note": note})
-
-    return Reporter()
 
 
 def _reason(error: ray.train.TrainingFailedError) -> str:

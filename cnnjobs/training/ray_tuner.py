@@ -17,6 +17,7 @@ from cnnjobs.storage import filesystem
 from cnnjobs.training import ray_process
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.ray_process import ProcessInputs, ProcessResources
+from cnnjobs.training.reports import epoch_note
 from cnnjobs.training.trials import mode
 
 #: Of the trials that reach a rung, one in this many continues (Ray's own default is 4).
@@ -149,7 +150,7 @@ def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -
         value = float(logs[monitor])
         best = min(best, value) if mode(monitor) == "min" else max(best, value)
         pending.append({"epoch": epoch + 1, monitor: value, "best": best})
-        inputs.reports.put(f"trial {number}, {ray_process.epoch_note(epoch, logs)}")
+        inputs.reports.put(f"trial {number}, {epoch_note(epoch, logs)}")
 
     def report(epoch: int, logs: Mapping[str, float] | None = None) -> None:
         if pending:

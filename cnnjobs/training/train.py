@@ -1,4 +1,4 @@
-"""`cnnjobs train`: train a model on a manifest's training split through Ray Train."""
+"""`cnnjobs train`: train a model on a manifest's training split."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnjobs.cluster import session, spilling
+from cnnjobs.cluster import spilling
 from cnnjobs.config import TrainConfig, as_dict, defaults, seeds
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import manifest
@@ -16,9 +16,10 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
-from cnnjobs.training import mlflow, plots, ray_trainer
+from cnnjobs.training import mlflow, plots, trainers
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.train_plan import TrainPlan, plan, task_of
+from cnnjobs.training.trainers import Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class TrainSummary:
 
 
 def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
-    """Train through Ray Train on images decoded once; leaves a bundle and its history.
+    """Train on images decoded once; leaves a bundle and its history.
 
     Raises:
         InputError: see `train_plan.plan`.
@@ -70,7 +71,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         record = run_dir.read_record(run.uri) or {}
         return TrainSummary(**{**record["summary"], "already_finished": True})
     if run is None:
-        session.check(config.address)
+        trainers.check(planned)
         run = run_dir.start(
             planned.output, "train", as_dict(config), spilled_bytes=spilling.reported
         )
@@ -78,9 +79,10 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     drawn = seeds.of_training(config, split=planned.manifest.split_seed)
     with run.writing(**facts, seeds=drawn):
         manifest.write(planned.manifest, run.path("manifest.parquet"))
-        with session.connected(config.address):
-            task = task_of(planned, run.uri)
-            fitted = ray_trainer.fit(task, progress, threads=_num_threads(task, run))
+        with trainers.started(planned) as trainer:
+            task = task_of(planned, run.uri, trainer.call)
+            threads = _num_threads(task, run, trainer)
+            fitted = trainer.fit(task, progress, threads=threads)
         bundle = bundles.read(run.path("bundle"))
         filesystem.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
         filesystem.write_bytes(
@@ -129,13 +131,13 @@ def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
     )
 
 
-def _num_threads(task: Task, run: Run) -> int:
+def _num_threads(task: Task, run: Run, trainer: Trainer) -> int:
     """Threads of each worker: as many as when the run started, whatever machine resumes it."""
     if run.config["workers"] != task.config.workers:
         # another number of workers adds gradients in another order anyway
-        return ray_trainer.resources_of(task).threads
+        return trainer.threads(task)
     if "threads" not in run.facts:
-        run.learn(threads=ray_trainer.resources_of(task).threads)
+        run.learn(threads=trainer.threads(task))
     return int(run.facts["threads"])
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs import models
-from cnnjobs.cluster import session
 from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import sources
@@ -22,6 +21,9 @@ from cnnjobs.storage import apart, filesystem, run_dir, s3
 from cnnjobs.training.distributed.sample_weights import balance_warnings, source_warnings
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task, preprocessing
+
+#: Calls a function with arguments.
+Call = Callable[..., Any]
 
 #: Labels of images without the finding: the other class is the positive one.
 _NEGATIVE_NAMES = ("normal", "negative", "healthy", "control", "no_finding", "no-finding")
@@ -177,10 +179,10 @@ def with_monitor(planned: TrainPlan, monitor: str) -> TrainPlan:
     return dataclasses.replace(planned, config=config)
 
 
-def task_of(planned: TrainPlan, run_uri: str) -> Task:
-    """What the training processes need; a user's own model requires a connected Ray."""
+def task_of(planned: TrainPlan, run_uri: str, call: Call | None = None) -> Task:
+    """What the training processes need; for `call`, see `described`."""
     config = planned.config
-    architecture = described(planned.architecture, config.model, len(planned.labels))
+    architecture = described(planned.architecture, config.model, len(planned.labels), call)
     return Task(
         config=config,
         model=models.portable(config.model),
@@ -195,11 +197,24 @@ def task_of(planned: TrainPlan, run_uri: str) -> Task:
     )
 
 
-def described(architecture: Architecture, name: str, num_labels: int) -> Architecture:
-    """The architecture with its sizes; a user's own model is built in a Ray task to find them."""
+def described(
+    architecture: Architecture, name: str, num_labels: int, call: Call | None = None
+) -> Architecture:
+    """The architecture with its sizes; a user's own model is built to find them.
+
+    Args:
+        architecture: found by its name.
+        name: of the model.
+        num_labels: classes.
+        call: calls a function in a process that may import TensorFlow; None: on the connected Ray.
+    """
     if architecture.is_described:
         return architecture
-    found: Architecture = session.call(models.describe, models.portable(name), num_labels)
+    if call is None:
+        from cnnjobs.cluster import session
+
+        call = session.call
+    found: Architecture = call(models.describe, models.portable(name), num_labels)
     return found
 
 

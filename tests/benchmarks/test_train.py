@@ -12,7 +12,7 @@ from benchmarks.config import TrainBenchmark
 from benchmarks.train import bench_train, first_step, loops
 from tests.support.paths import ROOT
 
-WAYS = ["model.fit", "loop", "train --workers 1", "train --workers 2"]
+WAYS = ["model.fit", "loop", "train", "train on Ray", "train --workers 2"]
 SMALL = TrainBenchmark(model="digits", rows=40, epochs=1, repeats=1)
 
 

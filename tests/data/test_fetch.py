@@ -23,7 +23,7 @@ from cnnjobs.errors import InputError, RunExistsError, StorageError
 from cnnjobs.imaging import preprocessing
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.storage import filesystem
-from cnnjobs.training import ray_datasets
+from cnnjobs.training import decoded_images
 from tests.support.paths import ROOT
 
 REAL = os.environ.get("CNNJOBS_REAL_DATA", "")
@@ -267,11 +267,11 @@ def test_arrays_that_are_not_mnist_are_reported(tmp_path, changed, message):
 def test_the_files_decode_to_exactly_the_pixels(digits, tmp_path):
     summary = _fetch(digits, tmp_path / "out")
     table = manifest.read(summary.manifest).table
-    decoded = ray_datasets.decode_rows(table, Preprocessing(height=28, width=28))
+    decoded = decoded_images.decode_rows(table, Preprocessing(height=28, width=28))
     known = _arrays()
     pixels = np.concatenate([known[TRAIN_IMAGES], known[TEST_IMAGES]])
     labels = np.concatenate([known[TRAIN_LABELS], known[TEST_LABELS]])
-    np.testing.assert_array_equal(ray_datasets.pixels_of(decoded)[..., 0], pixels)
+    np.testing.assert_array_equal(decoded_images.pixels_of(decoded)[..., 0], pixels)
     assert table["label"].to_pylist() == [str(label) for label in labels]
     data = Path(table["path"][7].as_py()).read_bytes()
     assert preprocessing.read_gray(data, max_pixels=784).shape == (28, 28)
@@ -673,10 +673,10 @@ def test_the_real_files_have_their_known_numbers_and_no_copies(tmp_path):
     assert summary.counts["1"]["test"] == 1135
     rows = manifest.read(summary.manifest).table.slice(0, 5)
     assert rows["label"].to_pylist() == ["5", "0", "4", "1", "9"]
-    decoded = ray_datasets.decode_rows(rows, Preprocessing(height=28, width=28))
+    decoded = decoded_images.decode_rows(rows, Preprocessing(height=28, width=28))
     data = gzip.decompress((Path(REAL) / "mnist" / f"{TRAIN_IMAGES}.gz").read_bytes())
     known = np.frombuffer(data, np.uint8, offset=16)[: 5 * 784].reshape(5, 28, 28)
-    np.testing.assert_array_equal(ray_datasets.pixels_of(decoded)[..., 0], known)
+    np.testing.assert_array_equal(decoded_images.pixels_of(decoded)[..., 0], known)
 
 
 def _bytes_of(folder):

@@ -1,4 +1,4 @@
-"""Evaluating a bundle, on a real Ray."""
+"""Evaluating a bundle."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from cnnjobs.evaluation.evaluate_summary import EvaluateSummary
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import external_tests
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("all_alone")
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_the_name_of_the_model_says_which_network(folder, summary):
     assert openvino_export.find(fp32).refused is None
 
 
-def test_predict_scores_with_the_int8_network(folder, summary, ray_session, tmp_path):
+def test_predict_scores_with_the_int8_network(folder, summary, alone, tmp_path):
     settings = {"bundle": str(folder / "bundle"), "data": str(folder / "manifest.parquet")}
     for precision in ("fp32", "int8"):
         output = str(tmp_path / precision)

@@ -16,7 +16,7 @@ from cnnjobs.imaging import reading
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.inference.predictor import Predictor, Scoring
 from cnnjobs.models import ARCHITECTURES, bundle
-from cnnjobs.training import ray_datasets
+from cnnjobs.training import decoded_images
 from cnnjobs.training.distributed.task import preprocessing
 from tests.support.bundles import write_bundle
 from tests.support.image_files import dicom, exif
@@ -158,7 +158,7 @@ def test_training_and_scoring_see_the_same_pixels(chest, tmp_path):
     file = str(tmp_path / "chest.png")
     nulls = {name: [None] for name in ("label", "width", "height", "error")}
     rows = pa.table({"path": [file], "size_bytes": [1], **nulls})
-    pixels = ray_datasets.pixels_of(ray_datasets.decode_rows(rows, trained_with))
+    pixels = decoded_images.pixels_of(decoded_images.decode_rows(rows, trained_with))
     alone = reading.decoded(_png(chest), scored_with.preprocessing)
     np.testing.assert_array_equal(pixels[0], alone.pixels)
 

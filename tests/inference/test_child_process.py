@@ -11,13 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cnnjobs.cluster import presence
+from cnnjobs.cluster.child import Child, Died
 from cnnjobs.config import PredictConfig
 from cnnjobs.data.sources import open_data
 from cnnjobs.errors import BundleError, CnnjobsError, SourceError
 from cnnjobs.inference import backends
-from cnnjobs.inference.bisection import Died
-from cnnjobs.inference.child_process import Child, ChildBackend
+from cnnjobs.inference.child_process import ChildBackend
 from cnnjobs.inference.predict import predict
 from cnnjobs.inference.predictor import Scoring
 from cnnjobs.models import bundle
@@ -39,12 +38,6 @@ from tests.support.processes import descendants, kill, scorers, wait_until
 
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
-
-
-@pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Score without Ray although the tests' is initialized in this process."""
-    monkeypatch.setattr(presence, "is_needed", lambda address: bool(address))
 
 
 def test_the_rows_are_those_of_ray(

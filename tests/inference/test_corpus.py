@@ -13,7 +13,7 @@ from tests.support.bundles import write_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(all_alone: None, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_bundle(tmp_path_factory.mktemp("bundles") / "gap", "covid-gap")
 
 

@@ -22,7 +22,7 @@ from cnnjobs.storage import run_lock
 from cnnjobs.training.train import train
 from tests.support.prediction_runs import by_path, config
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("all_alone")
 
 FAKE = json.dumps({"run_version": 1})
 

@@ -21,7 +21,7 @@ from tests.support import archives
 from tests.support.prediction_runs import by_path, check_record, config
 from tests.support.processes import descendants, kill, kill_all, wait_until
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("all_alone")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_different_settings_are_refused_and_named(
 
 @pytest.mark.parametrize("mode", ["resume", "update"])
 def test_a_different_model_is_refused_and_named(
-    scored_folder: Path, tmp_path: Path, ray_session: None, mode: str
+    scored_folder: Path, tmp_path: Path, mode: str
 ) -> None:
     archives.write_bundle(str(tmp_path / "bundle"))
 
@@ -189,7 +189,7 @@ def test_an_update_killed_while_it_scores_is_completed_by_the_next(
 
 
 def test_a_job_with_too_many_bad_images_stops_after_a_part_and_continues_with_a_higher_limit(
-    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archives.write_bundle(str(tmp_path / "bundle"))
     archives.write_archive(tmp_path / "archive", 160, num_broken=40)

@@ -11,7 +11,7 @@ import pytest
 from cnnjobs.inference.predict import predict
 from tests.support.prediction_runs import check_record, config
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("all_alone")
 
 
 @pytest.mark.parametrize("key", ["label", "prefix"])

@@ -23,7 +23,7 @@ from cnnjobs.inference.predict import PredictSummary, predict
 from tests.support import archives
 from tests.support.prediction_runs import by_path, check_record
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("all_alone")
 
 SETTINGS: dict[str, Any] = {"batch_size": 4, "rows_per_file": 16}
 

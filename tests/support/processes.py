@@ -52,7 +52,7 @@ def training_workers(pid: int) -> list[int]:
 
 def scorers(pid: int) -> list[int]:
     """Return the processes below `pid` that score."""
-    names = ("MapBatches(BlockPredictor)", "_RemotePredictor", "cnnjobs.inference.child_process")
+    names = ("MapBatches(BlockPredictor)", "_RemotePredictor", "cnnjobs.cluster.child")
     return [one for one in descendants(pid) if any(name in title(one) for name in names)]
 
 

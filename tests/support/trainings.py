@@ -5,8 +5,8 @@ from typing import Any
 
 from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TRAIN, VALIDATION
+from cnnjobs.training.decoded_images import DecodedSet, decode_rows
 from cnnjobs.training.distributed.task import Task
-from cnnjobs.training.ray_datasets import DecodedSet, decode_rows
 from cnnjobs.training.train_plan import plan, task_of
 
 

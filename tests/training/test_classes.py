@@ -17,7 +17,7 @@ from cnnjobs.models import bundle
 from cnnjobs.models.bundle import Bundle
 from tests.support.trainings import train_here
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("all_alone")
 
 LABELS = ["bright", "dark", "stripes"]
 

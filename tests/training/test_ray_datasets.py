@@ -14,7 +14,7 @@ import ray
 from cnnjobs.data.sources import open_data
 from cnnjobs.errors import TrainingError
 from cnnjobs.imaging.preprocessing import Preprocessing, decode
-from cnnjobs.training import ray_datasets
+from cnnjobs.training import decoded_images, ray_datasets
 from tests.support.odd_server import NO_KEY, OddServer
 
 #: Of inotify(7): an event, and its size without a name.
@@ -35,7 +35,7 @@ def decoded(rows: pa.Table, preprocessing: Preprocessing, batch_size: int) -> li
 
 def test_pixels_are_the_same_as_without_ray(ray_session: None, rows: pa.Table) -> None:
     for block in decoded(rows, SMALL, batch_size=8):
-        pixels = ray_datasets.pixels_of(block)
+        pixels = decoded_images.pixels_of(block)
         assert pixels.dtype == np.uint8
         assert pixels.shape == (block.num_rows, 24, 32, 1)
         for row, seen in zip(block.drop_columns("pixels").to_pylist(), pixels, strict=True):
@@ -96,16 +96,16 @@ def test_each_image_is_read_once(ray_session: None, archive: Path, tmp_path: Pat
     assert len(os.read(events, 4096)) == EVENT_BYTES
     os.close(events)
     alone = decode(source.read_bytes(), SMALL)
-    np.testing.assert_array_equal(ray_datasets.pixels_of(block)[0], alone.pixels)
+    np.testing.assert_array_equal(decoded_images.pixels_of(block)[0], alone.pixels)
 
 
 def test_a_decoded_set_contains_the_decodable_images_of_a_split(archive: Path) -> None:
     manifest = open_data(str(archive)).table
     blocks = [
-        ray_datasets.decode_rows(manifest.slice(start, 10), SMALL) for start in range(0, 45, 10)
+        decoded_images.decode_rows(manifest.slice(start, 10), SMALL) for start in range(0, 45, 10)
     ]
 
-    train = ray_datasets.DecodedSet(blocks, "train", {"normal": 0, "opacity": 1})
+    train = decoded_images.DecodedSet(blocks, "train", {"normal": 0, "opacity": 1})
 
     expected = [row for row in manifest.to_pylist() if row["split"] == "train"]
     assert len(train) == len(expected)
@@ -128,10 +128,10 @@ def test_an_image_deleted_since_it_was_indexed_ends_the_training(
 ) -> None:
     rows = open_data(str(archive)).table
     gone = str(tmp_path / "gone.png")
-    block = ray_datasets.decode_rows(_with_first_path(rows, gone), SMALL)
+    block = decoded_images.decode_rows(_with_first_path(rows, gone), SMALL)
 
     with pytest.raises(TrainingError) as caught:
-        ray_datasets.DecodedSet([block], "train", {"normal": 0, "opacity": 1})
+        decoded_images.DecodedSet([block], "train", {"normal": 0, "opacity": 1})
 
     assert str(caught.value) == (
         f"{gone} was readable when it was indexed, but no longer is (missing: the file is gone); "
@@ -149,8 +149,8 @@ def test_an_image_that_no_index_has_opened_is_counted_and_left_out(
     first = rows.filter(pc.equal(rows["split"], "train"))
     moved = _with_first_path(first, str(tmp_path / "gone.png"))
 
-    found = ray_datasets.DecodedSet(
-        [ray_datasets.decode_rows(moved, SMALL)], "train", {"normal": 0, "opacity": 1}
+    found = decoded_images.DecodedSet(
+        [decoded_images.decode_rows(moved, SMALL)], "train", {"normal": 0, "opacity": 1}
     )
 
     assert found.num_failed == 1
@@ -164,7 +164,7 @@ def test_storage_that_fails_ends_the_training(archive: Path, odd: OddServer) -> 
     remote = rows.set_column(0, "path", paths).set_column(
         rows.column_names.index("width"), "width", pa.nulls(3, pa.int32())
     )
-    block = ray_datasets.decode_rows(remote, SMALL)
+    block = decoded_images.decode_rows(remote, SMALL)
 
     with pytest.raises(TrainingError, match=r"^s3://bucket/a.png cannot be read .*; restore "):
-        ray_datasets.DecodedSet([block], "train", {"normal": 0, "opacity": 1})
+        decoded_images.DecodedSet([block], "train", {"normal": 0, "opacity": 1})

@@ -5,6 +5,7 @@ The number decides in which order a process adds, and so the last digits of what
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cnnjobs.cluster import resources
 from cnnjobs.config import CrossvalConfig, IndexConfig, TrainConfig, as_dict
 from cnnjobs.data import manifest
 from cnnjobs.data.index import index
@@ -46,7 +46,7 @@ def threads(num_labels):
 
 
 @pytest.fixture(scope="module")
-def settings(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Two classes of 12 images, and that model."""
     folder = tmp_path_factory.mktemp("noise")
     (folder / "model.py").write_text(MODEL)
@@ -68,7 +68,9 @@ def settings(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.fixture(scope="module")
-def crossed(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> CrossvalConfig:
+def crossed(
+    ray_session: None, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> CrossvalConfig:
     """The settings of a finished cross-validation of two folds, trained at the same time."""
     output = str(tmp_path_factory.mktemp("runs") / "run")
     config = CrossvalConfig(output=output, folds=2, parallel=2, **settings)
@@ -110,10 +112,10 @@ def test_a_fold_resumed_on_another_machine_has_the_threads_that_the_run_recorded
 
 
 def test_a_training_resumed_on_another_machine_has_the_threads_that_the_run_recorded(
-    settings: dict[str, Any], tmp_path: Path
+    alone: None, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     config = TrainConfig(output=str(tmp_path / "run"), resume=True, **settings)
-    recorded = resources.num_cpus() + 3
+    recorded = len(os.sched_getaffinity(0)) + 3
     _start(config, threads=recorded)
 
     train(config)
@@ -123,14 +125,14 @@ def test_a_training_resumed_on_another_machine_has_the_threads_that_the_run_reco
 
 
 def test_a_training_resumed_with_other_workers_has_threads_that_suit_them(
-    settings: dict[str, Any], tmp_path: Path
+    alone: None, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     config = TrainConfig(output=str(tmp_path / "run"), workers=2, **settings)
-    _start(config, threads=resources.num_cpus() + 3)
+    _start(config, threads=len(os.sched_getaffinity(0)) + 3)
 
     train(dataclasses.replace(config, workers=1, resume=True))
 
-    assert _threads(config.output) == resources.num_cpus()
+    assert _threads(config.output) == len(os.sched_getaffinity(0))
 
 
 def _start(config: TrainConfig, **facts: Any) -> None:

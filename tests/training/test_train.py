@@ -1,4 +1,4 @@
-"""Training through Ray Train, on a real Ray."""
+"""Training: what a run holds, and what is refused."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from tests.support.trainings import train_here
 
 
 @pytest.fixture(scope="module")
-def trained(ray_session: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(all_alone: None, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a training on the archive, with its MLflow store and its notes beside it."""
     output = tmp_path_factory.mktemp("trained") / "run"
     store = str(output.with_name("store"))
@@ -110,9 +110,7 @@ def test_the_driver_does_not_import_tensorflow() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_first_class_by_name_can_be_the_positive_one(
-    ray_session: None, archive: Path, tmp_path: Path
-) -> None:
+def test_the_first_class_by_name_can_be_the_positive_one(archive: Path, tmp_path: Path) -> None:
     planned = plan(TrainConfig(data=str(archive), output=str(tmp_path / "run"), positive="normal"))
 
     assert planned.positive == "normal"

@@ -52,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    ray_session: None, data: str, tmp_path_factory: pytest.TempPathFactory
+    all_alone: None, data: str, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainSummary:
     """The result of four epochs without interruption."""
     return train(_config(data, tmp_path_factory.mktemp("runs") / "undisturbed"))
@@ -134,7 +134,9 @@ def test_no_damage_to_a_checkpoint_goes_unnoticed(
         checkpoints.restore(str(tmp_path), _compiled())
 
 
-def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(data: str, disk: Path) -> None:
+def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
+    all_alone: None, data: str, disk: Path
+) -> None:
     output = disk / "run"
 
     def fill_up(step: str, done: int, total: int | None, note: str = "") -> None:
@@ -143,7 +145,7 @@ def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(data: str, 
             fill(disk / "ballast")
 
     with pytest.raises(CnnjobsError) as failed:
-        train(_config(data, output, workers=2), fill_up)
+        train(_config(data, output), fill_up)
 
     message = str(failed.value)
     assert message.endswith(" cannot be written: No space left on device.")

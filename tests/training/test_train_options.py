@@ -1,4 +1,4 @@
-"""The options of a training, with real Ray Train workers."""
+"""The options of a training, some with real Ray Train workers."""
 
 import dataclasses
 import json
@@ -86,7 +86,7 @@ def test_two_workers_that_stream_train_the_same_model_as_one_from_memory(
 
 
 def test_threshold_and_temperature_come_from_validation_and_are_applied(
-    ray_session: None,
+    alone: None,
     one: tuple[bundle.Bundle, Sequence[Mapping[str, float]]],
     digits: Path,
     tmp_path: Path,
@@ -205,7 +205,7 @@ def _shown_by_tensorboard(folder: Path, tag: str) -> list[float]:
 
 
 def test_a_user_s_model_without_probabilities_fails_with_one_line(
-    ray_session: None, digits: Path, tmp_path: Path
+    alone: None, digits: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(OWN_MODEL.replace("1 if num_labels == 2 else num_labels", "7"))
 
