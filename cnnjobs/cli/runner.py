@@ -18,7 +18,7 @@ import yaml
 
 from cnnjobs import __version__
 from cnnjobs.cli.log import logging_to
-from cnnjobs.config import AnyConfig, Config, as_dict
+from cnnjobs.config import AnyConfig, Config, as_dict, urls
 from cnnjobs.config.files import resolve
 from cnnjobs.config.printable import printable, printable_log, printable_values
 from cnnjobs.errors import CnnjobsError
@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # `app()` would replace this hook with Typer's
     command = typer.main.get_command(app)
     try:
+        # before a message shows one
+        urls.refuse_words(words)
         # the name in help and completion, also under `python -m cnnjobs`
         command(words, prog_name="cnnjobs")
     except CnnjobsError as error:

@@ -17,6 +17,7 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
 from cnnjobs.cluster import auth_mode, node_registry, presence
+from cnnjobs.config import urls
 from cnnjobs.errors import InputError
 
 #: A head's default address.
@@ -72,6 +73,7 @@ def url(address: str | None) -> str:
         InputError: it is another kind of address.
     """
     target = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    urls.refuse("address", target)
     if target in (None, "auto"):
         presence.check_one_head()
     for node in node_registry.nodes():

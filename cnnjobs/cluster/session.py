@@ -23,6 +23,7 @@ from cnnjobs.cluster import (
     ray_errors,
     spilling,
 )
+from cnnjobs.config import urls
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.storage import s3
 
@@ -82,6 +83,7 @@ def check(address: str | None = None) -> None:
     Raises:
         InputError: no Ray answers, it rejects the token, or runs another version of Ray.
     """
+    urls.refuse("address", address or os.environ.get("RAY_ADDRESS"))
     preflight.check_tls()
     if ray.is_initialized():
         return

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from cnnjobs.config import checks
 from cnnjobs.config.s3 import S3Settings
+from cnnjobs.config.urls import Settings
 from cnnjobs.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterStartConfig:
+class ClusterStartConfig(Settings):
     """Settings of `cnnjobs cluster start`; a worker joins the head at `address`.
 
     Without `host`, a head listens on 127.0.0.1, and a worker where its head can reach it.
@@ -26,6 +27,7 @@ class ClusterStartConfig:
     temp_dir: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.head == (self.address is not None):
             raise ConfigError(
                 "cluster start needs --head (for a new cluster) or --address HEAD:PORT (to join "
@@ -47,7 +49,7 @@ class ClusterStartConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubmitConfig:
+class SubmitConfig(Settings):
     """Settings of `cnnjobs submit`; `arguments` are those of `command`."""
 
     command: str

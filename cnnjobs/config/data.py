@@ -6,6 +6,7 @@ from cnnjobs.config import checks
 from cnnjobs.config.constants import DICOM_KEYS, MAX_BYTES
 from cnnjobs.config.images import ImageSettings
 from cnnjobs.config.layouts import LAYOUTS
+from cnnjobs.config.urls import Settings
 from cnnjobs.errors import ConfigError
 
 #: Settings of `index` that mean nothing without a table.
@@ -116,7 +117,7 @@ class InspectConfig(ImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FetchConfig:
+class FetchConfig(Settings):
     """Settings of `cnnjobs fetch`; `source` is what `--from` names."""
 
     dataset: str
@@ -128,6 +129,7 @@ class FetchConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.choice("dataset", self.dataset, ("mnist", "covid"))
         if self.validation is not None:
             checks.fraction("validation", self.validation)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from cnnjobs.config import checks
+from cnnjobs.config.urls import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(Settings):
     """Settings of `cnnjobs demo`."""
 
     output: str = "cnnjobs-demo"
@@ -16,6 +17,7 @@ class DemoConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # fewer leave a class with too few images for three splits
         checks.at_least("num_images", self.num_images, 20)
         checks.at_least("epochs", self.epochs, 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cnnjobs.config import AnyConfig, names, regular_files
+from cnnjobs.config import AnyConfig, names, regular_files, urls
 from cnnjobs.config.layouts import LAYOUTS
 from cnnjobs.config.recipes import RECIPES
 from cnnjobs.errors import ConfigError
@@ -83,6 +83,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} is not a file of settings: it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file} is not a YAML file: {_where_it_breaks(error)}.") from error
+    # before a message shows one
+    urls.refuse("", settings)
     if settings is None:
         return {}
     if not isinstance(settings, dict):

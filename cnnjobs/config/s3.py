@@ -4,11 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from cnnjobs.config.urls import Settings
 from cnnjobs.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class S3Settings:
+class S3Settings(Settings):
     """Which S3 server to use, and as whom; see `s3.use`.
 
     Never contains keys: they come from AWS's own chain (environment, profile, role).
@@ -21,6 +22,7 @@ class S3Settings:
     s3_requester_pays: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.s3_anonymous and self.s3_profile is not None:
             raise ConfigError("s3_anonymous and s3_profile cannot be given together; choose one.")
         if self.s3_anonymous and self.s3_requester_pays:
