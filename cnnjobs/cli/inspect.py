@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     options={
         "data": Argument(
             metavar="IMAGE|DATA",
-            help="One image, or a manifest.parquet, a folder or s3://bucket/prefix.",
+            help="One image, or a manifest.parquet, a folder, an archive or s3://bucket/prefix.",
         ),
         "plot": OutputOption(
             metavar="FILE|DIR",

@@ -31,7 +31,9 @@ SHARED: dict[str, Any] = {
     "bundle": Argument(
         metavar="BUNDLE", help="A model bundle, or the run directory of a training."
     ),
-    "data": Argument(metavar="DATA", help="A manifest.parquet, a folder, or s3://bucket/prefix."),
+    "data": Argument(
+        metavar="DATA", help="A manifest.parquet, a folder, an archive, or s3://bucket/prefix."
+    ),
     "images": Argument(metavar="IMAGE", help="Image files, local or on S3."),
     "output": OutputOption("--output", "-o", metavar="DIR", help="Run directory to write."),
     "resume": OutputOption("--resume", help="Continue the run in the output directory."),

@@ -69,19 +69,35 @@ def read_first(path: str | Path, num_bytes: int) -> bytes:
         return os.read(descriptor, num_bytes)
 
 
-@contextmanager
-def _opened(path: str | Path, *, pipes: bool = False) -> Iterator[tuple[int, int]]:
-    """The descriptor of a regular file, and its size as far as the system knows it."""
+def status(path: str | Path) -> os.stat_result:
+    """What the system says of a regular file; raises like `read`."""
+    found = Path(path).stat()
+    _check(found.st_mode, pipes=False)
+    return found
+
+
+def opened(path: str | Path, *, pipes: bool = False) -> int:
+    """The descriptor of a regular file, to be closed by the caller; raises like `read`."""
     # before it is opened, because opening alone may rewind a tape or restart a machine
     _check(Path(path).stat().st_mode, pipes=pipes)
     # a pipe that took its place in the meantime must not block
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        status = os.fstat(descriptor)
-        _check(status.st_mode, pipes=pipes)
+        _check(os.fstat(descriptor).st_mode, pipes=pipes)
         if pipes:
             os.set_blocking(descriptor, True)
-        yield descriptor, status.st_size
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def _opened(path: str | Path, *, pipes: bool = False) -> Iterator[tuple[int, int]]:
+    """The descriptor of a regular file, and its size as far as the system knows it."""
+    descriptor = opened(path, pipes=pipes)
+    try:
+        yield descriptor, os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
 

@@ -11,14 +11,21 @@ from cnnjobs.config import globs
 from cnnjobs.config.printable import printable
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import archives, filesystem
 
 _log = logging.getLogger(__name__)
 
 
-def are_excluded(inside: pa.ChunkedArray, patterns: Sequence[str]) -> pa.ChunkedArray:
-    """Which paths, given below their root, match a pattern or lie in a folder that does."""
-    return pc.match_substring_regex(inside, globs.regex(patterns))
+def are_excluded(below: pa.ChunkedArray, patterns: Sequence[str]) -> pa.ChunkedArray:
+    """Which paths, given below their root, match a pattern or lie in a folder that does.
+
+    A pattern may take an archive for a folder or leave it out.
+    """
+    found = [
+        pc.match_substring_regex(paths, globs.regex(patterns))
+        for paths in (archives.as_folders(below), archives.without_archives(below))
+    ]
+    return pc.or_(*found)
 
 
 def without(manifest: Manifest, patterns: Sequence[str], name: str) -> Manifest:
@@ -30,7 +37,7 @@ def without(manifest: Manifest, patterns: Sequence[str], name: str) -> Manifest:
     if not patterns:
         return manifest
     table = manifest.table
-    excluded = are_excluded(inside_of(table["path"], manifest.settings["sources"]), patterns)
+    excluded = are_excluded(below(table["path"], manifest.settings["sources"]), patterns)
     kept = table.filter(pc.invert(excluded))
     number = table.num_rows - kept.num_rows
     if not kept.num_rows:
@@ -51,10 +58,15 @@ def unmatched(patterns: Sequence[str]) -> str:
 
 
 def inside_of(paths: pa.ChunkedArray, roots: Sequence[str]) -> pa.ChunkedArray:
-    """Each path below the innermost root that it is in."""
-    inside = paths
+    """Each path below the innermost root that it is in, where an archive is a folder."""
+    return archives.as_folders(below(paths, roots))
+
+
+def below(paths: pa.ChunkedArray, roots: Sequence[str]) -> pa.ChunkedArray:
+    """Each path without the innermost root that it is in: a folder, a prefix or an archive."""
+    found = paths
     for root in sorted(roots, key=len):
-        start = filesystem.join(root, "")
-        below = pc.utf8_slice_codeunits(paths, len(start))
-        inside = pc.if_else(pc.starts_with(paths, start), below, inside)
-    return inside
+        for start in (filesystem.join(root, ""), f"{root}{archives.SEPARATOR}"):
+            rest = pc.utf8_slice_codeunits(paths, len(start))
+            found = pc.if_else(pc.starts_with(paths, start), rest, found)
+    return found

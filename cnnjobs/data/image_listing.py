@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from cnnjobs.config import constants, globs
 from cnnjobs.data import exclude, file_checks
 from cnnjobs.errors import InputError
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import archives, filesystem
+from cnnjobs.storage.archives.listing import Notes, list_tables
 
 #: Why folders were not listed, other than an error.
 HIDDEN, EXCLUDED = "hidden", "excluded"
@@ -27,10 +28,11 @@ class Listing:
 
     Attributes:
         roots: folders and prefixes.
-        rows: one per image: what the listing has, `inside` (the path below its root), and label,
-            source, group and split, null or as a default.
+        rows: one per image: what the listing has, `inside` (the path below its root, in which an
+            archive is a folder), and label, source, group and split, null or as a default.
         ignored: the number of other files by suffix, and of folders that were not listed.
         left_out: why, by path, for the folders that were not listed; those excluded are not named.
+        damaged: why archives cannot be read, or not to their end, by path.
         table: what tables gave, if there are any; see `tables.applied`.
     """
 
@@ -38,12 +40,14 @@ class Listing:
     rows: pa.Table
     ignored: Mapping[str, int]
     left_out: Mapping[str, str]
+    damaged: Mapping[str, str]
     table: Mapping[str, Any] | None = None
 
     @property
     def unlisted(self) -> list[str]:
-        """The folders whose listing failed."""
-        return [path for path, reason in self.left_out.items() if reason != HIDDEN]
+        """The folders and archives whose listing failed."""
+        failed = [path for path, reason in self.left_out.items() if reason != HIDDEN]
+        return [*failed, *self.damaged]
 
 
 def name_sources(roots: Sequence[str]) -> dict[str, str]:
@@ -69,7 +73,7 @@ def list_images(
     """List the images of several sources; hidden files and folders are never images.
 
     Args:
-        roots: folder or prefix by the name of the source.
+        roots: folder, prefix or archive by the name of the source.
         labels: take the class from the folder.
         suffixless: open files without a suffix, which may be DICOM.
         excluded: patterns for files and folders to leave out, see `globs.regex`.
@@ -79,6 +83,7 @@ def list_images(
         InputError: a source has no images, or shares some with another.
     """
     tables = []
+    notes = Notes()
     ignored: Counter[str] = Counter()
     left_out: dict[str, str] = {}
     for source, root in roots.items():
@@ -90,9 +95,7 @@ def list_images(
             if reason != EXCLUDED:
                 left_out[path] = reason
 
-        for listed in filesystem.list_tables(
-            root, skip=_skipper(root, excluded), left_out=leave_out
-        ):
+        for listed in list_tables(root, notes, skip=_skipper(root, excluded), left_out=leave_out):
             images_of, others = _separate(
                 listed, root, suffixless=suffixless, excluded=excluded, known=known
             )
@@ -100,7 +103,9 @@ def list_images(
             num_images += images_of.num_rows
             tables.append(_described(images_of, source, labels=labels))
         if not num_images:
-            raise InputError(_no_images(root, ignored.total() - before, left_out))
+            raise InputError(
+                _no_images(root, ignored.total() - before, {**left_out, **notes.problems})
+            )
     table = pa.concat_tables(tables).combine_chunks()
     if len(roots) > 1:
         counts = pc.value_counts(table["path"])
@@ -108,23 +113,35 @@ def list_images(
         if len(twice):
             path = twice[0]["values"].as_py()
             raise InputError(f"{path} is in two sources; give sources that do not overlap.")
-    return Listing(roots=list(roots.values()), rows=table, ignored=dict(ignored), left_out=left_out)
+    return Listing(
+        roots=list(roots.values()),
+        rows=table,
+        ignored=dict(ignored + notes.ignored),
+        left_out=left_out,
+        damaged=notes.problems,
+    )
 
 
 def warnings(listing: Listing, excluded: Sequence[str]) -> list[str]:
     """What was left out and may be missed, one line each."""
     found = []
     if listing.left_out:
-        named = [f"{path} ({reason})" for path, reason in listing.left_out.items()]
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        found.append(f"left out {len(named)} folders: {', '.join(named[:_NAMED])}{more}")
+        found.append(f"left out {len(listing.left_out)} folders: {_named(listing.left_out)}")
+    if listing.damaged:
+        found.append(f"not read, or not to the end: {_named(listing.damaged)}")
     if excluded and not any(name.startswith(EXCLUDED) for name in listing.ignored):
         found.append(exclude.unmatched(excluded))
     return found
 
 
+def _named(reasons: Mapping[str, str]) -> str:
+    named = [f"{path} ({reason})" for path, reason in reasons.items()]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"{', '.join(named[:_NAMED])}{more}"
+
+
 def _skipper(root: str, excluded: Sequence[str]) -> Callable[[str], str | None]:
-    """Why a folder is not listed, by its path."""
+    """Why a folder is not listed, or an archive not opened, by its path."""
     start = len(filesystem.join(root, ""))
     pattern = re.compile(globs.regex(excluded)) if excluded else None
 
@@ -143,7 +160,9 @@ def _no_images(root: str, num_others: int, left_out: Mapping[str, str]) -> str:
     message = f"{root} holds no images ({suffixes}); it has {num_others} other files"
     first = next((f"{path} ({reason})" for path, reason in left_out.items()), None)
     return (
-        f"{message}, and folders that were left out, such as {first}." if first else f"{message}."
+        f"{message}, and folders or archives that were left out, such as {first}."
+        if first
+        else f"{message}."
     )
 
 
@@ -156,19 +175,27 @@ def _separate(
     known: pa.ChunkedArray | None,
 ) -> tuple[pa.Table, Counter[str]]:
     """The images of a listing, with the column `inside`, and the other files by suffix."""
-    start = len(filesystem.join(root, ""))
-    listed = listed.append_column("inside", pc.utf8_slice_codeunits(listed["path"], start))
+    below = exclude.below(listed["path"], [root])
+    inner = archives.without_archives(below)
+    listed = listed.append_column("inside", archives.as_folders(below)).append_column(
+        "inner", inner
+    )
     # files left by editors, notebooks and archivers are neither images nor classes
     # (keys on S3 may have the parts `.` and `..`)
-    is_hidden = pc.match_substring_regex(listed["inside"], r"(^|/)(\.[^./]|\.\.[^/]|__MACOSX)")
-    suffix = pc.struct_field(pc.extract_regex(listed["inside"], r"(?P<suffix>\.[^./]*)$"), [0])
+    is_hidden = pc.match_substring_regex(inner, r"(^|/)(\.[^./]|\.\.[^/]|__MACOSX)")
+    suffix = pc.struct_field(pc.extract_regex(inner, r"(?P<suffix>\.[^./]*)$"), [0])
     suffix = pc.utf8_lower(pc.if_else(is_hidden, HIDDEN, pc.fill_null(suffix, "no suffix")))
     if excluded:
-        is_left_out = pc.and_not(exclude.are_excluded(listed["inside"], excluded), is_hidden)
+        is_left_out = pc.and_not(exclude.are_excluded(below, excluded), is_hidden)
         suffix = pc.if_else(is_left_out, EXCLUDED, suffix)
     is_image = pc.is_in(suffix, value_set=pa.array(constants.IMAGE_SUFFIXES))
+    is_row = pc.match_substring(
+        listed["path"], f"{archives.PARQUET}{archives.SEPARATOR}", ignore_case=True
+    )
+    is_left = pc.is_in(suffix, value_set=pa.array([HIDDEN, EXCLUDED]))
+    is_image = pc.or_(is_image, pc.and_not(is_row, is_left))
     if suffixless:
-        is_bare = pc.equal(suffix, "no suffix")
+        is_bare = pc.and_not(pc.equal(suffix, "no suffix"), is_row)
         if known is not None:
             is_known = pc.and_(is_bare, pc.is_in(listed["path"], value_set=known))
             is_image = pc.or_(is_image, is_known)
@@ -181,10 +208,11 @@ def _separate(
 def _described(listed: pa.Table, source: str, *, labels: bool) -> pa.Table:
     """Listed images with label, source and a group each."""
     inside = listed["inside"]
-    folder = pc.struct_field(pc.extract_regex(inside, r"^(?P<folder>[^/]+)/"), [0])
+    folder = pc.struct_field(pc.extract_regex(listed["inner"], r"^(?P<folder>[^/]+)/"), [0])
     none = pa.nulls(listed.num_rows, pa.string())
     return (
-        listed.append_column("label", folder if labels else none)
+        listed.drop_columns("inner")
+        .append_column("label", folder if labels else none)
         .append_column("source", pa.repeat(pa.scalar(source), listed.num_rows))
         .append_column("group", pc.binary_join_element_wise(source, inside, "/"))
         .append_column("split", none)

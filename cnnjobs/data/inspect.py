@@ -95,7 +95,7 @@ def inspect(config: InspectConfig, progress: Progress = silent) -> ImageSummary 
 
 def _is_image(data: str) -> bool:
     suffix = os.path.splitext(data)[1].lower()  # noqa: PTH122 - perhaps on S3
-    return suffix != ".parquet" and filesystem.is_file(data)
+    return suffix not in (".parquet", ".tar", ".zip") and filesystem.is_file(data)
 
 
 def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageSummary:

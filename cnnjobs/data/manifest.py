@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from cnnjobs import schema
 from cnnjobs.data import manifest_rows
 from cnnjobs.errors import ManifestError
-from cnnjobs.storage import apart, filesystem, json_files
+from cnnjobs.storage import apart, archives, filesystem, json_files
 
 if TYPE_CHECKING:
     import pandas
@@ -198,7 +198,10 @@ def changes(old: pa.Table, new: pa.Table, *, unlisted: Sequence[str] = ()) -> Ch
     known = pc.is_valid(position)
     still_there = pc.is_in(old["path"], value_set=new["path"])
     for folder in unlisted:
-        still_there = pc.or_(still_there, pc.starts_with(old["path"], f"{folder}/"))
+        # of an archive, members
+        for separator in ("/", archives.SEPARATOR):
+            is_below = pc.starts_with(old["path"], f"{folder}{separator}")
+            still_there = pc.or_(still_there, is_below)
     return Changes(
         new=new["path"].filter(pc.invert(known)).combine_chunks(),
         changed=new["path"].filter(pc.and_(known, pc.invert(same))).combine_chunks(),

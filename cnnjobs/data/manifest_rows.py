@@ -13,7 +13,8 @@ from cnnjobs import schema
 from cnnjobs.config.constants import SPLITS
 from cnnjobs.data.splits import assign_splits
 from cnnjobs.errors import ManifestError
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import archives, filesystem
+from cnnjobs.storage.archives.listing import Notes, list_tables
 from cnnjobs.storage.listing import LISTING
 
 #: Other names for columns of a manifest.
@@ -123,7 +124,8 @@ def _cast(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def _listed(paths: Sequence[str]) -> dict[str, pa.ChunkedArray]:
     """Size, time and ETag of each file, from listings of their folders."""
-    folders = sorted({path.rpartition("/")[0] for path in paths})
+    files = {archives.archive_of(path) for path in paths}
+    folders = sorted({file.rpartition("/")[0] for file in files})
     # a listing includes the folders below
     outermost = [
         folder
@@ -133,7 +135,13 @@ def _listed(paths: Sequence[str]) -> dict[str, pa.ChunkedArray]:
     listed = pa.concat_tables(
         [
             LISTING.empty_table(),
-            *(t for folder in outermost for t in filesystem.list_tables(folder)),
+            *(
+                table
+                for folder in outermost
+                for table in list_tables(
+                    folder, Notes(), skip=lambda path: None if path in files else "not named"
+                )
+            ),
         ]
     )
     position = pc.index_in(pa.array(paths, pa.string()), value_set=listed["path"])

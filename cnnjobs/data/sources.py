@@ -21,7 +21,7 @@ from cnnjobs.data.manifest import Manifest, read
 from cnnjobs.data.tables import TableRules
 from cnnjobs.errors import InputError, StorageError
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import archives, filesystem
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def open_data(
     """The manifest of DATA: read from a `.parquet` file, or made from a folder or prefix.
 
     Args:
-        data: a manifest, a folder or an S3 prefix.
+        data: a manifest, a folder, an S3 prefix or an archive.
         for_training: open every image of a folder (duplicates, readability) and split them with the
             default shares and seed 0; otherwise they are only listed.
         split: False leaves the images of a folder without a split.
@@ -152,12 +152,14 @@ def open_data(
         progress: reports the files checked.
     """
     data = filesystem.normalize(data)
-    if data.endswith(".parquet"):
+    if data.endswith(".parquet") and not archives.is_archive_of_images(data):
         manifest = without(read(data), exclude, data)
         _check_readable(manifest.table["path"])
         return manifest
-    if not filesystem.is_s3(data) and filesystem.is_file(data):
-        raise InputError(f"{data} is one file; give a folder, a manifest.parquet or s3://.")
+    if not filesystem.is_s3(data) and filesystem.is_file(data) and archives.suffix(data) is None:
+        raise InputError(
+            f"{data} is one file; give a folder, an archive, a manifest.parquet or s3://."
+        )
     shares = DEFAULT_SHARES if for_training and split else None
     indexed = index_sources(
         [data], shares=shares, content=for_training, exclude=exclude, progress=progress

@@ -22,6 +22,7 @@ from cnnjobs.imaging import reading
 from cnnjobs.imaging.daemon_threads import DaemonThreads
 from cnnjobs.imaging.memory import Budget
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
+from cnnjobs.storage import archives
 
 #: Files read at once: a request to S3 takes about 30 ms, in which a core decodes several images.
 _NUM_READERS = 32
@@ -133,6 +134,7 @@ class Decoder:
 
     def begin(self, rows: pa.Table) -> list[Callable[[], Image]]:
         """Start on rows (path, size_bytes); returns for each image, in order, what waits for it."""
+        archives.expect(rows)
         paths, sizes = (rows[name].to_pylist() for name in ("path", "size_bytes"))
         tasks = [_Task(path, size) for path, size in zip(paths, sizes, strict=True)]
         for task in tasks:

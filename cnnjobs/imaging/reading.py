@@ -12,7 +12,7 @@ from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import ImageError, SourceError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
-from cnnjobs.storage import filesystem, local_listing, place_errors, s3, s3_errors
+from cnnjobs.storage import archives, filesystem, local_listing, place_errors, s3, s3_errors
 
 #: Parameters of glibc's mallopt (mallopt(3)): when free memory is returned to the system, and from
 #: which size on memory is requested separately.
@@ -91,6 +91,9 @@ def read_image(
         raise ImageError("missing", "no file can have this name") from error
     except TooLargeError as error:
         raise ImageError("unreadable", "the file grows while it is read") from error
+    except archives.DamagedError as error:
+        is_known = isinstance(error, archives.UnsupportedError)
+        raise ImageError("unsupported" if is_known else "damaged", str(error)) from error
     except OSError as error:
         reason = s3.reason(error) or "reading the file failed"
         category = "permission" if reason == s3_errors.DENIED else "unreadable"

@@ -22,6 +22,9 @@ from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.openvino_export import Export
 
+#: Of a manifest, what scoring reads.
+_COLUMNS = ("path", "label", "size_bytes", "etag")
+
 #: Images up to which a job does without Ray if it can.
 MAX_WITHOUT_RAY = 20_000
 
@@ -130,7 +133,8 @@ def score(
     Raises:
         InputError: no machine is large enough.
     """
-    rows = rows.select(["path", "label", "size_bytes"])
+    # the ETag says where in an archive an image is
+    rows = rows.select([name for name in _COLUMNS if name in rows.column_names])
     scoring = dataclasses.replace(scoring, samples=source_watch.readable_samples(rows))
     watch = watch or SourceWatch(rows.num_rows)
     yield from supervision.score(rows, scoring, backend.pool(scoring), watch)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnjobs.data import exclude
+from cnnjobs.storage import archives
+
 #: The key of all folders. Readers add a column of its name, which must not be in the parts, and
 #: guess its type, which their values must not depend on: `label_03` is a number to none.
 _KEY = "folder"
@@ -38,7 +41,7 @@ class Partition:
         if self.by == "label":
             values = rows["label"].combine_chunks()
         else:
-            values = pa.array(map(self._prefix, rows["path"].to_pylist()), pa.string())
+            values = self._prefixes(rows["path"])
             if not self.is_old and "prefix" not in rows.column_names:
                 rows = rows.append_column("prefix", values)
         for value in pc.unique(values).to_pylist():
@@ -46,10 +49,10 @@ class Partition:
             is_inside = pc.is_in(values, value_set=pa.array([value], pa.string()))
             yield f"{folder}/", rows.filter(is_inside)
 
-    def _prefix(self, path: str) -> str | None:
-        root = next((root for root in self.roots if path.startswith(root.rstrip("/") + "/")), "")
-        first, inner, _ = path.removeprefix(root.rstrip("/") + "/").partition("/")
-        return first if inner else None
+    def _prefixes(self, paths: pa.ChunkedArray) -> pa.Array:
+        below = archives.without_archives(exclude.below(paths, self.roots))
+        found = pc.extract_regex(below, r"(?s)^(?P<folder>[^/]*)/")
+        return pc.struct_field(found, [0]).combine_chunks()
 
     def _folder(self, value: str | None) -> str:
         if value is None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 
 from cnnjobs.errors import SourceError
-from cnnjobs.storage import filesystem, s3
+from cnnjobs.storage import archives, filesystem, s3
 
 #: Categories of errors that a whole source may have as well as one image.
 _SUSPECT = ("missing", "permission", "unreadable", "timed out", "crashed")
@@ -144,7 +144,8 @@ def check_process(samples: Sequence[str]) -> None:
 
 def _problem(path: str) -> str | None:
     try:
-        filesystem.read_first(path, 1)
+        # an archive is not looked through for that
+        filesystem.read_first(archives.archive_of(path), 1)
     except OSError as error:
         return s3.reason(error) or type(error).__name__
     return None

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from cnnjobs.config import regular_files
 from cnnjobs.errors import StorageError
-from cnnjobs.storage import listing, local_listing, s3, s3_names
+from cnnjobs.storage import archives, listing, local_listing, s3, s3_names
 from cnnjobs.storage.names import is_s3 as is_s3
 from cnnjobs.storage.names import join as join
 from cnnjobs.storage.names import normalize as normalize
@@ -63,7 +63,7 @@ def list_tables(
     """
     if is_s3(uri):
         return _list_s3(uri)
-    with _explained(uri, "listed"):
+    with explained(uri, "listed"):
         if not Path(uri).is_dir():
             kind = "is a file, not a folder" if Path(uri).exists() else "does not exist"
             raise StorageError(f"{uri} {kind}.")
@@ -72,7 +72,7 @@ def list_tables(
 
 def names(uri: str) -> list[str]:
     """Sorted names of the complete files directly in a folder; [] if it does not exist."""
-    with _explained(uri, "listed"):
+    with explained(uri, "listed"):
         if is_s3(uri):
             answers = s3.pages(_s3_path(uri), delimiter="/")
             keys = [item["Key"] for answer in answers for item in answer["Contents"]]
@@ -86,21 +86,23 @@ def names(uri: str) -> list[str]:
 
 def exists(uri: str) -> bool:
     """Whether a file, a folder or any key under the prefix exists."""
-    with _explained(uri, "read"):
+    with explained(uri, "read"):
         if is_s3(uri):
             return s3.is_object(_s3_path(uri)) or _has_keys(uri)
         return Path(uri).exists()
 
 
 def is_file(uri: str) -> bool:
-    """Whether the name is a file."""
-    with _explained(uri, "read"):
+    """Whether the name is a file, or a member of an archive."""
+    with explained(uri, "read"):
+        if _is_member(uri) and archives.contains(uri):
+            return True
         return s3.is_object(_s3_path(uri)) if is_s3(uri) else Path(uri).is_file()
 
 
 def is_empty(uri: str) -> bool:
     """Whether nothing exists there: no file, and no folder with anything in it."""
-    with _explained(uri, "read"):
+    with explained(uri, "read"):
         if is_s3(uri):
             return not (s3.is_object(_s3_path(uri)) or _has_keys(uri))
         if Path(uri).is_dir():
@@ -109,7 +111,13 @@ def is_empty(uri: str) -> bool:
 
 
 def read_bytes(uri: str, *, limit: int = _MAX_BYTES, pipes: bool = False) -> bytes:
-    """The whole file, at most `limit` bytes. Raises OSError like `regular_files.read`."""
+    """The whole file, or member of an archive, of at most `limit` bytes.
+
+    Raises OSError like `regular_files.read`, and DamagedError like `archives.read`.
+    """
+    if _is_member(uri):
+        with contextlib.suppress(FileNotFoundError):
+            return archives.read(uri, limit=limit)
     if is_s3(uri):
         return s3.read(_s3_path(uri), limit=limit)
     return regular_files.read(uri, limit=limit, pipes=pipes)
@@ -117,6 +125,9 @@ def read_bytes(uri: str, *, limit: int = _MAX_BYTES, pipes: bool = False) -> byt
 
 def read_first(uri: str, num_bytes: int) -> bytes:
     """The first bytes of a file, fewer if it is shorter. Raises OSError like `read_bytes`."""
+    if _is_member(uri):
+        with contextlib.suppress(FileNotFoundError):
+            return archives.read_first(uri, num_bytes)
     if is_s3(uri):
         return s3.read(_s3_path(uri), first=num_bytes)
     return regular_files.read_first(uri, num_bytes)
@@ -140,7 +151,7 @@ def write_bytes(uri: str, data: bytes) -> None:
         StorageError: no permission or no space.
     """
     if is_s3(uri):
-        with _explained(uri, "written"):
+        with explained(uri, "written"):
             s3.write(_s3_path(uri), data)
         return
     with writing(uri) as file:
@@ -155,14 +166,14 @@ def writing(uri: str) -> Iterator[IO[bytes]]:
     like `write_bytes`.
     """
     if is_s3(uri):
-        with _explained(uri, "written"), tempfile.NamedTemporaryFile() as file:
+        with explained(uri, "written"), tempfile.NamedTemporaryFile() as file:
             yield file.file
             file.file.flush()
             s3.write_file(_s3_path(uri), Path(file.name))
         return
     target = Path(uri)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    with _explained(uri, "written"):
+    with explained(uri, "written"):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as file:
@@ -190,7 +201,7 @@ def write_folder(uri: str, files: Iterable[tuple[str, bytes]]) -> None:
         return
     target = Path(uri)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    with _explained(uri, "written"):
+    with explained(uri, "written"):
         try:
             aside.mkdir(parents=True)
             made = set()
@@ -216,10 +227,10 @@ def write_table(uri: str, table: pa.Table) -> None:
 def delete(uri: str) -> None:
     """Delete a file, or a folder (prefix) with everything in it."""
     if is_s3(uri):
-        with _explained(uri, "deleted"):
+        with explained(uri, "deleted"):
             s3.delete(_s3_path(uri), one_key=is_file(uri))
         return
-    with _explained(uri, "deleted"):
+    with explained(uri, "deleted"):
         if Path(uri).is_dir():
             shutil.rmtree(uri)
         else:
@@ -233,23 +244,23 @@ def check_readable(uri: str) -> None:
     to list does not imply permission to read. Missing files are left for the job to report.
     """
     if not is_s3(uri):
-        with _explained(uri, "read"):
+        with explained(uri, "read"):
             exists_here = Path(uri).exists()
         if exists_here and not os.access(uri, os.R_OK | (os.X_OK if Path(uri).is_dir() else 0)):
             raise StorageError(f"{uri} cannot be read: no permission.")
         return
-    path = _s3_path(uri)
+    path = _s3_path(archives.archive_of(uri))
     # without permission to list, a missing key looks denied: continue, and let the listing decide
-    with _explained(uri, "read"), contextlib.suppress(FileNotFoundError, PermissionError):
+    with explained(uri, "read"), contextlib.suppress(FileNotFoundError, PermissionError):
         if s3_names.split(path)[1]:
             s3.read(path, first=1)
             return
-    with _explained(uri, "listed"):
+    with explained(uri, "listed"):
         answers = s3.pages(path, size=10)
         first = next((item for answer in answers for item in answer["Contents"]), None)
     if first is not None:
         bucket, _ = s3_names.split(path)
-        with _explained(f"s3://{bucket}/{first['Key']}", "read"):
+        with explained(f"s3://{bucket}/{first['Key']}", "read"):
             s3.read(f"{bucket}/{first['Key']}", first=1)
 
 
@@ -260,12 +271,19 @@ def check_writable(uri: str) -> None:
         write_bytes(probe, b"")
         delete(probe)
         return
-    with _explained(uri, "written"):
+    with explained(uri, "written"):
         nearest = next(folder for folder in (Path(uri), *Path(uri).parents) if folder.exists())
     if not nearest.is_dir():
         raise StorageError(f"{uri} cannot be written: {nearest} is a file.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise StorageError(f"{uri} cannot be written: no permission to write in {nearest}.")
+
+
+def _is_member(uri: str) -> bool:
+    """Whether a path is read as that of an archive's member; a file may have such a name, too."""
+    if not any(archives.splits(uri)):
+        return False
+    return is_s3(uri) or not os.path.lexists(uri) or archives.contains(uri)
 
 
 def _s3_path(uri: str) -> str:
@@ -277,11 +295,11 @@ def _has_keys(uri: str) -> bool:
 
 
 def _list_s3(uri: str) -> Iterator[pa.Table]:
-    with _explained(uri, "listed"):
+    with explained(uri, "listed"):
         yield from listing.s3_tables(_s3_path(uri))
 
 
-class _explained:  # noqa: N801 - reads as a word in `with`
+class explained:  # noqa: N801 - reads as a word in `with`
     """Turn exceptions of storage libraries into a one-line StorageError without credentials."""
 
     def __init__(self, uri: str, done: str) -> None:

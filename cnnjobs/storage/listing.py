@@ -40,7 +40,7 @@ def s3_tables(path: str) -> Iterator[pa.Table]:
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = _opened(path, pool)
         direct: list[Any] = []
-        for part in _ahead(pool, _all_pages, parts):
+        for part in ahead(pool, _all_pages, parts):
             if isinstance(part, dict):
                 direct.append(part)
                 continue
@@ -92,7 +92,7 @@ def _all_pages(part: Any) -> Any:
     return [_s3_table(bucket, answer["Contents"]) for answer in answers if answer["Contents"]]
 
 
-def _ahead(
+def ahead(
     pool: ThreadPoolExecutor, function: Callable[[Any], Any], parts: Iterable[Any]
 ) -> Iterator[Any]:
     """Results in order; at most twice as many as there are threads are waiting."""

@@ -8,6 +8,7 @@ report its retries.
 
 import io
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -25,6 +26,11 @@ from cnnjobs.storage.s3_names import split as split
 from cnnjobs.storage.s3_retries import num_retries as num_retries
 
 T = TypeVar("T")
+
+
+class ChangedError(OSError):
+    """An object is no longer the one that was listed."""
+
 
 #: Time limit for a body, plus one second per 100 kB: slower ones are requested again.
 _BODY_S = 20.0
@@ -53,6 +59,47 @@ def read(path: str, *, first: int | None = None, limit: int | None = None) -> by
         return _body(answer, first, limit)
 
     return asked(ask)
+
+
+def read_part(path: str, start: int, size: int, *, etag: str) -> bytes:
+    """So many bytes of the object `bucket/key`, from a position on.
+
+    Raises:
+        ChangedError: the object has another ETag.
+        FileNotFoundError, PermissionError, OSError: with the reason in words.
+    """
+    bucket, key = split(path)
+
+    def ask() -> bytes:
+        part = f"bytes={start}-{start + size - 1}"
+        try:
+            answer = client().get_object(Bucket=bucket, Key=key, Range=part)
+        except ClientError as error:
+            if s3_errors.status(error) == 416:
+                raise ChangedError("the object has changed") from error
+            raise
+        if answer["ETag"].strip('"') != etag:
+            answer["Body"].close()
+            raise ChangedError("the object has changed")
+        if answer["ContentLength"] != size:
+            answer["Body"].close()
+            raise OSError("the server does not send parts of objects")
+        return _body(answer, None, None)
+
+    return asked(ask)
+
+
+def state(path: str) -> tuple[int, str]:
+    """Size and ETag of the object `bucket/key`; raises like `read`."""
+    bucket, key = split(path)
+    answer = asked(lambda: client().head_object(Bucket=bucket, Key=key))
+    return answer["ContentLength"], answer["ETag"].strip('"')
+
+
+def modified(path: str) -> datetime:
+    """When the object `bucket/key` was written; raises like `read`."""
+    bucket, key = split(path)
+    return asked(lambda: client().head_object(Bucket=bucket, Key=key))["LastModified"]
 
 
 def write(path: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging import reading, tensors
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import archives, filesystem
 
 #: Files read from S3 at once.
 _REMOTE_READERS = 16
@@ -88,6 +88,7 @@ def decode_rows(rows: pa.Table, preprocessing: Preprocessing, *, threads: int = 
         threads: that decode at once; more of them read from S3.
     """
     reading.prepare_process()
+    archives.expect(rows)
     paths = rows["path"].to_pylist()
     if any(filesystem.is_s3(path) for path in paths):
         threads = max(threads, _REMOTE_READERS)

@@ -64,7 +64,7 @@ def test_settings_missing_from_command_line_and_config_are_named(capsys, words, 
         ),
         (
             "train {tmp}/notes.txt -o {tmp}/out",
-            "{tmp}/notes.txt is one file; give a folder, a manifest.parquet or s3://.",
+            "{tmp}/notes.txt is one file; give a folder, an archive, a manifest.parquet or s3://.",
         ),
         (
             "train {tmp}/notes.parquet -o {tmp}/out",

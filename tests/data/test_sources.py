@@ -550,7 +550,10 @@ def test_data_may_not_be_one_image(tree):
     file = f"{tree}/normal/p00.png"
     with pytest.raises(InputError) as caught:
         sources.open_data(file)
-    assert str(caught.value) == f"{file} is one file; give a folder, a manifest.parquet or s3://."
+    assert (
+        str(caught.value)
+        == f"{file} is one file; give a folder, an archive, a manifest.parquet or s3://."
+    )
 
 
 def test_data_that_is_missing_is_an_error(tmp_path):

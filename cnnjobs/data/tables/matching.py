@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cnnjobs.config.constants import IMAGE_SUFFIXES
+from cnnjobs.storage import archives
 
 SUFFIX = rf"(?i)({'|'.join(map(re.escape, IMAGE_SUFFIXES))})$"
 
@@ -77,7 +78,7 @@ def match(names: pa.Array, paths: pa.Array) -> Match:
 
 def _cleaned(names: pa.Array) -> pa.Array:
     """Paths with slashes, and no spaces around them."""
-    names = pc.replace_substring(pc.utf8_trim_whitespace(names), "\\", "/")
+    names = archives.as_folders(pc.replace_substring(pc.utf8_trim_whitespace(names), "\\", "/"))
     names = pc.replace_substring_regex(names, r"^(file://)?(\./)*", "")
     return pc.replace_substring_regex(names, "/{2,}", "/")
 

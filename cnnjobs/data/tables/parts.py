@@ -16,6 +16,7 @@ from cnnjobs.data.tables.expressions import Expression
 from cnnjobs.data.tables.files import TableFile
 from cnnjobs.errors import InputError
 from cnnjobs.progress import Progress, silent
+from cnnjobs.storage import archives
 
 WHERE, POSITIVE, NEGATIVE = "--where", "--positive-when", "--negative-when"
 
@@ -184,5 +185,5 @@ def _find_images(part: Part, key: str | None, paths: pa.Array, num_found: Any) -
 def _names(paths: pa.Array) -> pa.Array:
     """The name of each file without its folder and suffix."""
     names = pc.replace_substring(pc.utf8_trim_whitespace(paths), "\\", "/")
-    names = pc.replace_substring_regex(names, "^.*/", "")
+    names = pc.replace_substring_regex(archives.as_folders(names), "^.*/", "")
     return pc.replace_substring_regex(names, matching.SUFFIX, "")
