@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnnjobs.errors import InputError
+from cnnjobs.models.keras_applications import APPLICATIONS
 from cnnjobs.models.keras_backend import import_keras
 from cnnjobs.models.user_model import UserModel, is_user_model, read
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 class Architecture:
     """What is known about an architecture without importing Keras.
 
-    `num_parameters` is the count for `num_labels` classes. The sizes of a user's own model are 0
+    `num_parameters` is the count for `num_labels` classes, and `min_side` the smallest height and
+    width that a backbone can be built for. The sizes of a user's own model are 0
     until `describe` has built it.
     """
 
@@ -28,6 +30,7 @@ class Architecture:
     num_labels: int
     num_parameters: int
     takes_weights: bool = False
+    min_side: int | None = None
 
     @property
     def is_described(self) -> bool:
@@ -62,32 +65,18 @@ ARCHITECTURES = {
             num_labels=10,
             num_parameters=225_034,
         ),
-        Architecture(
-            name="mobilenetv3small",
-            summary="MobileNetV3-Small, average pooling, dropout, sigmoid",
-            height=224,
-            width=224,
-            num_labels=2,
-            num_parameters=939_697,
-            takes_weights=True,
-        ),
-        Architecture(
-            name="efficientnetv2b0",
-            summary="EfficientNetV2-B0, average pooling, dropout, sigmoid",
-            height=224,
-            width=224,
-            num_labels=2,
-            num_parameters=5_920_593,
-            takes_weights=True,
-        ),
-        Architecture(
-            name="densenet121",
-            summary="DenseNet-121, average pooling, dropout, sigmoid",
-            height=224,
-            width=224,
-            num_labels=2,
-            num_parameters=7_038_529,
-            takes_weights=True,
+        *(
+            Architecture(
+                name=name,
+                summary=f"{known.maker}, average pooling, dropout, sigmoid",
+                height=known.side,
+                width=known.side,
+                num_labels=2,
+                num_parameters=known.num_parameters,
+                takes_weights=True,
+                min_side=known.family.min_side,
+            )
+            for name, known in APPLICATIONS.items()
         ),
     )
 }
@@ -104,7 +93,7 @@ def find(name: str) -> Architecture:
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     similar = difflib.get_close_matches(name, ARCHITECTURES, n=1)
-    known = f"known: {', '.join(ARCHITECTURES)}, or file.py:function for your own."
+    known = "`cnnjobs models` lists them, and your own is file.py:function."
     hint = f"did you mean {similar[0]}?" if similar else known
     raise InputError(f"there is no model {name!r}; {hint}")
 
@@ -181,8 +170,7 @@ def _of_user(model: UserModel) -> Architecture:
 def _check_weights(architecture: Architecture, weights: str | None) -> None:
     if weights is None or architecture.takes_weights:
         return
-    takers = [known.name for known in ARCHITECTURES.values() if known.takes_weights]
     raise InputError(
-        f"model {architecture.name} takes no weights, got {weights!r}; "
-        f"models that do: {', '.join(takers)}."
+        f"model {architecture.name} takes no weights, got {weights!r}; the backbones of "
+        "`cnnjobs models` do."
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnjobs.errors import InputError
+from cnnjobs.models.keras_applications import APPLICATIONS
 from cnnjobs.models.layer_names import with_reset_names
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ IMAGENET = "imagenet"
 #: Of ImageNet's red, green and blue in [0, 1]: the constants of mode "torch" in
 #: `keras.applications.imagenet_utils.preprocess_input`, which `densenet.preprocess_input` uses.
 _MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+#: Means of ImageNet's blue, green and red in [0, 255]: those of mode "caffe".
+_BGR = (103.939, 116.779, 123.68)
 
 
 def build(
@@ -31,36 +35,82 @@ def build(
     its cache or the network, or a file written by `save_weights` of the backbone without top.
 
     Raises:
-        InputError: the weights are not available or are for another architecture.
+        InputError: the images are too small, or the weights are not available or are for another
+            architecture.
     """
     import keras
     from keras import layers
 
     from cnnjobs.models import cnn
 
-    backbones = {
-        "mobilenetv3small": keras.applications.MobileNetV3Small,
-        "efficientnetv2b0": keras.applications.EfficientNetV2B0,
-        "densenet121": keras.applications.DenseNet121,
-    }
+    family = APPLICATIONS[name].family
+    if min(height, width) < family.min_side:
+        raise InputError(
+            f"{name} takes images of at least {family.min_side}x{family.min_side}, got "
+            f"{height}x{width}."
+        )
     pixels = keras.Input((height, width, 1), dtype="uint8", name="pixels")
     # not a Lambda layer, which Keras' safe mode refuses to load
     colors = layers.Concatenate(name="gray_to_rgb")([pixels, pixels, pixels])
-    if name == "densenet121":
-        colors = layers.Rescaling(1 / 255, name="scale")(colors)
-        variances = [deviation**2 for deviation in _DEVIATIONS]
-        normalize = layers.Normalization(mean=list(_MEANS), variance=variances, name="normalize")
-        colors = normalize(colors)
+    for layer in preprocessing(family.pixels):
+        colors = layer(colors)
     make = functools.partial(
-        backbones[name],
+        getattr(keras.applications, APPLICATIONS[name].maker),
         include_top=False,
-        input_tensor=colors,
         input_shape=(height, width, 3),
         pooling="avg",
     )
-    backbone = _fetched(make, name) if weights == IMAGENET else _from_file(make, name, weights)
+    ours = functools.partial(make, input_tensor=colors)
+    if family.pixels == "torch, 255" and weights is not None:
+        source = _with_weights(make, name, weights)
+        backbone = _without_normalization(ours(weights=None), source)
+    else:
+        backbone = _with_weights(ours, name, weights)
     dropped = layers.Dropout(0.2, name="dropout")(backbone.output)
     return with_reset_names(keras.Model(pixels, cnn.scores(num_labels)(dropped), name=name))
+
+
+def preprocessing(mode: str) -> list[Any]:
+    """What `imagenet_utils.preprocess_input` does in this mode, as layers (all colors are gray)."""
+    from keras import layers
+
+    if mode == "own":
+        return []
+    if mode == "tf":
+        return [layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")]
+    if mode == "caffe":
+        return [layers.Normalization(mean=list(_BGR), variance=[1.0] * 3, name="normalize")]
+    variances = [deviation**2 for deviation in _DEVIATIONS]
+    scaled = [
+        layers.Rescaling(1 / 255, name="scale"),
+        layers.Normalization(mean=list(_MEANS), variance=variances, name="normalize"),
+    ]
+    return scaled if mode == "torch" else [*scaled, layers.Rescaling(255.0, name="unscale")]
+
+
+def _without_normalization(model: "keras.Model", source: "keras.Model") -> "keras.Model":
+    """`model` with the weights of `source`, except for means and variances of its pixels.
+
+    EfficientNet (the first version) keeps them in weights, which `set_weights` does not apply, and
+    with those of ImageNet Keras adds a layer (tensorflow#49930). Our own layers normalize instead.
+    Beside them, Keras would load these weights into the wrong layer: it counts layers by class.
+    """
+    from keras import layers
+
+    known = {
+        id(weight)
+        for layer in model.layers
+        if isinstance(layer, layers.Normalization)
+        for weight in layer.weights
+    }
+    for weight, other in zip(model.weights, source.weights, strict=True):
+        if id(weight) not in known:
+            weight.assign(other)
+    return model
+
+
+def _with_weights(make: Callable[..., Any], name: str, weights: str | None) -> Any:
+    return _fetched(make, name) if weights == IMAGENET else _from_file(make, name, weights)
 
 
 def _from_file(make: Callable[..., Any], name: str, weights: str | None) -> Any:
