@@ -99,6 +99,17 @@ def train(
 
 
 @app.command()
+def start(
+    rows: Annotated[int, Option(help="Images to score.")] = 200,
+    repeats: Repeats = 3,
+) -> None:
+    """Show where the time of a small job goes, from the command to its end."""
+    from benchmarks.start import print_waterfalls
+
+    print_waterfalls(rows, repeats)
+
+
+@app.command()
 def index(
     rows: Annotated[int, Option(help="Keys on S3; a tenth as many local files.")] = 1_000_000,
 ) -> None:

@@ -16,20 +16,22 @@ WAYS = ["model.fit", "loop", "train", "train on Ray", "train --workers 2"]
 SMALL = TrainBenchmark(model="digits", rows=40, epochs=1, repeats=1)
 
 
-# four processes with TensorFlow, two of them with Ray
+# five processes with TensorFlow, two of them with Ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_way_to_train_is_compared_with_another() -> None:
     summary = bench_train(SMALL)
-    fit, loop, one, two = summary.measured
+    fit, loop, alone, one, two = summary.measured
 
     assert [way.name for way in summary.measured] == WAYS
-    assert [way.compared_with for way in summary.measured] == [*WAYS[:1] * 3, WAYS[2]]
+    assert [way.compared_with for way in summary.measured] == [*WAYS[:1] * 4, WAYS[3]]
     assert fit.ratio == 1
     assert two.ratio == pytest.approx(two.epoch_seconds / one.epoch_seconds, rel=0.05)
     assert fit.wait_share is None
-    assert all(0 <= (way.wait_share or 0) <= 1 for way in (loop, one, two))
-    assert [way.startup_seconds is None for way in summary.measured] == [False, True, False, False]
+    assert all(0 <= (way.wait_share or 0) <= 1 for way in (loop, alone, one, two))
+    assert [way.startup_seconds is None for way in summary.measured] == [
+        False, True, False, False, False
+    ]  # fmt: skip
     # of both epochs, including the first
     assert all(len(way.peak_memory_bytes) == 2 for way in summary.measured)
 
