@@ -120,6 +120,18 @@ def index(
 
 
 @app.command()
+def shards(
+    rows: Annotated[int, Option(help="Images.")] = 4000,
+    side: Annotated[int, Option(help="Side of an image in pixels.")] = 256,
+    latency: Annotated[float, Option(help="Milliseconds added to each request.")] = 30.0,
+) -> None:
+    """Read small images from S3: one object each, and in tar, zip and Parquet."""
+    from benchmarks.shards import print_table
+
+    print_table(rows, side, latency)
+
+
+@app.command()
 def decode(
     folder: Annotated[
         Path | None, Argument(help="PNG files to compare decoders on. Default: drawings only.")

@@ -57,6 +57,7 @@ class FaultProxy:
         rules: tried first, in order.
         injected: faults so far, by kind.
         num_requests: so far.
+        latency_s: before each answer.
     """
 
     endpoint: str
@@ -64,6 +65,7 @@ class FaultProxy:
     rules: list[Rule] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
     num_requests: int = 0
+    latency_s: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -110,6 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ANSWERS:
             self._refuse(*ANSWERS[fault])
             return
+        time.sleep(self.proxy.latency_s)
         if fault == "delay":
             time.sleep(DELAY_S)
         status, headers, data = self._ask_server(body)

@@ -1,5 +1,6 @@
 """A real S3 server on this machine, `rclone serve s3`, started by the first test that wants it."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -20,11 +21,9 @@ ACCESS_KEY, SECRET_KEY = "tests-access-key", "tests-secret-key"
 BUCKET = "tests"
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`s3://tests` on a server of this session, with the environment pointing there."""
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / BUCKET).mkdir()
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The endpoint of a server of the buckets in a folder, with the environment pointing there."""
     log = folder.with_name(f"{folder.name}.log")
     endpoint = f"http://127.0.0.1:{free_port()}"
     address = endpoint.removeprefix("http://")
@@ -54,10 +53,19 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
                 environment.delenv(name, raising=False)
             s3_clients.forget()
-            yield f"s3://{BUCKET}"
+            yield endpoint
         finally:
             s3_clients.forget()
             server.terminate()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`s3://tests` on a server of this session."""
+    folder = tmp_path_factory.mktemp("s3")
+    (folder / BUCKET).mkdir()
+    with serving(folder):
+        yield f"s3://{BUCKET}"
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from cnnjobs.errors import TrainingError
 from cnnjobs.imaging.preprocessing import Preprocessing, decode
 from cnnjobs.training import decoded_images, ray_datasets
 from tests.support.odd_server import NO_KEY, OddServer
+from tests.support.shards import png, write_tar
 
 #: Of inotify(7): an event, and its size without a name.
 IN_OPEN, EVENT_BYTES = 0x20, 16
@@ -45,6 +46,17 @@ def test_pixels_are_the_same_as_without_ray(ray_session: None, rows: pa.Table) -
                 assert (row["width"], row["height"]) == (alone.width, alone.height)
             else:
                 assert not seen.any()
+
+
+def test_images_of_a_shard_have_the_pixels_of_their_files(tmp_path: Path) -> None:
+    files = [(f"{number}.png", png(number)) for number in range(8)]
+    write_tar(tmp_path / "a.tar", files)
+    rows = open_data(str(tmp_path), for_training=False).table
+
+    pixels = decoded_images.pixels_of(decoded_images.decode_rows(rows, SMALL))
+
+    for seen, (_, data) in zip(pixels, files, strict=True):
+        np.testing.assert_array_equal(seen, decode(data, SMALL).pixels)
 
 
 def test_every_row_is_in_the_blocks_once_and_in_order(ray_session: None, rows: pa.Table) -> None:
