@@ -330,6 +330,18 @@ def test_random_damage_never_ends_a_listing_or_a_read(tmp_path: Path) -> None:
             file.unlink()
 
 
+def test_many_archives_take_few_open_files(tmp_path: Path) -> None:
+    for number in range(300):
+        write_zip(tmp_path / f"{number:03d}.zip", [("x.png", png(number))])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    names, _ = listed(tmp_path)
+    contents = [read_image(f"{tmp_path}/{name}") for name in names]
+
+    assert contents == [png(number) for number in range(300)]
+    assert len(list(Path("/proc/self/fd").iterdir())) - before < 150
+
+
 def test_a_symbolic_link_in_a_zip_is_counted(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         link = zipfile.ZipInfo("link.png")

@@ -37,8 +37,9 @@ from cnnjobs.storage.archives.zip_archive import Zip
 
 T = TypeVar("T")
 
-#: Names in the directories that a process keeps, and positions that it is told beforehand.
-_NUM_NAMES, _NUM_EXPECTED = 200_000, 100_000
+#: Names in the directories that a process keeps, of at most so many archives, which may be open
+#: files; and positions that it is told beforehand.
+_NUM_NAMES, _NUM_KEPT, _NUM_EXPECTED = 200_000, 64, 100_000
 
 
 def open_archive(version: Version) -> Reader:
@@ -201,7 +202,7 @@ class _Directories:
             self._kept[directory.version.uri] = directory
             self._kept.move_to_end(directory.version.uri)
             total = sum(len(each.entries) for each in self._kept.values())
-            while total > _NUM_NAMES and len(self._kept) > 1:
+            while len(self._kept) > 1 and (total > _NUM_NAMES or len(self._kept) > _NUM_KEPT):
                 uri, oldest = self._kept.popitem(last=False)
                 self._opening.pop(uri, None)
                 total -= len(oldest.entries)
