@@ -60,8 +60,12 @@ def test_machines_on_aws_have_no_public_address_and_use_our_security_group() -> 
     assert config["provider"]["use_internal_ips"]
     for kind in config["available_node_types"].values():
         node = kind["node_config"]
-        assert node["SecurityGroupIds"]
-        assert node["SubnetIds"]
+        [interface] = node["NetworkInterfaces"]
+        assert interface["AssociatePublicIpAddress"] is False
+        assert interface["Groups"]
+        assert interface["SubnetId"]
+        # Ray refuses them beside interfaces
+        assert not {"SubnetId", "SubnetIds", "SecurityGroupIds"} & set(node)
         assert node["MetadataOptions"]["HttpTokens"] == "required"
         assert set(node["IamInstanceProfile"]) == {"Name"}
         assert all(disk["Ebs"]["Encrypted"] for disk in node["BlockDeviceMappings"])
@@ -76,6 +80,9 @@ def test_every_spot_type_on_aws_falls_back_to_the_same_machine_at_full_price() -
         assert spot_kind["priority"] > fallback["priority"]
         assert _market(fallback) == {}
         assert spot_kind["resources"] == fallback["resources"]
+        # in another zone
+        zones = [kind["node_config"].pop("NetworkInterfaces") for kind in (spot_kind, fallback)]
+        assert zones[0] != zones[1]
         assert {**spot_kind["node_config"], "InstanceMarketOptions": {}} == fallback["node_config"]
 
 

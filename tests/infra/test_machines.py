@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.paths import ROOT
 
@@ -94,6 +95,23 @@ def test_a_policy_allows_writing_only_to_the_output(file: Path) -> None:
             assert statement["Resource"] == ["arn:aws:s3:::scored/*"]
         elif any(action.startswith("s3:") for action in statement["Action"]):
             assert "*" not in statement["Resource"]
+
+
+def test_the_head_starts_only_tagged_machines_in_the_subnets_and_images_of_the_cluster() -> None:
+    policy = json.loads((INFRA / "iam-head.json").read_text(encoding="utf-8"))
+    starting = [each for each in policy["Statement"] if each["Action"] == ["ec2:RunInstances"]]
+    tagged, rest = starting
+    assert tagged["Resource"].endswith(":instance/*")
+    assert tagged["Condition"] == {"StringEquals": {"aws:RequestTag/ray-cluster-name": "cnnjobs"}}
+    cluster = yaml.safe_load((ROOT / "ray-cluster.yaml").read_text(encoding="utf-8"))
+    assert cluster["cluster_name"] == "cnnjobs"
+    named = set()
+    for kind in cluster["available_node_types"].values():
+        node = kind["node_config"]
+        [interface] = node["NetworkInterfaces"]
+        named |= {node["ImageId"], interface["SubnetId"], *interface["Groups"]}
+    allowed = {resource.rpartition("/")[2] for resource in rest["Resource"]}
+    assert allowed - {"*"} == named
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
