@@ -23,6 +23,10 @@ jobs = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 
 
+bundle = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(bundle, name="bundle")
+
+
 def _print_version(requested: bool) -> None:
     if requested:
         from cnnjobs import __version__
@@ -46,6 +50,11 @@ def cnnjobs(
 @cluster.callback()
 def _cluster() -> None:
     """Start and stop Ray on this machine."""
+
+
+@bundle.callback()
+def _bundle() -> None:
+    """Show what a model bundle is, and check that it is unchanged."""
 
 
 @jobs.callback()

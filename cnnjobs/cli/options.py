@@ -54,6 +54,11 @@ SHARED: dict[str, Any] = {
         "score (with a warning in its row).",
     ),
     "split": ScoringOption(metavar="train|validation|test|all", help="Images to score."),
+    "expect": ScoringOption(
+        metavar="sha256:DIGEST",
+        help="Refuse a bundle unless this is its digest or its model's (cnnjobs bundle show). "
+        "Repeatable: one of several.",
+    ),
     "engine": ScoringOption(
         metavar="auto|openvino|keras",
         help="Inference engine: openvino (CPU), keras (GPU), or auto, which depends on the "

@@ -9,6 +9,7 @@ from cnnjobs.config.demo import DemoConfig
 from cnnjobs.config.inference import (
     ENGINES,
     AuditConfig,
+    BundleConfig,
     CompareConfig,
     EvaluateConfig,
     ExplainConfig,
@@ -25,6 +26,7 @@ __all__ = [
     "ENGINES",
     "AnyConfig",
     "AuditConfig",
+    "BundleConfig",
     "ClusterStartConfig",
     "CompareConfig",
     "Config",
@@ -64,6 +66,7 @@ Config = (
     | PredictOneConfig
     | QuantizeConfig
     | VerifyConfig
+    | BundleConfig
     | ExplainConfig
     | ReportConfig
     | DemoConfig

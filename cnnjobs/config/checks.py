@@ -58,6 +58,16 @@ def choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value}.")
 
 
+def digests(name: str, values: tuple[str, ...]) -> None:
+    """Raise unless each is `sha256:` and 64 hex digits."""
+    for value in values:
+        if not re.fullmatch("sha256:[0-9a-f]{64}", value):
+            raise ConfigError(
+                f"{name} must be sha256: and 64 hex digits, as cnnjobs bundle show prints, "
+                f"got {value}."
+            )
+
+
 def threshold_rule(value: str) -> None:
     """Raise unless it is youden, sensitivity=S or a probability."""
     match = re.fullmatch(r"youden|(?:sensitivity=)?(\d*\.?\d+(?:e-\d+)?)", value)

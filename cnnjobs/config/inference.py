@@ -36,9 +36,11 @@ class EvaluateConfig(ImageSettings):
     address: str | None = None
     audit: bool = True
     overwrite: bool = False
+    expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.digests("expect", self.expect)
         checks.choice("split", self.split, (*SPLITS, "all"))
         if self.prevalence is not None and not 0 < self.prevalence < 1:
             raise ConfigError(f"prevalence must be above 0 and below 1, got {self.prevalence}.")
@@ -87,9 +89,11 @@ class AuditConfig(ImageSettings):
     engine: str = "auto"
     batch_size: int = 32
     overwrite: bool = False
+    expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.digests("expect", self.expect)
         checks.choice("split", self.split, (*SPLITS, "all"))
         if not 0 < self.border < 0.5:
             raise ConfigError(f"border must be above 0 and below 0.5, got {self.border}.")
@@ -114,9 +118,11 @@ class QuantizeConfig(ImageSettings):
     max_auroc_drop: float = 0.005
     resamples: int = 1000
     seed: int = 0
+    expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.digests("expect", self.expect)
         checks.choice("split", self.split, (*SPLITS, "all"))
         checks.at_least("calibration_images", self.calibration_images, 1)
         if not 0 <= self.max_auroc_drop <= 1:
@@ -161,9 +167,11 @@ class PredictConfig(ImageSettings):
     update: bool = False
     gone: str = "keep"
     overwrite: bool = False
+    expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.digests("expect", self.expect)
         checks.choice("split", self.split, (*SPLITS, "all"))
         checks.choice("engine", self.engine, ENGINES)
         checks.choice("precision", self.precision, PRECISIONS)
@@ -225,9 +233,11 @@ class PredictOneConfig(S3Settings):
     max_bytes: int = MAX_BYTES
     explain_pixels: bool = False
     plot: str | None = None
+    expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.digests("expect", self.expect)
         if not self.images:
             raise ConfigError("predict-one needs at least one image, got none.")
         checks.at_least("max_bytes", self.max_bytes, 1)
@@ -250,9 +260,11 @@ class ExplainConfig(S3Settings):
     images: tuple[str, ...]
     output: str
     max_bytes: int = MAX_BYTES
+    expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.digests("expect", self.expect)
         checks.at_least("max_bytes", self.max_bytes, 1)
         if not self.images:
             raise ConfigError("explain needs at least one image, got none.")
@@ -275,3 +287,15 @@ class ReportConfig(S3Settings):
             raise ConfigError("report needs at least one run, got none.")
         checks.at_least("max_images", self.max_images, 0)
         checks.at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleConfig(S3Settings):
+    """Settings of `cnnjobs bundle show` and `bundle verify`."""
+
+    bundle: str
+    expect: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.digests("expect", self.expect)

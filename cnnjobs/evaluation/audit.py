@@ -10,6 +10,7 @@ from cnnjobs.evaluation import audit_plots, evaluate, shortcut_audit
 from cnnjobs.evaluation.evaluate import EvaluatePlan
 from cnnjobs.evaluation.shortcut_audit import LoadedImages
 from cnnjobs.evaluation.shortcut_verdict import Audit
+from cnnjobs.models import bundle as bundles
 from cnnjobs.models import model_card
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
@@ -49,7 +50,7 @@ def audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     planned = _plan(config, progress)
     if planned.output is None:
         return _run_audit(planned, config, progress)[0]
-    facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
+    facts = {"manifest": planned.test.fingerprint, **bundles.identity([planned.bundle])}
     run = run_dir.start(planned.output, "audit", as_dict(config), spilled_bytes=spilling.reported)
     drawn = seeds.of_audit(config, split=planned.test.manifest.split_seed)
     with run.writing(**facts, seeds=drawn):

@@ -96,7 +96,7 @@ def plan(
             down, or test images that the model was trained on.
     """
     s3.use(**config.s3)
-    bundle = bundles.read(config.bundle)
+    bundle = bundles.read(config.bundle, expect=config.expect)
     if config.prevalence is not None and bundle.positive is None:
         raise InputError(
             f"prevalence needs two classes, the bundle has {len(bundle.labels)}; omit --prevalence."
@@ -133,7 +133,7 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     if planned.output is None:
         return _conclude(planned, _score(planned, "evaluate", progress), progress, plots=[])
     backends.check(config, planned.num_images)
-    facts = {"manifest": planned.test.fingerprint, "model": planned.bundle.name}
+    facts = {"manifest": planned.test.fingerprint, **bundles.identity([planned.bundle])}
     run = run_dir.start(
         planned.output, "evaluate", as_dict(config), spilled_bytes=spilling.reported
     )

@@ -50,7 +50,10 @@ def plan(config: ExplainConfig) -> dict[str, Any]:
     """What `--dry-run` prints."""
     s3.use(**config.s3)
     outputs = _outputs(config)
-    return {"model": bundles.read(config.bundle).name, "pictures": list(outputs.values())}
+    return {
+        "model": bundles.read(config.bundle, expect=config.expect).name,
+        "pictures": list(outputs.values()),
+    }
 
 
 def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummary:
@@ -62,7 +65,7 @@ def explain(config: ExplainConfig, progress: Progress = silent) -> ExplainSummar
     """
     s3.use(**config.s3)
     outputs = _outputs(config)
-    bundle = bundles.read(config.bundle)
+    bundle = bundles.read(config.bundle, expect=config.expect)
     model = bundles.load_model(bundle)
     prepared = grad_cam.prepare(model)
     images: list[ExplainedImage] = []

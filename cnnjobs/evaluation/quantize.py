@@ -109,7 +109,7 @@ def plan(config: QuantizeConfig) -> QuantizePlan:
     """
     s3.use(**config.s3)
     int8.require()
-    bundle = bundles.read(config.bundle)
+    bundle = bundles.read(config.bundle, expect=config.expect)
     test = labelled_set.open_labelled(config.data, config.split, bundle, exclude=config.exclude)
     images = sources.open_data(config.data, exclude=config.exclude)
     training = images.select(constants.TRAIN)
@@ -136,6 +136,7 @@ def quantize(config: QuantizeConfig, progress: Progress = silent) -> QuantizeSum
     bundle = planned.bundle
     if openvino_export.find(bundle) is None:
         openvino_export.write(bundle)
+        bundle = bundles.read(bundle.uri)
     network, weights = openvino_export.read(bundle)
     before = {XML: network, WEIGHTS: weights}
     progress("quantize", 0, None)

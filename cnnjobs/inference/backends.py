@@ -45,6 +45,9 @@ class Backend(Protocol):
     def export(self, bundle: Bundle) -> Export:
         """Export a model to OpenVINO, which imports TensorFlow: not in this process."""
 
+    def check(self, bundle: Bundle) -> float | None:
+        """Compare a model's export with Keras, likewise; see `openvino_export.check`."""
+
     def pool(self, scoring: Scoring) -> Pool:
         """Processes that score.
 
@@ -95,7 +98,9 @@ def needs_ray(config: PredictConfig | EvaluateConfig, num_images: int) -> bool:
     return num_images > MAX_WITHOUT_RAY or asks or presence.is_needed(config.address)
 
 
-def choose_engine(backend: Backend, scoring: Scoring, *, may_export: bool = True) -> Scoring:
+def choose_engine(
+    backend: Backend, scoring: Scoring, *, may_export: bool = True, check_exports: bool = False
+) -> Scoring:
     """Replace the engine `auto` by openvino or keras.
 
     OpenVINO without GPUs if every model has an export, or in another precision than float32;
@@ -104,7 +109,12 @@ def choose_engine(backend: Backend, scoring: Scoring, *, may_export: bool = True
     Args:
         backend: where it will run.
         scoring: how to score.
-        may_export: whether to export a model that has no export yet into its bundle.
+        may_export: whether to export a model that has no export yet into its bundle, which must not
+            be sealed.
+        check_exports: whether to compare the exports with Keras first.
+
+    Raises:
+        BundleError: an export is not the model's.
     """
     if any(bundle.precision != "fp32" for bundle in scoring.bundles):
         scoring = dataclasses.replace(scoring, engine="openvino")
@@ -112,7 +122,9 @@ def choose_engine(backend: Backend, scoring: Scoring, *, may_export: bool = True
         return dataclasses.replace(scoring, engine="keras")
     for bundle in scoring.bundles:
         export = openvino_export.find(bundle)
-        if export is None and may_export:
+        if export is not None and check_exports:
+            backend.check(bundle)
+        if export is None and may_export and not bundle.is_sealed:
             export = backend.export(bundle)
         if scoring.engine == "auto" and (export is None or export.refused is not None):
             return dataclasses.replace(scoring, engine="keras")

@@ -46,15 +46,22 @@ class Bundle(bundles.Bundle):
     )
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, engine: str = "auto") -> "Bundle":
+    def open(
+        cls, path: str | os.PathLike[str], *, engine: str = "auto", expect: str | None = None
+    ) -> "Bundle":
         """Open a bundle, or the run that trained it.
 
+        `expect` is the digest (`sha256:…`) that it or its model must have.
+
         Raises:
-            BundleError: a file is missing, damaged or of another schema version.
-            ConfigError: the engine is unknown.
+            BundleError: a file is missing, damaged, of another schema version or not the one that
+                was sealed; or the digest is another.
+            ConfigError: the engine is unknown, or `expect` no digest.
         """
         checks.choice("engine", engine, ENGINES)
-        known = bundles.read(os.fspath(path))
+        digests = () if expect is None else (expect,)
+        checks.digests("expect", digests)
+        known = bundles.read(os.fspath(path), expect=digests)
         fields = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
         return cls(**fields, engine=engine)
 

@@ -2,7 +2,8 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,8 @@ from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.openvino_export import Export
 
+_Answer = TypeVar("_Answer")
+
 
 class ChildBackend:
     """Scores in a child process with all cores of this machine; see `backends.Backend`."""
@@ -26,15 +29,24 @@ class ChildBackend:
 
     def export(self, bundle: Bundle) -> Export:
         """Export a model to OpenVINO, which imports TensorFlow."""
-        child = Child()
-        try:
-            exported: Export = child.answer(openvino_export.write, bundle)
-            return exported
-        finally:
-            child.close()
+        return _answer(openvino_export.write, bundle)
+
+    def check(self, bundle: Bundle) -> float | None:
+        """Compare a model's export with Keras, likewise."""
+        return _answer(openvino_export.check, bundle)
 
     def pool(self, scoring: Scoring) -> "_ChildPool":
         return _ChildPool(scoring)
+
+
+def _answer(function: Callable[[Bundle], _Answer], bundle: Bundle) -> _Answer:
+    """What the function returns in a process of its own."""
+    child = Child()
+    try:
+        answer: _Answer = child.answer(function, bundle)
+        return answer
+    finally:
+        child.close()
 
 
 class _ChildPool:

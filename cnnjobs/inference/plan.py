@@ -45,7 +45,7 @@ class PredictPlan:
         run: the run to continue, if there is one.
         update: how the data differ from that run, for `--update`.
         done: what that run has written.
-        doubts: reasons not to rely on the scores, one line per model; see `model_card.doubt`.
+        doubts: reasons not to rely on the scores, see `model_card.doubts`.
         external: results of tests on other collections; see `external_tests.sentence`.
     """
 
@@ -77,9 +77,9 @@ class PredictPlan:
         }
 
     @property
-    def fingerprints(self) -> dict[str, str]:
-        """Of the inputs: a run can only be resumed with the same ones."""
-        return {"manifest": self.manifest.fingerprint, "model": model_name(self.bundles)}
+    def fingerprints(self) -> dict[str, Any]:
+        """Of the inputs: a run can only be resumed with the same images and models."""
+        return {"manifest": self.manifest.fingerprint, **bundles.identity(self.bundles)}
 
     @property
     def is_done(self) -> bool:
@@ -132,7 +132,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     """
     s3.use(**config.s3)
     models = _read_bundles(config)
-    doubts = [doubt for doubt in map(model_card.doubt, models) if doubt is not None]
+    doubts = [doubt for each in models for doubt in model_card.doubts(each)]
     if config.require_evaluated and doubts:
         raise InputError(f"{doubts[0]}; require_evaluated rejects it.")
     untested = [reason for reason in map(external_tests.missing, models) if reason is not None]
@@ -171,7 +171,9 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
 def _read_bundles(config: PredictConfig) -> list[Bundle]:
     """The models, all with the same classes."""
     models = [
-        openvino_export.at_precision(bundles.read(uri), config.precision)
+        openvino_export.at_precision(
+            bundles.read(uri, expect=config.expect), config.precision, expect=config.expect
+        )
         for uri in (config.bundle, *config.bundles)
     ]
     first = models[0]
@@ -237,6 +239,9 @@ def _with_updated_run(planned: PredictPlan) -> PredictPlan:
 def _find_run(planned: PredictPlan) -> Run | None:
     """The run in the output, which has the same model and settings; None if there is none."""
     same = {"model": model_name(planned.bundles), **planned.settings}
+    recorded = (run_dir.read_record(planned.output) or {}).get("model")
+    if bundles.are_named(planned.bundles, recorded):
+        same["model"] = recorded
     return run_dir.find_same(planned.output, "predict", same, spilled_bytes=spilling.reported)
 
 

@@ -39,7 +39,7 @@ class PredictSummary:
         ignored: files in the data that are not images, by suffix.
         left: images not scored because too many failed.
         stages: each stage's share of the time of all stages, which run at once.
-        doubts: reasons not to rely on the scores; see `model_card.doubt`.
+        doubts: reasons not to rely on the scores; see `model_card.doubts`.
         external: results of tests on other collections.
         lost_parts: files of predictions that were gone; their images were scored again.
         too_many_bad: set if more images failed than `max_errors` allows.
@@ -137,7 +137,9 @@ def _score_and_write(
     _log.info("run %s: %d images, %d have a row", run.run_id, total, before.num_rows)
     if rows.num_rows:
         with backends.started(config, rows.num_rows) as backend:
-            scoring = backends.choose_engine(backend, planned.scoring(run.run_id))
+            scoring = backends.choose_engine(
+                backend, planned.scoring(run.run_id), check_exports=config.require_evaluated
+            )
             engine = scoring.engine
             _log.info("scoring with %s", engine)
             watch = _watch(planned)

@@ -74,7 +74,7 @@ class PredictOneSummary:
 def plan(config: PredictOneConfig) -> dict[str, Any]:
     """What `--dry-run` reports."""
     s3.use(**config.s3)
-    bundle = bundles.read(config.bundle)
+    bundle = bundles.read(config.bundle, expect=config.expect)
     _plot_file(config)
     return {"model": bundle.name, "engine": _engine(config, bundle), "images": len(config.images)}
 
@@ -86,7 +86,7 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
         InputError: the bundle is unusable, or the plot cannot be written.
     """
     s3.use(**config.s3)
-    bundle = bundles.read(config.bundle)
+    bundle = bundles.read(config.bundle, expect=config.expect)
     plot = _plot_file(config)
     scoring = Scoring(
         bundles=[bundle],

@@ -259,7 +259,7 @@ def prediction_rows(
 
 def model_name(models: Sequence[Bundle]) -> str:
     """Value of the `model` column: the bundle's name, or an ensemble's names joined by `+`."""
-    return "+".join(bundle.name for bundle in models)
+    return str(bundles.identity(models)["model"])
 
 
 def threshold(models: Sequence[Bundle]) -> float:

@@ -80,6 +80,10 @@ class RayBackend:
         """Export a model to OpenVINO, which imports TensorFlow."""
         return session.call(openvino_export.write, bundle)
 
+    def check(self, bundle: Bundle) -> float | None:
+        """Compare a model's export with Keras, likewise."""
+        return session.call(openvino_export.check, bundle)
+
     def pool(self, scoring: Scoring) -> "_RayPool":
         """Actors.
 

@@ -115,6 +115,8 @@ def _with_weights(make: Callable[..., Any], name: str, weights: str | None) -> A
 
 def _from_file(make: Callable[..., Any], name: str, weights: str | None) -> Any:
     """The backbone with the weights from a file, or random weights."""
+    from cnnjobs.models import keras_file
+
     backbone = make(weights=None)
     if weights is None:
         return backbone
@@ -126,7 +128,7 @@ def _from_file(make: Callable[..., Any], name: str, weights: str | None) -> Any:
         # for some layers missing in the file, Keras only warns
         with warnings.catch_warnings(action="error", category=UserWarning):
             backbone.load_weights(weights)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
+    except (*keras_file.REFUSALS, UserWarning) as error:
         raise InputError(
             f"{weights} does not contain the weights of {name}; use a file that save_weights of "
             "Keras' model without top (include_top=False) has written, named *.weights.h5."

@@ -1,8 +1,10 @@
 """What a bundle from elsewhere may contain: checked before anything is allocated for it."""
 
 import math
+import re
+import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,28 @@ _MAX_PARTS = 1000
 #: Largest integer in a model's architecture: units, filters, sides.
 _MAX_UNITS = 1 << 22
 
+#: Largest product of a shape in it.
+_MAX_VALUES = 1 << 28
+
+#: Characters of a name or version.
+_MAX_TEXT = 1000
+
+_HEX = {"fingerprint": 16, "model_sha256": 64}
+
 
 def description_problem(content: Mapping[str, Any]) -> str | None:
     """What is wrong with the values of `bundle.json`, in words; None if nothing is.
 
-    A key that is missing is left for the caller.
+    A key that is missing or unknown is left for the caller.
     """
+    unknown = {"uri", "parts", "is_sealed", "variant"} & set(content)
+    if unknown:
+        return f"{unknown.pop()} is not stored"
     labels = content.get("labels")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         return "labels must be a list of names"
+    if not all(0 < len(label) <= _MAX_TEXT for label in labels):
+        return f"labels must have 1 to {_MAX_TEXT} characters"
     if not 2 <= len(set(labels)) == len(labels) <= MAX_LABELS:
         return f"labels must be 2 to {MAX_LABELS} different names, got {len(labels)}"
     positive = content.get("positive")
@@ -40,12 +55,19 @@ def description_problem(content: Mapping[str, Any]) -> str | None:
         return "threshold must be a number of at least 0"
     if not _is_number(content.get("temperature", 1.0)) or content.get("temperature", 1.0) <= 0:
         return "temperature must be a number above 0"
-    for name in ("architecture", "fingerprint", "model_sha256", "manifest_fingerprint", "created"):
-        if not isinstance(content.get(name, ""), str):
-            return f"{name} must be text"
-    for name in ("metrics", "versions"):
-        if not isinstance(content.get(name, {}), dict):
-            return f"{name} must be a table"
+    for name, digits in _HEX.items():
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", str(content.get(name, "0" * digits))):
+            return f"{name} must be {digits} hex digits"
+    for name in ("architecture", "manifest_fingerprint", "created"):
+        if not _is_text(content.get(name, "")):
+            return f"{name} must be text of at most {_MAX_TEXT} characters"
+    for name, is_value, kind in (
+        ("metrics", _is_measure, "numbers"),
+        ("versions", _is_text, "texts"),
+    ):
+        values = content.get(name, {})
+        if not isinstance(values, dict) or not all(map(is_value, values.values())):
+            return f"{name} must be a table of {kind}"
     return _preprocessing_problem(content.get("preprocessing"))
 
 
@@ -71,7 +93,17 @@ def _preprocessing_problem(values: Any) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # JSON has integers that no float can hold
+    is_kind = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_kind and -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _is_measure(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_TEXT
 
 
 def archive_problem(file: Path) -> str | None:
@@ -96,18 +128,33 @@ def archive_problem(file: Path) -> str | None:
     largest = _largest_size(config)
     if largest > _MAX_UNITS:
         return f"one of its layers has a size of {largest}, {_MAX_UNITS} are allowed"
+    values = _largest_shape(config)
+    if values > _MAX_VALUES:
+        return f"one of its layers takes {values} values per image, {_MAX_VALUES} are allowed"
     return None
 
 
 def _largest_size(config: Any) -> int:
     """The largest integer in a model's architecture that is neither a seed nor an id."""
-    largest, left = 0, [config]
+    return max((value for value in _values(config) if isinstance(value, int)), default=0)
+
+
+def _largest_shape(config: Any) -> int:
+    """The largest number of values that a shape in a model's architecture stands for."""
+    lists = (value for value in _values(config) if isinstance(value, list))
+    sides = ([side for side in each if isinstance(side, int)] for each in lists)
+    # the sides of hostile ones are bounded, their number is not
+    return max((math.prod(each[:8]) for each in sides), default=0)
+
+
+def _values(config: Any) -> Iterator[Any]:
+    """Every list and plain value in a model's architecture, except for seeds and ids."""
+    left = [config]
     while left:
         value = left.pop()
         if isinstance(value, dict):
             left += [item for key, item in value.items() if not key.endswith(("seed", "_id"))]
-        elif isinstance(value, list):
+            continue
+        yield value
+        if isinstance(value, list):
             left += value
-        elif isinstance(value, int):
-            largest = max(largest, value)
-    return largest

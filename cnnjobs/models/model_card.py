@@ -2,6 +2,8 @@
 
 evaluation.json   metrics with intervals, and the images they are on
 audit.json        the verdict, and the images it is on
+
+Both name the digest of the model that they are of, and are sealed with the bundle.
 """
 
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from typing import Any
 
 from cnnjobs.config import constants
 from cnnjobs.errors import StorageError
+from cnnjobs.models import bundle_seal, openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.storage import filesystem, json_files
 
@@ -24,7 +27,8 @@ def write(
 ) -> bool:
     """Write a result into the bundle, replacing an older one; returns whether it was written.
 
-    Results on images used in training are not written, nor is anything to a read-only bundle.
+    Results on images used in training are not written, nor is anything to a read-only bundle. A
+    bundle without a seal is sealed, once its export was found to score as its Keras model does.
 
     Args:
         bundle: of the model.
@@ -32,19 +36,27 @@ def write(
         manifest: fingerprint of the manifest of the images.
         split: of the manifest.
         facts: the result.
+
+    Raises:
+        BundleError: the export of an unsealed bundle scores differently.
     """
     if split in (constants.TRAIN, constants.VALIDATION):
         return False
     record = {
         "fingerprint": bundle.fingerprint,
+        "model_digest": bundle.model_digest,
         "manifest": manifest,
         "own_test_split": manifest == bundle.manifest_fingerprint and split == constants.TEST,
         "split": split,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     }
+    if not bundle.is_sealed:
+        openvino_export.check(bundle)
     try:
-        filesystem.write_bytes(_uri(bundle, file), json_files.text(record).encode())
+        if not bundle.is_sealed:
+            bundle_seal.seal(bundle.uri)
+        bundle_seal.add(bundle.uri, {file: json_files.text(record).encode()})
     except (StorageError, OSError):
         return False
     return True
@@ -57,9 +69,21 @@ def read(bundle: Bundle, file: str) -> dict[str, Any] | None:
         record = json_files.parsed(data)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    if not isinstance(record, dict) or record.get("fingerprint") != bundle.fingerprint:
+    if not isinstance(record, dict):
         return None
-    return record
+    # older results only name the fingerprint that the bundle itself states
+    name = "model_digest" if bundle.is_sealed else "fingerprint"
+    return record if record.get(name) == getattr(bundle, name) else None
+
+
+def doubts(bundle: Bundle) -> list[str]:
+    """Reasons not to rely on this model's scores, each in one line."""
+    unsealed = (
+        f"{bundle.name} is unsealed: nothing shows whether its files are those that its training "
+        "wrote; run cnnjobs evaluate, which seals it"
+    )
+    known = doubt(bundle)
+    return [*([] if bundle.is_sealed else [unsealed]), *([] if known is None else [known])]
 
 
 def doubt(bundle: Bundle) -> str | None:

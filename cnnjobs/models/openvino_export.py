@@ -6,9 +6,8 @@ openvino-int8/                  the same of the network that `cnnjobs quantize` 
 """
 
 import dataclasses
-import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from cnnjobs import models
 from cnnjobs.errors import BundleError
 from cnnjobs.models import bundle as bundles
+from cnnjobs.models import bundle_seal
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import OpenVinoEngine
 from cnnjobs.models.openvino_import import import_openvino, without_telemetry
@@ -35,6 +35,8 @@ _FOLDERS = {"fp32": "openvino", "bf16": "openvino", "int8": "openvino-int8"}
 #: Largest difference from Keras' probabilities at which an export counts as the same model.
 #: For the models of this package it is below 1e-6.
 TOLERANCE = 1e-5
+#: The same of an int8 network, on noise, which is far from the images it was calibrated on.
+_INT8_TOLERANCE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Export:
 
     Attributes:
         fingerprint: of the bundle's model.
+        model_sha256: of the `model.keras` it was made from; older exports have none.
         sha256: of the two files; empty if there are none.
         difference: largest difference from Keras' probabilities, on 16 images of noise; of an int8
             network from the float32 network's, on the images it was tested on.
@@ -55,13 +58,16 @@ class Export:
     difference: float | None
     refused: str | None
     openvino: str
+    model_sha256: str = ""
 
 
-def at_precision(bundle: Bundle, precision: str) -> Bundle:
+def at_precision(bundle: Bundle, precision: str, *, expect: Sequence[str] = ()) -> Bundle:
     """The bundle, to be scored in that precision (fp32, bf16 or int8), which its name then says.
 
+    The digest of the model is of its float32 network: for int8, `expect` must be the bundle's.
+
     Raises:
-        BundleError: there is no int8 network in it.
+        BundleError: there is no int8 network in it, or `expect` does not have its digest.
     """
     if precision == "fp32":
         return bundle
@@ -74,8 +80,13 @@ def at_precision(bundle: Bundle, precision: str) -> Bundle:
             f"{bundle.uri} has no int8 network; make one with cnnjobs quantize, or score with "
             "--precision fp32."
         )
-    digest = hashlib.sha256("".join(sorted(export.sha256.values())).encode()).hexdigest()[:8]
-    return dataclasses.replace(bundle, variant=f"{precision}-{digest}")
+    if expect and bundle.digest not in expect:
+        raise BundleError(
+            f"{bundle.uri}: the expected digest is the model's, which does not cover its int8 "
+            f"network; give the bundle's: {bundle.digest}."
+        )
+    digest = bundle_seal.sha256("".join(sorted(export.sha256.values())).encode())
+    return dataclasses.replace(bundle, variant=f"{precision}-{digest[:20]}")
 
 
 def find(bundle: Bundle) -> Export | None:
@@ -87,14 +98,15 @@ def find(bundle: Bundle) -> Export | None:
         return None
     if not isinstance(export.sha256, dict) or not isinstance(export.refused, str | None):
         return None
-    return export if export.fingerprint == bundle.fingerprint else None
+    is_its_own = export.model_sha256 in ("", bundle.model_sha256)
+    return export if is_its_own and export.fingerprint == bundle.fingerprint else None
 
 
 def write(bundle: Bundle, model: "keras.Model | None" = None) -> Export:
     """Export the bundle's model into the bundle; imports TensorFlow.
 
     For a model that OpenVINO does not support or scores differently, the export contains only the
-    reason; the engine `auto` then chooses Keras.
+    reason; the engine `auto` then chooses Keras. A seal is renewed.
 
     Args:
         bundle: of the model.
@@ -123,15 +135,37 @@ def store(
     """
     export = Export(
         fingerprint=bundle.fingerprint,
-        sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        sha256={name: bundle_seal.sha256(data) for name, data in files.items()},
         difference=difference,
         refused=refused,
         openvino=metadata.version("openvino"),
+        model_sha256=bundle.model_sha256,
     )
-    for name, data in files.items():
-        filesystem.write_bytes(_part(bundle, name), data)
-    filesystem.write_bytes(_part(bundle, DESCRIPTION), json_files.text(export).encode())
+    written = {**files, DESCRIPTION: json_files.text(export).encode()}
+    folder = _FOLDERS[bundle.precision]
+    bundle_seal.add(bundle.uri, {f"{folder}/{name}": data for name, data in written.items()})
     return export
+
+
+def check(bundle: Bundle) -> float | None:
+    """Largest difference of the export from Keras' probabilities; imports TensorFlow.
+
+    None if the bundle has no export.
+
+    Raises:
+        BundleError: they differ by more than `TOLERANCE`, or one of the two cannot be opened.
+    """
+    export = find(bundle)
+    if export is None or export.refused is not None:
+        return None
+    difference = _difference(*read(bundle), bundles.load_model(bundle))
+    if not difference <= (_INT8_TOLERANCE if bundle.precision == "int8" else TOLERANCE):
+        raise BundleError(
+            f"{_part(bundle, XML)} does not score as {bundles.MODEL} does (they differ by "
+            f"{difference:.1e}): one of them is not from this training; use an unchanged copy of "
+            "the bundle."
+        )
+    return difference
 
 
 def read(bundle: Bundle) -> tuple[bytes, bytes]:
@@ -155,7 +189,9 @@ def _read_checked(bundle: Bundle, export: Export, name: str) -> bytes:
         data = filesystem.read_file(_part(bundle, name))
     except FileNotFoundError:
         data = b""
-    if hashlib.sha256(data).hexdigest() != export.sha256.get(name):
+    if bundle.is_sealed:
+        bundles.check_unchanged(bundle, f"{_FOLDERS[bundle.precision]}/{name}", data)
+    if bundle_seal.sha256(data) != export.sha256.get(name):
         raise BundleError(
             f"{_part(bundle, name)} is not the file that {DESCRIPTION} describes; delete the "
             f"folder {_FOLDERS[bundle.precision]}, and {_how_to_make(bundle)}."
@@ -186,13 +222,18 @@ def _exported(model: "keras.Model") -> tuple[dict[str, bytes], float | None, str
         except unsupported as error:
             return {}, None, f"OpenVINO does not support it: {_reason(error)}"
         files = {name: Path(folder, name).read_bytes() for name in (XML, WEIGHTS)}
-    noise = np.random.default_rng(0).integers(0, 256, (16, *model.input_shape[1:]), np.uint8)
-    network = OpenVinoEngine(files[XML], files[WEIGHTS], batch_size=len(noise), threads=1)
-    expected = np.asarray(model.predict_on_batch(noise))
-    difference = float(np.abs(network.scores(noise) - expected).max())
+    difference = _difference(files[XML], files[WEIGHTS], model)
     if not difference <= TOLERANCE:
         return {}, difference, f"its scores differ by {difference:.1e} in OpenVINO"
     return files, difference, None
+
+
+def _difference(network: bytes, weights: bytes, model: "keras.Model") -> float:
+    """The largest between the two engines' probabilities, on 16 images of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, *model.input_shape[1:]), np.uint8)
+    engine = OpenVinoEngine(network, weights, batch_size=len(noise), threads=1)
+    expected = np.asarray(model.predict_on_batch(noise))
+    return float(np.abs(engine.scores(noise) - expected).max())
 
 
 def _reason(error: Exception) -> str:

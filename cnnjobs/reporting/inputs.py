@@ -70,7 +70,7 @@ def read(uris: Sequence[str]) -> list[InputRun]:
     """
     runs = [_read_one(uri) for uri in dict.fromkeys(map(filesystem.normalize, uris))]
     models = dict.fromkeys(run.model for run in runs if run.model is not None)
-    if len(models) > 1:
+    if len(models) > 1 and find_bundle(runs) is None:
         raise InputError(
             f"the runs are of different models ({', '.join(models)}); report the runs of one "
             "model, or use cnnjobs compare."
@@ -86,9 +86,10 @@ def find_bundle(runs: Sequence[InputRun]) -> Bundle | None:
         for uri in (run.config.get("bundle"), run.summary.get("bundle"))
         if uri or run.command in _TRAININGS
     ]
-    for uri in dict.fromkeys(uris):
+    models = {run.model for run in runs if run.model is not None}
+    for uri in dict.fromkeys(uris) if models else ():
         bundle = _read_bundle(uri)
-        if bundle is not None and bundle.name == model_name(runs):
+        if bundle is not None and models <= {*bundle.names}:
             return bundle
     return None
 

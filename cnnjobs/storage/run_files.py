@@ -13,6 +13,8 @@ RECORD, SUCCESS = "run.json", "_SUCCESS"
 _BUNDLE = (
     *("bundle.json", "model.keras", "summary.txt", "images.parquet"),
     *("evaluation.json", "audit.json", "openvino/export.json", "openvino/model.*"),
+    # what evaluate and quantize add, so also to bundles of trainings that did not know of it
+    *(_ADDED := ("SHA256SUMS", "openvino-int8/export.json", "openvino-int8/model.*")),
 )
 _TRAINING = (
     *(f"bundle/{name}" for name in _BUNDLE),
@@ -99,7 +101,9 @@ def names(uri: str) -> Iterator[str]:
 
 def _own(record: Mapping[str, Any]) -> re.Pattern[str]:
     """What matches the names of a run's own files."""
-    patterns = record.get("writes", writes(record.get("command", "")))
+    patterns = list(record.get("writes", writes(record.get("command", ""))))
+    descriptions = [text for text in patterns if text.endswith("bundle.json")]
+    patterns += [text.replace("bundle.json", name) for text in descriptions for name in _ADDED]
     return _pattern((*patterns, RECORD, SUCCESS))
 
 

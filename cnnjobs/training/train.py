@@ -108,7 +108,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
                 sum(epoch["images_per_second"] for epoch in fitted.history) / len(fitted.history), 2
             ),
         )
-        run.finish(**facts, model=bundle.name, summary=summary)
+        run.finish(**facts, **bundles.identity([bundle]), summary=summary)
     if config.mlflow is not None:
         # after the run is finished: a store that does not answer must not fail the training
         _log_to_mlflow(config.mlflow, run, summary, facts)

@@ -125,7 +125,7 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
             num_failed=num_failed,
             seconds=round(time.monotonic() - began, 3),
         )
-        run.finish(**facts, model=bundle.name, summary=summary)
+        run.finish(**facts, **bundles.identity([bundle]), summary=summary)
     return summary
 
 

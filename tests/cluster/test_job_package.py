@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 NOT_FILES = {
     *("address", "at", "augment", "balance", "by", "cache", "class_weight", "damaged", "engine"),
     *("exclude", "gone", "metrics_file"),
-    *("group_regex", "keep", "leave_out", "optimizer", "recipe", "source_regex", "title"),
+    *("expect", "group_regex", "keep", "leave_out", "optimizer", "recipe", "source_regex", "title"),
     *(
         "max_errors",
         "monitor",

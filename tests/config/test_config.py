@@ -8,6 +8,7 @@ import yaml
 
 from cnnjobs.config import (
     AuditConfig,
+    BundleConfig,
     ClusterStartConfig,
     CompareConfig,
     Config,
@@ -45,6 +46,7 @@ NEEDED = {
     CompareConfig: {"runs": ("first", "second")},
     AuditConfig: {"bundle": "run", "data": "xrays"},
     VerifyConfig: {"run": "scored"},
+    BundleConfig: {"bundle": "run"},
     ExplainConfig: {"bundle": "run", "images": ("a.png",), "output": "looked"},
     PredictConfig: {"bundle": "run", "data": "xrays", "output": "scored"},
     PredictOneConfig: {"bundle": "run", "images": ("a.png",)},
@@ -472,8 +474,8 @@ def test_an_unknown_key_far_from_all_names_the_known_ones(tmp_path):
         resolve(EvaluateConfig, NEEDED[EvaluateConfig], file)
     assert str(caught.value) == (
         f"{file}: unknown key 'lr'; known: bundle, data, output, split, beside, by, at, "
-        "prevalence, resamples, seed, engine, batch_size, address, audit, overwrite, exclude, "
-        "s3_endpoint, s3_region, s3_profile, s3_anonymous, s3_requester_pays."
+        "prevalence, resamples, seed, engine, batch_size, address, audit, overwrite, expect, "
+        "exclude, s3_endpoint, s3_region, s3_profile, s3_anonymous, s3_requester_pays."
     )
 
 

@@ -136,6 +136,11 @@ def test_a_changed_int8_network_is_refused(folder, summary, tmp_path):
             target.write_bytes(file.read_bytes())
     weights = copied / "openvino-int8" / "model.bin"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(
+        BundleError, match=r"openvino-int8/model\.bin is not the file that was seal"
+    ):
+        bundles.read(str(copied))
+    (copied / "SHA256SUMS").unlink()
     with pytest.raises(BundleError, match="make it again with cnnjobs quantize"):
         openvino_export.read(openvino_export.at_precision(bundles.read(str(copied)), "int8"))
 

@@ -151,6 +151,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_job_with_one_line(
 def test_a_missing_export_is_made(inputs: Path, tmp_path: Path, alone: None) -> None:
     shutil.copytree(inputs / "bundle", tmp_path / "bundle")
     shutil.rmtree(tmp_path / "bundle" / "openvino")
+    (tmp_path / "bundle" / "SHA256SUMS").unlink()
     config = dataclasses.replace(
         run_config(inputs, tmp_path / "run"), bundle=str(tmp_path / "bundle")
     )

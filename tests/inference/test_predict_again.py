@@ -74,7 +74,7 @@ def test_a_different_model_is_refused_and_named(
 ) -> None:
     archives.write_bundle(str(tmp_path / "bundle"))
 
-    with pytest.raises(RunExistsError, match=r"model was covid-gap-\w{16}, is means-\w{16}"):
+    with pytest.raises(RunExistsError, match=r"model was covid-gap-\w{20}, is means-\w{20}"):
         predict(config(tmp_path / "bundle", scored_folder, **{mode: True}))
 
 

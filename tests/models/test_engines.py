@@ -136,8 +136,7 @@ def test_a_changed_export_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError) as refused:
         openvino_export.read(bundle)
     assert str(refused.value) == (
-        f"{weights} is not the file that export.json describes; delete the folder openvino, and "
-        "it will be exported again."
+        f"{weights} has changed since the bundle was opened; start again."
     )
 
 

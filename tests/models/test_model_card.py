@@ -11,7 +11,7 @@ from cnnjobs.errors import InputError
 from cnnjobs.inference.plan import plan
 from cnnjobs.models import external_tests, model_card
 from cnnjobs.models.bundle import Bundle
-from tests.support.bundles import write_bundle
+from tests.support.bundles import resealed, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def bundle(shared: Bundle) -> Bundle:
     for name in (model_card.EVALUATION, model_card.AUDIT):
         Path(shared.uri, name).unlink(missing_ok=True)
-    return shared
+    return resealed(Path(shared.uri))
 
 
 def test_a_stored_result_records_which_images_it_is_on(bundle: Bundle) -> None:
@@ -55,7 +55,7 @@ def test_results_on_images_used_in_training_are_not_stored(bundle: Bundle, split
 def test_the_result_of_another_model_in_the_same_folder_does_not_count(bundle: Bundle) -> None:
     _evaluated(bundle)
     file = Path(bundle.uri, "evaluation.json")
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"fingerprint": "other"}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_digest": "other"}))
 
     assert model_card.read(bundle, model_card.EVALUATION) is None
 

@@ -17,6 +17,7 @@ from cnnjobs.cli.command_line import command_line
 from cnnjobs.config import ReportConfig
 from cnnjobs.errors import InputError
 from cnnjobs.models import bundle as bundles
+from cnnjobs.models import bundle_seal
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.reporting import gallery
 from cnnjobs.reporting.report import ReportSummary, plan, report
@@ -130,7 +131,7 @@ def test_the_page_opens_with_whether_the_model_was_audited(
     line = "88% of the score survives without the lungs"
     row = {"name": "border only", "auroc": 0.88, "low": 0.8, "high": 0.9512, "share": 0.78}
     audit = {
-        "fingerprint": _bundle(runs).fingerprint,
+        "model_digest": _bundle(runs).model_digest,
         "verdict": "shortcut",
         "surviving_share": 0.78,
         "line": line,
@@ -138,13 +139,13 @@ def test_the_page_opens_with_whether_the_model_was_audited(
     }
     for kept, uri in (("bundle", "predict"), ("evaluation", "audited")):
         if kept == "bundle":
-            (runs / "train" / "bundle" / "audit.json").write_text(json.dumps(audit))
+            bundle_seal.add(_bundle(runs).uri, {"audit.json": json.dumps(audit).encode()})
         else:
             rows = report_runs.predictions([str(runs / "images" / "1.png")], [("normal", 0.2)])
             report_runs.write_evaluate(str(runs / uri), _bundle(runs), rows, audit=audit)
         page = tmp_path / f"{kept}.html"
         summary = report(ReportConfig(runs=(str(runs / uri),), output=str(page)))
-        (runs / "train" / "bundle" / "audit.json").unlink(missing_ok=True)
+        _forget(runs, "audit.json")
         assert summary.verdict == "shortcut"
         text = _text(page.read_text())
         assert f"shortcut {line}" in text
@@ -154,13 +155,13 @@ def test_the_page_opens_with_whether_the_model_was_audited(
 def test_external_tests_stand_first_and_alarms_with_what_they_are_about(
     runs: Path, tmp_path: Path
 ) -> None:
-    kept = runs / "train" / "bundle" / "evaluation.json"
     test = {"manifest": "other", "date": "2026-11-28T10:00:00+00:00", "num_images": 44}
     external = [
         {**test, "set": "north", "auroc": 0.33, "interval": [0.21, 0.47]},
         {**test, "set": "south", "auroc": 0.8, "interval": [0.7, 0.9]},
     ]
-    kept.write_text(json.dumps({"fingerprint": _bundle(runs).fingerprint, "external": external}))
+    record = {"model_digest": _bundle(runs).model_digest, "external": external}
+    bundle_seal.add(_bundle(runs).uri, {"evaluation.json": json.dumps(record).encode()})
     rows = report_runs.predictions([str(runs / "images" / "1.png")], [("normal", 0.2)])
     audit = {"verdict": "undecided", "line": "audit: undecided.", "give_aways": ["size tells it."]}
     run = str(tmp_path / "run")
@@ -192,7 +193,7 @@ def test_external_tests_stand_first_and_alarms_with_what_they_are_about(
     try:
         summary = report(ReportConfig(runs=(run,), output=str(page)))
     finally:
-        kept.unlink()
+        _forget(runs, "evaluation.json")
     assert summary.sections[0] == "external"
     text = _text(page.read_text())
     assert "External test on 44 images of south (2026-11-28): AUROC 0.80 (0.70 to 0.90)." in text
@@ -220,12 +221,12 @@ def test_sample_images_of_an_evaluation_have_an_alternative_text(
 
 
 def test_an_audit_of_another_model_is_ignored(runs: Path, tmp_path: Path) -> None:
-    kept = runs / "train" / "bundle" / "audit.json"
-    kept.write_text(json.dumps({"fingerprint": "another model's", "verdict": "none found"}))
+    audit = json.dumps({"model_digest": "another model's", "verdict": "none found"})
+    bundle_seal.add(_bundle(runs).uri, {"audit.json": audit.encode()})
     try:
         summary = report(_config(runs, tmp_path / "report.html"))
     finally:
-        kept.unlink()
+        _forget(runs, "audit.json")
     assert summary.verdict is None
 
 
@@ -386,12 +387,12 @@ def test_a_run_of_another_command_is_refused(tmp_path: Path) -> None:
 
 
 def test_runs_of_different_models_are_refused(runs: Path, tmp_path: Path) -> None:
-    other = dataclasses.replace(_bundle(runs), fingerprint="0123456789abcdef")
+    other = dataclasses.replace(_bundle(runs), architecture="other")
     report_runs.write_predict(str(tmp_path / "run"), other, report_runs.predictions([], []))
     with pytest.raises(InputError) as refused:
         plan(ReportConfig(runs=(str(runs / "train"), str(tmp_path / "run"))))
     assert str(refused.value) == (
-        f"the runs are of different models ({_bundle(runs).name}, covid-gap-0123456789abcdef); "
+        f"the runs are of different models ({_bundle(runs).name}, {other.name}); "
         "report the runs of one model, or use cnnjobs compare."
     )
 
@@ -420,7 +421,8 @@ def test_the_command_prints_where_the_page_is(
 
 def test_runs_and_images_on_s3_make_a_page_on_s3(runs: Path, s3: str) -> None:
     for file in (runs / "train" / "bundle").iterdir():
-        if file.is_file():
+        # without the export, and so without the seal
+        if file.is_file() and file.name != "SHA256SUMS":
             filesystem.write_bytes(f"{s3}/bundle/{file.name}", file.read_bytes())
     filesystem.write_bytes(f"{s3}/images/1.png", (runs / "images" / "1.png").read_bytes())
     rows = report_runs.predictions([f"{s3}/images/1.png"], [("normal", 0.9)])
@@ -453,6 +455,12 @@ def _config(runs: Path, page: Path, **settings) -> ReportConfig:
 def _bundle(folder: Path) -> Bundle:
     path = folder / "train" / "bundle"
     return bundles.read(str(path)) if path.exists() else write_bundle(path, "covid-gap")
+
+
+def _forget(folder: Path, result: str) -> None:
+    uri = _bundle(folder).uri
+    Path(uri, result).unlink(missing_ok=True)
+    bundle_seal.seal(uri)
 
 
 def _images(page: str) -> list[dict]:

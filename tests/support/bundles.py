@@ -1,5 +1,7 @@
 """Bundles of untrained models, for tests of what scores: quick, and seeded."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from cnnjobs import models, schema
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import bundle as bundles
-from cnnjobs.models import openvino_export
+from cnnjobs.models import bundle_seal, openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.storage import versions
 
@@ -47,7 +49,7 @@ def write_bundle(
         versions=versions.package_versions(),
     )
     openvino_export.write(written, model)
-    return written
+    return bundles.read(written.uri)
 
 
 def described(**settings: Any) -> Bundle:
@@ -70,3 +72,21 @@ def described(**settings: Any) -> Bundle:
 
 def _of_training(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.is_in(rows["split"], pa.array(["train", "validation"])))
+
+
+def sigmoid_to_exp(folder: Path, export: str = "openvino") -> None:
+    """Forge an export of a bundle: other scores, and the hash in `export.json` to go with them."""
+    network = folder / export / "model.xml"
+    text = network.read_text()
+    assert text.count('type="Sigmoid"') == 1
+    network.write_text(text.replace('type="Sigmoid"', 'type="Exp"'))
+    description = folder / export / "export.json"
+    described = json.loads(description.read_text())
+    described["sha256"]["model.xml"] = hashlib.sha256(network.read_bytes()).hexdigest()
+    description.write_text(json.dumps(described))
+
+
+def resealed(folder: Path) -> Bundle:
+    """The bundle after a change, sealed by whoever changed it."""
+    bundle_seal.seal(str(folder))
+    return bundles.read(str(folder))

@@ -63,6 +63,7 @@ BY_NAME = {
     "dataset": st.sampled_from(["mnist", "covid"]),
     "group_regex": REGEX,
     "source_regex": REGEX,
+    "expect": st.sampled_from([(), (f"sha256:{'0' * 64}",)]),
     "s3_uri": TEXT.map("s3://{}".format),
     **dict.fromkeys(("port", "dashboard_port"), st.integers(1, 65535)),
     **dict.fromkeys(("crop", "mask_corners", "validation", "test"), SHARE),
