@@ -1,7 +1,8 @@
 """Bundles made to harm: each is refused in one line, runs no code, and reads or fetches no file.
 
 The tricks are those of the CVEs against Keras, sealed as whoever made the bundle would seal it, and
-are tried by every command that opens a model in its own process; all commands share one loader.
+are tried by every command that opens a model. `pytest -s -m "slow or not slow"` on this file prints
+a table of tricks and commands, and with which words each was refused.
 """
 
 import copy
@@ -17,13 +18,24 @@ import numpy as np
 import pytest
 
 from cnnjobs import models
-from cnnjobs.config import AuditConfig, BundleConfig, ExplainConfig, PredictOneConfig
+from cnnjobs.config import (
+    AuditConfig,
+    BundleConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    PredictConfig,
+    PredictOneConfig,
+    QuantizeConfig,
+)
 from cnnjobs.data import synthetic
-from cnnjobs.errors import BundleError, ImageError, InputError, TrainingError
+from cnnjobs.errors import BundleError, CnnjobsError, ImageError, InputError, TrainingError
 from cnnjobs.evaluation.audit import audit
+from cnnjobs.evaluation.evaluate import evaluate
 from cnnjobs.evaluation.explain import explain
+from cnnjobs.evaluation.quantize import quantize
 from cnnjobs.imaging import reading
 from cnnjobs.inference import bundle_digests
+from cnnjobs.inference.predict import predict
 from cnnjobs.inference.predict_one import predict_one
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import bundle_seal
@@ -191,6 +203,27 @@ def test_no_command_falls_for_a_trick_in_a_model_file(
     assert not marker.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The `lambda` passed:UserWarning")
+@pytest.mark.parametrize("trick", TRICKS)
+def test_no_process_that_scores_falls_for_a_trick_in_a_model_file(
+    copied: Path, archive: str, tmp_path: Path, trick: str
+) -> None:
+    marker = tmp_path / "ran"
+    _rewrite(copied, lambda config: TRICKS[trick](config, marker))
+    marker.unlink(missing_ok=True)
+    bundle, output = str(copied), str(tmp_path / "out")
+    settings = {"bundle": bundle, "data": archive, "split": "all", "engine": "keras"}
+    _refused(
+        trick,
+        {
+            "evaluate": lambda: evaluate(EvaluateConfig(**settings)),
+            "predict": lambda: predict(PredictConfig(**settings, output=output)),
+        },
+    )
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize("trick", ["CVE-2025-9905 HDF5 for a model", "weights outside"])
 def test_no_command_falls_for_a_trick_in_hdf5(
     copied: Path, archive: str, tmp_path: Path, trick: str
@@ -268,14 +301,20 @@ def _refused_by_every_command(folder: Path, archive: str, tmp_path: Path, trick:
         "predict-one": lambda: predict_one(
             PredictOneConfig(bundle=bundle, images=(image,), engine="keras")
         ),
+        "quantize": lambda: quantize(QuantizeConfig(bundle=bundle, data=archive, split="all")),
         "bundle verify": lambda: bundle_digests.verify(BundleConfig(bundle=bundle)),
     }
+    _refused(trick, commands)
+
+
+def _refused(trick: str, commands: dict[str, Callable[[], Any]]) -> None:
     for name, command in commands.items():
-        with pytest.raises(BundleError) as refused:
+        with pytest.raises(CnnjobsError) as refused:
             command()
         message = str(refused.value)
         assert "model.keras" in message
         assert "\n" not in message
+        # the table of SECURITY.md
         print(f"| {trick} | {name} | {message.partition('model.keras ')[2]} |")  # noqa: T201
 
 
