@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging.dicom import bounds, codestreams, numbers
+from cnnjobs.imaging.dicom import bounds, codestreams, decoders, numbers
 from cnnjobs.imaging.dicom.notes import Notes
 from cnnjobs.imaging.dicom.parsing import refusals, refused
 from cnnjobs.imaging.formats import jpeg
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", _BIG_ENDIAN)
 _RLE = "1.2.840.10008.1.2.5"
-_JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
-_JPEGS = {
-    _JPEG_BASELINE: "JPEG Baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG Extended",
-    "1.2.840.10008.1.2.4.57": "JPEG Lossless",
-    "1.2.840.10008.1.2.4.70": "JPEG Lossless",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS",
-}
 _JPEG_2000 = {
     "1.2.840.10008.1.2.4.90": "JPEG 2000",
     "1.2.840.10008.1.2.4.91": "JPEG 2000",
@@ -35,7 +26,7 @@ _JPEG_2000 = {
 }
 
 #: The transfer syntaxes that are supported, and their names in messages.
-SYNTAXES = {**dict.fromkeys(_NATIVE, "uncompressed"), _RLE: "RLE", **_JPEGS, **_JPEG_2000}
+SYNTAXES = {**dict.fromkeys(_NATIVE, "uncompressed"), _RLE: "RLE", **decoders.JPEGS, **_JPEG_2000}
 
 
 class Samples(NamedTuple):
@@ -75,14 +66,14 @@ def first(dataset: "Dataset", syntax: str, notes: Notes, *, keep_damaged: bool) 
     """
     frame = _frame(dataset, syntax, notes, keep_damaged)
     precision = dataset.BitsAllocated
-    if syntax in _JPEGS:
+    if syntax in decoders.JPEGS:
         frame, precision = codestreams.jpeg(frame, notes)
     elif syntax in _JPEG_2000:
         precision = codestreams.jpeg_2000_precision(frame)
     elif syntax == _RLE:
         bounds.check_run_lengths(frame, dataset.Rows * dataset.Columns)
     if syntax not in (*_NATIVE, _RLE):
-        codestreams.check(frame, dataset, is_jpeg=syntax in _JPEGS)
+        codestreams.check(frame, dataset, is_jpeg=syntax in decoders.JPEGS)
     values = _decoded(dataset, syntax, frame, precision, notes, keep_damaged)
     # a compressed frame of few bits has no others, whatever HighBit says
     shift = dataset.HighBit + 1 - dataset.BitsStored if precision > dataset.BitsStored else 0
@@ -134,7 +125,7 @@ def _decoded(
     notes: Notes,
     keep_damaged: bool,
 ) -> NDArray[Any]:
-    if syntax == _JPEG_BASELINE and dataset.SamplesPerPixel == 1 and dataset.BitsAllocated == 8:
+    if syntax == decoders.BASELINE and dataset.SamplesPerPixel == 1 and dataset.BitsAllocated == 8:
         # libjpeg-turbo detects damage
         size = dataset.Rows * dataset.Columns
         picture = jpeg.read(frame, max_pixels=size, keep_damaged=keep_damaged)
@@ -145,13 +136,17 @@ def _decoded(
     from pydicom.pixels.utils import pixel_array
 
     stored, high = dataset.BitsStored, dataset.HighBit
+    plugin = ""
     try:
+        if syntax in decoders.JPEGS:
+            decoders.add(syntax)
+            plugin = decoders.PLUGIN
         dataset.PixelData = frame if syntax in _NATIVE else encapsulate([frame])
         if precision > stored:
             # pydicom 3.0 keeps the lowest BitsStored, whatever HighBit says (pull request 2066)
             dataset.BitsStored = min(precision, dataset.BitsAllocated)
             dataset.HighBit = dataset.BitsStored - 1
-        values = np.asarray(pixel_array(dataset, index=0))
+        values = np.asarray(pixel_array(dataset, index=0, decoding_plugin=plugin))
     except refusals() as error:
         raise refused("its pixels cannot be decoded", error) from None
     finally:

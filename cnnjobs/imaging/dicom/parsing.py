@@ -75,8 +75,8 @@ def _silence() -> None:
     from pydicom import config
 
     config.settings.reading_validation_mode = config.IGNORE
-    warnings.filterwarnings("ignore", module=r"pydicom|openjpeg|libjpeg|cnnjobs\.imaging\.dicom")
-    for name in ("pydicom", "libjpeg", "openjpeg"):
+    warnings.filterwarnings("ignore", module=r"pydicom|openjpeg|cnnjobs\.imaging\.dicom")
+    for name in ("pydicom", "openjpeg"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
