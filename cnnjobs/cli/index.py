@@ -107,6 +107,12 @@ if TYPE_CHECKING:
             metavar="FILE",
             help="Secret key: DICOM images are grouped by a keyed hash of the patient.",
         ),
+        "hash_paths": LabelOption(
+            metavar="DIR",
+            help="Name images, as all later results do, by links in DIR: keyed hashes (of "
+            "--group-key) of their paths, and of groups. For folders and files named after "
+            "patients.",
+        ),
         "source_regex": LabelOption(
             metavar="REGEX",
             help="Regular expression whose (group) captures the source from the path inside SRC.",

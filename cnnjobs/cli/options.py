@@ -44,6 +44,11 @@ SHARED: dict[str, Any] = {
         "`*_lateral.png` or `thumbnails` at any depth, or a path such as `2019/**/raw`. "
         "Repeatable.",
     ),
+    "allowed_root": ImageOption(
+        metavar="DIR|s3://",
+        help="Refuse data that name an image anywhere else, as a manifest or table from elsewhere "
+        "may; links are followed. Repeatable: one of several.",
+    ),
     "any_modality": ImageOption(
         "--any-modality", help="Accept DICOM files that are not projection X-rays."
     ),

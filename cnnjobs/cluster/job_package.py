@@ -15,8 +15,8 @@ from cnnjobs.storage import filesystem
 
 #: Settings that name data, which the cluster's machines read or write where it is.
 DATA = (
-    "beside", "bundle", "bundles", "data", "images", "mlflow", "output", "plot", "runs", "source",
-    "sources",
+    "allowed_root", "beside", "bundle", "bundles", "data", "hash_paths", "images", "mlflow",
+    "output", "plot", "runs", "source", "sources",
 )  # fmt: skip
 
 #: Settings that name a small file, which is sent along.

@@ -79,7 +79,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 def names(kind: type[Any]) -> list[str]:
     """The names of a job's settings; those shared by many jobs come last."""
-    shared = ["exclude", *(field.name for field in dataclasses.fields(S3Settings))]
+    shared = ["exclude", "allowed_root", *(field.name for field in dataclasses.fields(S3Settings))]
     every = [field.name for field in dataclasses.fields(kind)]
     own = [name for name in every if name not in shared]
     return [*own, *(name for name in shared if name in every)]

@@ -42,6 +42,7 @@ class IndexConfig(ImageSettings):
     groups_missing: str = "error"
     group_regex: str | None = None
     group_key: str | None = None
+    hash_paths: str | None = None
     source_regex: str | None = None
     any_modality: bool = False
     max_bytes: int = MAX_BYTES
@@ -60,6 +61,11 @@ class IndexConfig(ImageSettings):
             object.__setattr__(self, "groups", (self.groups,) if self.groups else ())
         if self.update and self.overwrite:
             raise ConfigError("update and overwrite cannot be given together; choose one.")
+        if self.hash_paths is not None and (self.group_key is None or self.update):
+            raise ConfigError(
+                "hash_paths needs the key that hashes (--group-key FILE), and cannot be given with "
+                "update."
+            )
         if not self.sources:
             raise ConfigError("index needs at least one folder or s3:// prefix, got none.")
         self._check_tables()

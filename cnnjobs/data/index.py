@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import IndexConfig, constants
-from cnnjobs.data import dataset_summary, image_listing, manifest
+from cnnjobs.data import dataset_summary, hashed_paths, image_listing, manifest
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.sources import Indexed, index_sources
 from cnnjobs.data.tables import TableRules
@@ -108,6 +108,10 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
         indexed, changes = update_sources(
             before, config.sources, progress=progress, **_rules(config)
         )
+    if config.hash_paths is not None and config.group_key is not None:
+        folder = filesystem.normalize(config.hash_paths)
+        apart.check(folder, config.sources)
+        indexed = hashed_paths.replaced(indexed, folder, _read_key(config.group_key))
     manifest.write(indexed.manifest, output)
     table = indexed.manifest.table
     by_source = _by_source(table)
@@ -138,7 +142,12 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
 
 def _before(config: IndexConfig, output: str) -> Manifest | None:
     """The manifest to update."""
-    return manifest.read(output) if config.update and filesystem.exists(output) else None
+    if not config.update or not filesystem.exists(output):
+        return None
+    before = manifest.read(output)
+    if hashed_paths.SETTING in before.settings:
+        raise InputError(f"{output} has hashed paths, which cannot be updated; use --overwrite.")
+    return before
 
 
 def _rules(config: IndexConfig) -> dict[str, Any]:
@@ -156,6 +165,7 @@ def _rules(config: IndexConfig) -> dict[str, Any]:
         "max_bytes": config.max_bytes,
         "group_key": _read_key(config.group_key) if config.group_key is not None else None,
         "exclude": config.exclude,
+        "allowed_root": config.allowed_root,
         "seed": config.seed,
     }
 

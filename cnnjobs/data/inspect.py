@@ -74,7 +74,7 @@ def plan(config: InspectConfig) -> dict[str, Any]:
     data = filesystem.normalize(config.data)
     if _is_image(data):
         return {"image": data, "plot": next(iter(_plot_files(config)), None)}
-    rows = sources.open_data(data, for_training=False, exclude=config.exclude).table
+    rows = sources.open_data(data, for_training=False, **config.chosen).table
     labels = Counter(label or NO_LABEL for label in rows["label"].to_pylist())
     return {"images": rows.num_rows, "labels": dict(labels), "plots": _plot_files(config)}
 
@@ -125,7 +125,7 @@ def _inspect_data(data: str, config: InspectConfig, progress: Progress) -> DataS
     files = _plot_files(config)
     columns = ["path", "label", "source", "split"]
     rows = (
-        sources.open_data(data, for_training=False, exclude=config.exclude)
+        sources.open_data(data, for_training=False, **config.chosen)
         .table.select(columns)
         .to_pylist()
     )

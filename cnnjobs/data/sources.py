@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.config import constants
 from cnnjobs.config.printable import printable
-from cnnjobs.data import duplicates, file_checks, image_listing, table_splits, tables
+from cnnjobs.data import allowed_roots, duplicates, file_checks, image_listing, table_splits, tables
 from cnnjobs.data import groups as belonging
 from cnnjobs.data.exclude import without
 from cnnjobs.data.image_listing import Listing
@@ -48,6 +48,7 @@ class Rules:
         group_key: for the hash that names the group of a DICOM file's patient, without `groups` and
             `group_regex`; None names it after the patient's first file.
         exclude: patterns for files and folders to leave out, see `globs.regex`.
+        allowed_root: folders and prefixes that every image must be below, see `allowed_roots`.
         seed: of the split.
     """
 
@@ -64,6 +65,7 @@ class Rules:
     max_bytes: int = constants.MAX_BYTES
     group_key: bytes | None = None
     exclude: Sequence[str] = ()
+    allowed_root: Sequence[str] = ()
     seed: int = 0
 
     def list(
@@ -86,6 +88,7 @@ class Rules:
 
     def open(self, listed: pa.Table, key: bytes, progress: Progress) -> pa.Table:
         """Listed images with their source, and with what only opening them reveals."""
+        allowed_roots.check(listed["path"], self.allowed_root)
         _check_readable(listed["path"])
         check = functools.partial(
             file_checks.check_file,
@@ -139,6 +142,7 @@ def open_data(
     for_training: bool = True,
     split: bool = True,
     exclude: Sequence[str] = (),
+    allowed_root: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Manifest:
     """The manifest of DATA: read from a `.parquet` file, or made from a folder or prefix.
@@ -149,11 +153,13 @@ def open_data(
             default shares and seed 0; otherwise they are only listed.
         split: False leaves the images of a folder without a split.
         exclude: patterns for images to leave out, see `globs.regex`.
+        allowed_root: folders and prefixes that every image must be below, see `allowed_roots`.
         progress: reports the files checked.
     """
     data = filesystem.normalize(data)
     if data.endswith(".parquet") and not archives.is_archive_of_images(data):
         manifest = without(read(data), exclude, data)
+        allowed_roots.check(manifest.table["path"], allowed_root)
         _check_readable(manifest.table["path"])
         return manifest
     if not filesystem.is_s3(data) and filesystem.is_file(data) and archives.suffix(data) is None:
@@ -162,7 +168,12 @@ def open_data(
         )
     shares = DEFAULT_SHARES if for_training and split else None
     indexed = index_sources(
-        [data], shares=shares, content=for_training, exclude=exclude, progress=progress
+        [data],
+        shares=shares,
+        content=for_training,
+        exclude=exclude,
+        allowed_root=allowed_root,
+        progress=progress,
     )
     for warning in indexed.warnings:
         _log.warning("%s", printable(warning))

@@ -109,12 +109,12 @@ def plan(
     if output is not None:
         inputs = [config.bundle, bundle.uri, config.data, *config.beside]
         run_dir.check_free(output, command, overwrite=config.overwrite, inputs=inputs)
-    exclude = config.exclude
-    test = labelled_set.open_labelled(config.data, config.split, bundle, progress, exclude=exclude)
+    chosen = config.chosen
+    test = labelled_set.open_labelled(config.data, config.split, bundle, progress, **chosen)
     subgroups.check(config.by, test.manifest.table)
     # all of another set is test data: none of it was used in training
     beside = [
-        labelled_set.open_labelled(data, "all", bundle, progress, exclude=exclude)
+        labelled_set.open_labelled(data, "all", bundle, progress, **chosen)
         for data in config.beside
     ]
     if output is not None:

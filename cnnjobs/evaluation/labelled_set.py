@@ -49,6 +49,7 @@ def open_labelled(
     progress: Progress = silent,
     *,
     exclude: Sequence[str] = (),
+    allowed_root: Sequence[str] = (),
 ) -> LabelledSet:
     """Read the data and check that the model can be tested on it.
 
@@ -56,7 +57,7 @@ def open_labelled(
         InputError: labels that the bundle does not know, no labels, or images that the model was
             trained on (splits train and validation are accepted, with a warning).
     """
-    images = sources.open_data(data, exclude=exclude, progress=progress)
+    images = sources.open_data(data, exclude=exclude, allowed_root=allowed_root, progress=progress)
     rows = images.select(split)
     unknown = sorted(set(pc.unique(rows["label"]).drop_null().to_pylist()) - set(bundle.labels))
     if unknown:

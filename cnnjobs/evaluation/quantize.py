@@ -110,8 +110,8 @@ def plan(config: QuantizeConfig) -> QuantizePlan:
     s3.use(**config.s3)
     int8.require()
     bundle = bundles.read(config.bundle, expect=config.expect)
-    test = labelled_set.open_labelled(config.data, config.split, bundle, exclude=config.exclude)
-    images = sources.open_data(config.data, exclude=config.exclude)
+    test = labelled_set.open_labelled(config.data, config.split, bundle, **config.chosen)
+    images = sources.open_data(config.data, **config.chosen)
     training = images.select(constants.TRAIN)
     number = min(config.calibration_images, training.num_rows)
     drawn = np.random.default_rng(config.seed).permutation(training.num_rows)[:number]

@@ -141,9 +141,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     output = filesystem.normalize(config.output)
     given = [config.bundle, *config.bundles]
     apart.check(output, [*given, *(each.uri for each in models), config.data])
-    images = sources.open_data(
-        config.data, for_training=False, exclude=config.exclude, progress=progress
-    )
+    images = sources.open_data(config.data, for_training=False, **config.chosen, progress=progress)
     images.check_apart(output)
     rows = images.select(config.split)
     planned = PredictPlan(

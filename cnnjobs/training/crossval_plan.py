@@ -75,7 +75,7 @@ def plan(config: CrossvalConfig, progress: Progress = silent) -> CrossvalPlan:
     architecture = models.find(config.model)
     output = filesystem.normalize(config.output)
     train_plan.check_output(output, "crossval", config)
-    images = sources.open_data(config.data, split=False, exclude=config.exclude, progress=progress)
+    images = sources.open_data(config.data, split=False, **config.chosen, progress=progress)
     images.check_apart(output)
     is_labelled = pc.is_valid(images.table["label"])
     is_readable = pc.is_null(images.table["error"])

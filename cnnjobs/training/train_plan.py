@@ -95,7 +95,7 @@ def plan(
     architecture = models.find(config.model)
     output = filesystem.normalize(config.output)
     check_output(output, command, config, inputs)
-    images = sources.open_data(config.data, exclude=config.exclude, progress=progress)
+    images = sources.open_data(config.data, **config.chosen, progress=progress)
     images.check_apart(output)
     return plan_on(images, config, architecture, output)
 
