@@ -142,8 +142,8 @@ OF_TRAINING: dict[str, Any] = {
     "learning_rate": TrainingOption(help="Learning rate of the optimizer."),
     "schedule": TrainingOption(
         metavar="constant|cosine|plateau",
-        help="Learning rate over the epochs; plateau halves it after 3 epochs without a better "
-        "--monitor.",
+        help="Learning rate over the epochs; cosine falls to 0 at the end of --epochs, plateau "
+        "halves it after 3 epochs without a better --monitor.",
     ),
     "warmup": TrainingOption(
         metavar="EPOCHS",

@@ -35,7 +35,8 @@ def train() -> Job:
     """Train a model and write its bundle.
 
     Trains on the train split, monitors the validation split, and never touches the test split.
-    The run directory holds the bundle, the history and the learning curves.
+    The run directory holds the bundle, the history and the learning curves. --resume continues a
+    run that was stopped, and with more --epochs also one that has finished.
 
     cnnjobs train manifest.parquet --model covid -o runs/first
     """

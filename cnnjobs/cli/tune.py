@@ -40,7 +40,7 @@ def tune() -> Job:
     The file has one line per setting of `cnnjobs train`, such as
     `learning_rate: {loguniform: [1e-5, 1e-2]}`; the other kinds are choice (a list), uniform
     and randint (low and high). All other settings are shared by all trials. The same seed draws
-    the same settings.
+    the same settings. --resume keeps the trials that ended and continues the others.
 
     cnnjobs tune manifest.parquet --space space.yaml --trials 20 -o runs/search
     """
@@ -51,6 +51,8 @@ def tune() -> Job:
 
 def tune_text(summary: "TuneSummary") -> str:
     """The trials, best first, and the bundle of the best one."""
+    if summary.already_finished:
+        return f"nothing to do: the run in {summary.output} is finished."
     names = list(summary.best.settings)
     rows = [
         [

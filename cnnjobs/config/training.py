@@ -197,6 +197,7 @@ class TuneConfig(ImageSettings):
     deterministic: bool = TrainConfig.deterministic
     seed: int = TrainConfig.seed
     address: str | None = TrainConfig.address
+    resume: bool = TrainConfig.resume
     overwrite: bool = TrainConfig.overwrite
 
     def __post_init__(self) -> None:

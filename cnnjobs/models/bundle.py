@@ -309,8 +309,7 @@ def _raise_missing(uri: str, part: str) -> NoReturn:
 
 def _unfinished(run: str, record: Mapping[str, Any]) -> str:
     """Why a training's run has no bundle, and what to do."""
-    is_tune = record["command"] == "tune"
-    way = "start it again with --overwrite" if is_tune else "continue it with --resume"
+    way = "continue it with --resume"
     if record["status"] == "running":
         return (
             f"the training in {run} has not finished: it was started {record['started']} and is "

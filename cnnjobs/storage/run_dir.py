@@ -271,7 +271,8 @@ def find_same(
         started=datetime.fromisoformat(record["started"]),
         spilled_bytes=spilled_bytes,
         facts={name: record[name] for name in _KEPT if name in record},
-        writes=record.get("writes", run_files.writes(command)),
+        # an older version wrote fewer files
+        writes=list(dict.fromkeys([*record.get("writes", ()), *run_files.writes(command)])),
         seen=record,
     )
 

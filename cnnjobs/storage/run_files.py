@@ -31,7 +31,7 @@ WRITES: Mapping[str, Sequence[str]] = {
     "tune": (
         *("manifest.parquet", "trials.csv"),
         *(f"bundle/{name}" for name in _BUNDLE),
-        *(f"trials/*/{name}" for name in _TRAINING),
+        *(f"trials/*/{name}" for name in ("ended.json", *_TRAINING)),
     ),
     "crossval": (
         *("manifest.parquet", "plots/*.png"),

@@ -1,11 +1,12 @@
 """Ray Tune: trials that run in parallel on images decoded once."""
 
+import contextlib
 import dataclasses
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -13,12 +14,19 @@ import ray
 from cnnjobs.cluster import ray_errors
 from cnnjobs.config import TuneConfig
 from cnnjobs.models import UserModel
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import filesystem, json_files
 from cnnjobs.training import ray_process
+from cnnjobs.training.distributed import checkpoint_files
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.ray_process import ProcessInputs, ProcessResources
 from cnnjobs.training.reports import epoch_note
 from cnnjobs.training.trials import mode
+
+#: The file of a trial that finished or was stopped.
+_ENDED = "ended.json"
+
+#: In every report, besides the epoch and the monitored metric.
+_REPORTED = ("best", "finished", "num_failed")
 
 #: Of the trials that reach a rung, one in this many continues (Ray's own default is 4).
 _REDUCTION = 3
@@ -32,11 +40,17 @@ class Search:
         config: of the search.
         task: of every trial, but for the settings drawn for it.
         models: what to build, and the name of its architecture, by the name in the settings.
+        ended: of trials that a resumed search keeps, by number: all that they reported.
     """
 
     config: TuneConfig
     task: Task
     models: Mapping[str, tuple[str | UserModel, str]]
+    ended: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+    def folder(self, number: int) -> str:
+        """The directory of one trial."""
+        return filesystem.join(self.task.run_uri, str(number))
 
     def task_of(self, number: int, drawn: Mapping[str, Any]) -> Task:
         """What one trial trains, and the directory it writes to."""
@@ -46,8 +60,17 @@ class Search:
             config=dataclasses.replace(self.task.config, **drawn),
             model=model,
             architecture=architecture,
-            run_uri=filesystem.join(self.task.run_uri, str(number)),
+            run_uri=self.folder(number),
         )
+
+    def with_ended(self, numbers: Iterable[int]) -> "Search":
+        """The search that keeps the trials that ended before; failed ones run again."""
+        ended = {}
+        for number in numbers:
+            with contextlib.suppress(FileNotFoundError):
+                data = filesystem.read_bytes(filesystem.join(self.folder(number), _ENDED))
+                ended[number] = json_files.parsed(data)["reports"]
+        return dataclasses.replace(self, ended=ended)
 
 
 def run_trials(
@@ -56,6 +79,8 @@ def run_trials(
     blocks: "Sequence[ray.ObjectRef[Any]]",
     resources: ProcessResources,
     on_epoch: Callable[[str], None],
+    *,
+    threads: int,
 ) -> list[dict[str, Any]]:
     """Run every trial until it ends; returns the number, last report and error of each.
 
@@ -65,9 +90,10 @@ def run_trials(
         blocks: `ray_process.decode_once` of all rows, in order.
         resources: of each trial.
         on_epoch: called with a line for every epoch that a trial has finished.
+        threads: of TensorFlow in each trial, however many cores it reserves.
     """
     reports = ray_process.new_queue()
-    inputs = ProcessInputs(blocks=blocks, threads=resources.threads, reports=reports)
+    inputs = ProcessInputs(blocks=blocks, threads=threads, reports=reports)
     try:
         job = _run_tuner.remote(search, trials, inputs, resources)
         while not ray.wait([job], timeout=0.5)[0]:
@@ -95,6 +121,7 @@ def _run_tuner(
     monitor = search.task.config.monitor
     # the settings are drawn already: each is a point of a grid, which Tune takes in order
     points = [{"number": number, **drawn} for number, drawn in enumerate(trials, 1)]
+
     with tempfile.TemporaryDirectory() as folder:
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(
@@ -114,10 +141,12 @@ def _run_tuner(
                 max_concurrent_trials=search.config.parallel,
             ),
             # nothing is kept here: all results are written to the run directory
-            run_config=ray_tune.RunConfig(storage_path=folder, name="tune", verbose=0),
+            run_config=ray_tune.RunConfig(
+                storage_path=folder, name="tune", verbose=0, callbacks=[_keeper(search)]
+            ),
         )
         results = tuner.fit()
-        return [
+        ended = [
             {
                 "number": (result.config or {})["trial"]["number"],
                 "last": dict(result.metrics or {}),
@@ -125,6 +154,40 @@ def _run_tuner(
             }
             for result in (results[position] for position in range(len(results)))
         ]
+        # what was recorded counts, even if ASHA would decide otherwise now
+        kept = [
+            {"number": number, "last": dict(reports[-1]), "error": None}
+            for number, reports in search.ended.items()
+        ]
+        return [*(item for item in ended if item["number"] not in search.ended), *kept]
+
+
+def _keeper(search: Search) -> Any:
+    """A callback for Ray Tune: writes what a trial reported once it finished or was stopped."""
+    from ray import tune as ray_tune
+
+    names = ("epoch", search.task.config.monitor, *_REPORTED)
+
+    class Keeper(ray_tune.Callback):
+        def __init__(self) -> None:
+            self._reports: dict[int, list[dict[str, Any]]] = {}
+
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            number = trial.config["trial"]["number"]
+            self._reports.setdefault(number, []).append({name: result[name] for name in names})
+
+        def on_trial_complete(
+            self, iteration: int, trials: list[Any], trial: Any, **info: Any
+        ) -> None:
+            number = trial.config["trial"]["number"]
+            if number not in search.ended:
+                text = json_files.text({"reports": self._reports.get(number, [])})
+                file = filesystem.join(search.folder(number), _ENDED)
+                filesystem.write_bytes(file, text.encode())
+
+    return Keeper()
 
 
 def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -> None:
@@ -135,17 +198,22 @@ def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -
     """
     from ray import tune as ray_tune
 
+    drawn = dict(point["trial"])
+    number = drawn.pop("number")
+    if number in search.ended:
+        # by these, too, the scheduler decides which of the other trials it stops
+        for known in search.ended[number]:
+            ray_tune.report(dict(known))
+        return
     keras = inputs.import_keras()
     from cnnjobs.training.distributed.fit_model import train_model
 
-    drawn = dict(point["trial"])
-    number = drawn.pop("number")
     task = search.task_of(number, drawn)
     monitor = task.config.monitor
     pending: list[dict[str, float]] = []
     best = math.inf if mode(monitor) == "min" else -math.inf
 
-    def keep(epoch: int, logs: Mapping[str, float]) -> None:
+    def keep(epoch: int, logs: Mapping[str, Any]) -> None:
         nonlocal best
         value = float(logs[monitor])
         best = min(best, value) if mode(monitor) == "min" else max(best, value)
@@ -156,6 +224,10 @@ def run_trial(point: Mapping[str, Any], search: Search, inputs: ProcessInputs) -
         if pending:
             ray_tune.report({**pending.pop(), "finished": False, "num_failed": 0})
 
+    done = checkpoint_files.progress(filesystem.join(task.run_uri, "checkpoints"))
+    for epoch, logs in enumerate(done.history):
+        report(epoch)
+        keep(epoch, logs)
     callback = keras.callbacks.LambdaCallback(on_epoch_begin=report, on_epoch_end=keep)
     sets = inputs.sets(task)
     train_model(task, *sets, callbacks=[callback])

@@ -1,6 +1,7 @@
 """The space of settings that a search draws from, and the draws."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from cnnjobs.config import TrainConfig, TuneConfig
 from cnnjobs.config.files import checked_key, checked_value, read_yaml
 from cnnjobs.errors import ConfigError
+from cnnjobs.storage import json_files
 
 KINDS = ("choice", "uniform", "loguniform", "randint")
 
@@ -72,6 +74,12 @@ def read(config: TuneConfig) -> dict[str, Range]:
         for extreme in drawn_from.values:
             _check_possible(config, file, space, {key: extreme})
     return space
+
+
+def digest(settings: Sequence[Mapping[str, Any]]) -> str:
+    """16 hex digits that depend on the settings of all trials."""
+    text = json_files.text(settings, indent=None, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _check_possible(

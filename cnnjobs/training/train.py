@@ -1,6 +1,7 @@
 """`cnnjobs train`: train a model on a manifest's training split."""
 
 import csv
+import dataclasses
 import io
 import logging
 import time
@@ -12,21 +13,24 @@ from cnnjobs.cluster import spilling
 from cnnjobs.config import TrainConfig, as_dict, defaults, seeds
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import manifest
+from cnnjobs.errors import InputError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
 from cnnjobs.training import mlflow, plots, trainers
+from cnnjobs.training.distributed import checkpoint_files
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.train_plan import TrainPlan, plan, task_of
 from cnnjobs.training.trainers import Trainer
 
 _log = logging.getLogger(__name__)
 
-#: Settings that do not change the result: locations, resources, retries.
+#: Settings that may change when a run is resumed: locations, resources, retries, and the number of
+#: epochs, which goes on from those that are done.
 _FREE_SETTINGS = (
     "data", "output", "workers", "gpus_per_worker", "cache", "max_failures", "mlflow", "address",
-    "resume", "overwrite",
+    "resume", "overwrite", "epochs",
 )  # fmt: skip
 
 
@@ -57,7 +61,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
     """Train on images decoded once; leaves a bundle and its history.
 
     Raises:
-        InputError: see `train_plan.plan`.
+        InputError: see `train_plan.plan`; or fewer epochs than the run to resume has.
         TrainingError: the loss is no longer a number, or no image could be decoded.
     """
     planned = plan(config, progress)
@@ -67,7 +71,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         mlflow.check(config.mlflow)
     facts = {"manifest": planned.manifest.fingerprint}
     run = _resumed(planned, facts)
-    if run is not None and run_dir.is_finished(run.uri):
+    if run is not None and _is_complete(run, config.epochs):
         record = run_dir.read_record(run.uri) or {}
         return TrainSummary(**{**record["summary"], "already_finished": True})
     if run is None:
@@ -75,6 +79,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         run = run_dir.start(
             planned.output, "train", as_dict(config), spilled_bytes=spilling.reported
         )
+    run = dataclasses.replace(run, config={**run.config, "epochs": config.epochs})
     began = time.monotonic()
     drawn = seeds.of_training(config, split=planned.manifest.split_seed)
     with run.writing(**facts, seeds=drawn):
@@ -116,19 +121,46 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
 
 
 def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
-    """The run to continue, if `resume` is on and the output holds one."""
+    """The run to continue, if `resume` is on and the output holds one.
+
+    Raises:
+        InputError: it has more epochs than these settings.
+    """
     if not planned.config.resume:
         return None
     settings = {
         key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
     }
-    return run_dir.find_same(
+    run = run_dir.find_same(
         planned.output,
         "train",
         {**facts, **settings},
         defaults=defaults(TrainConfig),
         spilled_bytes=spilling.reported,
     )
+    if run is not None and planned.config.epochs < run.config["epochs"]:
+        raise InputError(
+            f"epochs must be at least {run.config['epochs']}, as in the run in {run.uri}, got "
+            f"{planned.config.epochs}; a run can be continued with more epochs, not with fewer."
+        )
+    return run
+
+
+def _is_complete(run: Run, epochs: int) -> bool:
+    """Whether the run has finished, and has no epochs left to train."""
+    if not run_dir.is_finished(run.uri):
+        return False
+    if epochs == run.config["epochs"]:
+        return True
+    done = checkpoint_files.progress(run.path("checkpoints"))
+    if done.stopped:
+        _log.warning(
+            "the run in %s stopped early, after epoch %d, and is not continued; for more epochs, "
+            "train in another directory with more --early-stopping, or without.",
+            run.uri,
+            done.epochs_done,
+        )
+    return done.stopped
 
 
 def _num_threads(task: Task, run: Run, trainer: Trainer) -> int:

@@ -121,7 +121,7 @@ def check_output(
             command,
             overwrite=config.overwrite,
             inputs=read,
-            resumable=command != "tune",
+            resumable=True,
         )
 
 

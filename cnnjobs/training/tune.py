@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnjobs import models
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import TuneConfig, as_dict, seeds
+from cnnjobs.config import TuneConfig, as_dict, defaults, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import ConfigError, InputError
 from cnnjobs.models import Architecture
@@ -20,6 +20,12 @@ from cnnjobs.training import ray_process, ray_tuner, search_space, train_plan, t
 from cnnjobs.training.ray_tuner import Search
 from cnnjobs.training.train_plan import TrainPlan
 from cnnjobs.training.trials import FAILED, FINISHED, STOPPED, Trial
+
+#: Settings that may change when a search is resumed. The space may be in another file: the settings
+#: drawn from it must be the same.
+_FREE_SETTINGS = (
+    "data", "output", "space", "parallel", "gpus_per_worker", "address", "resume", "overwrite",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,7 @@ class TuneSummary:
     metrics: Mapping[str, float | None]
     num_failed: int
     seconds: float
+    already_finished: bool = False
 
 
 def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
@@ -98,9 +105,18 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
         TrainingError: no trial finished.
     """
     planned = plan(config, progress)
-    facts = {"manifest": planned.base.manifest.fingerprint}
-    session.check(config.address)
-    run = run_dir.start(planned.output, "tune", as_dict(config), spilled_bytes=spilling.reported)
+    facts = {
+        "manifest": planned.base.manifest.fingerprint,
+        "drawn_settings": search_space.digest(planned.settings),
+    }
+    run = _resumed(planned, facts)
+    if run is not None and run_dir.is_finished(run.uri):
+        return _recorded(run)
+    if run is None:
+        session.check(config.address)
+        run = run_dir.start(
+            planned.output, "tune", as_dict(config), spilled_bytes=spilling.reported
+        )
     began = time.monotonic()
     drawn = seeds.of_training(config, split=planned.base.manifest.split_seed)
     with run.writing(**facts, seeds=drawn):
@@ -129,6 +145,31 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     return summary
 
 
+def _resumed(planned: TunePlan, facts: Mapping[str, Any]) -> Run | None:
+    """The run to continue, if `resume` is on and the output holds one."""
+    if not planned.config.resume:
+        return None
+    settings = {
+        key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
+    }
+    return run_dir.find_same(
+        planned.output,
+        "tune",
+        {**settings, **facts},
+        defaults={**defaults(TuneConfig), **facts},
+        spilled_bytes=spilling.reported,
+    )
+
+
+def _recorded(run: Run) -> TuneSummary:
+    """The summary of a finished search."""
+    summary = (run_dir.read_record(run.uri) or {})["summary"]
+    ranked = [Trial(**trial) for trial in summary["trials"]]
+    return TuneSummary(
+        **{**summary, "best": Trial(**summary["best"]), "trials": ranked, "already_finished": True}
+    )
+
+
 def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial], int]:
     """All trials by number, and how many images could not be decoded."""
     base, config = planned.base, planned.config
@@ -151,8 +192,10 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
             f"the decoded images of {config.data} do not fit in Ray's object store, which the "
             "trials share; use fewer images, or a cluster with more memory."
         )
+    search = search.with_ended(range(1, config.trials + 1))
     resources = ray_process.resources_each(config.parallel, config.gpus_per_worker)
-    run.learn(threads=resources.threads)
+    if "threads" not in run.facts:
+        run.learn(threads=resources.threads)
     blocks = ray_process.decode_once(search.task, progress)
     progress("tune", 0, None, "starting TensorFlow")
     num_epochs = 0
@@ -162,7 +205,9 @@ def _search(planned: TunePlan, run: Run, progress: Progress) -> tuple[list[Trial
         num_epochs += 1
         progress("tune", num_epochs, config.trials * config.epochs, note)
 
-    ended = ray_tuner.run_trials(search, planned.settings, blocks, resources, on_epoch)
+    ended = ray_tuner.run_trials(
+        search, planned.settings, blocks, resources, on_epoch, threads=run.facts["threads"]
+    )
     results = [_trial(planned, **item) for item in sorted(ended, key=lambda item: item["number"])]
     return results, max((item["last"].get("num_failed", 0) for item in ended), default=0)
 

@@ -423,11 +423,10 @@ def test_a_training_that_failed_says_when_and_why(tmp_path, asked, command, erro
     with pytest.raises(type(error)), run.writing():
         raise error
     ended = run_dir.read_record(run.uri)["ended"]
-    way = {"train": "continue it with --resume", "tune": "start it again with --overwrite"}
     with pytest.raises(BundleError) as caught:
         bundle.read(str(tmp_path / asked))
     assert str(caught.value) == (
-        f"the training in {run.uri} {reason.format(ended)}; {way[command]}."
+        f"the training in {run.uri} {reason.format(ended)}; continue it with --resume."
     )
 
 

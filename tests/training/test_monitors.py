@@ -126,7 +126,8 @@ def test_an_auroc_that_nothing_depends_on_is_undefined_with_the_reason() -> None
 def test_a_value_that_is_no_number_is_never_best(
     tmp_path: Path, monitor: str, undefined: float | None
 ) -> None:
-    from cnnjobs.training.distributed.checkpoints import Checkpointer, Progress
+    from cnnjobs.training.distributed.checkpoint_files import Progress
+    from cnnjobs.training.distributed.checkpoints import Checkpointer
     from cnnjobs.training.distributed.fit_model import Monitor
     from cnnjobs.training.distributed.loop import fit
     from cnnjobs.training.distributed.workers import Workers

@@ -1,5 +1,6 @@
 """A training that was killed ends as one that was not, to the last bit, whatever its callbacks."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def _trained(data: Path, output: Path, killed_after: int | None, **settings: object) -> object:
-    """History without times, and weights, of a training killed after some epochs and resumed."""
+def _trained(
+    data: Path,
+    output: Path,
+    killed_after: int | None,
+    *,
+    first_epochs: int | None = None,
+    **settings: object,
+) -> object:
+    """History without times, and weights, of a training killed after some epochs and resumed.
+
+    With `first_epochs`, a training of so many epochs is finished before it goes on.
+    """
     import keras
 
     def kill(epoch: int, logs: object) -> None:
@@ -41,6 +52,9 @@ def _trained(data: Path, output: Path, killed_after: int | None, **settings: obj
     if killed_after is not None:
         with pytest.raises(KilledError):
             train_task(task, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=kill)])
+    if first_epochs is not None:
+        shorter = dataclasses.replace(task.config, epochs=first_epochs)
+        train_task(dataclasses.replace(task, config=shorter))
     history = train_task(task)
     model = bundle.load_model(bundle.read(str(output)))
     logs = [{name: epoch[name] for name in epoch.keys() - TIMES} for epoch in history]
@@ -91,3 +105,22 @@ def test_a_killed_training_ends_as_one_that_was_not_with_every_optimizer(
     killed_after = min(KILLED_AFTER, len(whole[0]))
 
     assert _trained(data, tmp_path / "killed", killed_after, **settings) == whole
+
+
+@pytest.mark.parametrize(
+    ("schedule", "learning_rate"), [("constant", 1e-2), ("plateau", 1e-7), ("cosine", 1e-2)]
+)
+def test_more_epochs_on_a_finished_training_follow_the_schedule_of_so_many_from_the_start(
+    data: Path, tmp_path: Path, schedule: str, learning_rate: float
+) -> None:
+    settings = {"schedule": schedule, "learning_rate": learning_rate, "keep": "best"}
+    whole = _trained(data, tmp_path / "whole", None, **settings)
+    more = _trained(data, tmp_path / "more", None, first_epochs=KILLED_AFTER, **settings)
+
+    rates = [[epoch["learning_rate"] for epoch in logs] for logs, _ in (whole, more)]
+    assert rates[0][KILLED_AFTER:] == rates[1][KILLED_AFTER:]
+    if schedule == "cosine":
+        # the first epochs fell to 0 earlier
+        assert rates[1][KILLED_AFTER - 1] == 0 < rates[0][KILLED_AFTER - 1]
+    else:
+        assert more == whole

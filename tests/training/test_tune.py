@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,10 +12,11 @@ import numpy as np
 import pytest
 
 from cnnjobs.config import TuneConfig
-from cnnjobs.errors import InputError, TrainingError
+from cnnjobs.errors import InputError, RunExistsError, TrainingError
 from cnnjobs.models import bundle
 from cnnjobs.storage import run_dir
 from cnnjobs.training.tune import TuneSummary, plan, tune
+from tests.support.processes import descendants, kill_all, wait_until
 
 SPACE = "learning_rate: {choice: [1.0e-3, 1.0e-12, 1.0e+39]}\nbatch_size: {randint: [6, 8]}\n"
 
@@ -210,3 +214,46 @@ def test_models_of_different_sizes_cannot_be_searched_together(
         f"{space}: model must be one of models that take images of the same size, got "
         "covid 256x256, digits 28x28; images are decoded once for all trials."
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_in_trial", [1, 2])
+def test_a_search_that_was_killed_and_resumed_ends_as_one_that_was_not(
+    searched: TuneSummary, stripes: Path, space: Path, tmp_path: Path, killed_in_trial: int
+) -> None:
+    output = tmp_path / "search"
+    _search_until(stripes, space, output, f"trials/{killed_in_trial}/checkpoints/last.npz")
+    first = output / "trials" / "1" / "bundle" / "model.keras"
+    written = first.stat().st_mtime_ns if killed_in_trial == 2 else None
+
+    again = tune(_config(stripes, space, output, resume=True))
+
+    assert again.trials == searched.trials
+    assert again.best == searched.best
+    assert bundle.read(again.bundle).fingerprint == bundle.read(searched.bundle).fingerprint
+    if written is not None:
+        assert first.stat().st_mtime_ns == written
+    finished = tune(_config(stripes, space, output, resume=True))
+    assert finished.already_finished
+    assert finished.trials == again.trials
+    with pytest.raises(RunExistsError, match="seed was 8, is 9; drawn_settings was"):
+        tune(_config(stripes, space, output, resume=True, seed=9))
+
+
+def _search_until(stripes: Path, space: Path, output: Path, file: str) -> None:
+    """Search on a separate Ray; kill the driver with its Ray once a file of the run is there."""
+    settings = ["--trials", "3", "--model", "digits", "--epochs", "2", "--seed", str(SEED)]
+    program = "from cnnjobs.cli import main; main()"
+    words = ["tune", str(stripes), "--space", str(space), "-o", str(output), *settings]
+    driver = subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        env={**os.environ, "RAY_ADDRESS": "local"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: driver.poll() is not None or (output / file).exists())
+        assert driver.poll() is None
+    finally:
+        kill_all([driver.pid, *descendants(driver.pid)])
+        driver.wait()

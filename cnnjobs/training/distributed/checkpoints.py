@@ -1,41 +1,26 @@
 """Checkpoints: everything a training needs to continue as if it had not been interrupted.
 
-One `.npz` file (arrays only, no pickle) contains weights, optimizer state and, as JSON, the number
-of finished epochs, the history and the state of the callbacks. Order and dropout need no state:
-they depend only on the seed and the epoch.
+Weights, optimizer state, the number of finished epochs, the history and the state of the callbacks.
+Order and dropout need no state: they depend only on the seed and the epoch.
 """
 
-import io
 import json
 import math
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from cnnjobs.errors import StorageError, TrainingError
-from cnnjobs.storage import filesystem, json_files
+from cnnjobs.storage import json_files
+from cnnjobs.training.distributed import checkpoint_files
+from cnnjobs.training.distributed.checkpoint_files import BEST, LAST, Progress
 from cnnjobs.training.distributed.workers import Workers
-
-LAST, BEST = "last.npz", "best.npz"
 
 #: What Keras' callbacks learn from epoch to epoch. Their settings are not part of it: on the first
 #: epoch Keras changes the sign of `min_delta`, and would do so again.
 _LEARNED = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a training is: finished epochs, their history, the state of each callback."""
-
-    epochs_done: int = 0
-    history: Sequence[dict[str, float | None]] = ()
-    stopped: bool = False
-    best: float | None = None
-    callbacks: Sequence[dict[str, Any]] = ()
 
 
 class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
@@ -93,9 +78,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _write(self, epoch: int, *, is_best: bool) -> None:
         if is_best:
-            filesystem.write_bytes(
-                filesystem.join(self._folder, BEST), _packed(self.model.get_weights(), {})
-            )
+            checkpoint_files.write(self._folder, BEST, self.model.get_weights(), {})
         state = {
             "epochs_done": epoch + 1,
             "history": self.history,
@@ -104,7 +87,7 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
             "callbacks": [_state_of(callback) for callback in self._stateful],
         }
         arrays = [np.asarray(value) for value in _state_values(self.model)]
-        filesystem.write_bytes(filesystem.join(self._folder, LAST), _packed(arrays, state))
+        checkpoint_files.write(self._folder, LAST, arrays, state)
 
 
 def restore(folder: str, model: Any) -> Progress:
@@ -114,11 +97,10 @@ def restore(folder: str, model: Any) -> Progress:
         TrainingError: the checkpoint is damaged or from another model.
     """
     try:
-        data = filesystem.read_bytes(filesystem.join(folder, LAST))
+        arrays, state = checkpoint_files.read(folder, LAST)
     except FileNotFoundError:
         return Progress()
     variables = _state_variables(model)
-    arrays, state = _unpacked(data, folder)
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise TrainingError(f"{folder}/{LAST} is from another model; train without --resume.")
     for variable, array in zip(variables, arrays, strict=True):
@@ -128,7 +110,7 @@ def restore(folder: str, model: Any) -> Progress:
 
 def best_weights(folder: str) -> list[Any]:
     """The weights of the best epoch so far."""
-    return _unpacked(filesystem.read_bytes(filesystem.join(folder, BEST)), folder)[0]
+    return checkpoint_files.read(folder, BEST)[0]
 
 
 def _defined(value: float) -> float | None:
@@ -154,20 +136,3 @@ def _state_of(callback: Any) -> dict[str, Any]:
         for name, value in vars(callback).items()
         if name in _LEARNED
     }
-
-
-def _packed(arrays: Sequence[Any], state: dict[str, Any]) -> bytes:
-    named = {f"array_{number:04d}": array for number, array in enumerate(arrays)}
-    buffer = io.BytesIO()
-    data = json_files.text(state, indent=None).encode()
-    np.savez(buffer, state=np.frombuffer(data, np.uint8), **named)
-    return buffer.getvalue()
-
-
-def _unpacked(data: bytes, folder: str) -> tuple[list[Any], dict[str, Any]]:
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            state = json.loads(file["state"].tobytes())
-            return [file[name] for name in sorted(file.files) if name != "state"], state
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{folder} contains a damaged checkpoint; train again.") from error

@@ -22,6 +22,7 @@ from cnnjobs.models.mixed_precision import with_float32_scores
 from cnnjobs.storage import filesystem, json_files, versions
 from cnnjobs.training.distributed import checkpoints, loop, optimizers
 from cnnjobs.training.distributed.batch_normalization import synchronized
+from cnnjobs.training.distributed.checkpoint_files import Progress
 from cnnjobs.training.distributed.sample_weights import row_weights
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import LabelledSource, Task
@@ -123,7 +124,7 @@ class Monitor(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
 
-def _restored(folder: str, model: Any, workers: Workers) -> checkpoints.Progress:
+def _restored(folder: str, model: Any, workers: Workers) -> Progress:
     """The progress in rank 0's checkpoint; all workers raise if it cannot be used."""
     progress: dict[str, Any] = {}
     if workers.rank == 0:
@@ -134,7 +135,7 @@ def _restored(folder: str, model: Any, workers: Workers) -> checkpoints.Progress
     progress = json.loads(workers.text_from_first(json_files.text(progress)))
     if "failure" in progress:
         raise TrainingError(progress["failure"])
-    return checkpoints.Progress(**progress)
+    return Progress(**progress)
 
 
 def _policy(config: TrainConfig) -> str:

@@ -25,7 +25,8 @@ def test_the_peak_does_not_grow_with_the_epochs(tmp_path: Path) -> None:
 
 def peaks(folder: str) -> None:
     """Train with a checkpoint of 13 MB after each epoch; write the peak after each."""
-    from cnnjobs.training.distributed.checkpoints import Checkpointer, Progress
+    from cnnjobs.training.distributed.checkpoint_files import Progress
+    from cnnjobs.training.distributed.checkpoints import Checkpointer
     from cnnjobs.training.distributed.loop import fit
     from cnnjobs.training.distributed.workers import Workers
     from tests.training.distributed.small_models import conv_model, rows
