@@ -110,6 +110,22 @@ OF_TRAINING: dict[str, Any] = {
         metavar="FILE|imagenet",
         help="Initial weights of a backbone: a .weights.h5 file, or imagenet. Default: random.",
     ),
+    "init": ModelOption(
+        metavar="BUNDLE",
+        help="Start from the weights of this bundle, of the same model and preprocessing; the last "
+        "layer starts anew where the classes differ.",
+    ),
+    "freeze": ModelOption(
+        metavar="backbone", help="Train only the last layer. Default: train all layers."
+    ),
+    "unfreeze_at": ModelOption(
+        metavar="EPOCH",
+        help="First epoch that trains all layers after --freeze, with a new optimizer, schedule "
+        "and warmup.",
+    ),
+    "unfreeze_learning_rate": ModelOption(
+        metavar="RATE", help="Learning rate from then on. Default: a tenth of --learning-rate."
+    ),
     "positive": ModelOption(
         metavar="CLASS",
         help="Positive class. Default: the one not called `normal`, `negative` or similar.",

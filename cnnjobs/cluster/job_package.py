@@ -15,7 +15,7 @@ from cnnjobs.storage import filesystem
 
 #: Settings that name data, which the cluster's machines read or write where it is.
 DATA = (
-    "allowed_root", "beside", "bundle", "bundles", "data", "hash_paths", "images", "mlflow",
+    "allowed_root", "beside", "bundle", "bundles", "data", "hash_paths", "images", "init", "mlflow",
     "output", "plot", "runs", "source", "sources",
 )  # fmt: skip
 

@@ -23,6 +23,10 @@ class TrainConfig(ImageSettings):
     recipe: str = "plain"
     model: str = "covid"
     weights: str | None = None
+    init: str | None = None
+    freeze: str | None = None
+    unfreeze_at: int | None = None
+    unfreeze_learning_rate: float | None = None
     crop: float = 0.0
     mask_corners: float = 0.0
     equalize: bool = False
@@ -66,6 +70,7 @@ class TrainConfig(ImageSettings):
         for name in ("crop", "mask_corners"):
             checks.below_half(name, getattr(self, name))
         checks.choice("schedule", self.schedule, ("constant", "cosine", "plateau"))
+        self._check_transfer()
         self._check_optimizer()
         if self.clip_norm is not None:
             checks.above_0("clip_norm", self.clip_norm)
@@ -93,6 +98,24 @@ class TrainConfig(ImageSettings):
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite cannot be given together; choose one.")
 
+    def _check_transfer(self) -> None:
+        if self.init is not None and self.weights is not None:
+            raise ConfigError("init and weights cannot be given together; choose one.")
+        if self.freeze is not None:
+            checks.choice("freeze", self.freeze, ("backbone",))
+        if self.unfreeze_at is not None:
+            if self.freeze is None:
+                raise ConfigError("unfreeze_at needs freeze backbone; give both, or neither.")
+            if not 2 <= self.unfreeze_at <= self.epochs:
+                raise ConfigError(
+                    f"unfreeze_at must be from 2 to epochs ({self.epochs}), got "
+                    f"{self.unfreeze_at}; it is the first epoch that trains all layers."
+                )
+        if self.unfreeze_learning_rate is not None:
+            checks.above_0("unfreeze_learning_rate", self.unfreeze_learning_rate)
+            if self.unfreeze_at is None:
+                raise ConfigError("unfreeze_learning_rate needs unfreeze_at; give both.")
+
     def _check_optimizer(self) -> None:
         checks.choice("optimizer", self.optimizer, ("adam", "adamw", "sgd"))
         checks.at_least("warmup", self.warmup, 0)
@@ -101,6 +124,13 @@ class TrainConfig(ImageSettings):
                 f"warmup must be below epochs ({self.epochs}), got {self.warmup}; the rate is "
                 "reached only after it."
             )
+        if self.unfreeze_at is not None:
+            shortest = min(self.unfreeze_at - 1, self.epochs - self.unfreeze_at + 1)
+            if self.warmup >= shortest:
+                raise ConfigError(
+                    f"warmup must be below {shortest}, the epochs before or after unfreeze_at, got "
+                    f"{self.warmup}; the rate rises anew when all layers train."
+                )
         if self.warmup and self.schedule == "plateau":
             raise ConfigError(
                 "warmup and schedule plateau cannot be given together: both set the rate; choose "
@@ -174,6 +204,10 @@ class TuneConfig(ImageSettings):
     recipe: str = TrainConfig.recipe
     model: str = TrainConfig.model
     weights: str | None = TrainConfig.weights
+    init: str | None = TrainConfig.init
+    freeze: str | None = TrainConfig.freeze
+    unfreeze_at: int | None = TrainConfig.unfreeze_at
+    unfreeze_learning_rate: float | None = TrainConfig.unfreeze_learning_rate
     crop: float = TrainConfig.crop
     mask_corners: float = TrainConfig.mask_corners
     equalize: bool = TrainConfig.equalize

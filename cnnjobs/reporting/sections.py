@@ -1,6 +1,7 @@
 """From runs to the sections on what was done: training, scoring, and how to repeat them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cnnjobs.reporting import formatting
 from cnnjobs.reporting.blocks import Detail, Figure, Section, Table, data_uri, to_text, to_texts
@@ -107,6 +108,8 @@ def _training_facts(run: InputRun) -> dict[str, str]:
         else None,
         "Epochs": to_text(summary.get("epochs")),
         "Batch size": to_text(config.get("batch_size")),
+        "Started from": config.get("init"),
+        "Backbone frozen": _frozen(config) if config.get("freeze") else None,
         "Optimizer": config.get("optimizer"),
         "Learning rate": f"{to_text(config.get('learning_rate'))}, {config.get('schedule')}",
         "Warmup": f"{config['warmup']} epochs" if config.get("warmup") else None,
@@ -117,6 +120,13 @@ def _training_facts(run: InputRun) -> dict[str, str]:
         "Time": f"{summary['seconds']:.0f} s" if "seconds" in summary else None,
     }
     return {key: value for key, value in facts.items() if value not in (None, "-")}
+
+
+def _frozen(config: Mapping[str, Any]) -> str:
+    if config.get("unfreeze_at") is None:
+        return "in all epochs"
+    rate = to_text(config.get("unfreeze_learning_rate") or "a tenth of the first")
+    return f"before epoch {config['unfreeze_at']}; learning rate from then on: {rate}"
 
 
 def _trials(run: InputRun) -> list[Table]:

@@ -70,6 +70,7 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
     spilling.forget()
     planned = plan(config, progress)
     facts = {
+        **planned.folds[0].training.fingerprints,
         "manifest": planned.manifest.fingerprint,
         "cut": folds.digest([each.fold for each in planned.folds]),
     }

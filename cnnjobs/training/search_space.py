@@ -20,7 +20,7 @@ KINDS = ("choice", "uniform", "loguniform", "randint")
 #: Settings that say where and how to train, how trials are compared, or how images are decoded,
 #: which happens once for all trials.
 _FIXED = (
-    "data", "output", "recipe", "positive", "epochs", "monitor", "keep", "threshold_rule",
+    "data", "output", "recipe", "positive", "init", "epochs", "monitor", "keep", "threshold_rule",
     "calibrate", "workers", "gpus_per_worker", "crop", "mask_corners", "equalize", "cache",
     "max_failures", "mlflow", "address", "resume", "overwrite",
 )  # fmt: skip

@@ -69,7 +69,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
         _log.warning("%s", warning)
     if config.mlflow is not None:
         mlflow.check(config.mlflow)
-    facts = {"manifest": planned.manifest.fingerprint}
+    facts = planned.fingerprints
     run = _resumed(planned, facts)
     if run is not None and _is_complete(run, config.epochs):
         record = run_dir.read_record(run.uri) or {}

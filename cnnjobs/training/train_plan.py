@@ -18,9 +18,11 @@ from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, run_dir, s3
+from cnnjobs.training import initial_model
 from cnnjobs.training.distributed.sample_weights import balance_warnings, source_warnings
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task, preprocessing
+from cnnjobs.training.initial_model import InitialModel
 
 #: Calls a function with arguments.
 Call = Callable[..., Any]
@@ -44,6 +46,7 @@ class TrainPlan:
         num_images: by split.
         output: the run directory.
         warnings: what these images cannot teach, and settings that cannot help.
+        initial: the bundle to start from.
     """
 
     config: TrainConfig
@@ -56,6 +59,7 @@ class TrainPlan:
     num_images: Mapping[str, int]
     output: str
     warnings: Sequence[str]
+    initial: InitialModel | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -70,6 +74,14 @@ class TrainPlan:
             "output": self.output,
             "warnings": list(self.warnings),
         }
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What the result depends on besides the settings; a part of the run's record."""
+        known = {"manifest": self.manifest.fingerprint}
+        if self.initial is not None:
+            known["initial_model"] = self.initial.bundle.name
+        return known
 
 
 def plan(
@@ -111,6 +123,7 @@ def check_output(
     files = [
         config.weights if config.weights != "imagenet" else None,
         config.model.rpartition(":")[0] if models.is_user_model(config.model) else None,
+        config.init,
     ]
     read = [config.data, *files, *inputs]
     if config.resume and run_dir.read_record(output):
@@ -143,10 +156,14 @@ def plan_on(
     _check_classes(config, labels, counts)
     _check_monitor(config, labels, counts)
     _check_threshold(config, labels, counts)
+    initial_model.check_freeze(config)
     positive = _positive(config, labels) if len(labels) == 2 else None
     targets = {label: number for number, label in enumerate(labels)}
     if positive is not None:
         targets = {label: int(label == positive) for label in labels}
+    initial = initial_model.read(config, images.table, labels, positive)
+    if initial is not None and architecture.is_described:
+        initial_model.check_same(initial, architecture.name, preprocessing(config, architecture))
     return TrainPlan(
         config=config,
         architecture=architecture,
@@ -164,7 +181,9 @@ def plan_on(
             *source_warnings(rows),
             *balance_warnings(config, rows),
             *_undefined(labels, counts),
+            *(initial.warnings if initial is not None else ()),
         ],
+        initial=initial,
     )
 
 
@@ -183,6 +202,9 @@ def task_of(planned: TrainPlan, run_uri: str, call: Call | None = None) -> Task:
     """What the training processes need; for `call`, see `described`."""
     config = planned.config
     architecture = described(planned.architecture, config.model, len(planned.labels), call)
+    pixels = preprocessing(config, architecture)
+    if planned.initial is not None:
+        initial_model.check_same(planned.initial, architecture.name, pixels)
     return Task(
         config=config,
         model=models.portable(config.model),
@@ -190,10 +212,11 @@ def task_of(planned: TrainPlan, run_uri: str, call: Call | None = None) -> Task:
         labels=planned.labels,
         positive=planned.positive,
         targets=planned.targets,
-        preprocessing=preprocessing(config, architecture),
+        preprocessing=pixels,
         manifest_fingerprint=planned.manifest.fingerprint,
         run_uri=run_uri,
         rows=planned.rows,
+        initial=planned.initial,
     )
 
 

@@ -16,7 +16,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
-from cnnjobs.training import ray_process, ray_tuner, search_space, train_plan, trials
+from cnnjobs.training import initial_model, ray_process, ray_tuner, search_space, train_plan, trials
 from cnnjobs.training.ray_tuner import Search
 from cnnjobs.training.train_plan import TrainPlan
 from cnnjobs.training.trials import FAILED, FINISHED, STOPPED, Trial
@@ -82,7 +82,9 @@ def plan(config: TuneConfig, progress: Progress = silent) -> TunePlan:
     space = search_space.read(config)
     settings = search_space.draw(space, seed=config.seed, trials=config.trials)
     for drawn in settings:
-        config.of_a_trial(**drawn)
+        initial_model.check_freeze(config.of_a_trial(**drawn))
+    if config.init is not None and len(_model_names(config, settings)) > 1:
+        raise ConfigError(f"init is for one model, {config.space} draws several; choose one.")
     _check_sizes(config, [models.find(name) for name in _model_names(config, settings)])
     base = train_plan.plan(
         config.of_a_trial(), progress, command="tune", inputs=[str(config.space)]
@@ -106,7 +108,7 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
     """
     planned = plan(config, progress)
     facts = {
-        "manifest": planned.base.manifest.fingerprint,
+        **planned.base.fingerprints,
         "drawn_settings": search_space.digest(planned.settings),
     }
     run = _resumed(planned, facts)

@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 #: Text settings that do not name a file; list a new one here, or with those of `job_package`.
 NOT_FILES = {
     *("address", "at", "augment", "balance", "by", "cache", "class_weight", "damaged", "engine"),
-    *("exclude", "gone", "metrics_file"),
+    *("exclude", "freeze", "gone", "metrics_file"),
     *("expect", "group_regex", "keep", "leave_out", "optimizer", "recipe", "source_regex", "title"),
     *(
         "max_errors",

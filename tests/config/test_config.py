@@ -233,6 +233,34 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
             "warmup and schedule plateau cannot be given together: both set the rate; choose "
             "constant or cosine.",
         ),
+        (
+            TrainConfig,
+            {"init": "run", "weights": "imagenet"},
+            "init and weights cannot be given together; choose one.",
+        ),
+        (TrainConfig, {"freeze": "head"}, "freeze must be one of backbone, got head."),
+        (
+            TrainConfig,
+            {"unfreeze_at": 2},
+            "unfreeze_at needs freeze backbone; give both, or neither.",
+        ),
+        (
+            TrainConfig,
+            {"freeze": "backbone", "unfreeze_at": 11},
+            "unfreeze_at must be from 2 to epochs (10), got 11; it is the first epoch that trains "
+            "all layers.",
+        ),
+        (
+            TrainConfig,
+            {"freeze": "backbone", "unfreeze_learning_rate": 0.1},
+            "unfreeze_learning_rate needs unfreeze_at; give both.",
+        ),
+        (
+            TrainConfig,
+            {"freeze": "backbone", "unfreeze_at": 4, "warmup": 3},
+            "warmup must be below 3, the epochs before or after unfreeze_at, got 3; the rate rises "
+            "anew when all layers train.",
+        ),
         (EvaluateConfig, {"split": "tset"}, f"split must be one of {SPLITS}, got tset."),
         (
             EvaluateConfig,

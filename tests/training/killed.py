@@ -20,6 +20,7 @@ import numpy as np
 from cnnjobs.config import IndexConfig, TrainConfig
 from cnnjobs.data.index import index
 from cnnjobs.training.train_plan import plan, task_of
+from tests.support.bundles import write_bundle
 from tests.support.trainings import train_task
 
 EPOCHS = 8
@@ -48,10 +49,16 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
     "plateau": {"schedule": "plateau", "learning_rate": 1e-7},
 }
 
+#: The name of a bundle beside the images, of other classes.
+_INITIAL = "initial"
+
 CALLBACKS: Mapping[str, Mapping[str, Any]] = {
     "keep best": {"keep": "best", "monitor": "val_accuracy"},
     "early stopping": {"keep": "best", "early_stopping": 5},
     "augment, clip": {"augment": "strong", "clip_norm": 0.1},
+    "init": {"init": _INITIAL, "keep": "best"},
+    # the kills are before, at and after its end
+    "init, freeze": {"init": _INITIAL, "keep": "best", "freeze": "backbone", "unfreeze_at": 4},
 }
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -76,6 +83,11 @@ def write_data(folder: Path) -> Path:
 
 def config_of(data: Path, output: Path, **settings: Any) -> TrainConfig:
     common = {"model": "digits", "positive": "bright", "epochs": EPOCHS, "batch_size": 8}
+    if "init" in settings:
+        initial = data.with_name(settings["init"])
+        if not initial.exists():
+            write_bundle(initial, "digits")
+        settings["init"] = str(initial)
     return TrainConfig(data=str(data), output=str(output), **{**common, **settings})
 
 
@@ -83,10 +95,13 @@ def left(config: TrainConfig, kills: Sequence[Kill], *, precision: str = "float3
     """The last checkpoint of a training that was killed and resumed, and the best one."""
     planned = plan(config)
     task = task_of(planned, planned.output)
-    # what the device would decide
-    policy = mock.patch("cnnjobs.training.distributed.fit_model._policy", return_value=precision)
-    with policy:
+    module = "cnnjobs.training.distributed.fit_model"
+    with (
+        # what the device would decide
+        mock.patch(f"{module}._policy", return_value=precision),
         # the last time when all is trained: the bundle takes longer than the training
+        mock.patch(f"{module}._write_bundle", side_effect=KilledError),
+    ):
         for kill in (*kills, None):
             with contextlib.suppress(KilledError):
                 train_task(task, callbacks=[_killer(kill)])
@@ -110,11 +125,8 @@ def _killer(kill: Kill | None) -> Any:
         if kill == (epoch_now, None):
             raise KilledError
 
-    def end(logs: object) -> None:
-        raise KilledError
-
     return keras.callbacks.LambdaCallback(
-        on_epoch_begin=begin, on_epoch_end=end_epoch, on_train_batch_end=end_step, on_train_end=end
+        on_epoch_begin=begin, on_epoch_end=end_epoch, on_train_batch_end=end_step
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from cnnjobs.config import TrainConfig
 from cnnjobs.models import bundle
 from cnnjobs.training.train_plan import plan, task_of
-from tests.support.trainings import train_task
+from tests.support.trainings import train_here, train_task
 from tests.training.killed import TIMES, KilledError, write_data
 
 EPOCHS, KILLED_AFTER = 8, 5
@@ -124,3 +124,39 @@ def test_more_epochs_on_a_finished_training_follow_the_schedule_of_so_many_from_
         assert rates[1][KILLED_AFTER - 1] == 0 < rates[0][KILLED_AFTER - 1]
     else:
         assert more == whole
+
+
+@pytest.mark.parametrize("killed_after", [2, 4, 6])
+def test_a_training_killed_before_at_or_after_its_unfreezing_ends_as_one_that_was_not(
+    data: Path, tmp_path: Path, initial: str, whole_transfer: object, killed_after: int
+) -> None:
+    killed = _trained(data, tmp_path / "killed", killed_after, init=initial, **TRANSFER)
+
+    assert killed == whole_transfer
+
+
+TRANSFER = {
+    "freeze": "backbone",
+    "unfreeze_at": 5,
+    "schedule": "plateau",
+    "learning_rate": 1e-7,
+    "early_stopping": 7,
+    "keep": "best",
+    "augment": "light",
+}
+
+
+@pytest.fixture(scope="module")
+def initial(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bundle of a training of one epoch."""
+    output = tmp_path_factory.mktemp("initial") / "run"
+    settings = {"model": "digits", "positive": "bright", "epochs": 1}
+    train_here(TrainConfig(data=str(data), output=str(output), **settings))
+    return str(output)
+
+
+@pytest.fixture(scope="module")
+def whole_transfer(data: Path, initial: str, tmp_path_factory: pytest.TempPathFactory) -> object:
+    """The uninterrupted training."""
+    output = tmp_path_factory.mktemp("transfer") / "run"
+    return _trained(data, output, None, init=initial, **TRANSFER)

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnjobs import models
 from cnnjobs.config import IndexConfig, TrainConfig
 from cnnjobs.data.index import index
 from cnnjobs.errors import CnnjobsError, RunExistsError, TrainingError
 from cnnjobs.models import bundle
+from cnnjobs.training.distributed import checkpoint_files
 from cnnjobs.training.train import TrainSummary, train
 from tests.support.cli import run_here
 from tests.support.disks import fill
@@ -127,13 +127,11 @@ def test_a_finished_training_is_not_done_again(undisturbed: TrainSummary, data: 
 def test_no_damage_to_a_checkpoint_goes_unnoticed(
     undisturbed: TrainSummary, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    from cnnjobs.training.distributed import checkpoints
-
     whole = Path(undisturbed.output, "checkpoints", "last.npz").read_bytes()
     (tmp_path / "last.npz").write_bytes(damage(whole))
 
     with pytest.raises(TrainingError, match=r"contains a damaged checkpoint; train again\.$"):
-        checkpoints.restore(str(tmp_path), _compiled())
+        checkpoint_files.progress(str(tmp_path))
 
 
 def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
@@ -153,9 +151,7 @@ def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
     assert message.endswith(" cannot be written: No space left on device.")
     assert str(output) in message
     assert failed.value.exit_code in (1, 2)
-    from cnnjobs.training.distributed import checkpoints
-
-    good = checkpoints.restore(str(output / "checkpoints"), _compiled())
+    good = checkpoint_files.progress(str(output / "checkpoints"))
     assert 1 <= good.epochs_done < EPOCHS
     assert not list(output.rglob("*.partial"))
 
@@ -225,9 +221,3 @@ def _epochs_done(output: Path) -> int:
 
 def _epochs(summary: TrainSummary) -> list[float]:
     return [epoch["epoch"] for epoch in summary.history]
-
-
-def _compiled() -> Any:
-    model = models.build("digits", 3)
-    model.compile(optimizer=models.import_keras().optimizers.Adam())
-    return model

@@ -16,6 +16,7 @@ from cnnjobs.errors import StorageError, TrainingError
 from cnnjobs.storage import json_files
 from cnnjobs.training.distributed import checkpoint_files
 from cnnjobs.training.distributed.checkpoint_files import BEST, LAST, Progress
+from cnnjobs.training.distributed.phases import Phase
 from cnnjobs.training.distributed.workers import Workers
 
 #: What Keras' callbacks learn from epoch to epoch. Their settings are not part of it: on the first
@@ -90,8 +91,10 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         checkpoint_files.write(self._folder, LAST, arrays, state)
 
 
-def restore(folder: str, model: Any) -> Progress:
-    """Set weights and optimizer to those of `last.npz`; without one, nothing is changed.
+def restore(folder: str, model: Any, phase: Phase) -> Progress:
+    """Set the weights to those of `last.npz`, and the optimizer, if it is of the same phase.
+
+    Without a checkpoint nothing is changed.
 
     Raises:
         TrainingError: the checkpoint is damaged or from another model.
@@ -100,12 +103,16 @@ def restore(folder: str, model: Any) -> Progress:
         arrays, state = checkpoint_files.read(folder, LAST)
     except FileNotFoundError:
         return Progress()
+    progress = Progress(**state)
     variables = _state_variables(model)
+    if not phase.continues(progress.epochs_done):
+        variables = model.weights
+        arrays = arrays[: len(variables)]
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise TrainingError(f"{folder}/{LAST} is from another model; train without --resume.")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-    return Progress(**state)
+    return progress
 
 
 def best_weights(folder: str) -> list[Any]:

@@ -14,15 +14,17 @@ import tensorflow as tf
 
 from cnnjobs import metrics, models
 from cnnjobs.config import TrainConfig
-from cnnjobs.errors import TrainingError
+from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.metrics import calibration
-from cnnjobs.models import bundle, openvino_export
+from cnnjobs.models import bundle, openvino_export, transfer
 from cnnjobs.models.augmentation import augmented
 from cnnjobs.models.mixed_precision import with_float32_scores
 from cnnjobs.storage import filesystem, json_files, versions
+from cnnjobs.training import initial_model
 from cnnjobs.training.distributed import checkpoints, loop, optimizers
 from cnnjobs.training.distributed.batch_normalization import synchronized
 from cnnjobs.training.distributed.checkpoint_files import Progress
+from cnnjobs.training.distributed.phases import Phase, phases
 from cnnjobs.training.distributed.sample_weights import row_weights
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import LabelledSource, Task
@@ -62,46 +64,52 @@ def train_model(
     inner = with_float32_scores(models.build(task.model, len(task.labels), weights=config.weights))
     inner = synchronized(inner, workers.num_workers)
     model = inner if config.augment == "off" else augmented(inner, config.augment)
-    model.compile(
-        optimizer=optimizers.optimizer(
-            config,
-            steps_per_epoch=num_steps(len(images), config.batch_size),
-            epochs=config.epochs,
-            rate=config.learning_rate,
-        ),
-        loss=optimizers.loss(config, model.output_shape[-1]),
-        jit_compile=config.jit,
-    )
+    frozen = transfer.freeze_backbone(inner) if config.freeze is not None else []
     folder = filesystem.join(task.run_uri, "checkpoints")
-    start = _restored(folder, model, workers)
-    watching = [Monitor(config.monitor)] if config.uses_monitor else []
-    stateful = _stateful_callbacks(config)
-    checkpointer = checkpoints.Checkpointer(
-        folder,
-        monitor=config.monitor,
-        stateful=stateful,
-        start=start,
-        workers=workers,
-    )
+    weights = row_weights(config, images.targets, images.sources)
     with _tensorboard(task, writes=workers.rank == 0) as tensorboard:
-        if not start.stopped:
+        for phase in phases(config):
+            if not phase.is_frozen:
+                for layer in frozen:
+                    layer.trainable = True
+            model.compile(
+                optimizer=optimizers.optimizer(
+                    config,
+                    steps_per_epoch=num_steps(len(images), config.batch_size),
+                    epochs=phase.end - phase.start,
+                    rate=phase.rate,
+                ),
+                loss=optimizers.loss(config, model.output_shape[-1]),
+                jit_compile=config.jit,
+            )
+            start = _restored(folder, model, inner, phase, task, workers)
+            history = start.history
+            if start.stopped or start.epochs_done >= phase.end:
+                continue
+            watching = [Monitor(config.monitor)] if config.uses_monitor else []
+            # new ones for every phase: Keras' callbacks cannot be used twice
+            stateful = _stateful_callbacks(config)
+            checkpointer = checkpoints.Checkpointer(
+                folder, monitor=config.monitor, stateful=stateful, start=start, workers=workers
+            )
             loop.fit(
                 model,
                 images,
                 validation if len(validation) else None,
-                epochs=config.epochs,
+                epochs=phase.end,
                 initial_epoch=start.epochs_done,
                 global_batch_size=config.batch_size,
                 seed=config.seed,
                 callbacks=[*watching, *stateful, *tensorboard, checkpointer, *callbacks],
-                row_weights=row_weights(config, images.targets, images.sources),
+                row_weights=weights,
                 workers=workers,
             )
+            history = checkpointer.history
     if workers.rank == 0:
         if config.keep == "best":
             model.set_weights(checkpoints.best_weights(folder))
         _write_bundle(task, inner, validation)
-    return checkpointer.history
+    return history
 
 
 class Monitor(keras.callbacks.Callback):  # type: ignore[misc]
@@ -124,13 +132,21 @@ class Monitor(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
 
-def _restored(folder: str, model: Any, workers: Workers) -> Progress:
-    """The progress in rank 0's checkpoint; all workers raise if it cannot be used."""
+def _restored(
+    folder: str, model: Any, inner: Any, phase: Phase, task: Task, workers: Workers
+) -> Progress:
+    """The progress in rank 0's checkpoint; all workers raise if it cannot be used.
+
+    Without a checkpoint, rank 0 takes the weights of the initial model; the others copy its own.
+    """
     progress: dict[str, Any] = {}
     if workers.rank == 0:
         try:
-            progress = dataclasses.asdict(checkpoints.restore(folder, model))
-        except TrainingError as error:
+            progress = dataclasses.asdict(checkpoints.restore(folder, model, phase))
+            if task.initial is not None and not progress["epochs_done"]:
+                source = bundle.load_model(task.initial.bundle)
+                transfer.copy_weights(source, inner, with_head=task.initial.keeps_head)
+        except CnnjobsError as error:
             progress = {"failure": str(error)}
     progress = json.loads(workers.text_from_first(json_files.text(progress)))
     if "failure" in progress:
@@ -194,7 +210,7 @@ def _write_bundle(task: Task, model: Any, validation: LabelledSource) -> None:
         labels=task.labels,
         positive=task.positive,
         preprocessing=task.preprocessing,
-        images=task.rows,
+        images=initial_model.all_seen(task.initial, task.rows),
         manifest_fingerprint=task.manifest_fingerprint,
         versions=versions.package_versions(),
         **decisions,

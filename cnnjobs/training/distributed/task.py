@@ -12,6 +12,7 @@ from cnnjobs.config import TrainConfig
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.models import Architecture, UserModel
 from cnnjobs.training.distributed.batches import Source
+from cnnjobs.training.initial_model import InitialModel
 
 
 class LabelledSource(Source, Protocol):
@@ -40,6 +41,7 @@ class Task:
         manifest_fingerprint: of the manifest that the rows come from.
         run_uri: where rank 0 writes `bundle`, `checkpoints` and `tensorboard`.
         rows: of the manifest, in splits train and validation.
+        initial: the bundle to start from.
     """
 
     config: TrainConfig
@@ -52,6 +54,7 @@ class Task:
     manifest_fingerprint: str
     run_uri: str
     rows: pa.Table
+    initial: InitialModel | None = None
 
 
 def preprocessing(config: TrainConfig, architecture: Architecture) -> Preprocessing:
