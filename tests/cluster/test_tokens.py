@@ -30,6 +30,7 @@ def test_a_job_follows_the_head_whatever_file_another_ray_left(head: tuple[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.table
 @pytest.mark.parametrize("way", WAYS)
 def test_every_combination_works_or_names_the_token(head: tuple[str, PlainHead], way: str) -> None:
     kind, running = head

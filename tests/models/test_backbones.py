@@ -90,6 +90,7 @@ def test_a_backbone_of_each_family_scores_as_keras_does_trains_a_step_and_loads_
 
 
 @pytest.mark.slow
+@pytest.mark.table
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_the_table_has_the_sizes_of_every_backbone(name):
     model, side = _built(name)
