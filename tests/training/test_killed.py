@@ -7,7 +7,6 @@ import pytest
 
 from tests.training import killed
 
-
 #: CI runs one in seven, among which are each of the callbacks, schedules and precisions.
 CELLS = [
     pytest.param(*cell, marks=[] if number % 7 == 0 else [pytest.mark.table])
