@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import sys
-import tempfile
 from pathlib import Path
 
 from cnnjobs.cluster import auth_mode, node_registry
@@ -31,14 +30,22 @@ def is_needed(address: str | None) -> bool:
 def before_ray(address: str | None) -> None:
     """Let this process reach the cluster at `address`; call it before Ray is imported.
 
-    Ray's mode, with or without a token, becomes the one the cluster requires.
+    Ray's mode, with or without a token, becomes the one the cluster requires. A Ray that the job
+    starts for itself listens on 127.0.0.1 only.
     """
     target = resolved(address)
     if target is None:
+        # a Ray whose driver has read it would start its other processes with another answer
+        if "ray" not in sys.modules:
+            os.environ.update(LOOPBACK)
         auth_mode.forget()
         return
     if _is_on_loopback_only(target):
         os.environ.update(LOOPBACK)
+    else:
+        for name, _ in LOOPBACK.items() & os.environ.items():
+            # of another job in this process, or in one that started it
+            del os.environ[name]
     if "://" not in target:
         auth_mode.follow(target)
 
@@ -65,7 +72,8 @@ def check_one_head() -> None:
 
 def ray_folder() -> Path:
     """Ray's default folder for what its nodes on this machine leave."""
-    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
+    temp = os.environ.get("TMPDIR") if sys.platform == "linux" else None
+    return Path(os.environ.get("RAY_TMPDIR") or temp or "/tmp") / "ray"  # noqa: S108 - as Ray does
 
 
 def _heads_here() -> list[str]:

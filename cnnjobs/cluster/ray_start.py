@@ -56,7 +56,8 @@ def command(config: ClusterStartConfig) -> list[str]:
 
 def environment(config: ClusterStartConfig) -> dict[str, str]:
     """The environment of the node and its jobs; it keeps Ray's TLS variables."""
-    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    own = ("RAY_ADDRESS", *node_registry.LOOPBACK)
+    inherited = {name: value for name, value in os.environ.items() if name not in own}
     return {
         **inherited,
         "RAY_AUTH_MODE": "token",

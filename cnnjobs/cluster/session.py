@@ -4,11 +4,14 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -17,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from cnnjobs.cluster import (
     auth_mode,
+    auth_token,
     node_registry,
     preflight,
     presence,
@@ -29,6 +33,9 @@ from cnnjobs.storage import s3
 
 #: How Ray Data names the threads of a plan, and seconds to wait for one that stops.
 _PLAN, _PLAN_STOPS_S = ("StreamingExecutor-", "iter_threaded"), 60.0
+
+#: Characters of a folder in which Ray's sockets keep within the 107 that Linux allows.
+_MAX_PARENT = 29
 
 #: The cluster's versions, then this process's, in Ray's message that they differ.
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
@@ -65,14 +72,17 @@ def connected(address: str | None = None) -> Iterator[None]:
     # a node that connects to its object store a moment too early retries after a second, ten times
     os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "50")
     os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "200")
+    folder = None
     try:
         with _interrupts_deferred():
-            _init(address)
+            folder = _init(address)
         with _failures_in_words(), spilling.watched(ray.nodes, is_new=_was_started_here()):
             yield
     finally:
         _wait_for_plans()
         ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check(address: str | None = None) -> None:
@@ -148,15 +158,15 @@ def _wait_for_plans() -> None:
             thread.join(_PLAN_STOPS_S)
 
 
-def _init(address: str | None) -> None:
-    """Connect to Ray, or start one."""
+def _init(address: str | None) -> str | None:
+    """Connect to Ray, or start one; returns the temporary folder of a Ray that was started."""
     check(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     s3_settings = s3.environment()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     target = presence.resolved(address)
     starts = target is None and address != "auto"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _private_folder(only_if=starts) as folder:
         warnings.simplefilter("ignore")
         try:
             ray.init(
@@ -173,6 +183,37 @@ def _init(address: str | None) -> None:
     if threading.current_thread() is threading.main_thread():
         # Ray's handler prints a stack trace and ends the process
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
+    return folder
+
+
+@contextlib.contextmanager
+def _private_folder(*, only_if: bool) -> Iterator[str | None]:
+    """A folder and a token for a Ray of this user alone; Ray would leave both open to all users."""
+    if not only_if:
+        yield None
+        return
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled":
+        auth_token.ensure()
+    before = os.environ.get("RAY_TMPDIR")
+    parent = presence.ray_folder().parent
+    if len(str(parent)) > _MAX_PARENT:
+        parent = Path("/tmp")  # noqa: S108 - the folder is of mode 0700
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="cj-", dir=parent)
+    except OSError as error:
+        raise InputError(
+            f"Ray's temporary folder {parent} cannot be written: {error.strerror}; set RAY_TMPDIR."
+        ) from error
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        del os.environ["RAY_TMPDIR"]
+        if before is not None:
+            os.environ["RAY_TMPDIR"] = before
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from cnnjobs.storage import filesystem
 from tests.support.fault_proxy import Rule, proxy_of
 from tests.support.heads import Head, cnnjobs, connect, environment_of_a_user, python, running_head
 from tests.support.paths import ROOT
+from tests.support.processes import all_listening
 
 #: Puts more into a Ray than its object store can hold, and waits until its metrics show it.
 _SPILL = """
@@ -65,7 +66,9 @@ def test_the_token_is_readable_only_for_its_owner(head: Head) -> None:
 
 def test_a_head_listens_only_on_this_machine(head: Head) -> None:
     for address in (head.address, head.dashboard.removeprefix("http://")):
-        assert _listening(int(address.rpartition(":")[2])) == {"127.0.0.1"}
+        port = address[address.rindex(":") :]
+        found = {each for _, each in all_listening() if each.endswith(port)}
+        assert found == {f"127.0.0.1{port}"}
 
 
 def test_a_job_connects_by_address_with_its_users_token(head: Head, tmp_path: Path) -> None:
@@ -293,16 +296,3 @@ def _wait_for(head: Head, name: str, status: str) -> None:
 def _num_jobs(head: Head, word: str) -> int:
     listed = json.loads(head.cnnjobs("jobs", "list", "--json").stdout)["jobs"]
     return sum(word in job["entrypoint"] for job in listed)
-
-
-def _listening(port: int) -> set[str]:
-    """The addresses on which a port is listened on, from the kernel's table."""
-    addresses = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            _, local, _, state, *_ = line.split()
-            address, _, number = local.partition(":")
-            if state == "0A" and int(number, 16) == port:
-                # the last four bytes, in the machine's byte order
-                addresses.add(".".join(str(byte) for byte in reversed(bytes.fromhex(address[-8:]))))
-    return addresses

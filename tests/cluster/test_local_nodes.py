@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnjobs.cluster import auth_token, local_nodes, machine, node_registry, presence
+from cnnjobs.cluster import auth_token, local_nodes, machine, node_registry, presence, ray_start
 from cnnjobs.cluster.node_registry import Node
 from cnnjobs.config import ClusterStartConfig
 from cnnjobs.errors import ConfigError, InputError
@@ -184,6 +184,15 @@ def test_a_worker_without_a_head_is_refused() -> None:
     with pytest.raises(InputError) as refused:
         local_nodes.start(ClusterStartConfig(address=f"{socket.gethostname()}:1"))
     assert "no head answers at" in str(refused.value)
+
+
+def test_a_head_for_the_network_does_not_inherit_that_jobs_here_stay_on_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    assert ray_start.environment(ClusterStartConfig(head=True))[name] == "0"
+    assert name not in ray_start.environment(ClusterStartConfig(head=True, host="10.0.0.5"))
 
 
 def _head(pid: int, born: str | None = None) -> Node:

@@ -1,5 +1,6 @@
 """The processes below this one, as Linux tells them, and how to strike them."""
 
+import ipaddress
 import os
 import signal
 import time
@@ -80,3 +81,31 @@ def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
     while not condition():
         assert time.monotonic() < end, f"not so within {seconds} s"
         time.sleep(0.02)
+
+
+def listening(pids: Iterable[int]) -> set[str]:
+    """Return the addresses on which these processes listen, `IP:PORT`."""
+    inodes = set()
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                inodes.add(file.readlink().name)
+            except OSError:
+                continue  # it has just been closed
+    return {address for inode, address in all_listening() if f"socket:[{inode}]" in inodes}
+
+
+def all_listening() -> set[tuple[str, str]]:
+    """Return inode and `IP:PORT` of every socket that listens, from the kernel's tables."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            address, _, port = local.partition(":")
+            if state == "0A":
+                # words of four bytes, each in the machine's byte order
+                parts = [address[at : at + 8] for at in range(0, len(address), 8)]
+                ip = ipaddress.ip_address(b"".join(bytes.fromhex(part)[::-1] for part in parts))
+                # an IPv4 address may be written as one of IPv6
+                found.add((inode, f"{getattr(ip, 'ipv4_mapped', None) or ip}:{int(port, 16)}"))
+    return found
