@@ -16,6 +16,9 @@ from cnnjobs.cli.runner import Job, run, settings
 from cnnjobs.cluster import presence
 from cnnjobs.config import Config, names
 
+#: Flags that are no switches.
+_WITH_VALUE = ("config", "deadline", "log_file")
+
 #: The config of each command that runs a job, by the command's words: `cluster start`.
 CONFIGS: dict[str, type[Config]] = {}
 
@@ -33,14 +36,19 @@ def job(
     Every setting of the config is an argument or option: the command's own, if `options` has
     it, else the shared one. Settings with neither are set only by --config.
     """
+    flags_of_job = {
+        flag: annotation
+        for flag, annotation in FLAGS.items()
+        if flag != "deadline" or "output" in names(config_type)
+    }
 
     def register(load: Callable[[], Job]) -> Callable[[], Job]:
         parameters = [
             _parameter("context", typer.Context),
             *_of_settings(config_type, options or {}),
             *(
-                _parameter(flag, annotation, None if flag in ("config", "log_file") else False)
-                for flag, annotation in FLAGS.items()
+                _parameter(flag, annotation, None if flag in _WITH_VALUE else False)
+                for flag, annotation in flags_of_job.items()
             ),
         ]
 
@@ -48,7 +56,7 @@ def job(
         def command(context: typer.Context, **values: Any) -> None:
             config = settings(context, config_type, values["config"])
             presence.before_ray(getattr(config, "address", None))
-            flags = {flag: values[flag] for flag in FLAGS if flag not in ("config", "debug")}
+            flags = {flag: values[flag] for flag in flags_of_job.keys() - {"config", "debug"}}
             run(config, load(), **flags)
 
         # Typer reads the options from these two

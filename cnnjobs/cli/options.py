@@ -242,5 +242,10 @@ FLAGS: dict[str, Any] = {
     "log_file": Annotated[
         str | None, Option("--log-file", metavar="FILE", help="Append what happens to this file.")
     ],
+    # only of jobs that write an output
+    "deadline": Annotated[
+        str | None,
+        Option(metavar="TIME", help="Stop after this time, such as 6h or 90m, with exit code 124."),
+    ],
     "debug": Debug,
 }

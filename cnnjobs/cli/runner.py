@@ -17,6 +17,7 @@ import typer
 import yaml
 
 from cnnjobs import __version__
+from cnnjobs.cli.deadline import EXIT_CODE, ending_after, seconds
 from cnnjobs.cli.log import logging_to
 from cnnjobs.config import AnyConfig, Config, as_dict, urls
 from cnnjobs.config.files import resolve
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line (by default this process's) and exit with its code.
 
     0 done; 1 the job failed; 2 bad usage or input; 3 more images without a score than allowed;
-    130 stopped by Ctrl-C; 143 stopped by SIGTERM.
+    124 stopped by --deadline; 130 by Ctrl-C; 143 by SIGTERM.
     """
     from cnnjobs.cli.app import app
 
@@ -93,8 +94,12 @@ def run(
     quiet: bool,
     verbose: bool = False,
     log_file: str | None = None,
+    deadline: str | None = None,
 ) -> None:
     """Run the job, or with `dry_run` only plan it, and print the result."""
+    if deadline is not None:
+        # before the job has begun
+        seconds(deadline)
     # standard output is for the result alone: libraries print warnings there
     aside = redirect_stdout(_Aside())
     if dry_run:
@@ -104,7 +109,12 @@ def run(
         return
     with logging_to(log_file, verbose=verbose, quiet=quiet):
         _log.info("cnnjobs %s, %s", __version__, config)
-        with _stopped_by_signals(config), aside, showing(not (quiet or verbose)) as progress:
+        with (
+            _stopped_by_signals(config, deadline),
+            ending_after(deadline),
+            aside,
+            showing(not (quiet or verbose)) as progress,
+        ):
             summary = job.run(config, progress)
         _log.info("ended: %s", job.as_text(printable_values(summary)).partition("\n")[0])
         show(summary, job.as_text, as_json=as_json)
@@ -159,15 +169,16 @@ def warn_of_spilling() -> None:
 
 
 @contextmanager
-def _stopped_by_signals(config: Config) -> Iterator[None]:
+def _stopped_by_signals(config: Config, deadline: str | None) -> Iterator[None]:
     """Let SIGTERM stop a job as Ctrl-C does, cleanly and with one line."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as end:
         flag = "--update" if getattr(config, "update", False) else "--resume"
         hint = f"; continue with {flag}" if hasattr(config, "resume") else ""
-        say(f"stopped{hint}", err=True)
+        is_late = getattr(end, "code", None) == EXIT_CODE
+        say(f"stopped{f' after {deadline} (--deadline)' if is_late else ''}{hint}", err=True)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -82,7 +82,7 @@ def submit() -> Job:
     return Job(run, plan, job_text)
 
 
-def _parsed(config: SubmitConfig) -> tuple[Config, dict[str, bool]]:
+def _parsed(config: SubmitConfig) -> tuple[Config, dict[str, Any]]:
     """The config of the command to run, and its flags that no config holds, such as --json.
 
     They are parsed by the command's own parser, which reports what is wrong with them.
@@ -100,5 +100,7 @@ def _parsed(config: SubmitConfig) -> tuple[Config, dict[str, bool]]:
             "--address belongs before the command: cnnjobs submit --address http://HEAD:8265 "
             f"{config.command} ..."
         )
-    flags = {name: context.params[name] for name in FLAGS if name != "config"}
+    flags = {
+        name: context.params[name] for name in FLAGS.keys() - {"config"} & context.params.keys()
+    }
     return parsed, flags

@@ -229,29 +229,32 @@ def _failures_in_words() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Delay Ctrl-C until the block ends; a second Ctrl-C takes effect at once.
+    """Delay Ctrl-C and a deadline until the block ends; a second signal takes effect at once.
 
     A Ray that is interrupted while it starts leaves two processes running forever.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    interrupted = False
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    delayed: list[int] = []
 
     def defer(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
+        handler = handlers[signal.Signals(number)]
+        if delayed and callable(handler):
             handler(number, frame)
-        interrupted = True
+        delayed.append(number)
 
-    signal.signal(signal.SIGINT, defer)
+    deferred = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in deferred:
+        signal.signal(number, defer)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-    if interrupted:
-        signal.raise_signal(signal.SIGINT)
+        for number, handler in deferred.items():
+            signal.signal(number, handler)
+    if delayed:
+        signal.raise_signal(delayed[0])
 
 
 def _was_started_here() -> bool:

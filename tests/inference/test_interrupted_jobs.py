@@ -58,7 +58,14 @@ def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
 
 @pytest.mark.parametrize("where", ["Ray", "child"])
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
+    ("number", "code", "note"),
+    [
+        (signal.SIGTERM, 143, ""),
+        (signal.SIGINT, 130, ""),
+        # sent by its own timer
+        (signal.SIGALRM, 124, " after 1h (--deadline)"),
+    ],
+    ids=["SIGTERM", "Ctrl-C", "deadline"],
 )
 def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue(
     undisturbed: pa.Table,
@@ -67,6 +74,7 @@ def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue
     ray_address: str,
     number: signal.Signals,
     code: int,
+    note: str,
     where: str,
 ) -> None:
     output = tmp_path / "run"
@@ -74,14 +82,15 @@ def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue
     if where == "child":
         address = ALONE
     # quiet: on a busy machine there would be a line of progress
-    with start_job(inputs, output, "--quiet", address=address, rows_per_file=NUM_IMAGES) as driver:
+    flags = ["--quiet", *(["--deadline", "1h"] if number == signal.SIGALRM else [])]
+    with start_job(inputs, output, *flags, address=address, rows_per_file=NUM_IMAGES) as driver:
         # its first line appears with the first rows, which are not enough for a part yet
         wait_until(lambda: driver.poll() is not None or (output / "progress.jsonl").exists())
         # Ctrl-C reaches every process of the terminal
         os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
         _, errors = driver.communicate()
 
-    assert (driver.returncode, errors) == (code, "stopped; continue with --resume\n")
+    assert (driver.returncode, errors) == (code, f"stopped{note}; continue with --resume\n")
     assert read_record(output)["status"] == "stopped"
     assert [path.name for path in (output / "predictions").iterdir()] == ["part-00000.parquet"]
     num_kept = read_rows(output, in_parts=True).num_rows
