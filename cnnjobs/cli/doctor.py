@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from cnnjobs.cli.app import app
 from cnnjobs.cli.command import job
+from cnnjobs.cli.options import INSECURE
 from cnnjobs.cli.runner import Job
 from cnnjobs.config import DoctorConfig
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
             metavar="URL",
             help="Head of the cluster, http://HEAD:8265. Default: as for `cnnjobs submit`.",
         ),
+        "insecure": INSECURE,
         "s3_uri": Option(
             "--s3",
             metavar="URI",

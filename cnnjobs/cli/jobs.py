@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from cnnjobs.cli.app import jobs
 from cnnjobs.cli.help_page import Command
-from cnnjobs.cli.options import HEAD, Debug, Json
+from cnnjobs.cli.options import HEAD, INSECURE, Debug, Json
 from cnnjobs.cli.runner import say, show
 from cnnjobs.cli.tables import table
 from cnnjobs.cluster import presence
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from cnnjobs.cluster.jobs import JobSummary
 
 Head = Annotated[str | None, HEAD]
+Insecure = Annotated[bool, INSECURE]
 Name = Annotated[str, Argument(metavar="JOB", help="Name of the job, as `submit` printed it.")]
 
 
 @jobs.command("list", cls=Command)
-def list_jobs(address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
+def list_jobs(
+    address: Head = None, insecure: Insecure = False, as_json: Json = False, debug: Debug = False
+) -> None:
     """List a cluster's jobs."""
-    client = _client(address)
+    client = _client(address, insecure=insecure)
     from cnnjobs.cluster import jobs as module
 
     listed = module.listed(client)
@@ -33,9 +36,15 @@ def list_jobs(address: Head = None, as_json: Json = False, debug: Debug = False)
 
 
 @jobs.command(cls=Command)
-def status(name: Name, address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
+def status(
+    name: Name,
+    address: Head = None,
+    insecure: Insecure = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Show the status of a job."""
-    client = _client(address)
+    client = _client(address, insecure=insecure)
     from cnnjobs.cluster import jobs as module
 
     summary = module.described(client, name)
@@ -49,10 +58,11 @@ def logs(
         bool, Option("--follow", "-f", help="Continue until the job ends, and exit with its code.")
     ] = False,
     address: Head = None,
+    insecure: Insecure = False,
     debug: Debug = False,
 ) -> None:
     """Print the output of a job."""
-    client = _client(address)
+    client = _client(address, insecure=insecure)
     from cnnjobs.cluster import jobs as module
 
     if follow:
@@ -62,9 +72,15 @@ def logs(
 
 
 @jobs.command(cls=Command)
-def stop(name: Name, address: Head = None, as_json: Json = False, debug: Debug = False) -> None:
+def stop(
+    name: Name,
+    address: Head = None,
+    insecure: Insecure = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Stop a job."""
-    client = _client(address)
+    client = _client(address, insecure=insecure)
     from cnnjobs.cluster import jobs as module
 
     summary = module.stop(client, name)
@@ -109,9 +125,9 @@ def follow_job(client: Any, name: str, *, to_stderr: bool) -> Any:
         ) from None
 
 
-def _client(address: str | None) -> Any:
+def _client(address: str | None, *, insecure: bool) -> Any:
     # before anything imports Ray
     presence.before_ray(address)
     from cnnjobs.cluster import head_client
 
-    return head_client.client(address)
+    return head_client.client(address, insecure=insecure)

@@ -26,6 +26,11 @@ HEAD = Option(
     "this machine.",
 )
 
+INSECURE = Option(
+    "--insecure",
+    help="Send the token over plain HTTP to another machine, where it can be read on its way.",
+)
+
 #: By the name of the setting.
 SHARED: dict[str, Any] = {
     "bundle": Argument(

@@ -9,7 +9,7 @@ from cnnjobs.cli.app import app
 from cnnjobs.cli.command import CONFIGS, job
 from cnnjobs.cli.command_line import words
 from cnnjobs.cli.jobs import follow_job, job_text
-from cnnjobs.cli.options import FLAGS, HEAD
+from cnnjobs.cli.options import FLAGS, HEAD, INSECURE
 from cnnjobs.cli.runner import Job, say, settings
 from cnnjobs.config import Config, SubmitConfig, as_dict
 from cnnjobs.errors import ConfigError
@@ -26,6 +26,7 @@ from cnnjobs.progress import Progress
         ),
         "arguments": Argument(metavar="ARGS", help="Arguments and options of the command."),
         "address": HEAD,
+        "insecure": INSECURE,
         "wait": Option(help="Print the job's output until it ends, and exit with its code."),
         "pip": Option(
             help="Install what the project needs for this job, in the versions of this "

@@ -79,7 +79,7 @@ def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
         yield _s3_here(uri)
     try:
         head_client.check_answers(url)
-        sent = head_client.authorization(url)
+        sent = head_client.authorization(url, insecure=config.insecure)
         version = head_client.facts(url, sent)["ray_version"]
     except InputError as error:
         yield Check(name="reachable", ok=False, found="no", fix=str(error))
@@ -88,7 +88,7 @@ def _checks(config: DoctorConfig, url: str) -> Iterator[Check]:
     yield _same_version("Ray", version, ray.__version__)
     yield _token(is_required=bool(sent))
     try:
-        client = head_client.client(url)
+        client = head_client.client(url, insecure=config.insecure)
         names = ["cnnjobs", *(pin.split("==")[0] for pin in job_package.pins())]
         facts = probe.facts(client, names)
     except (CnnjobsError, *head_client.REQUEST_ERRORS) as error:

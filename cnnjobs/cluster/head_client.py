@@ -37,21 +37,22 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_Stay)
 
 
-def client(address: str | None) -> JobSubmissionClient:
+def client(address: str | None, *, insecure: bool = False) -> JobSubmissionClient:
     """Ray's job client for the cluster at `http://HEAD:PORT`; it sends this user's token.
 
     None uses RAY_ADDRESS, a head that was started here, or port 8265 of this machine. A token goes
-    only to a cluster that requires one.
+    only to a cluster that requires one, and over plain HTTP only to this machine, or anywhere
+    with `insecure`.
 
     Raises:
-        InputError: no head answers there, or it rejects the token.
+        InputError: no head answers there, it rejects the token, or that could be read on its way.
     """
     where = url(address)
     # both would override the address passed to Ray
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.pop("RAY_API_SERVER_ADDRESS", None)
     check_answers(where)
-    sent = authorization(where)
+    sent = authorization(where, insecure=insecure)
     # Ray's client waits forever for a server that is silent
     facts(where, sent)
     # it logs each upload, at a level of its own
@@ -90,18 +91,39 @@ def url(address: str | None) -> str:
     raise InputError(f"{target} is not the URL of a job server; give --address http://HEAD:8265.")
 
 
-def authorization(where: str) -> dict[str, str]:
+def authorization(where: str, *, insecure: bool) -> dict[str, str]:
     """The header that a head requires: none, or this user's token.
 
     Raises:
-        InputError: there is no token.
+        InputError: there is no token, or it would travel in clear text to another machine.
     """
     if not requires_token(where):
         return {}
     token = auth_mode.find()
     if token is None:
         raise auth_mode.rejected(where)
+    parts = urlsplit(where)
+    host, port = str(parts.hostname), parts.port or 80
+    if parts.scheme != "https" and not insecure and not _is_own(host):
+        raise InputError(
+            f"{where} is not encrypted: whoever reads the token on its way can run code on the "
+            f"cluster; open a tunnel, `ssh -N -L {port}:{host}:{port} {host}`, and give --address "
+            f"http://127.0.0.1:{port}, or use https://, or --insecure."
+        )
     return {"Authorization": f"Bearer {token}"}
+
+
+def _is_own(host: str) -> bool:
+    """Whether a host name is this machine's, so that what is sent there stays on it."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        for family, kind, _, _, address in found:
+            with socket.socket(family, kind) as tried:
+                # only a machine's own addresses can be bound
+                tried.bind(address)
+    except OSError:
+        return False
+    return True
 
 
 def requires_token(where: str) -> bool:
@@ -152,13 +174,13 @@ def get(where: str, headers: Mapping[str, str] | None = None) -> Any:
         return json.loads(answer.read())
 
 
-def is_here(where: str) -> bool:
+def is_here(where: str, *, insecure: bool) -> bool:
     """Whether the head runs on this machine and therefore sees its files.
 
     A local port may be a tunnel to another machine or a container, so this looks for the session's
     folder: in the usual places, then on the command lines of this machine's processes.
     """
-    session = facts(where, authorization(where))["session_name"]
+    session = facts(where, authorization(where, insecure=insecure))["session_name"]
     folders = [Path(node.temp_dir) for node in node_registry.nodes() if node.temp_dir]
     folders.append(presence.ray_folder())
     if any((folder / session).is_dir() for folder in folders):

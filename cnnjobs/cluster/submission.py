@@ -52,9 +52,10 @@ def prepare(
     Raises:
         InputError: no cluster, no token, a path the cluster cannot see, or too much to send.
     """
-    client = head_client.client(config.address)
+    client = head_client.client(config.address, insecure=config.insecure)
     url = client.get_address()
-    visible = ("/",) if head_client.is_here(url) else config.shared_path
+    is_here = head_client.is_here(url, insecure=config.insecure)
+    visible = ("/",) if is_here else config.shared_path
     adapted, sent = job_package.adapt(job, visible=visible, address=url)
     files = {**job_package.package_files(), **sent}
     return Submission(

@@ -55,6 +55,7 @@ class SubmitConfig(Settings):
     command: str
     arguments: tuple[str, ...] = ()
     address: str | None = None
+    insecure: bool = False
     wait: bool = True
     pip: bool = False
     shared_path: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ class DoctorConfig(S3Settings):
     """Settings of `cnnjobs doctor`; `s3_uri` is an S3 prefix to check as well."""
 
     address: str | None = None
+    insecure: bool = False
     s3_uri: str | None = None
 
     def __post_init__(self) -> None:

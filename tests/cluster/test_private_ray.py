@@ -12,8 +12,8 @@ from tests.support.processes import descendants, listening
 #: A job that has used its Ray, and waits until its input ends.
 _JOB = """
 import sys
-from cnnjobs.cluster import node_registry
-node_registry.before_ray("local")
+from cnnjobs.cluster import presence
+presence.before_ray("local")
 import ray
 from cnnjobs.cluster import session
 with session.connected("local"):
