@@ -40,7 +40,7 @@ from cnnjobs.inference.predict_one import predict_one
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import bundle_seal
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.training.distributed import checkpoints
+from cnnjobs.training.distributed import checkpoint_files
 from tests.support.bundles import write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -280,14 +280,8 @@ def test_a_checkpoint_with_pickled_code_is_refused(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "last.npz", state=np.array([Code()], dtype=object))
     with pytest.raises(TrainingError, match="contains a damaged checkpoint; train again"):
-        checkpoints.restore(str(tmp_path), _compiled())
+        checkpoint_files.read(str(tmp_path), checkpoint_files.LAST)
     assert not (tmp_path / "ran").exists()
-
-
-def _compiled() -> Any:
-    model = models.build("digits", 3)
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
-    return model
 
 
 def _refused_by_every_command(folder: Path, archive: str, tmp_path: Path, trick: str) -> None:
