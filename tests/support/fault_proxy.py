@@ -184,7 +184,7 @@ class _Server(ThreadingHTTPServer):
 def proxy_of(server: str) -> Iterator[FaultProxy]:
     """A proxy of `http://host:port` while the block runs."""
     host, _, port = server.removeprefix("http://").partition(":")
-    handler = type("Handler", (_Handler,), {"server_address": (host, int(port))})
+    handler: Any = type("Handler", (_Handler,), {"server_address": (host, int(port))})
     listener = _Server(("127.0.0.1", 0), handler)
     listener.daemon_threads = True
     handler.proxy = proxy = FaultProxy(f"http://127.0.0.1:{listener.server_port}")
