@@ -19,11 +19,13 @@ SCHEMA = yaml.safe_load(Path(__file__).with_name("kuberay.schema.yaml").read_tex
 BASE = sorted(file for file in (INFRA / "base").glob("*.yaml") if file.stem != "kustomization")
 JOBS = sorted(INFRA.glob("ray*job-*.yaml"))
 OVERLAYS = ("cpu", "gpu", "spot")
+MONITOR = INFRA / "monitoring" / "podmonitor.yaml"
 
 
-@pytest.mark.parametrize("file", [*BASE, *JOBS], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*BASE, *JOBS, MONITOR], ids=lambda file: file.stem)
 def test_a_manifest_has_only_fields_of_its_kind(file: Path) -> None:
-    jsonschema.validate(_read(file), SCHEMA)
+    for each in _read_all(file):
+        jsonschema.validate(each, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -59,20 +61,51 @@ def test_an_overlay_patches_existing_fields_and_the_result_is_valid(name: str) -
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_kubectl_builds_the_same_overlay_as_these_tests(name: str) -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("no kubectl on this machine")
-    build = [kubectl, "kustomize", str(INFRA / "overlays" / name)]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    built = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
-    for kind, each in built.items():
-        jsonschema.validate(each, SCHEMA)
-        where = "name" if kind == "Namespace" else "namespace"
-        assert each["metadata"][where] == _namespace()
-    del built["RayCluster"]["metadata"]["namespace"]
-    assert built["RayCluster"] == _built(name)
-    assert len(built) == len(BASE)
+    built = _built_by_kubectl(name)
+    [cluster] = [each for each in built if each["kind"] == "RayCluster"]
+    del cluster["metadata"]["namespace"]
+    assert cluster == _built(name)
+    assert len(built) == sum(len(_read_all(file)) for file in BASE)
+
+
+@pytest.mark.parametrize("name", [*OVERLAYS, "job"])
+def test_every_pod_that_uses_s3_has_an_account_with_the_role_or_keys(name: str) -> None:
+    """As rendered: the drivers on the head, and the workers."""
+    built = _built_by_kubectl(name)
+    accounts = {
+        each["metadata"]["name"]: each for each in built if each["kind"] == "ServiceAccount"
+    }
+    pods = list(_pods(built))
+    assert len(pods) == 2
+    for pod in pods:
+        account = accounts[pod["serviceAccountName"]]
+        role = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+        assert role.endswith(":role/cnnjobs-worker")
+        for container in pod["containers"]:
+            assert {"secretRef": {"name": "cnnjobs-s3", "optional": True}} in container["envFrom"]
+    # the autoscaler on the head calls the Kubernetes API
+    assert "automountServiceAccountToken" not in accounts["cnnjobs-head"]
+    assert accounts["cnnjobs-worker"]["automountServiceAccountToken"] is False
+
+
+def test_a_job_with_a_cluster_of_its_own_has_a_fixed_size_and_is_cleaned_up() -> None:
+    built = _built_by_kubectl("job")
+    [job] = [each for each in built if each["kind"] == "RayJob"]
+    spec = job["spec"]
+    assert "kueue.x-k8s.io/queue-name" in job["metadata"]["labels"]
+    assert (spec["backoffLimit"], spec["shutdownAfterJobFinishes"]) == (2, True)
+    [workers] = spec["rayClusterSpec"]["workerGroupSpecs"]
+    assert workers["replicas"] == workers["minReplicas"] == workers["maxReplicas"]
+    assert not spec["rayClusterSpec"]["enableInTreeAutoscaling"]
+    # the policy covers it, though its cluster gets another name
+    [policy] = [each["spec"] for each in built if each["kind"] == "NetworkPolicy"]
+    for group in (spec["rayClusterSpec"]["headGroupSpec"], workers):
+        assert policy["podSelector"]["matchLabels"] == group["template"]["metadata"]["labels"]
+    assert (
+        policy["ingress"][0]["from"]
+        == policy["egress"][0]["to"]
+        == [{"podSelector": policy["podSelector"]}]
+    )
 
 
 def test_only_the_workers_of_the_gpu_overlay_have_a_gpu() -> None:
@@ -107,6 +140,10 @@ def test_a_job_uses_the_cluster_and_image_of_the_base_and_may_reach_it(file: Pat
     assert {submitter["image"]} == {each["image"] for each in _containers(_built("cpu"))}
     admitted = policy["spec"]["ingress"][1]["from"][0]["podSelector"]["matchLabels"]
     assert job["submitterPodTemplate"]["metadata"]["labels"] == admitted
+    # KubeRay does not stop it (kuberay#5295)
+    assert "--deadline" in job["entrypoint"]
+    if manifest["kind"] == "RayJob":
+        assert "name" not in manifest["metadata"]
 
 
 def test_the_cluster_requires_a_token_and_runs_the_pinned_ray() -> None:
@@ -119,17 +156,16 @@ def test_the_cluster_requires_a_token_and_runs_the_pinned_ray() -> None:
 def test_only_the_cluster_itself_reaches_ports_other_than_the_dashboards() -> None:
     policy = _read(INFRA / "base" / "networkpolicy.yaml")["spec"]
     own = {"matchLabels": {"ray.io/cluster": _cluster()["metadata"]["name"]}}
-    inside, others = policy["ingress"]
+    inside, others, prometheus = policy["ingress"]
     assert policy["podSelector"] == own
     assert inside == {"from": [{"podSelector": own}]}
     assert others["ports"] == [{"protocol": "TCP", "port": 8265}]
+    # the port that KubeRay calls `metrics`, which the monitor reads
+    assert prometheus["ports"] == [{"protocol": "TCP", "port": 8080}]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_the_workers_account_and_all_mounted_volumes_exist() -> None:
-    account = _read(INFRA / "base" / "serviceaccount.yaml")
-    for group in _cluster()["spec"]["workerGroupSpecs"]:
-        assert group["template"]["spec"]["serviceAccountName"] == account["metadata"]["name"]
+def test_all_mounted_volumes_exist() -> None:
     for file in [INFRA / "base" / "raycluster.yaml", *JOBS]:
         for pod in _pods(_read(file)):
             volumes = {volume["name"] for volume in pod["volumes"]}
@@ -140,6 +176,26 @@ def test_the_workers_account_and_all_mounted_volumes_exist() -> None:
 def _read(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return content
+
+
+def _read_all(file: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+
+
+def _built_by_kubectl(name: str) -> list[dict[str, Any]]:
+    """The manifests of an overlay, each valid and in the namespace."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl on this machine")
+    build = [kubectl, "kustomize", str(INFRA / "overlays" / name)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    built = list(yaml.safe_load_all(done.stdout))
+    for each in built:
+        jsonschema.validate(each, SCHEMA)
+        where = "name" if each["kind"] == "Namespace" else "namespace"
+        assert each["metadata"][where] == _namespace()
+    return built
 
 
 def _cluster() -> dict[str, Any]:
