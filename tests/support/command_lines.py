@@ -107,7 +107,7 @@ def _manifests():
     for file in [ROOT / "ray-cluster.yaml", *sorted((ROOT / "infra").rglob("*.yaml"))]:
         text = file.read_text(encoding="utf-8")
         comments = re.findall(r"^ *# ?(.*)$", text, re.MULTILINE)
-        lines = [*comments, *_entrypoints(yaml.safe_load(text))]
+        lines = [*comments, *_entrypoints(list(yaml.safe_load_all(text)))]
         yield file, "```\n" + "\n".join(lines) + "\n```"
 
 
@@ -118,8 +118,12 @@ def _units():
 
 
 def _entrypoints(value):
-    for key, inner in value.items():
-        if key == "entrypoint":
-            yield inner
-        elif isinstance(inner, dict):
+    if isinstance(value, list):
+        for inner in value:
             yield from _entrypoints(inner)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "entrypoint":
+                yield inner
+            # a patch of Kustomize is YAML in YAML
+            yield from _entrypoints(yaml.safe_load(inner) if key == "patch" else inner)
