@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from cnnjobs.config.printable import printable
@@ -129,12 +129,16 @@ def _bars() -> Iterator[Progress]:
         disable=not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
+    display = ExitStack()
 
     def report(step: str, done: int, total: int | None, note: str = "") -> None:
         if len(note) > _WIDEST_NOTE:
             # the whole line on an epoch would leave no room for the bar
             note = note[:_WIDEST_NOTE].rpartition(", ")[0] or note[:_WIDEST_NOTE]
         note = printable(note)
+        if not tasks and not console.is_jupyter:
+            # not before: a display without bars would overwrite what else is printed, and asked
+            display.enter_context(bars)
         if step not in tasks:
             tasks[step] = bars.add_task(step, total=total, note=note)
         bars.update(tasks[step], completed=done, total=total, note=note)
@@ -148,7 +152,7 @@ def _bars() -> Iterator[Progress]:
 
             yield report_and_update
     else:
-        with bars:
+        with display:
             yield report
 
 

@@ -114,15 +114,23 @@ def follow_job(client: Any, name: str, *, to_stderr: bool) -> Any:
             client, name, lambda text: say(printable_log(text), nl=False, err=to_stderr)
         )
     except KeyboardInterrupt:
-        if sys.stdin.isatty() and typer.confirm(
-            f"\nstop the job {printable(name)} as well?", err=True
-        ):
+        if sys.stdin.isatty() and _is_confirmed(f"stop the job {printable(name)} as well?"):
             return module.stop(client, name)
         raise module.JobFailed(
             f"no longer following {name}, which keeps running; cnnjobs jobs logs -f {name} shows "
             f"it, cnnjobs jobs stop {name} stops it.",
             130,
         ) from None
+
+
+def _is_confirmed(question: str) -> bool:
+    """Ask on the terminal; Ctrl-C and Ctrl-D mean no."""
+    try:
+        # a line of its own, after the ^C that the terminal shows
+        return typer.confirm(f"\n{question}", err=True)
+    except typer.Abort:
+        say("", err=True)
+        return False
 
 
 def _client(address: str | None, *, insecure: bool) -> Any:

@@ -1,7 +1,6 @@
 """A head of `cnnjobs cluster start`: who can reach it, its jobs, and what stops it."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,10 +14,20 @@ from pathlib import Path
 import pytest
 
 from cnnjobs.storage import filesystem
+from tests.support import archives
 from tests.support.fault_proxy import Rule, proxy_of
-from tests.support.heads import Head, cnnjobs, connect, environment_of_a_user, python, running_head
+from tests.support.heads import (
+    CNNJOBS,
+    Head,
+    cnnjobs,
+    connect,
+    environment_of_a_user,
+    python,
+    running_head,
+)
 from tests.support.paths import ROOT
 from tests.support.processes import all_listening
+from tests.support.terminals import terminal
 
 #: Puts more into a Ray than its object store can hold, and waits until its metrics show it.
 _SPILL = """
@@ -169,11 +178,8 @@ def test_rays_own_command_line_submits_a_job(head: Head, tmp_path: Path) -> None
     assert f"error: {tmp_path}/absent does not exist." in done.stdout + done.stderr
 
 
-def test_ctrl_c_leaves_the_job_running_until_it_is_stopped(
-    head: Head, untrained: Path, archive: Path, tmp_path: Path
-) -> None:
-    words = ["predict", str(untrained), str(archive), "-o", f"{tmp_path}/out"]
-    following = head.start_cnnjobs("submit", *words)
+def test_ctrl_c_leaves_the_job_running_until_it_is_stopped(head: Head, tmp_path: Path) -> None:
+    following = head.start_cnnjobs("submit", *_long_job(tmp_path))
     assert following.stderr is not None
     name = following.stderr.readline().split()[1]
     _wait_for(head, name, "RUNNING")
@@ -216,23 +222,29 @@ def test_doctor_lists_an_s3_prefix_with_the_keys_of_the_cluster(head: Head, s3: 
     assert _num_jobs(head, "") == before
 
 
-def test_on_a_terminal_ctrl_c_asks_whether_to_stop_the_job(
-    head: Head, untrained: Path, archive: Path, tmp_path: Path
-) -> None:
-    words = ["predict", str(untrained), str(archive), "-o", f"{tmp_path}/out"]
-    terminal, job_end = os.openpty()
-    following = head.start_cnnjobs("submit", *words, stdin=job_end)
-    os.close(job_end)
-    assert following.stderr is not None
-    name = following.stderr.readline().split()[1]
-    _wait_for(head, name, "RUNNING")
-    following.send_signal(signal.SIGINT)
-    os.write(terminal, b"y\n")
-    errors = following.communicate()[1]
-    os.close(terminal)
-    assert f"stop the job {name} as well? [y/N]" in errors
-    assert errors.endswith(f"error: {name} was stopped.\n")
-    assert following.returncode == 1
+def test_on_a_terminal_ctrl_c_asks_whether_to_stop_the_job(head: Head, tmp_path: Path) -> None:
+    words = ["submit", *_long_job(tmp_path)]
+    for answer in ("\x03", "\x04", "n\n"):
+        with terminal([*CNNJOBS, *words], **head.environment) as shown:
+            shown.wait_for("Running entrypoint for job")
+            shown.type("\x03")
+            shown.wait_for("as well? [y/N]:")
+            shown.type(answer)
+            code = shown.process.wait()
+        name = shown.text().split("entrypoint for job ")[1].split(":")[0]
+        text = " ".join(shown.text().split())
+        assert code == 130
+        assert f"stop the job {name} as well? [y/N]:" in text
+        assert f"no longer following {name}, which keeps running;" in text
+        assert "Aborted" not in text
+        words = ["jobs", "logs", "-f", name]
+    with terminal([*CNNJOBS, *words], **head.environment) as shown:
+        shown.wait_for("Running entrypoint for job")
+        shown.type("\x03")
+        shown.wait_for("as well? [y/N]:")
+        shown.type("y\n")
+        assert shown.process.wait() == 1
+    assert " ".join(shown.text().split()).endswith(f"error: {name} was stopped.")
 
 
 def test_a_wrong_token_and_an_unknown_job_are_one_line_errors(head: Head) -> None:
@@ -282,6 +294,18 @@ def test_status_and_doctor_report_what_was_spilled(head: Head) -> None:
     [spilled] = (check for check in found["checks"] if check["name"] == "spilled")
     assert (found["ok"], spilled["ok"]) == (True, True)
     assert "GiB on 127.0.0.1 written to disk since the start" in spilled["found"]
+
+
+def _long_job(folder: Path) -> list[str]:
+    """A job that scores for minutes."""
+    archives.write_archive(folder / "images", 3000)
+    archives.write_bundle(str(folder / "bundle"))
+    return [
+        "predict",
+        *(str(folder / name) for name in ("bundle", "images")),
+        "-o",
+        str(folder / "out"),
+    ]
 
 
 def _wait_for(head: Head, name: str, status: str) -> None:
