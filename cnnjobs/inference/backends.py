@@ -6,7 +6,7 @@ Ray's dashboard and metrics.
 """
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from cnnjobs.cluster import presence
 from cnnjobs.config import EvaluateConfig, PredictConfig
 from cnnjobs.inference import source_watch, supervision
 from cnnjobs.inference.predictor import Scoring
+from cnnjobs.inference.reports import Metric
 from cnnjobs.inference.source_watch import SourceWatch
 from cnnjobs.inference.supervision import Pool
 from cnnjobs.models import openvino_export
@@ -47,6 +48,9 @@ class Backend(Protocol):
 
     def check(self, bundle: Bundle) -> float | None:
         """Compare a model's export with Keras, likewise; see `openvino_export.check`."""
+
+    def publish(self, run: str, metrics: Sequence[Metric]) -> None:
+        """Show the metrics of a run among Ray's, for Prometheus, if there is a Ray."""
 
     def pool(self, scoring: Scoring) -> Pool:
         """Processes that score.

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from cnnjobs.errors import CnnjobsError
 from cnnjobs.imaging.daemon_threads import end_if_frozen
 from cnnjobs.inference import supervision
 from cnnjobs.inference.predictor import Predictor, Scoring
+from cnnjobs.inference.reports import Metric
 from cnnjobs.inference.supervision import BLOCKS_AT_ONCE, BLOCKS_QUEUED
 from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
@@ -34,6 +35,9 @@ class ChildBackend:
     def check(self, bundle: Bundle) -> float | None:
         """Compare a model's export with Keras, likewise."""
         return _answer(openvino_export.check, bundle)
+
+    def publish(self, run: str, metrics: Sequence[Metric]) -> None:
+        """Nowhere: there is no Ray."""
 
     def pool(self, scoring: Scoring) -> "_ChildPool":
         return _ChildPool(scoring)

@@ -18,7 +18,7 @@ from cnnjobs.errors import CnnjobsError, SourceError, TooManyBadImages
 from cnnjobs.inference import backends, parts, predictions
 from cnnjobs.inference.plan import PredictPlan, plan
 from cnnjobs.inference.predictor import model_name
-from cnnjobs.inference.reports import MetricsFile, ProgressFile
+from cnnjobs.inference.reports import MetricsFile, ProgressFile, metrics
 from cnnjobs.inference.run_stats import Tally, reasons
 from cnnjobs.inference.source_watch import SourceWatch
 from cnnjobs.progress import Progress, silent
@@ -153,14 +153,16 @@ def _score_and_write(
                     is_part = writer.add(table.drop_columns(schema.MEASURES.names))
                     facts = tally.facts()
                     progress_file.add(facts)
-                    metrics_file.write(facts, failed_before + tally.failed)
+                    numbers = metrics(facts, failed_before + tally.failed)
+                    metrics_file.write(numbers)
+                    backend.publish(run.uri, numbers)
                     progress("predict", facts["done"], total, _note(facts))
                     bad = failed_before.total() + tally.failed.total()
                     if is_part and allowed is not None and bad > allowed:
                         break
     tally.add_writing(writer.seconds)
     progress_file.add(tally.facts(), last=True)
-    metrics_file.write(tally.facts(), failed_before + tally.failed, last=True)
+    metrics_file.write(metrics(tally.facts(), failed_before + tally.failed), last=True)
     summary = _summary(planned, run, tally, before, engine)
     _check_complete(planned, run, summary)
     names = list(writer.entries)
@@ -286,7 +288,7 @@ def _nothing_to_do(planned: PredictPlan, run: Run) -> PredictSummary:
         predictions.write_csv(run.uri, list(planned.done.entries))
     tally, before = Tally(total, done_before=total), planned.done.rows
     MetricsFile(planned.config.metrics_file, run.uri).write(
-        tally.facts(), reasons(before), last=True
+        metrics(tally.facts(), reasons(before)), last=True
     )
     summary = _summary(planned, run, tally, before, None)
     return dataclasses.replace(summary, already_finished=True)

@@ -1,8 +1,9 @@
 """Manifest rows to prediction rows through Ray Data: the `Pool` of processes on a cluster."""
 
+import functools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.metrics import Gauge
 
 from cnnjobs import schema
 from cnnjobs.cluster import resources, session
@@ -29,6 +31,7 @@ from cnnjobs.errors import SourceError
 from cnnjobs.imaging.daemon_threads import end_if_frozen
 from cnnjobs.inference import ray_blocks, supervision
 from cnnjobs.inference.predictor import Predictor, Scoring
+from cnnjobs.inference.reports import HELP, Metric
 from cnnjobs.inference.supervision import BLOCKS_AT_ONCE, BLOCKS_QUEUED
 from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
@@ -84,6 +87,12 @@ class RayBackend:
         """Compare a model's export with Keras, likewise."""
         return session.call(openvino_export.check, bundle)
 
+    def publish(self, run: str, metrics: Sequence[Metric]) -> None:
+        """Set gauges, which Ray's nodes serve as `ray_cnnjobs_*`."""
+        for each in metrics:
+            tags = {"run": run, **({} if each.reason is None else {"reason": each.reason})}
+            _gauge(each.name, tuple(tags)).set(each.value, tags)
+
     def pool(self, scoring: Scoring) -> "_RayPool":
         """Actors.
 
@@ -92,6 +101,11 @@ class RayBackend:
         """
         resources.check_request(self._actors)
         return _RayPool(scoring, self._actors)
+
+
+@functools.cache
+def _gauge(name: str, tag_keys: tuple[str, ...]) -> Gauge:
+    return Gauge(f"cnnjobs_{name}", description=HELP[name], tag_keys=tag_keys)
 
 
 class _RayPool:

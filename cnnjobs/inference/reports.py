@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from cnnjobs.errors import StorageError
 from cnnjobs.storage import filesystem, json_files, line_files
@@ -14,14 +14,35 @@ _SECONDS_BETWEEN = 10.0
 #: The same on S3, where nothing can be appended to an object: all lines are written again.
 _SECONDS_BETWEEN_ON_S3 = 300.0
 
-#: Name, help and source of each metric that is one number.
-_METRICS = (
-    ("images", "Images of the run.", "total"),
-    ("images_done", "Images that have a row, scored or failed.", "done"),
-    ("images_per_second", "Images per second since scoring began.", "images_per_second"),
-)
+#: Help of each metric, and the fact that it shows unless it has a number per reason.
+HELP = {
+    "images": "Images of the run.",
+    "images_done": "Images that have a row, scored or failed.",
+    "images_per_second": "Images per second since scoring began.",
+    "images_failed": "Images that could not be scored, by reason.",
+}
+_FACTS = {"images": "total", "images_done": "done", "images_per_second": "images_per_second"}
 
 _log = logging.getLogger(__name__)
+
+
+class Metric(NamedTuple):
+    """A number of a run for Prometheus; `reason` is that of failed images."""
+
+    name: str
+    value: float
+    reason: str | None = None
+
+
+def metrics(facts: Mapping[str, Any], failed: Mapping[str, int]) -> list[Metric]:
+    """The metrics of a run.
+
+    Args:
+        facts: `Tally.facts`.
+        failed: failed images of all sessions by reason.
+    """
+    found = [Metric(name, facts[key] or 0) for name, key in _FACTS.items()]
+    return found + [Metric("images_failed", failed[reason], reason) for reason in sorted(failed)]
 
 
 class ProgressFile:
@@ -49,40 +70,30 @@ class MetricsFile:
         self._labels = f'run="{_escaped(run_uri)}"'
         self._written = 0.0
 
-    def write(
-        self, facts: Mapping[str, Any], failed: Mapping[str, int], *, last: bool = False
-    ) -> None:
-        """Write it if it is the last one or the previous one is old enough.
-
-        Args:
-            facts: `Tally.facts`.
-            failed: failed images of all sessions by reason.
-            last: write it however young the previous one is.
-        """
+    def write(self, metrics: Iterable[Metric], *, last: bool = False) -> None:
+        """Write it if it is the last one or the previous one is old enough."""
         now = time.monotonic()
         if self._path is None or (now - self._written < _SECONDS_BETWEEN and not last):
             return
         self._written = now
         try:
-            filesystem.write_bytes(self._path, self._text(facts, failed).encode())
+            filesystem.write_bytes(self._path, self._text(metrics).encode())
         except StorageError as error:
             # a night must not end for want of its metrics
             _log.warning("%s", error)
 
-    def _text(self, facts: Mapping[str, Any], failed: Mapping[str, int]) -> str:
+    def _text(self, metrics: Iterable[Metric]) -> str:
+        values: dict[str, list[str]] = {name: [] for name in HELP}
+        for each in metrics:
+            labels = self._labels
+            if each.reason is not None:
+                labels += f',reason="{_escaped(each.reason)}"'
+            values[each.name].append(f"cnnjobs_{each.name}{{{labels}}} {each.value}")
         lines = []
-        for name, text, key in _METRICS:
-            value = 0 if facts[key] is None else facts[key]
-            lines += [*_header(name, text), f"cnnjobs_{name}{{{self._labels}}} {value}"]
-        lines += _header("images_failed", "Images that could not be scored, by reason.")
-        for reason, number in sorted(failed.items()):
-            labels = f'{self._labels},reason="{_escaped(reason)}"'
-            lines.append(f"cnnjobs_images_failed{{{labels}}} {number}")
+        for name, text in HELP.items():
+            lines += [f"# HELP cnnjobs_{name} {text}", f"# TYPE cnnjobs_{name} gauge"]
+            lines += values[name]
         return "\n".join([*lines, ""])
-
-
-def _header(name: str, text: str) -> list[str]:
-    return [f"# HELP cnnjobs_{name} {text}", f"# TYPE cnnjobs_{name} gauge"]
 
 
 def _escaped(value: str) -> str:

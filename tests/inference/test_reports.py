@@ -12,7 +12,7 @@ from cnnjobs.cli import main
 from cnnjobs.config import PredictConfig
 from cnnjobs.errors import ConfigError, StorageError
 from cnnjobs.inference.predict import predict
-from cnnjobs.inference.reports import MetricsFile, ProgressFile
+from cnnjobs.inference.reports import MetricsFile, ProgressFile, metrics
 from tests.support import archives
 
 FACTS = {"total": 5000, "done": 1200, "images_per_second": 61.25, "failed": 3}
@@ -43,7 +43,7 @@ def samples(path: Path) -> dict[tuple[str, str | None], float]:
 def test_prometheus_reads_the_metrics(tmp_path: Path) -> None:
     path = tmp_path / "cnnjobs.prom"
 
-    MetricsFile(str(path), "/srv/scored").write(FACTS, {"truncated": 2, "not an image": 1})
+    MetricsFile(str(path), "/srv/scored").write(metrics(FACTS, {"truncated": 2, "not an image": 1}))
 
     assert samples(path) == {
         ("cnnjobs_images", None): 5000,
@@ -59,7 +59,7 @@ def test_prometheus_reads_the_metrics(tmp_path: Path) -> None:
 def test_any_name_of_a_run_can_be_a_label(tmp_path: Path, name: str) -> None:
     path = tmp_path / "cnnjobs.prom"
 
-    MetricsFile(str(path), name).write({**FACTS, "images_per_second": None}, {})
+    MetricsFile(str(path), name).write(metrics({**FACTS, "images_per_second": None}, {}))
 
     (family, *_) = text_string_to_metric_families(path.read_text())
     assert family.samples[0].labels == {"run": name}
@@ -67,13 +67,13 @@ def test_any_name_of_a_run_can_be_a_label(tmp_path: Path, name: str) -> None:
 
 def test_the_file_is_replaced_every_few_seconds_and_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "cnnjobs.prom"
-    metrics = MetricsFile(str(path), "run")
-    metrics.write(FACTS, {})
+    file = MetricsFile(str(path), "run")
+    file.write(metrics(FACTS, {}))
     before = path.read_bytes()
 
-    metrics.write({**FACTS, "done": 4000}, {})
+    file.write(metrics({**FACTS, "done": 4000}, {}))
     assert path.read_bytes() == before
-    metrics.write({**FACTS, "done": 5000}, {}, last=True)
+    file.write(metrics({**FACTS, "done": 5000}, {}), last=True)
     assert samples(path)["cnnjobs_images_done", None] == 5000
 
 
@@ -82,7 +82,7 @@ def test_a_job_goes_on_if_its_metrics_can_no_longer_be_written(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
 
-    MetricsFile(str(tmp_path / "file" / "cnnjobs.prom"), "run").write(FACTS, {})
+    MetricsFile(str(tmp_path / "file" / "cnnjobs.prom"), "run").write(metrics(FACTS, {}))
 
     assert "cannot be written" in caplog.text
 
