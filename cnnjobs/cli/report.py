@@ -26,7 +26,13 @@ if TYPE_CHECKING:
             help="Run directories of one model: train, tune, evaluate, audit, predict, crossval.",
         ),
         "output": OutputOption("--output", "-o", metavar="FILE", help="Page to write (.html)."),
-        "title": OutputOption(metavar="TEXT", help="Title of the page. Default: the model's name."),
+        "title": OutputOption(
+            metavar="TEXT", help="Title of the page. Default: the classes and the data."
+        ),
+        "card": OutputOption(
+            metavar="FILE",
+            help="YAML file with the words of a model card, such as intended_use (docs/report.md).",
+        ),
         "max_images": OutputOption(
             help="Images in the gallery: wrong, failed and uncertain ones first, then a random "
             "sample."

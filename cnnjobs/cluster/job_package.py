@@ -20,7 +20,7 @@ DATA = (
 )  # fmt: skip
 
 #: Settings that name a small file, which is sent along.
-SENT = ("groups", "model", "space", "table", "weights")
+SENT = ("card", "groups", "model", "space", "table", "weights")
 
 #: Settings that name a secret, which is never sent.
 SECRETS = ("group_key",)

@@ -277,6 +277,7 @@ class ReportConfig(S3Settings):
     runs: tuple[str, ...]
     output: str = "report.html"
     title: str | None = None
+    card: str | None = None
     max_images: int = 5000
     seed: int = 0
     overwrite: bool = False

@@ -30,7 +30,7 @@ def merged(bundle: Bundle, tests: Mapping[str, Mapping[str, Any]]) -> Sequence[M
     for manifest, summary in tests.items():
         if manifest != bundle.manifest_fingerprint:
             known[manifest] = {
-                "set": _name(summary["data"]),
+                "set": set_name(summary["data"]),
                 "manifest": manifest,
                 "date": date,
                 "num_images": summary["num_images"],
@@ -77,7 +77,7 @@ def missing(bundle: Bundle) -> str | None:
     return f"{bundle.name} has no external test above chance; {sentence(tests[-1])}"
 
 
-def _name(data: str) -> str:
+def set_name(data: str) -> str:
     """The last part of a location that says something."""
     parts = [part for part in data.split("/") if part]
     if len(parts) > 1 and parts[-1] == "manifest.parquet":

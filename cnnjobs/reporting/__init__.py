@@ -7,7 +7,10 @@ model_section.py      architecture, layers and preprocessing
 sections.py           training, scoring, and how to repeat both
 results.py            key figures and evaluations
 cross_validation.py   metrics over folds and by source
+external.py           tests on images of other collections
 limits.py             audit and limits
+card.py               the words of a model card, and checklists for studies
+checklists.py         items of TRIPOD+AI and CLAIM
 gallery.py            which images are shown, and what is known of each
 heat_maps.py          Grad-CAM for the most wrong and the most certain
 thumbnails.py         images small enough for a page

@@ -8,32 +8,36 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under a header; the first cell of a row names it."""
+    """Rows under a header; the first cell of a row names it. Cells that are text wrap."""
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    is_text: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """An image as a `data:` URI, with its alternative text.
 
-    A figure that `is_wide` spans the page and scrolls on small screens.
+    A figure that `is_wide` scrolls on small screens. A `is_chart` is inverted on dark screens,
+    where photographs stay as they are.
     """
 
     uri: str
     alt: str
     caption: str
     is_wide: bool = False
+    is_chart: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """Facts that stay folded until opened."""
+    """Facts or a table that stay folded until opened."""
 
     title: str
-    facts: Mapping[str, str]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    table: Table | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ class Section:
         code: lines for a shell.
         tables: one or more tables.
         figures: one or more figures.
-        details: folded facts.
+        details: folded facts and tables.
     """
 
     name: str
@@ -83,7 +87,7 @@ def to_text(value: Any) -> str:
     """A value as people write it."""
     match value:
         case None:
-            return "-"
+            return "not set"
         case bool():
             return "yes" if value else "no"
         case int():
@@ -91,9 +95,9 @@ def to_text(value: Any) -> str:
         case float():
             return f"{value:.4g}"
         case Mapping():
-            return ", ".join(f"{key} {to_text(item)}" for key, item in value.items()) or "-"
+            return ", ".join(f"{key} {to_text(item)}" for key, item in value.items()) or "none"
         case list() | tuple():
-            return ", ".join(to_text(item) for item in value) or "-"
+            return ", ".join(to_text(item) for item in value) or "none"
         case _:
             return str(value)
 

@@ -1,8 +1,10 @@
 """From cross-validations to a section: metrics over the folds, and by source."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnjobs.reporting import inputs
 from cnnjobs.reporting.blocks import Section, Table, to_text
 from cnnjobs.reporting.formatting import (
     BINARY_KEY_METRICS,
@@ -13,6 +15,7 @@ from cnnjobs.reporting.formatting import (
     number,
 )
 from cnnjobs.reporting.inputs import InputRun
+from cnnjobs.reporting.results import confusion_table
 from cnnjobs.reporting.sections import plots_of
 
 
@@ -41,9 +44,26 @@ def cross_validation(runs: Sequence[InputRun]) -> Section | None:
             for name, estimate in summary["estimates"].items()
             if (reason := estimate.get("undefined"))
         ],
-        tables=[table for summary in summaries for table in _tables(summary)],
+        tables=[
+            *(table for summary in summaries for table in _tables(summary)),
+            *(table for run in runs for table in _out_of_fold(run)),
+        ],
         figures=[figure for run in runs for figure in plots_of(run, {})],
     )
+
+
+def _out_of_fold(run: InputRun) -> list[Table]:
+    """The confusion matrix of the predictions by models that have not seen the images."""
+    rows = inputs.out_of_fold(run)
+    if rows is None:
+        return []
+    pairs = Counter(zip(rows["label"].to_pylist(), rows["prediction"].to_pylist(), strict=True))
+    labels = sorted({label for pair in pairs for label in pair if label is not None})
+    return [
+        confusion_table(
+            {actual: {name: pairs[actual, name] for name in labels} for actual in labels}
+        )
+    ]
 
 
 def _tables(summary: Mapping[str, Any]) -> list[Table]:

@@ -35,13 +35,22 @@ def display_name(name: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or a dash."""
-    return "-" if value is None else f"{value:.3f}"
+    """Two decimals, as in the sentences of an audit; only 0 and 1 themselves are 0.00 and 1.00."""
+    if value is None:
+        return "undefined"
+    if 0 < abs(value) < 0.005:
+        return "<0.01" if value > 0 else ">-0.01"
+    return ">0.99" if 0.995 <= value < 1 else f"{value:.2f}"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """Both bounds, or a dash."""
-    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+    """Both bounds, or that there are none."""
+    return "none" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
+
+
+def with_interval(value: float | None, ends: Sequence[float] | None) -> str:
+    """The value and, if there is one, its interval in brackets."""
+    return number(value) + (f" ({interval(ends)})" if ends is not None else "")
 
 
 def bounds(row: Mapping[str, Any]) -> tuple[float, float] | None:

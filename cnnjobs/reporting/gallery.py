@@ -114,7 +114,7 @@ def entries(
         {
             **row,
             **{name: _rounded(row[name]) for name in _SCORES if name in row},
-            "split": splits.get(row["path"]),
+            "split": row.pop("set", None) or splits.get(row["path"]),
             "wrong": bool(judged.is_wrong[index]),
             "uncertain": bool(judged.is_uncertain[index]),
             "certainty": round(float(judged.certainty[index]), 4),

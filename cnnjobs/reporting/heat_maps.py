@@ -10,7 +10,7 @@ from cnnjobs.evaluation import grad_cam
 from cnnjobs.imaging import preprocessing, reading
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.reporting import gallery, thumbnails
+from cnnjobs.reporting import gallery, inputs, thumbnails
 from cnnjobs.reporting.gallery import JudgedRows
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def add(
         prepared = grad_cam.prepare(network)
     except InputError:
         return
-    by_path = {image["path"]: image for image in shown}
+    # those of a cross-validation were scored by other models
+    by_path = {image["path"]: image for image in shown if image["split"] != inputs.OUT_OF_FOLD}
     indices = np.flatnonzero([path in by_path for path in judged.rows["path"].to_pylist()])
     for path in gallery.to_explain(judged, indices):
         image = by_path[path]

@@ -1,11 +1,12 @@
 """The runs to report, with their bundle and manifests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from cnnjobs.data import manifest
 from cnnjobs.data.manifest import Manifest
@@ -13,11 +14,15 @@ from cnnjobs.errors import InputError
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference import predictions
 from cnnjobs.models import bundle as bundles
+from cnnjobs.models import external_tests
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.storage import filesystem, run_dir, run_files
 
 #: Commands whose runs can be reported, in the order of the page.
 COMMANDS = ("train", "tune", "evaluate", "audit", "predict", "crossval")
+
+#: The set of images that models of a cross-validation scored, each without having seen them.
+OUT_OF_FOLD = "out of fold"
 
 _TRAININGS = ("train", "tune")
 
@@ -114,20 +119,19 @@ def manifests(runs: Sequence[InputRun]) -> dict[str, Manifest]:
 def prediction_rows(runs: Sequence[InputRun]) -> pa.Table | None:
     """Rows of all runs that scored images, one per path; None without such runs.
 
-    If several runs scored an image, the first row with a label counts.
+    If several runs scored an image, the first row with a label counts. The column `set` says
+    which rows are out of fold, and which of other data than the run's own.
     """
-    tables = []
-    for run in runs:
-        if run.command not in ("evaluate", "predict"):
-            continue
-        # an interrupted run leaves whole parts
-        parts = run.record.get("files") if run.is_finished else predictions.files(run.uri)
-        if parts:
-            tables.append(predictions.read_whole(run.uri, parts))
+    tables = [
+        table.select([name for name in table.column_names if name in _COLUMNS]).append_column(
+            "set", pa.repeat(pa.scalar(name, pa.string()), table.num_rows)
+        )
+        for run in runs
+        for name, table in _scored(run)
+    ]
     if not tables:
         return None
-    shared = [name for name in tables[0].column_names if name in _COLUMNS]
-    rows = pa.concat_tables([table.select(shared) for table in tables])
+    rows = pa.concat_tables([table.select(tables[0].column_names) for table in tables])
     unlabelled = pc.is_null(rows["label"])
     rows = pa.concat_tables([rows.filter(pc.invert(unlabelled)), rows.filter(unlabelled)])
     rows = rows.append_column("index", pa.array(range(rows.num_rows), pa.int64()))
@@ -166,6 +170,50 @@ def model_name(runs: Sequence[InputRun]) -> str | None:
     return next((run.model for run in runs if run.model is not None), None)
 
 
+def fold_bundle(runs: Sequence[InputRun]) -> Bundle | None:
+    """The bundle of a cross-validation's first fold, which says what its predictions mean."""
+    for run in runs:
+        for fold in (*run.summary.get("folds", ()), *run.summary.get("sources", ())):
+            bundle = _read_bundle(fold["bundle"]) if "bundle" in fold else None
+            if bundle is not None:
+                return bundle
+    return None
+
+
+def out_of_fold(run: InputRun) -> pa.Table | None:
+    """Of a cross-validation, one row per image of the first repeat; None without any."""
+    parts = _parts(run)
+    if not parts:
+        return None
+    rows = predictions.read_whole(run.uri, parts)
+    of_folds = rows.filter(pc.is_null(rows["left_out"]))
+    if of_folds.num_rows == 0:
+        return rows
+    return of_folds.filter(pc.equal(of_folds["repeat"], pc.min(of_folds["repeat"])))
+
+
+def _scored(run: InputRun) -> Iterator[tuple[str | None, pa.Table]]:
+    """The name and the rows of each set that a run scored."""
+    if run.command == "crossval":
+        rows = out_of_fold(run)
+        if rows is not None:
+            yield OUT_OF_FOLD, rows
+    elif run.command in ("evaluate", "predict"):
+        parts = _parts(run)
+        if parts:
+            yield None, predictions.read_whole(run.uri, parts)
+    for beside in run.summary.get("beside") or ():
+        if beside["predictions"] is not None:
+            data = filesystem.read_file(run.path(*beside["predictions"].split("/")))
+            name = external_tests.set_name(beside["data"])
+            yield f"beside: {name}", pq.read_table(pa.BufferReader(data))
+
+
+def _parts(run: InputRun) -> Sequence[str]:
+    # an interrupted run leaves whole parts
+    return (run.record.get("files") if run.is_finished else predictions.files(run.uri)) or ()
+
+
 def _read_one(uri: str) -> InputRun:
     record = run_dir.read_record(uri)
     if record is None:
@@ -179,6 +227,19 @@ def _read_one(uri: str) -> InputRun:
             f"{', '.join(COMMANDS[:-1])} and {COMMANDS[-1]}."
         )
     return InputRun(uri=uri, record=record, is_finished=run_dir.is_finished(uri))
+
+
+def title(runs: Sequence[InputRun], bundle: Bundle | None) -> str:
+    """The task, and the data of the first run that has some."""
+    name = model_name(runs)
+    if bundle is None:
+        return f"Report on {name}" if name else "Report"
+    task = f"{len(bundle.labels)} classes"
+    if bundle.positive is not None:
+        others = [label for label in bundle.labels if label != bundle.positive]
+        task = f"{bundle.positive} against {others[0]}"
+    data = next((str(run.config["data"]) for run in runs if run.config.get("data")), None)
+    return task if data is None else f"{task} in {external_tests.set_name(data)}"
 
 
 def _read_bundle(uri: str) -> Bundle | None:

@@ -15,15 +15,30 @@ from cnnjobs.reporting.sections import plots_of
 #: With fewer test images, no metric is precise.
 _FEW_IMAGES = 200
 
+#: Headings of verdicts that read badly without their sentence.
+_NAMES = {None: "not audited", "none found": "no shortcut found"}
+
+
+#: Alternative texts of an audit's plots.
+_ALTS = {
+    "audit": "AUROC when parts of every image are removed, as in the table.",
+    "examples": "One test image, unchanged and with each of the parts removed.",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuditResult:
-    """The result of an audit; `verdict` is None if there was none."""
+    """The result of an audit; `verdict` is None if there was none, `line` is without it."""
 
     verdict: str | None
     line: str
     rows: Sequence[Mapping[str, Any]] = ()
     give_aways: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """The verdict as a heading."""
+        return _NAMES.get(self.verdict, self.verdict or "")
 
 
 def find_audit(runs: Sequence[InputRun], bundle: Bundle | None) -> AuditResult:
@@ -35,12 +50,17 @@ def find_audit(runs: Sequence[InputRun], bundle: Bundle | None) -> AuditResult:
     ]
     for audit in audits:
         if audit and audit.get("verdict"):
+            verdict = audit["verdict"]
+            line = (audit.get("line") or "").removeprefix("audit: ")
             return AuditResult(
-                verdict=audit["verdict"],
-                line=audit.get("line") or f"Verdict of the audit: {audit['verdict']}.",
+                verdict=verdict,
+                line=line.removeprefix(f"{_NAMES.get(verdict, verdict)}: "),
                 rows=audit.get("rows") or (),
                 give_aways=audit.get("give_aways") or (),
             )
+    if bundle is not None and bundle.positive is None:
+        line = f"An audit takes a model of two classes, this one has {len(bundle.labels)}."
+        return AuditResult(verdict=None, line=line)
     return AuditResult(
         verdict=None,
         line="The model may rely on where images come from rather than on the lungs; "
@@ -49,7 +69,7 @@ def find_audit(runs: Sequence[InputRun], bundle: Bundle | None) -> AuditResult:
 
 
 def audit_section(audit: AuditResult, runs: Sequence[InputRun]) -> Section | None:
-    """The verdict, and the score that remains when parts of the images are removed."""
+    """The score that remains when parts of the images are removed; the verdict tops the page."""
     runs = [run for run in runs if run.command == "audit"]
     if audit.verdict is None and not runs:
         return None
@@ -73,28 +93,10 @@ def audit_section(audit: AuditResult, runs: Sequence[InputRun]) -> Section | Non
     return Section(
         name="audit",
         title="Audit",
-        text=[audit.line],
         warnings=[text[0].upper() + text[1:] for text in audit.give_aways],
         tables=tables,
-        figures=[figure for run in runs for figure in plots_of(run, {})],
+        figures=[figure for run in runs for figure in plots_of(run, _ALTS)],
     )
-
-
-def external_section(bundle: Bundle | None) -> Section | None:
-    """The tests on images of other collections that the bundle keeps."""
-    tests = external_tests.read(bundle) if bundle is not None else ()
-    if not tests:
-        return None
-    good, bad = (
-        [
-            f"{text[0].upper()}{text[1:]}."
-            for test in tests
-            if external_tests.is_above_chance(test) is wanted
-            for text in [external_tests.sentence(test)]
-        ]
-        for wanted in (True, False)
-    )
-    return Section(name="external", title="External test", text=good, warnings=bad)
 
 
 def limits_section(
@@ -116,7 +118,7 @@ def limits_section(
     }
     if sources:
         points.append(
-            f"Trained and tested on images from {', '.join(sorted(sources))}. Expect different, "
+            f"Trained or tested on images from {', '.join(sorted(sources))}. Expect different, "
             "usually worse, results with other scanners, hospitals and patients."
         )
     if not evaluations:
@@ -134,8 +136,11 @@ def limits_section(
         for run in evaluations
         if run.summary["num_images"] < _FEW_IMAGES
     ]
+    columns = [each["by"] for run in evaluations for each in run.summary.get("subgroups") or ()]
     points.append(
-        "Not broken down by age, sex, view, device or severity of disease, which are not recorded "
-        "here."
+        f"Broken down by {', '.join(columns)}, and by nothing else: other groups may fare worse."
+        if columns
+        else "Not broken down by age, sex, view or device (evaluate --by): some groups may fare "
+        "worse than others."
     )
     return Section(name="limits", title="Limits", points=points)

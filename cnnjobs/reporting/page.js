@@ -1,10 +1,24 @@
 "use strict";
 
+// What is folded on the screen is open on paper.
+(() => {
+  const folded = [];
+  addEventListener("beforeprint", () => {
+    folded.push(...document.querySelectorAll("details:not([open])"));
+    for (const each of folded) each.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const each of folded.splice(0)) each.open = false;
+  });
+})();
+
 // The gallery: filters, sorts and pages over the images of the JSON block. A page has at most
 // PAGE cards, so thousands of images load as fast as these.
 (() => {
   const PAGE = 60;
-  const data = JSON.parse(document.getElementById("gallery-data").textContent);
+  const block = document.getElementById("gallery-data");
+  if (!block) return;
+  const data = JSON.parse(block.textContent);
   const { images, labels, positive } = data;
   const at = (id) => document.getElementById(id);
   const form = at("filters");
@@ -102,9 +116,9 @@
     button.append(frame(image.thumbnail, describe(image), missing(image)));
     button.append(make("span", "name", nameOf(image)));
     const actual = image.label === null ? "" : `${image.label} → `;
-    button.append(make("span", "", `${actual}${image.prediction ?? "–"}`));
+    button.append(make("span", "", `${actual}${image.prediction ?? "not scored"}`));
     const value = score(image);
-    button.append(make("span", "score", value === null ? "–" : value.toFixed(3)));
+    button.append(make("span", "score", value === null ? "no score" : value.toFixed(3)));
     button.append(make("span", "tags", tagsOf(image).join(", ")));
     const item = make("li");
     item.append(button);
@@ -121,6 +135,10 @@
     at("counts").textContent =
       `${found.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} images: ` +
       `${count("wrong")} wrong, ${count("uncertain")} uncertain, ${count("error")} without a score`;
+    const shown = Math.min(PAGE, found.length - start);
+    at("printed").textContent =
+      `On paper are ${shown.toLocaleString("en")} of these images, those of page ${page + 1} of ` +
+      `${pages}. The others, larger pictures, heat maps and file paths are only in the HTML file.`;
     at("page").textContent = `Page ${page + 1} of ${pages}`;
     at("pager").hidden = pages === 1;
     at("earlier").disabled = page === 0;
@@ -146,12 +164,12 @@
     };
     if (image.error) return fields;
     if (!image.probabilities) {
-      return { [positive ? `P(${positive})` : "Probability"]: image.probability.toFixed(4), ...fields };
+      return { [positive ? `P(${positive})` : "Probability"]: image.probability.toFixed(3), ...fields };
     }
     const ranked = image.probabilities
       .map((value, index) => [value, labels[index] ?? index])
       .sort((one, other) => other[0] - one[0]);
-    const top = ranked.slice(0, 5).map(([value, label]) => `${label} ${value.toFixed(4)}`);
+    const top = ranked.slice(0, 5).map(([value, label]) => `${label} ${value.toFixed(3)}`);
     return { Probabilities: top.join(", "), ...fields };
   };
 
@@ -236,9 +254,6 @@
     page = Math.floor(open / PAGE);
     show();
     at("cards").querySelector(`[data-index="${open}"]`)?.focus();
-  });
-  addEventListener("beforeprint", () => {
-    for (const each of document.querySelectorAll("details")) each.open = true;
   });
   update();
 })();

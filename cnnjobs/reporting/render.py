@@ -21,6 +21,7 @@ class Page:
         title: the heading.
         subtitle: the line below it.
         verdict: of the audit; None without an audit.
+        verdict_name: the verdict as a heading.
         line: the sentence beside the verdict.
         warnings: what is missing from the page.
         tiles: key figures.
@@ -34,6 +35,7 @@ class Page:
     title: str
     subtitle: str
     verdict: str | None
+    verdict_name: str
     line: str
     warnings: Sequence[str]
     tiles: Sequence[Tile]

@@ -12,6 +12,7 @@ from cnnjobs.errors import BundleError, RunExistsError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.progress import Progress, silent
+from cnnjobs.reporting import card as cards
 from cnnjobs.reporting import (
     gallery,
     heat_maps,
@@ -22,8 +23,10 @@ from cnnjobs.reporting import (
     sections,
     thumbnails,
 )
+from cnnjobs.reporting.card import Card
 from cnnjobs.reporting.cross_validation import cross_validation
 from cnnjobs.reporting.data_section import data_section
+from cnnjobs.reporting.external import external_section
 from cnnjobs.reporting.gallery import JudgedRows
 from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.reporting.model_section import model_section
@@ -73,6 +76,7 @@ class ReportPlan:
     runs: Sequence[InputRun]
     bundle: Bundle | None
     manifests: Mapping[str, Manifest]
+    card: Card | None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -104,6 +108,7 @@ def plan(config: ReportConfig) -> ReportPlan:
     Raises:
         InputError: see `inputs.read`.
         RunExistsError: the output exists and `overwrite` is off.
+        ConfigError: see `card.read`.
     """
     s3.use(**config.s3)
     output = filesystem.normalize(config.output)
@@ -117,6 +122,7 @@ def plan(config: ReportConfig) -> ReportPlan:
         runs=runs,
         bundle=inputs.find_bundle(runs),
         manifests=inputs.manifests(runs),
+        card=cards.read(config.card) if config.card is not None else None,
     )
 
 
@@ -182,7 +188,7 @@ def _select_images(
     rows = inputs.prediction_rows(planned.runs)
     if rows is None:
         return [], None
-    judged = gallery.judge(rows, planned.bundle)
+    judged = gallery.judge(rows, planned.bundle or inputs.fold_bundle(planned.runs))
     indices = gallery.select(judged, planned.config.max_images, seed=planned.config.seed)
     shown = gallery.entries(judged, indices, inputs.splits(planned.manifests))
     read = thumbnails.read(
@@ -206,9 +212,10 @@ def _page(
     spell: Spell | None,
 ) -> Page:
     runs, bundle = planned.runs, planned.bundle
-    audit = limits.find_audit(runs, bundle)
-    before = [
-        limits.external_section(bundle),
+    described = bundle or inputs.fold_bundle(runs)
+    audit = limits.find_audit(runs, described)
+    found = [
+        external_section(runs, bundle),
         data_section(planned.manifests),
         model_section(bundle, network),
         sections.training_section(runs),
@@ -223,20 +230,35 @@ def _page(
     gallery_text = ""
     if judged is not None:
         gallery_text = gallery.describe_selection(judged, len(shown), planned.config.seed)
+    before = [section for section in found if section is not None]
+    after = [
+        limits.limits_section(runs, bundle, planned.manifests, audit),
+        sections.repeat_section(runs, commands),
+    ]
+    if planned.card is not None:
+        titles = {section.name: section.title for section in (*before, *after)}
+        if judged is not None:
+            titles["gallery"] = "Images"
+        card, checklists = cards.sections(planned.card, titles)
+        before, after = [card, *before], [after[0], checklists, after[1]]
     return Page(
-        title=planned.config.title or (f"Report on {model}" if model else "Report"),
-        subtitle=f"{', '.join(run.command for run in runs)} · {now:%Y-%m-%d %H:%M} UTC · not a "
-        "medical device",
+        title=planned.config.title or inputs.title(runs, described),
+        subtitle=" · ".join(
+            [
+                *([model] if model is not None else []),
+                ", ".join(run.command for run in runs),
+                f"{now:%Y-%m-%d %H:%M} UTC",
+                "not a medical device",
+            ]
+        ),
         verdict=audit.verdict,
+        verdict_name=audit.name,
         line=audit.line,
         warnings=planned.warnings,
         tiles=results.tiles(runs),
-        before=[section for section in before if section is not None],
-        after=[
-            limits.limits_section(runs, bundle, planned.manifests, audit),
-            sections.repeat_section(runs, commands),
-        ],
-        gallery=_gallery_data(shown, bundle) if judged is not None else None,
+        before=before,
+        after=after,
+        gallery=_gallery_data(shown, described) if judged is not None else None,
         gallery_text=gallery_text,
         footer=f"Made by cnnjobs {versions.code_version()} on {now:%Y-%m-%d at %H:%M} UTC.",
     )

@@ -10,6 +10,7 @@ from cnnjobs.reporting.formatting import (
     display_name,
     interval,
     number,
+    with_interval,
 )
 from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.reporting.sections import plots_of
@@ -30,7 +31,7 @@ def tiles(runs: Sequence[InputRun]) -> list[Tile]:
             Tile(
                 name=display_name(name),
                 value=number(summary["metrics"][name]),
-                note=interval(summary["intervals"].get(name)),
+                note=f"95% interval {interval(summary['intervals'].get(name))}",
             )
             for name in (BINARY_KEY_METRICS if is_binary else MULTICLASS_KEY_METRICS)
             if summary["metrics"].get(name) is not None
@@ -56,6 +57,18 @@ def evaluation_section(runs: Sequence[InputRun]) -> Section | None:
         warnings=[text for run in finished for text in _warnings(run.summary)],
         tables=[table for run in finished for table in _tables(run.summary)],
         figures=[figure for run in finished for figure in plots_of(run, _alts(run.summary))],
+    )
+
+
+def confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> Table:
+    """Images by actual and predicted class."""
+    return Table(
+        caption="Confusion matrix: actual classes in rows, predicted classes in columns.",
+        header=["actual \\ predicted", *confusion],
+        rows=[
+            [actual, *(to_text(row.get(predicted, 0)) for predicted in confusion)]
+            for actual, row in confusion.items()
+        ],
     )
 
 
@@ -99,14 +112,7 @@ def _tables(summary: Mapping[str, Any]) -> list[Table]:
                 if name not in by_class
             ],
         ),
-        Table(
-            caption="Confusion matrix: actual classes in rows, predicted classes in columns.",
-            header=["actual \\ predicted", *labels],
-            rows=[
-                [actual, *(to_text(summary["confusion"][actual].get(name, 0)) for name in labels)]
-                for actual in labels
-            ],
-        ),
+        confusion_table(summary["confusion"]),
     ]
     if by_class:
         tables.append(_by_class(summary, labels))
@@ -127,7 +133,7 @@ def _breakdown(breakdown: Mapping[str, Any]) -> Table:
             [
                 each["value"],
                 f"{each['num_images']:,}",
-                *(_value(each["metrics"][name], each["intervals"][name]) for name in names),
+                *(with_interval(each["metrics"][name], each["intervals"][name]) for name in names),
             ]
             for each in breakdown["subgroups"]
         ],
@@ -152,7 +158,7 @@ def _points(summary: Mapping[str, Any]) -> list[Table]:
                 [
                     to_text(row[key]),
                     *([to_text(row[also])] if also else []),
-                    *(_value(row[metric], row[f"{metric}_interval"]) for metric in metrics),
+                    *(with_interval(row[metric], row[f"{metric}_interval"]) for metric in metrics),
                 ]
                 for row in summary[name]
             ],
@@ -160,10 +166,6 @@ def _points(summary: Mapping[str, Any]) -> list[Table]:
         for name, key, also, metrics in tables
         if summary.get(name)
     ]
-
-
-def _value(value: float | None, ends: Sequence[float] | None) -> str:
-    return number(value) + (f" ({interval(ends)})" if ends is not None else "")
 
 
 def _resamples(summary: Mapping[str, Any]) -> str:
@@ -190,17 +192,12 @@ def _alts(summary: Mapping[str, Any]) -> dict[str, str]:
     """Alternative texts for the plots of an evaluation, with the numbers they show."""
 
     def metric(name: str) -> str:
-        value = number(summary["metrics"].get(name))
-        return f"{display_name(name)} {value} ({interval(summary['intervals'].get(name))})"
+        found = with_interval(summary["metrics"].get(name), summary["intervals"].get(name))
+        return f"{display_name(name)} {found}"
 
-    confusion = "; ".join(
-        f"{actual} predicted as {to_text(counts)}"
-        for actual, counts in summary["confusion"].items()
-    )
     return {
         "roc": f"ROC curve: sensitivity over 1 minus specificity; {metric('auroc')}.",
         "precision_recall": f"Precision over recall; {metric('auprc')}.",
-        "confusion": f"Confusion matrix: {confusion}.",
         "reliability": "Reliability diagram: share of positives over the predicted probability; "
         f"{metric('ece')}.",
         "probabilities": "Histogram of the probabilities of each class, with the threshold.",

@@ -9,6 +9,9 @@ from cnnjobs.reporting.inputs import InputRun
 from cnnjobs.storage import filesystem
 from cnnjobs.training import plots
 
+#: Plots that show images, which are not inverted on dark screens.
+_PHOTOGRAPHS = ("samples", "wrong", "examples")
+
 
 def training_section(runs: Sequence[InputRun]) -> Section | None:
     """Settings and learning curves of a training, or of the best trial of a search."""
@@ -83,7 +86,9 @@ def plots_of(run: InputRun, alts: Mapping[str, str]) -> list[Figure]:
     figures = []
     for name in (str(name).rpartition("/")[2] for name in names):
         uri = run.path("plots", name)
-        if not name.endswith(".png") or not filesystem.exists(uri):
+        # the table of the same section shows the counts
+        is_shown = name.endswith(".png") and name != "confusion.png"
+        if not is_shown or not filesystem.exists(uri):
             continue
         title = formatting.display_name(name.removesuffix(".png"))
         figures.append(
@@ -91,6 +96,7 @@ def plots_of(run: InputRun, alts: Mapping[str, str]) -> list[Figure]:
                 uri=data_uri("image/png", filesystem.read_file(uri)),
                 alt=alts.get(name.removesuffix(".png"), f"Figure: {title.lower()}."),
                 caption=title,
+                is_chart=name.removesuffix(".png") not in _PHOTOGRAPHS,
             )
         )
     return figures
@@ -106,20 +112,22 @@ def _training_facts(run: InputRun) -> dict[str, str]:
         "Left out, unreadable": to_text(summary["num_failed"])
         if summary.get("num_failed")
         else None,
-        "Epochs": to_text(summary.get("epochs")),
+        "Epochs": to_text(summary["epochs"]) if "epochs" in summary else None,
         "Batch size": to_text(config.get("batch_size")),
         "Started from": config.get("init"),
         "Backbone frozen": _frozen(config) if config.get("freeze") else None,
         "Optimizer": config.get("optimizer"),
         "Learning rate": f"{to_text(config.get('learning_rate'))}, {config.get('schedule')}",
         "Warmup": f"{config['warmup']} epochs" if config.get("warmup") else None,
-        "Weight decay": to_text(config.get("weight_decay")),
-        "Label smoothing": to_text(config.get("label_smoothing") or None),
+        "Weight decay": to_text(config["weight_decay"]) if config.get("weight_decay") else None,
+        "Label smoothing": to_text(config["label_smoothing"])
+        if config.get("label_smoothing")
+        else None,
         "Threshold rule": config.get("threshold_rule"),
         "Seed": to_text(config.get("seed")),
         "Time": f"{summary['seconds']:.0f} s" if "seconds" in summary else None,
     }
-    return {key: value for key, value in facts.items() if value not in (None, "-")}
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def _frozen(config: Mapping[str, Any]) -> str:
@@ -154,7 +162,7 @@ def _learning_curves(run: InputRun) -> list[Figure]:
         return []
     last = history[-1]
     values = ", ".join(
-        f"{name.removeprefix('val_')} {last[name]:.3f}"
+        f"{name.removeprefix('val_')} {formatting.number(last[name])}"
         for name in ("val_loss", "val_accuracy", "val_auroc")
         if last.get(name) is not None
     )

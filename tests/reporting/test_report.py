@@ -15,11 +15,13 @@ from cnnjobs import schema
 from cnnjobs.cli import main
 from cnnjobs.cli.command_line import command_line
 from cnnjobs.config import ReportConfig
-from cnnjobs.errors import InputError
+from cnnjobs.errors import ConfigError, InputError
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import bundle_seal
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.reporting import gallery
+from cnnjobs.reporting import gallery, limits
+from cnnjobs.reporting.card import TEXTS
+from cnnjobs.reporting.checklists import CLAIM, TRIPOD_AI
 from cnnjobs.reporting.report import ReportSummary, plan, report
 from cnnjobs.storage import filesystem, run_dir, versions
 from tests.support import report_runs
@@ -57,8 +59,8 @@ def test_the_page_has_a_section_for_each_run_its_data_and_its_model(
     assert (summary.num_images, summary.num_shown, summary.unread) == (8, 8, 0)
     assert summary.size_bytes == len(page.encode())
     text = _text(page)
-    assert "AUROC 0.750 0.512 to 0.946" in text
-    assert "Specificity - -" in text
+    assert "AUROC 0.75 0.51 to 0.95" in text
+    assert "Specificity undefined none" in text
     assert "actual \\ predicted normal opacity normal 2 1 opacity 1 2" in text
     assert "class train validation test all normal 2 1 1 4 opacity 1 2 1 4" in text
     assert "Parameters 109,313" in text
@@ -134,7 +136,7 @@ def test_the_page_opens_with_whether_the_model_was_audited(
         "model_digest": _bundle(runs).model_digest,
         "verdict": "shortcut",
         "surviving_share": 0.78,
-        "line": line,
+        "line": f"audit: shortcut: {line}",
         "rows": [{**row, "low": None, "high": None}, row],
     }
     for kept, uri in (("bundle", "predict"), ("evaluation", "audited")):
@@ -149,7 +151,8 @@ def test_the_page_opens_with_whether_the_model_was_audited(
         assert summary.verdict == "shortcut"
         text = _text(page.read_text())
         assert f"shortcut {line}" in text
-        assert "border only 0.880 - 0.780 border only 0.880 0.800 to 0.951 0.780" in text
+        assert text.count(line) == 1
+        assert "border only 0.88 none 0.78 border only 0.88 0.80 to 0.95 0.78" in text
 
 
 def test_external_tests_stand_first_and_alarms_with_what_they_are_about(
@@ -204,8 +207,8 @@ def test_external_tests_stand_first_and_alarms_with_what_they_are_about(
     assert "Note: Every image is predicted normal." in text
     assert "Note: Size tells it." in text
     assert "By source. Largest gaps: none known." in text
-    assert "east 30 0.700 (0.500 to 0.800)" in text
-    assert "0.02 0.300 (0.200 to 0.400) 0.900" in text
+    assert "east 30 0.70 (0.50 to 0.80)" in text
+    assert "0.02 0.30 (0.20 to 0.40) 0.90" in text
 
 
 def test_sample_images_of_an_evaluation_have_an_alternative_text(
@@ -218,6 +221,80 @@ def test_sample_images_of_an_evaluation_have_an_alternative_text(
     page = tmp_path / "report.html"
     report(ReportConfig(runs=(run,), output=str(page)))
     assert 'alt="Test images with their true and predicted class."' in page.read_text()
+
+
+def test_other_data_that_was_tested_beside_stand_on_the_page(runs: Path, tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    paths = [str(runs / "images" / f"{number}.png") for number in (1, 3)]
+    beside = {
+        "data": "xrays/far.parquet",
+        "num_images": 1,
+        "metrics": {"auroc": 0.998, "npv": None},
+        "intervals": {"auroc": [0.41, 1.0]},
+        "drops": {"auroc": {"value": 0.2, "interval": [0.1, 0.3]}},
+        "predictions": "beside/part-00000.parquet",
+    }
+    rows = report_runs.predictions(paths, [("normal", 0.2), ("opacity", 0.3)])
+    report_runs.write_evaluate(run, _bundle(runs), rows.slice(0, 1), beside=[beside])
+    filesystem.write_table(f"{run}/beside/part-00000.parquet", rows.slice(1))
+    page = tmp_path / "report.html"
+    summary = report(ReportConfig(runs=(run,), output=str(page)))
+    assert summary.sections[0] == "external"
+    text = _text(page.read_text())
+    assert "1 images of far (evaluate --beside)." in text
+    assert "AUROC >0.99 0.41 to 1.00 0.20 (0.10 to 0.30) NPV undefined none unknown" in text
+    sets = {Path(image["path"]).name: image["split"] for image in _images(page.read_text())}
+    assert sets == {"1.png": None, "3.png": "beside: far"}
+
+
+def test_a_model_of_many_classes_is_not_told_to_run_an_audit(tmp_path: Path) -> None:
+    bundle = dataclasses.replace(described(), labels=["0", "1", "2"], positive=None)
+    audit = limits.find_audit([], bundle)
+    assert (audit.name, audit.line) == (
+        "not audited",
+        "An audit takes a model of two classes, this one has 3.",
+    )
+
+
+def test_a_card_and_the_checklists_say_what_is_not_reported(runs: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card.yaml"
+    card.write_text(
+        "intended_use: Teaching\nauthors: [A. One, B. Two]\n"
+        "tripod_ai:\n  17: No approval was needed\nclaim:\n  14: Two readers\n"
+    )
+    page = tmp_path / "report.html"
+    summary = report(_config(runs, page, card=str(card)))
+    assert summary.sections[0] == "card"
+    assert summary.sections[-3:] == ["limits", "checklists", "repeat"]
+    text = _text(page.read_text())
+    assert "Intended use Teaching Out-of-scope use not reported Authors A. One, B. Two" in text
+    assert "17 Ethical approval No approval was needed 18a Funding not reported" in text
+    assert "14 Definition of the reference standard Two readers" in text
+    assert "26 Limitations see Limits" in text
+    assert [len(TRIPOD_AI), len(CLAIM)] == [52, 42]
+    names = {name for item in (*TRIPOD_AI, *CLAIM) for name in item.answers}
+    assert names - {"cross-validation", "external", "audit"} <= _answers(summary)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("intended_uses: x", "unknown key 'intended_uses'; did you mean intended_use?"),
+        ("contact: 3", "contact must be text, got 3; write it in quotes."),
+        ("authors: []", "authors must be text, got []; write it in quotes."),
+        ("claim: all", "claim must be `item: text` lines, got 'all'."),
+        ("tripod_ai:\n  3d: x", "unknown key '3d'; "),
+    ],
+)
+def test_a_card_with_a_mistake_is_refused(
+    runs: Path, tmp_path: Path, text: str, problem: str
+) -> None:
+    card = tmp_path / "card.yaml"
+    card.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        plan(_config(runs, tmp_path / "report.html", card=str(card)))
+    assert str(refused.value).startswith(f"{card}: ")
+    assert problem in str(refused.value)
 
 
 def test_an_audit_of_another_model_is_ignored(runs: Path, tmp_path: Path) -> None:
@@ -243,15 +320,25 @@ def test_a_cross_validation_is_shown_over_its_folds_and_by_source(tmp_path: Path
         "not_left_out": {"south": "it holds one class only."},
         "plots": [],
     }
-    run_dir.start(str(tmp_path / "run"), "crossval", {"data": "m"}).finish(summary=summary)
+    rows = report_runs.predictions(["a", "b", "c", "a"], [*SCORES[:2], ("opacity", 0.9), SCORES[1]])
+    left_out = pa.array([None, None, None, "north"], pa.string())
+    rows = rows.append_column("repeat", pa.array([0, 0, 1, None], pa.int32()))
+    run = run_dir.start(str(tmp_path / "run"), "crossval", {"data": "m"})
+    part = "part-00000.parquet"
+    filesystem.write_table(run.path("predictions", part), rows.append_column("left_out", left_out))
+    run.finish(files=[part], summary=summary)
     page = tmp_path / "report.html"
     report(ReportConfig(runs=(str(tmp_path / "run"),), output=str(page)))
     text = _text(page.read_text())
     assert "40 images from 22 groups, each tested by a covid model that has not seen" in text
-    assert "AUROC 0.900 0.050 0.600 to 1.000" in text
-    assert "fold 2 20 0.910 - -" in text
+    assert "AUROC 0.90 0.05 0.60 to 1.00" in text
+    assert "fold 2 20 0.91 undefined undefined" in text
     assert "Each source, left out of the training. tested on images" in text
     assert "Source south could not be left out: it holds one class only." in text
+    # each image once, by the fold of the first repeat that tested it
+    assert "actual \\ predicted normal opacity normal 1 1 opacity 0 0" in text
+    shown = {(image["path"], image["wrong"], image["split"]) for image in _images(page.read_text())}
+    assert shown == {("a", False, "out of fold"), ("b", True, "out of fold")}
 
 
 def test_deleted_images_are_listed_with_the_reason(runs: Path, tmp_path: Path) -> None:
@@ -443,6 +530,11 @@ class _Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = ("src", "href", "srcset", "action", "data", "poster")
         self.found += [value or "" for name, value in attrs if name in names]
+
+
+def _answers(summary: ReportSummary) -> set[str]:
+    """What may answer an item: sections of a page, and keys of a card."""
+    return {*summary.sections, "gallery", *TEXTS}
 
 
 def _config(runs: Path, page: Path, **settings) -> ReportConfig:

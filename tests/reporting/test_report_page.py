@@ -120,7 +120,7 @@ def test_the_keyboard_opens_moves_between_and_closes_images(browser: WebDriver, 
     browser.find_element("css selector", ".card").send_keys(Keys.ENTER)
     assert browser.find_element("id", "image-name").text == "1.png"
     fields = browser.find_element("id", "fields").text.split("\n")
-    assert fields[:6] == ["P(opacity)", "0.9800", "Label", "normal", "Prediction", "opacity"]
+    assert fields[:6] == ["P(opacity)", "0.980", "Label", "normal", "Prediction", "opacity"]
     picture = browser.find_element("css selector", "#pictures img")
     assert picture.get_attribute("alt") == "1.png, labelled normal, predicted opacity"
     _press(browser, Keys.ARROW_RIGHT)
@@ -171,11 +171,59 @@ def test_the_dialog_moves_on_to_the_next_page(browser: WebDriver, many: Path) ->
     assert browser.find_element("id", "page").text == "Page 2 of 84"
 
 
-def test_folded_details_are_printed(browser: WebDriver, few: Path) -> None:
+def test_folded_details_are_printed_and_what_paper_leaves_out_is_said(
+    browser: WebDriver, few: Path
+) -> None:
     _open(browser, few)
+    folded = "return document.querySelectorAll('details:not([open])').length"
+    before = browser.execute_script(folded)
+    browser.execute_script(
+        "window.folded = null; addEventListener('beforeprint', () => {"
+        "window.folded = document.querySelectorAll('details:not([open])').length })"
+    )
     assert browser.print_page()
-    folded = browser.find_elements("css selector", "details:not([open])")
-    assert folded == []
+    assert (browser.execute_script("return window.folded"), before > 0) == (0, True)
+    note = browser.find_element("id", "printed")
+    assert not note.is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert note.text == (
+            "On paper are 8 of these images, those of page 1 of 1. The others, larger pictures, "
+            "heat maps and file paths are only in the HTML file."
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_no_filter_is_clipped(browser: WebDriver, few: Path) -> None:
+    _open(browser, few)
+    # a select is as wide as its longest option unless it is held back
+    script = """
+        return [...document.querySelectorAll('#filters select')].filter((select) => {
+          const free = select.cloneNode(true);
+          free.style.cssText = 'width:auto;max-width:none;position:absolute;visibility:hidden';
+          select.after(free);
+          const isClipped = select.offsetWidth < free.offsetWidth;
+          free.remove();
+          return isClipped;
+        }).map((select) => select.name)"""
+    assert browser.execute_script(script) == []
+
+
+def test_charts_follow_a_dark_screen_and_paper_does_not(browser: WebDriver, few: Path) -> None:
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    _open(browser, few)
+    browser.execute_script(
+        "const chart = new Image(); chart.className = 'chart'; chart.id = 'chart';"
+        "document.body.append(chart)"
+    )
+    filtered = "return getComputedStyle(document.getElementById('chart')).filter"
+    found = {}
+    for media in ("screen", "print"):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [dark]})
+        found[media] = browser.execute_script(filtered)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert found == {"screen": "invert(0.9) hue-rotate(180deg)", "print": "none"}
 
 
 def _page(folder: Path, name: str, paths: list[str], scores: list) -> Path:
