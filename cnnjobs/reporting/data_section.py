@@ -60,7 +60,7 @@ def _describe(fingerprint: str, images: Manifest) -> tuple[list[Table], list[str
 
 def _cross_table(
     rows: pa.Table, down: str, across: str, first: Sequence[str] = ()
-) -> dict[str, Sequence[Any]]:
+) -> dict[str, Any]:
     """Header and rows of a table of counts, with the columns `first` before the others."""
     counts = _counts(rows, down, across)
     names = {name for by_column in counts.values() for name in by_column}
