@@ -120,6 +120,7 @@ def test_no_name_on_a_report_page_acts_on_its_reader() -> None:
         title=EVIL,
         subtitle=EVIL,
         verdict=None,
+        verdict_name=EVIL,
         line=EVIL,
         warnings=[EVIL],
         tiles=[Tile(name=EVIL, value=EVIL, note=EVIL)],
