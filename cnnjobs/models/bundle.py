@@ -28,10 +28,7 @@ from cnnjobs.storage import filesystem, json_files, run_dir, s3
 if TYPE_CHECKING:
     import keras
 
-MODEL, DESCRIPTION, IMAGES = "model.keras", "bundle.json", "images.parquet"
-SUMMARY = "summary.txt"
-
-#: Fields of a bundle that are not in `bundle.json`.
+MODEL, DESCRIPTION, IMAGES, SUMMARY = "model.keras", "bundle.json", "images.parquet", "summary.txt"
 
 #: Commands whose run is given in place of the bundle in it.
 _TRAININGS = ("train", "tune")
@@ -41,7 +38,7 @@ _TRAININGS = ("train", "tune")
 _NAME_DIGITS = 20
 
 #: Attributes that are not in the file.
-_NOT_STORED = ("uri", "parts", "is_sealed", "variant")
+_NOT_STORED = ("uri", "parts", "description", "is_sealed", "variant")
 
 #: Columns of the manifest that the bundle keeps, to recognize the images of the training later.
 _IMAGE_COLUMNS = ["path", "content_hash", "group", "split"]
@@ -66,6 +63,7 @@ class Bundle:
         temperature: divides the model's logits; see `calibration.scaled`.
         uri: location of the bundle; not part of the file, as the following.
         parts: SHA-256 of each file of the bundle, as it was when it was opened.
+        description: SHA-256 of what is in `bundle.json`, but for `created`.
         is_sealed: whether `SHA256SUMS` says the same of them; older bundles have none.
         variant: how the model is computed if not in float32: `bf16`, or `int8` and a digest of
             that network. See `openvino_export.at_precision`.
@@ -85,6 +83,7 @@ class Bundle:
     temperature: float = 1.0
     uri: str = field(default="", compare=False)
     parts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    description: str = field(default="", repr=False)
     is_sealed: bool = False
     variant: str = ""
 
@@ -115,7 +114,7 @@ class Bundle:
     @property
     def model_digest(self) -> str:
         """`sha256:…` of the model; it stays when a result or an int8 network is added."""
-        return bundle_seal.model_digest(self.parts)
+        return bundle_seal.model_digest(self.parts, self.description)
 
     @property
     def digest(self) -> str:
@@ -201,8 +200,9 @@ def read(uri: str, *, expect: Sequence[str] = ()) -> Bundle:
     if problem is not None:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged: {problem}; train again.")
     try:
-        preprocessing = Preprocessing(**content.pop("preprocessing"))
-        bundle = Bundle(**content, preprocessing=preprocessing)
+        preprocessing = Preprocessing(**content["preprocessing"])
+        ours = {"preprocessing": preprocessing, "description": bundle_seal.timeless(content)}
+        bundle = Bundle(**{**content, **ours})
     except (TypeError, KeyError, ConfigError) as error:
         raise BundleError(f"{uri}/{DESCRIPTION} is damaged; train again.") from error
     parts, is_sealed = bundle_seal.opened(uri)

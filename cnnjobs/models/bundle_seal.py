@@ -2,13 +2,15 @@
 
 The seal has one line per file, as `sha256sum` writes and checks it, sorted by name. The SHA-256 of
 those lines is the digest of the bundle, and that of the lines of the model alone is the digest of
-the model: what is added later changes the first and not the second.
+the model: what is added later changes the first and not the second. Nor does the time of the
+training: `bundle.json` counts without it there.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from cnnjobs.errors import BundleError
 from cnnjobs.storage import filesystem, json_files, s3
@@ -40,13 +42,21 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S+)\n?")
 Parts = Mapping[str, str]
 
 
-def model_digest(parts: Parts) -> str:
+def model_digest(parts: Parts, description: str) -> str:
     """`sha256:` and 64 hex digits, of everything that scores and what it was trained on.
 
     Args:
         parts: name and SHA-256 of each file, as `opened` returns them.
+        description: what counts in place of that of `bundle.json`: see `timeless`.
     """
-    return _digest({name: parts[name] for name in parts if name in MODEL_PARTS})
+    model = {name: parts[name] for name in parts if name in MODEL_PARTS}
+    return _digest({**model, "bundle.json": description})
+
+
+def timeless(description: Mapping[str, Any]) -> str:
+    """SHA-256 of the content of `bundle.json` without `created`, as JSON with sorted keys."""
+    lasting = {name: value for name, value in description.items() if name != "created"}
+    return sha256(json_files.text(lasting, indent=None, sort_keys=True).encode())
 
 
 def bundle_digest(parts: Parts) -> str:

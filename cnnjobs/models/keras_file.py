@@ -1,6 +1,7 @@
 """A Keras model as one file: written without its optimizer, and opened in safe mode."""
 
 import hashlib
+import io
 import struct
 import tempfile
 import zipfile
@@ -16,7 +17,7 @@ from cnnjobs.storage import json_files
 if TYPE_CHECKING:
     import keras
 
-_NAME = "model.keras"
+_NAME, _METADATA = "model.keras", "metadata.json"
 
 #: What Keras raises for files that it did not write.
 REFUSALS = (
@@ -63,7 +64,23 @@ def save(model: "keras.Model") -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / _NAME
         bare.save(file)
-        return file.read_bytes()
+        return _without_times(file)
+
+
+def _without_times(file: Path) -> bytes:
+    """The file without the times at which Keras wrote it and its parts, neither of which it reads.
+
+    The same model is then the same file, and trainings that end alike have the same digest.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(file) as saved, zipfile.ZipFile(content, "w") as ours:
+        for part in saved.infolist():
+            data = saved.read(part)
+            if part.filename == _METADATA:
+                known = json_files.parsed(data)
+                data = json_files.text({**known, "date_saved": None}, indent=None).encode()
+            ours.writestr(zipfile.ZipInfo(part.filename), data)
+    return content.getvalue()
 
 
 def layers(model: "keras.Model") -> str:

@@ -102,7 +102,14 @@ def test_the_seal_is_what_sha256sum_checks_and_its_hash_is_the_digest(made: Bund
     assert len(checked.stdout.splitlines()) == 12
     sums = Path(made.uri, SUMS).read_bytes()
     assert made.digest == f"sha256:{hashlib.sha256(sums).hexdigest()}"
-    model = b"".join(line for line in sums.splitlines(True) if not _is_result(line))
+    content = json.loads(Path(made.uri, "bundle.json").read_text())
+    del content["created"], content["bundle_version"]
+    description = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    lines = [line for line in sums.splitlines(True) if not _is_result(line)]
+    model = b"".join(
+        f"{description}  bundle.json\n".encode() if line.endswith(b"  bundle.json\n") else line
+        for line in lines
+    )
     assert made.model_digest == f"sha256:{hashlib.sha256(model).hexdigest()}"
     assert made.name == f"covid-gap-{made.model_digest[7:27]}"
 
