@@ -147,7 +147,8 @@ def _trials(run: InputRun) -> list[Table]:
             header=["trial", "status", "epochs", str(run.summary["monitor"]), "settings"],
             rows=[
                 [
-                    *(to_text(trial[name]) for name in ("number", "status", "epochs", "value")),
+                    *(to_text(trial[name]) for name in ("number", "status", "epochs")),
+                    formatting.number(trial["value"]),
                     to_text(trial["settings"]),
                 ]
                 for trial in trials
