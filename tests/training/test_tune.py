@@ -106,6 +106,7 @@ def test_a_trial_that_did_not_finish_leaves_no_bundle(searched: TuneSummary) -> 
     assert sorted(folder.name for folder in (trials / "1").iterdir()) == [
         "bundle",
         "checkpoints",
+        "ended.json",
         "tensorboard",
     ]
     assert not (trials / "2" / "bundle").exists()
