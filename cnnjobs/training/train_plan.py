@@ -1,7 +1,6 @@
 """What `cnnjobs train` would do, decided before Ray starts: model, images, classes, output."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,10 @@ from cnnjobs.config import TrainConfig
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import sources
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.errors import InputError
 from cnnjobs.models import Architecture
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, run_dir, s3
-from cnnjobs.training import initial_model
+from cnnjobs.training import class_checks, initial_model
 from cnnjobs.training.distributed.sample_weights import balance_warnings, source_warnings
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task, preprocessing
@@ -26,9 +24,6 @@ from cnnjobs.training.initial_model import InitialModel
 
 #: Calls a function with arguments.
 Call = Callable[..., Any]
-
-#: Labels of images without the finding: the other class is the positive one.
-_NEGATIVE_NAMES = ("normal", "negative", "healthy", "control", "no_finding", "no-finding")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +146,13 @@ def plan_on(
         pc.is_valid(images.table["label"]),
     )
     rows = images.table.filter(in_use)
-    counts = _counts(rows)
+    counts = class_checks.count(rows)
     labels = images.labels
-    _check_classes(config, labels, counts)
-    _check_monitor(config, labels, counts)
-    _check_threshold(config, labels, counts)
+    class_checks.check_classes(config, labels, counts)
+    class_checks.check_monitor(config, labels, counts)
+    class_checks.check_threshold(config, labels, counts)
     initial_model.check_freeze(config)
-    positive = _positive(config, labels) if len(labels) == 2 else None
+    positive = class_checks.positive(config, labels) if len(labels) == 2 else None
     targets = {label: number for number, label in enumerate(labels)}
     if positive is not None:
         targets = {label: int(label == positive) for label in labels}
@@ -180,7 +175,7 @@ def plan_on(
         warnings=[
             *source_warnings(rows),
             *balance_warnings(config, rows),
-            *_undefined(labels, counts),
+            *class_checks.undefined(labels, counts),
             *(initial.warnings if initial is not None else ()),
         ],
         initial=initial,
@@ -194,7 +189,7 @@ def with_monitor(planned: TrainPlan, monitor: str) -> TrainPlan:
         InputError: not every epoch would have it.
     """
     config = dataclasses.replace(planned.config, monitor=monitor)
-    _check_monitor(config, planned.labels, _counts(planned.rows))
+    class_checks.check_monitor(config, planned.labels, class_checks.count(planned.rows))
     return dataclasses.replace(planned, config=config)
 
 
@@ -239,90 +234,3 @@ def described(
         call = session.call
     found: Architecture = call(models.describe, models.portable(name), num_labels)
     return found
-
-
-def _counts(rows: pa.Table) -> Mapping[tuple[str, str], int]:
-    """Images by split and label."""
-    return Counter(zip(rows["split"].to_pylist(), rows["label"].to_pylist(), strict=True))
-
-
-def _check_classes(
-    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
-) -> None:
-    if len(labels) < 2:
-        found = f"only one: {labels[0]}" if labels else "none"
-        raise InputError(
-            f"training needs at least two classes, {config.data} has {found}; put the images of "
-            "each class in a separate folder."
-        )
-    for label in labels:
-        if counts.get((TRAIN, label), 0) == 0:
-            raise InputError(
-                f"class {label} has no images in split {TRAIN}; index with splits, or add images."
-            )
-
-
-def _check_monitor(
-    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
-) -> None:
-    """Raise unless every epoch will have the monitored metric."""
-    is_auroc = config.monitor == "val_auroc"
-    if is_auroc and len(labels) > 2:
-        raise InputError(
-            f"val_auroc is for two classes, {config.data} has {len(labels)}; monitor val_accuracy "
-            "or val_loss."
-        )
-    missing = _without_validation(labels, counts)
-    if config.uses_monitor and len(missing) == len(labels):
-        raise InputError(
-            f"{config.monitor} needs validation images, {config.data} has none; index with "
-            "--validation above 0."
-        )
-    if config.uses_monitor and is_auroc and missing:
-        raise InputError(
-            f"val_auroc needs validation images of both classes, {missing[0]} has none; index with "
-            "--validation above 0, or monitor val_loss."
-        )
-
-
-def _undefined(labels: Sequence[str], counts: Mapping[tuple[str, str], int]) -> list[str]:
-    """Why the validation split of two classes has no AUROC; empty if it has one."""
-    known = [label for label in labels if counts.get((VALIDATION, label))]
-    if len(labels) != 2 or len(known) != 1:
-        return []
-    return [f"no val_auroc: all validation images are {known[0]}."]
-
-
-def _without_validation(labels: Sequence[str], counts: Mapping[tuple[str, str], int]) -> list[str]:
-    return [label for label in labels if not counts.get((VALIDATION, label))]
-
-
-def _check_threshold(
-    config: TrainConfig, labels: Sequence[str], counts: Mapping[tuple[str, str], int]
-) -> None:
-    if config.threshold_rule != TrainConfig.threshold_rule and len(labels) > 2:
-        raise InputError(
-            f"threshold_rule is for two classes, {config.data} has {len(labels)}; leave it out."
-        )
-    missing = _without_validation(labels, counts)
-    if missing and config.decides_on_validation:
-        raise InputError(
-            f"threshold_rule and calibrate need validation images of every class, {missing[0]} "
-            "has none; index with --validation above 0."
-        )
-
-
-def _positive(config: TrainConfig, labels: Sequence[str]) -> str:
-    """The class whose probability the model gives: the named one, or the opposite of `normal`."""
-    if config.positive is not None:
-        if config.positive not in labels:
-            raise InputError(
-                f"positive must be one of the classes {', '.join(labels)}, got {config.positive}."
-            )
-        return config.positive
-    others = [label for label in labels if label.lower() not in _NEGATIVE_NAMES]
-    if len(others) != 1:
-        raise InputError(
-            f"which class is positive, {' or '.join(labels)}? Name it with --positive."
-        )
-    return others[0]
