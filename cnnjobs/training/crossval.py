@@ -4,13 +4,12 @@ import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import CrossvalConfig, as_dict, defaults, seeds
+from cnnjobs.config import CrossvalConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
 from cnnjobs.inference import parts, predictions
@@ -19,7 +18,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
-from cnnjobs.training import fold_metrics, folds, ray_folds, ray_process
+from cnnjobs.training import fold_metrics, folds, ray_folds, ray_process, resuming
 from cnnjobs.training.crossval_plan import CrossvalPlan, plan
 from cnnjobs.training.fold_metrics import FoldResult
 from cnnjobs.training.folds import Fold
@@ -75,7 +74,7 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
         "cut": folds.digest([each.fold for each in planned.folds]),
     }
     began = time.monotonic()
-    run = _resumed(planned, facts)
+    run = resuming.find(config, planned.output, "crossval", facts, free=_FREE_SETTINGS)
     if run is None:
         session.check(config.address)
         run = run_dir.start(
@@ -99,22 +98,6 @@ def crossval(config: CrossvalConfig, progress: Progress = silent) -> CrossvalSum
         summary = _summarized(planned, files, run, began)
         run.finish(**facts, files=files, summary=summary)
     return summary
-
-
-def _resumed(planned: CrossvalPlan, facts: Mapping[str, Any]) -> Run | None:
-    """The run to continue, if `resume` is on and the output holds one."""
-    if not planned.config.resume:
-        return None
-    settings = {
-        key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
-    }
-    return run_dir.find_same(
-        planned.output,
-        "crossval",
-        {**settings, **facts},
-        defaults=defaults(CrossvalConfig),
-        spilled_bytes=spilling.reported,
-    )
 
 
 def _tested(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnjobs.cluster import spilling
-from cnnjobs.config import TrainConfig, as_dict, defaults, seeds
+from cnnjobs.config import TrainConfig, as_dict, seeds
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
@@ -18,7 +18,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
-from cnnjobs.training import mlflow, plots, trainers
+from cnnjobs.training import mlflow, plots, resuming, trainers
 from cnnjobs.training.distributed import checkpoint_files
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.train_plan import TrainPlan, plan, task_of
@@ -126,18 +126,7 @@ def _resumed(planned: TrainPlan, facts: Mapping[str, Any]) -> Run | None:
     Raises:
         InputError: it has more epochs than these settings.
     """
-    if not planned.config.resume:
-        return None
-    settings = {
-        key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
-    }
-    run = run_dir.find_same(
-        planned.output,
-        "train",
-        {**facts, **settings},
-        defaults=defaults(TrainConfig),
-        spilled_bytes=spilling.reported,
-    )
+    run = resuming.find(planned.config, planned.output, "train", facts, free=_FREE_SETTINGS)
     if run is not None and planned.config.epochs < run.config["epochs"]:
         raise InputError(
             f"epochs must be at least {run.config['epochs']}, as in the run in {run.uri}, got "

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnjobs import models
 from cnnjobs.cluster import session, spilling
-from cnnjobs.config import TuneConfig, as_dict, defaults, seeds
+from cnnjobs.config import TuneConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import ConfigError, InputError
 from cnnjobs.models import Architecture
@@ -16,7 +16,15 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
 from cnnjobs.storage.run_dir import Run
-from cnnjobs.training import initial_model, ray_process, ray_tuner, search_space, train_plan, trials
+from cnnjobs.training import (
+    initial_model,
+    ray_process,
+    ray_tuner,
+    resuming,
+    search_space,
+    train_plan,
+    trials,
+)
 from cnnjobs.training.ray_tuner import Search
 from cnnjobs.training.train_plan import TrainPlan
 from cnnjobs.training.trials import FAILED, FINISHED, STOPPED, Trial
@@ -111,7 +119,9 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
         **planned.base.fingerprints,
         "drawn_settings": search_space.digest(planned.settings),
     }
-    run = _resumed(planned, facts)
+    run = resuming.find(
+        config, planned.output, "tune", facts, free=_FREE_SETTINGS, unrecorded=facts
+    )
     if run is not None and run_dir.is_finished(run.uri):
         return _recorded(run)
     if run is None:
@@ -145,22 +155,6 @@ def tune(config: TuneConfig, progress: Progress = silent) -> TuneSummary:
         )
         run.finish(**facts, **bundles.identity([bundle]), summary=summary)
     return summary
-
-
-def _resumed(planned: TunePlan, facts: Mapping[str, Any]) -> Run | None:
-    """The run to continue, if `resume` is on and the output holds one."""
-    if not planned.config.resume:
-        return None
-    settings = {
-        key: value for key, value in as_dict(planned.config).items() if key not in _FREE_SETTINGS
-    }
-    return run_dir.find_same(
-        planned.output,
-        "tune",
-        {**settings, **facts},
-        defaults={**defaults(TuneConfig), **facts},
-        spilled_bytes=spilling.reported,
-    )
 
 
 def _recorded(run: Run) -> TuneSummary:
