@@ -15,9 +15,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from cnnjobs.storage import s3
+
+T = TypeVar("T")
 
 #: Calls that a child works on at once.
 CALLS_AT_ONCE = 2
@@ -124,6 +126,16 @@ class Child:
             # what was to be sent cannot be flushed any more
             with contextlib.suppress(OSError):
                 stream.close()
+
+
+def call(function: Callable[..., T], *args: Any) -> T:
+    """What the function returns in a process of its own; see `Child.answer`."""
+    child = Child()
+    try:
+        result: T = child.answer(function, *args)
+        return result
+    finally:
+        child.close()
 
 
 # what runs in the child

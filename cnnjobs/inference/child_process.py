@@ -2,12 +2,12 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnjobs.cluster import child
 from cnnjobs.cluster.child import Child, Died
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.imaging.daemon_threads import end_if_frozen
@@ -19,8 +19,6 @@ from cnnjobs.models import openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.openvino_export import Export
 
-_Answer = TypeVar("_Answer")
-
 
 class ChildBackend:
     """Scores in a child process with all cores of this machine; see `backends.Backend`."""
@@ -30,27 +28,17 @@ class ChildBackend:
 
     def export(self, bundle: Bundle) -> Export:
         """Export a model to OpenVINO, which imports TensorFlow."""
-        return _answer(openvino_export.write, bundle)
+        return child.call(openvino_export.write, bundle)
 
     def check(self, bundle: Bundle) -> float | None:
         """Compare a model's export with Keras, likewise."""
-        return _answer(openvino_export.check, bundle)
+        return child.call(openvino_export.check, bundle)
 
     def publish(self, run: str, metrics: Sequence[Metric]) -> None:
         """Nowhere: there is no Ray."""
 
     def pool(self, scoring: Scoring) -> "_ChildPool":
         return _ChildPool(scoring)
-
-
-def _answer(function: Callable[[Bundle], _Answer], bundle: Bundle) -> _Answer:
-    """What the function returns in a process of its own."""
-    child = Child()
-    try:
-        answer: _Answer = child.answer(function, bundle)
-        return answer
-    finally:
-        child.close()
 
 
 class _ChildPool:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.cluster.blocks import rows_per_block
-from cnnjobs.cluster.child import Died
+from cnnjobs.cluster.child import CALLS_AT_ONCE, Died
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.inference.bisection import Bisection, Lone
 from cnnjobs.inference.predictor import Scoring
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 #: Blocks that a process works on at once (while one waits for its last images, the next is being
 #: decoded), and blocks queued for it besides.
-BLOCKS_AT_ONCE, BLOCKS_QUEUED = 2, 2
+BLOCKS_AT_ONCE, BLOCKS_QUEUED = CALLS_AT_ONCE, 2
 
 #: Attempts in a row without a scored row before the job gives up.
 _MAX_FRUITLESS_ATTEMPTS = 3

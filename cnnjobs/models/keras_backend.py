@@ -12,8 +12,11 @@ from typing import Any
 _STARTUP_LINE = re.compile(rb"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:")
 
 
-def import_keras() -> Any:
-    """The `keras` module on the TensorFlow backend, whatever a user's keras.json says."""
+def import_keras(*, threads: int | None = None) -> Any:
+    """The `keras` module on the TensorFlow backend, whatever a user's keras.json says.
+
+    `threads` are those of one operation; they can only be set before anything uses TensorFlow.
+    """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     # several processes may share a GPU: each allocates what it needs, not all memory
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -24,6 +27,8 @@ def import_keras() -> Any:
 
         # searches for GPUs, and so writes its messages now instead of later
         tf.config.list_physical_devices()
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
     return keras
 
 

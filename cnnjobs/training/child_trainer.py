@@ -9,11 +9,9 @@ from typing import Any
 from cnnjobs import models
 from cnnjobs.cluster import child
 from cnnjobs.cluster.child import Child, Died
-from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.errors import CnnjobsError, TrainingError
 from cnnjobs.progress import Progress
-from cnnjobs.training import reports
-from cnnjobs.training.decoded_images import DecodedSet, decode_rows
+from cnnjobs.training import decoded_images, reports
 from cnnjobs.training.distributed.sharding import num_steps
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.reports import Fitted
@@ -26,11 +24,7 @@ class ChildTrainer:
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function that may import TensorFlow, in a process of its own."""
-        process = Child()
-        try:
-            return process.answer(function, *args)
-        finally:
-            process.close()
+        return child.call(function, *args)
 
     def threads(self, task: Task) -> int:
         return len(os.sched_getaffinity(0))
@@ -74,14 +68,12 @@ def _reason(failure: Exception) -> str:
 
 
 def _fit(task: Task, threads: int) -> Fitted:
-    models.import_keras()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    models.import_keras(threads=threads)
     from cnnjobs.training.distributed.fit_model import train_model
 
-    blocks = [decode_rows(task.rows, task.preprocessing, threads=len(os.sched_getaffinity(0)))]
-    train, validation = (DecodedSet(blocks, split, task.targets) for split in (TRAIN, VALIDATION))
+    num_cores = len(os.sched_getaffinity(0))
+    block = decoded_images.decode_rows(task.rows, task.preprocessing, threads=num_cores)
+    train, validation = decoded_images.sets([block], task.targets)
     steps = num_steps(len(train), task.config.batch_size) * task.config.epochs
     try:
         history: Any = train_model(

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.errors import ImageError, TrainingError
 from cnnjobs.imaging import reading, tensors
 from cnnjobs.imaging.decoder import read_many
@@ -74,6 +75,11 @@ class DecodedSet:
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The targets of these rows, (len(rows),)."""
         return self.targets[rows]
+
+
+def sets(blocks: Sequence[pa.Table], targets: Mapping[str, int]) -> tuple[DecodedSet, DecodedSet]:
+    """The training and the validation split of decoded blocks; see `DecodedSet`."""
+    return DecodedSet(blocks, TRAIN, targets), DecodedSet(blocks, VALIDATION, targets)
 
 
 def decode_rows(rows: pa.Table, preprocessing: Preprocessing, *, threads: int = 1) -> pa.Table:

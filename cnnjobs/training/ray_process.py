@@ -12,8 +12,7 @@ from cnnjobs import models
 from cnnjobs.cluster import resources
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.progress import Progress
-from cnnjobs.training import ray_datasets
-from cnnjobs.training.decoded_images import DecodedSet
+from cnnjobs.training import decoded_images, ray_datasets
 from cnnjobs.training.distributed.task import LabelledSource, Task
 
 #: Share of a machine's object store that decoded images may fill; the rest is for data in flight.
@@ -53,11 +52,7 @@ class ProcessInputs:
 
     def import_keras(self) -> Any:
         """Keras on TensorFlow with these threads; call it before anything else uses TensorFlow."""
-        keras = models.import_keras()
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(self.threads)
-        return keras
+        return models.import_keras(threads=self.threads)
 
     def tables(self) -> list[pa.Table]:
         """The blocks, mapped from the object store of this machine."""
@@ -71,11 +66,7 @@ class ProcessInputs:
                 for split in (TRAIN, VALIDATION)
             )
             return train, validation
-        tables = self.tables()
-        return (
-            DecodedSet(tables, TRAIN, task.targets),
-            DecodedSet(tables, VALIDATION, task.targets),
-        )
+        return decoded_images.sets(self.tables(), task.targets)
 
 
 def resources_each(

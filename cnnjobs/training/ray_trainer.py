@@ -42,7 +42,36 @@ class RayTrainer:
         share them; otherwise they are decoded again in each epoch, ahead of the steps. If a worker
         dies, all workers restart from the last checkpoint, at most `max_failures` times.
         """
-        return _fit(task, progress, threads)
+        config = task.config
+        blocks = (
+            ray_process.decode_once(task, progress) if ray_process.fits_in_store(task) else None
+        )
+        resources = _resources(task)
+        scaling = ray.train.ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=resources.gpus > 0,
+            resources_per_worker={"CPU": resources.cpus},
+        )
+        progress("train", 0, None, "starting TensorFlow")
+        reports = ray_process.new_queue()
+        results: list[Mapping[str, Any]] = []
+        listener = threading.Thread(target=_listen, args=(reports, results, progress))
+        listener.start()
+        inputs = ProcessInputs(blocks=blocks, threads=threads, reports=reports)
+        settings = {"task": task, "inputs": inputs}
+        try:
+            may_lose = not session.has_fixed_size()
+            running = run_trainer.remote(settings, scaling, config.max_failures, may_lose)
+            failure = ray.get(running)
+        finally:
+            reports.put(_END)
+            listener.join()
+            reports.shutdown()
+        failures = [result["failure"] for result in results if "failure" in result]
+        if failures or failure is not None:
+            raise TrainingError(failures[-1] if failures else str(failure))
+        (done,) = (result for result in results if "history" in result)
+        return Fitted(history=done["history"], num_failed=done["num_failed"])
 
 
 def _resources(task: Task) -> ProcessResources:
@@ -50,37 +79,6 @@ def _resources(task: Task) -> ProcessResources:
     config = task.config
     is_streamed = not ray_process.fits_in_store(task)
     return ray_process.resources_each(config.workers, config.gpus_per_worker, spare=is_streamed)
-
-
-def _fit(task: Task, progress: Progress, threads: int) -> Fitted:
-    config = task.config
-    blocks = ray_process.decode_once(task, progress) if ray_process.fits_in_store(task) else None
-    resources = _resources(task)
-    scaling = ray.train.ScalingConfig(
-        num_workers=config.workers,
-        use_gpu=resources.gpus > 0,
-        resources_per_worker={"CPU": resources.cpus},
-    )
-    progress("train", 0, None, "starting TensorFlow")
-    reports = ray_process.new_queue()
-    results: list[Mapping[str, Any]] = []
-    listener = threading.Thread(target=_listen, args=(reports, results, progress))
-    listener.start()
-    inputs = ProcessInputs(blocks=blocks, threads=threads, reports=reports)
-    settings = {"task": task, "inputs": inputs}
-    try:
-        may_lose = not session.has_fixed_size()
-        running = run_trainer.remote(settings, scaling, config.max_failures, may_lose)
-        failure = ray.get(running)
-    finally:
-        reports.put(_END)
-        listener.join()
-        reports.shutdown()
-    failures = [result["failure"] for result in results if "failure" in result]
-    if failures or failure is not None:
-        raise TrainingError(failures[-1] if failures else str(failure))
-    (done,) = (result for result in results if "history" in result)
-    return Fitted(history=done["history"], num_failed=done["num_failed"])
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -191,27 +191,33 @@ TRICKS: dict[str, Callable[[dict[str, Any], Path], None]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:The `lambda` passed:UserWarning")
-@pytest.mark.parametrize("trick", TRICKS)
-def test_no_command_falls_for_a_trick_in_a_model_file(
-    copied: Path, archive: str, tmp_path: Path, trick: str
-) -> None:
-    marker = tmp_path / "ran"
-    _rewrite(copied, lambda config: TRICKS[trick](config, marker))
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """A file that a trick leaves if it works."""
+    return tmp_path / "ran"
+
+
+@pytest.fixture(params=TRICKS)
+def trick(request: pytest.FixtureRequest, copied: Path, marker: Path) -> str:
+    """The name of a trick, which is in the copied bundle."""
+    _rewrite(copied, lambda config: TRICKS[request.param](config, marker))
     marker.unlink(missing_ok=True)
+    return str(request.param)
+
+
+@pytest.mark.filterwarnings("ignore:The `lambda` passed:UserWarning")
+def test_no_command_falls_for_a_trick_in_a_model_file(
+    copied: Path, archive: str, tmp_path: Path, trick: str, marker: Path
+) -> None:
     _refused_by_every_command(copied, archive, tmp_path, trick)
     assert not marker.exists()
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The `lambda` passed:UserWarning")
-@pytest.mark.parametrize("trick", TRICKS)
 def test_no_process_that_scores_falls_for_a_trick_in_a_model_file(
-    copied: Path, archive: str, tmp_path: Path, trick: str
+    copied: Path, archive: str, tmp_path: Path, trick: str, marker: Path
 ) -> None:
-    marker = tmp_path / "ran"
-    _rewrite(copied, lambda config: TRICKS[trick](config, marker))
-    marker.unlink(missing_ok=True)
     bundle, output = str(copied), str(tmp_path / "out")
     settings = {"bundle": bundle, "data": archive, "split": "all", "engine": "keras"}
     _refused(

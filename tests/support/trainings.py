@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnnjobs.config import TrainConfig
-from cnnjobs.config.constants import TRAIN, VALIDATION
-from cnnjobs.training.decoded_images import DecodedSet, decode_rows
+from cnnjobs.training.decoded_images import decode_rows, sets
 from cnnjobs.training.distributed.task import Task
 from cnnjobs.training.train_plan import plan, task_of
 
@@ -23,5 +22,4 @@ def train_task(task: Task, *, callbacks: Sequence[Any] = ()) -> Sequence[Mapping
     from cnnjobs.training.distributed.fit_model import train_model
 
     blocks = [decode_rows(task.rows, task.preprocessing)]
-    sets = [DecodedSet(blocks, split, task.targets) for split in (TRAIN, VALIDATION)]
-    return train_model(task, *sets, callbacks=callbacks)
+    return train_model(task, *sets(blocks, task.targets), callbacks=callbacks)

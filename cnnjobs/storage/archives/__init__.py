@@ -38,7 +38,7 @@ from cnnjobs.storage.archives.zip_archive import Zip
 T = TypeVar("T")
 
 #: Names in the directories that a process keeps, of at most so many archives, which may be open
-#: files; and positions that it is told beforehand.
+#: files; and positions announced by `expect`.
 _NUM_NAMES, _NUM_KEPT, _NUM_EXPECTED = 200_000, 64, 100_000
 
 
