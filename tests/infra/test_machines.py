@@ -37,7 +37,9 @@ def test_the_image_runs_as_a_numeric_user_and_has_no_entrypoint() -> None:
 def test_everything_in_the_image_is_pinned() -> None:
     words = _instructions()
     bases = [rest.split()[0] for word, rest in words if word == "FROM"]
-    assert bases == ["python:${PYTHON}-slim-bookworm"] * 2
+    assert bases == ["${BASE}"] * 2
+    base = next(rest.removeprefix("BASE=") for word, rest in words if rest.startswith("BASE="))
+    assert re.fullmatch(r"python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", base)
     installs = re.findall(r"pip install [^&;]*", " ".join(rest for _, rest in words))
     how = ["--require-hashes", "--no-deps", "--constraint /source/constraints.txt"]
     assert [each for each, install in zip(how, installs, strict=True) if each in install] == how

@@ -23,11 +23,14 @@ from cnnjobs.config import (
     BundleConfig,
     EvaluateConfig,
     ExplainConfig,
+    IndexConfig,
     PredictConfig,
     PredictOneConfig,
     QuantizeConfig,
+    TrainConfig,
 )
 from cnnjobs.data import synthetic
+from cnnjobs.data.index import index
 from cnnjobs.errors import BundleError, CnnjobsError, ImageError, InputError, TrainingError
 from cnnjobs.evaluation.audit import audit
 from cnnjobs.evaluation.evaluate import evaluate
@@ -40,7 +43,7 @@ from cnnjobs.inference.predict_one import predict_one
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import bundle_seal
 from cnnjobs.models.bundle import Bundle
-from cnnjobs.training.distributed import checkpoint_files
+from cnnjobs.training.train import train
 from tests.support.bundles import write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -62,6 +65,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("archive") / "images"
     synthetic.write_archive(folder, num_images=16, num_broken=0)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def manifest(archive: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = str(tmp_path_factory.mktemp("manifest") / "manifest.parquet")
+    index(IndexConfig(sources=(archive,), output=file))
+    return file
 
 
 @pytest.fixture
@@ -216,15 +226,29 @@ def test_no_command_falls_for_a_trick_in_a_model_file(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The `lambda` passed:UserWarning")
 def test_no_process_that_scores_falls_for_a_trick_in_a_model_file(
-    copied: Path, archive: str, tmp_path: Path, trick: str, marker: Path
+    all_alone: None,
+    copied: Path,
+    archive: str,
+    manifest: str,
+    tmp_path: Path,
+    trick: str,
+    marker: Path,
 ) -> None:
     bundle, output = str(copied), str(tmp_path / "out")
+    training = TrainConfig(
+        data=manifest,
+        output=str(tmp_path / "trained"),
+        init=bundle,
+        model="covid-gap",
+        epochs=1,
+    )
     settings = {"bundle": bundle, "data": archive, "split": "all", "engine": "keras"}
     _refused(
         trick,
         {
             "evaluate": lambda: evaluate(EvaluateConfig(**settings)),
             "predict": lambda: predict(PredictConfig(**settings, output=output)),
+            "train --init": lambda: train(training),
         },
     )
     assert not marker.exists()
@@ -279,15 +303,24 @@ def test_weights_that_lie_outside_their_file_are_not_read(tmp_path: Path) -> Non
     assert "\n" not in str(refused.value)
 
 
-def test_a_checkpoint_with_pickled_code_is_refused(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_no_training_is_resumed_from_a_checkpoint_with_pickled_code(
+    all_alone: None, manifest: str, tmp_path: Path, marker: Path
+) -> None:
     class Code:
         def __reduce__(self) -> Any:
-            return (Path.touch, (tmp_path / "ran",))
+            return (Path.touch, (marker,))
 
-    np.savez(tmp_path / "last.npz", state=np.array([Code()], dtype=object))
-    with pytest.raises(TrainingError, match="contains a damaged checkpoint; train again"):
-        checkpoint_files.read(str(tmp_path), checkpoint_files.LAST)
-    assert not (tmp_path / "ran").exists()
+    settings = {"data": manifest, "output": str(tmp_path / "trained"), "model": "digits"}
+    train(TrainConfig(**settings, epochs=1))
+    checkpoint = tmp_path / "trained" / "checkpoints" / "last.npz"
+    with np.load(checkpoint) as arrays:
+        names = arrays.files
+    for hostile in (["state"], names, [*names, "more"]):
+        np.savez(checkpoint, **dict.fromkeys(hostile, np.array([Code()], dtype=object)))
+        with pytest.raises(TrainingError, match="contains a damaged checkpoint; train again"):
+            train(TrainConfig(**settings, epochs=2, resume=True))
+    assert not marker.exists()
 
 
 def _refused_by_every_command(folder: Path, archive: str, tmp_path: Path, trick: str) -> None:
