@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from benchmarks.config import SCORING_WAYS, PredictBenchmark, TrainBenchmark
+from benchmarks.config import SCORING_WAYS, GpuBenchmark, PredictBenchmark, TrainBenchmark
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.progress import showing
 from cnnjobs.storage import json_files
@@ -96,6 +96,34 @@ def train(
     with showing(True) as progress:
         summary = bench_train(config, progress)
     _print(summary, text.train_text, as_json=as_json)
+
+
+@app.command()
+def gpu(
+    names: Annotated[
+        list[str], Option("--model", help="Architecture; repeatable; `cnnjobs models` lists them.")
+    ] = list(GpuBenchmark.models),  # noqa: B006
+    rows: Annotated[int, Option(help="Images of each job.")] = GpuBenchmark.rows,
+    side: Annotated[
+        int, Option(help="Side of the drawings to score in pixels, on average.")
+    ] = GpuBenchmark.side,
+    batch_size: BatchSize = GpuBenchmark.batch_size,
+    seed: Seed = GpuBenchmark.seed,
+    as_json: Json = False,
+) -> None:
+    """Train and score on this machine's GPU, and say what keeps it from doing more.
+
+    Takes eight minutes at most: jobs that time is not left for are named.
+    """
+    from benchmarks import text
+    from benchmarks.gpu import bench_gpu
+
+    config = GpuBenchmark(
+        models=tuple(names), rows=rows, side=side, batch_size=batch_size, seed=seed
+    )
+    with showing(True) as progress:
+        summary = bench_gpu(config, progress)
+    _print(summary, text.gpu_text, as_json=as_json)
 
 
 @app.command()

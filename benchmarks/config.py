@@ -56,3 +56,24 @@ class PredictBenchmark:
         checks.at_least("repeats", self.repeats, 1)
         checks.at_least("batch_size", self.batch_size, 1)
         checks.at_least("seed", self.seed, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuBenchmark:
+    """Settings of `python -m benchmarks gpu`.
+
+    A training sees `rows` random images of its model's size; a scoring `rows` drawings of `side`
+    squared pixels, on average.
+    """
+
+    models: tuple[str, ...] = ("covid", "resnet50")
+    rows: int = 2048
+    side: int = 1000
+    batch_size: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.at_least("rows", self.rows, 10)
+        checks.at_least("side", self.side, 64)
+        checks.at_least("batch_size", self.batch_size, 1)
+        checks.at_least("seed", self.seed, 0)

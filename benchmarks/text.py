@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cnnjobs.cli.tables import table
 
 if TYPE_CHECKING:
-    from benchmarks import predict, train
+    from benchmarks import gpu, predict, train
     from benchmarks.summary import BenchSummary
 
 
@@ -52,6 +52,30 @@ def predict_text(summary: "BenchSummary[predict.Measured]") -> str:
         for way in summary.measured
     ]
     return _text(summary, header, rows)
+
+
+def gpu_text(summary: "gpu.GpuSummary") -> str:
+    """One line per job, below the device."""
+    header = ["job", "batch", "images/s", "step ms", "busy", "GPU in use", "bound by"]
+    rows = [
+        [
+            job.job,
+            job.batch_size,
+            f"{job.images_per_second:.1f}",
+            f"{job.step_milliseconds:.1f}",
+            f"{job.busy_share:.0%}",
+            None if job.gpu_share is None else f"{job.gpu_share:.0%}",
+            job.bound_by,
+        ]
+        for job in summary.measured
+    ]
+    lines = [
+        f"{summary.device}, {summary.num_cpus} CPUs, in {summary.seconds:.0f} s",
+        table(header, rows),
+    ]
+    if summary.left_out:
+        lines.append(f"No time was left for: {'; '.join(summary.left_out)}.")
+    return "\n".join(lines)
 
 
 def _megabytes(number: float) -> str:

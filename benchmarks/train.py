@@ -78,7 +78,7 @@ def bench_train(config: TrainBenchmark, progress: Progress = silent) -> BenchSum
     total = config.repeats * 5
     settings = dataclasses.asdict(config)
     with tempfile.TemporaryDirectory() as folder:
-        data = _write_archive(config, Path(folder))
+        data = write_archive(config, Path(folder))
         for repeat in range(config.repeats):
             done = 5 * repeat
             progress("bench", done, total, f"{FIT} and {LOOP}, alternating")
@@ -236,7 +236,7 @@ def arrays(config: TrainBenchmark) -> tuple[NDArray[np.uint8], NDArray[np.int64]
     return images, np.arange(config.rows) % architecture.num_labels
 
 
-def _write_archive(config: TrainBenchmark, folder: Path) -> str:
+def write_archive(config: TrainBenchmark, folder: Path) -> str:
     """Write the same images as files, all for training; return the manifest."""
     from cnnjobs.data.index import index
 

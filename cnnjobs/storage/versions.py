@@ -1,6 +1,7 @@
 """Versions of this package and of those whose results may differ by version."""
 
 import platform
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -18,13 +19,12 @@ def package_versions() -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The package's version, with the commit where it runs from a Git checkout."""
-    package = Path(__file__).parents[1]
-    if not (package.parent / ".git").exists():
+    """The package's version, with the commit where it runs from a checkout and Git is there."""
+    package, git = Path(__file__).parents[1], shutil.which("git")
+    if git is None or not (package.parent / ".git").exists():
         return __version__
     described = subprocess.run(
-        # the one of the user's PATH, as in their shell
-        ["git", "describe", "--always", "--dirty"],  # noqa: S607
+        [git, "describe", "--always", "--dirty"],
         cwd=package,
         capture_output=True,
         text=True,
