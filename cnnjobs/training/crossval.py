@@ -28,7 +28,7 @@ from cnnjobs.training.train_plan import described, task_of
 #: Settings that do not change the result: locations, resources, retries.
 _FREE_SETTINGS = (
     "data", "output", "gpus_per_worker", "max_failures", "parallel", "address", "resume",
-    "overwrite",
+    "overwrite", "allowed_root",
 )  # fmt: skip
 
 #: Added to the columns of `schema.predictions`: the training that a row was left out of.

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 #: epochs, which goes on from those that are done.
 _FREE_SETTINGS = (
     "data", "output", "workers", "gpus_per_worker", "cache", "max_failures", "mlflow", "address",
-    "resume", "overwrite", "epochs",
+    "resume", "overwrite", "epochs", "allowed_root",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from cnnjobs.training.trials import FAILED, FINISHED, STOPPED, Trial
 #: drawn from it must be the same.
 _FREE_SETTINGS = (
     "data", "output", "space", "parallel", "gpus_per_worker", "address", "resume", "overwrite",
+    "allowed_root",
 )  # fmt: skip
 
 

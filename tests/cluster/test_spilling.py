@@ -29,7 +29,7 @@ def job(folder, num_objects):
     with run.writing():
         with session.connected():
             objects = [ray.put(bytes(20_000_000)) for _ in range(num_objects)]
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while objects and not any(spilling.totals(spilling.targets(ray.nodes())).values()):
                 assert time.monotonic() < until
                 time.sleep(0.1)
@@ -50,8 +50,6 @@ def test_a_job_records_what_ray_spilled_during_it_and_not_during_another(tmp_pat
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
-            # often, but a busy machine may skip two intervals, after which Ray drops its metrics
-            "RAY_metrics_report_interval_ms": "4000",
         },
         capture_output=True,
         text=True,

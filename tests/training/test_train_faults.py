@@ -107,7 +107,8 @@ def test_a_resume_with_other_settings_is_refused_and_names_them(
 
 
 def test_a_finished_training_is_not_done_again(undisturbed: TrainSummary, data: str) -> None:
-    again = train(_config(data, Path(undisturbed.output), resume=True))
+    elsewhere = (str(Path(data).parents[1]),)
+    again = train(_config(data, Path(undisturbed.output), resume=True, allowed_root=elsewhere))
 
     assert again.already_finished
     assert again.model == undisturbed.model
