@@ -22,9 +22,11 @@ app.add_typer(cluster, name="cluster")
 jobs = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 
-
 bundle = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(bundle, name="bundle")
+
+imports = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(imports, name="import")
 
 
 def _print_version(requested: bool) -> None:
@@ -55,6 +57,11 @@ def _cluster() -> None:
 @bundle.callback()
 def _bundle() -> None:
     """Show what a model bundle is, and check that it is unchanged."""
+
+
+@imports.callback()
+def _imports() -> None:
+    """Take weights that others have trained."""
 
 
 @jobs.callback()

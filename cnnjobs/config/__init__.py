@@ -20,7 +20,7 @@ from cnnjobs.config.inference import (
     VerifyConfig,
 )
 from cnnjobs.config.s3 import S3Settings
-from cnnjobs.config.training import CrossvalConfig, TrainConfig, TuneConfig
+from cnnjobs.config.training import CrossvalConfig, ImportXrvConfig, TrainConfig, TuneConfig
 
 __all__ = [
     "ENGINES",
@@ -36,6 +36,7 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "FetchConfig",
+    "ImportXrvConfig",
     "IndexConfig",
     "InspectConfig",
     "PredictConfig",
@@ -59,6 +60,7 @@ Config = (
     | TrainConfig
     | CrossvalConfig
     | TuneConfig
+    | ImportXrvConfig
     | EvaluateConfig
     | CompareConfig
     | AuditConfig

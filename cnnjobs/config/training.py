@@ -7,6 +7,7 @@ from typing import Any
 from cnnjobs.config import checks
 from cnnjobs.config.images import ImageSettings
 from cnnjobs.config.recipes import RECIPES
+from cnnjobs.config.urls import Settings
 from cnnjobs.errors import ConfigError
 
 
@@ -255,3 +256,11 @@ class TuneConfig(ImageSettings):
         shared = {key: value for key, value in dataclasses.asdict(self).items() if key in names}
         shared["monitor"] = self.monitor or "val_accuracy"
         return TrainConfig(**{**shared, "keep": "best", **settings})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportXrvConfig(Settings):
+    """Settings of `cnnjobs import xrv`."""
+
+    model: str
+    output: str

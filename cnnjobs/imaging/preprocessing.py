@@ -29,7 +29,8 @@ class Preprocessing:
     look-up tables. Samples of more than 8 bits are divided by the largest value of the bits that
     are used, as the file states or else by `depth.settled`. Shrinking
     averages over areas (INTER_AREA), because bilinear sampling aliases; enlarging is bilinear. The
-    aspect ratio is not kept.
+    aspect ratio is not kept; with `square`, the longer side is first cut to the length of the
+    shorter one, as much at both ends.
 
     With `scaled_jpeg`, a JPEG is decoded at the smallest of libjpeg's scales 1/8, 1/4, 1/2 and 1 at
     which both sides are at least twice the requested ones, and shrunk from there.
@@ -53,6 +54,7 @@ class Preprocessing:
     equalize: bool = False
     clip_limit: float = 2.0
     tiles: int = 8
+    square: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "max_pixels", "tiles"):
@@ -117,7 +119,10 @@ def decode(
         any_modality=any_modality,
         at_least=preprocessing.decoded_size,
     )
-    picture = depth.settled(picture._replace(gray=cropped(picture.gray, preprocessing.crop)))
+    gray = cropped(picture.gray, preprocessing.crop)
+    if preprocessing.square:
+        gray = central_square(gray)
+    picture = depth.settled(picture._replace(gray=gray))
     small = resize(picture.gray, height=preprocessing.height, width=preprocessing.width)
     pixels = depth.to_8_bit(small, picture.bits or 8)
     if preprocessing.mask_corners:
@@ -137,8 +142,12 @@ def _steps(preprocessing: Preprocessing, picture: Picture) -> Iterator[str]:
     """What `decode` does to a picture once it is cropped, for people."""
     rows, columns = picture.gray.shape
     height, width = preprocessing.height, preprocessing.width
+    left = f"{columns} x {rows} pixels"
     if preprocessing.crop:
-        yield f"cropped by {preprocessing.crop:.1%} at each side to {columns} x {rows} pixels"
+        after = "" if preprocessing.square else f" to {left}"
+        yield f"cropped by {preprocessing.crop:.1%} at each side{after}"
+    if preprocessing.square:
+        yield f"cut to the central {left}"
     if height < rows or width < columns:
         least = f"{min(width, columns)} x {min(height, rows)}"
         yield f"shrunk to {least} pixels by averaging over areas"
@@ -202,6 +211,13 @@ def cropped(image: Gray, share: float) -> Gray:
     """
     rows, columns = (int(share * side) for side in image.shape)
     return image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
+
+
+def central_square(image: Gray) -> Gray:
+    """As many rows as columns: the middle of the longer side, as in torchxrayvision."""
+    side = min(image.shape)
+    top, left = (length // 2 - side // 2 for length in image.shape)
+    return image[top : top + side, left : left + side]
 
 
 def resize(image: Gray, *, height: int, width: int) -> Gray:

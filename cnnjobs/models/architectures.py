@@ -19,7 +19,8 @@ class Architecture:
     """What is known about an architecture without importing Keras.
 
     `num_parameters` is the count for `num_labels` classes, and `min_side` the smallest height and
-    width that a backbone can be built for. The sizes of a user's own model are 0
+    width that a backbone can be built for. With `square`, it sees the central square of an image.
+    The sizes of a user's own model are 0
     until `describe` has built it.
     """
 
@@ -31,6 +32,7 @@ class Architecture:
     num_parameters: int
     takes_weights: bool = False
     min_side: int | None = None
+    square: bool = False
 
     @property
     def is_described(self) -> bool:
@@ -75,6 +77,7 @@ ARCHITECTURES = {
                 num_parameters=known.num_parameters,
                 takes_weights=True,
                 min_side=known.family.min_side,
+                square=known.family.square,
             )
             for name, known in APPLICATIONS.items()
         ),

@@ -51,16 +51,15 @@ def build(
         )
     pixels = keras.Input((height, width, 1), dtype="uint8", name="pixels")
     # not a Lambda layer, which Keras' safe mode refuses to load
-    colors = layers.Concatenate(name="gray_to_rgb")([pixels, pixels, pixels])
+    colors = pixels
+    if family.channels == 3:
+        colors = layers.Concatenate(name="gray_to_rgb")([pixels, pixels, pixels])
     for layer in preprocessing(family.pixels):
         colors = layer(colors)
-    make = functools.partial(
-        getattr(keras.applications, APPLICATIONS[name].maker),
-        include_top=False,
-        input_shape=(height, width, 3),
-        pooling="avg",
-    )
+    make = bare(name, height, width)
     ours = functools.partial(make, input_tensor=colors)
+    if family.pixels == "xrv" and weights == IMAGENET:
+        raise InputError(f"{name} takes a file that `cnnjobs import xrv` wrote, got {weights}.")
     if family.pixels == "torch, 255" and weights is not None:
         source = _with_weights(make, name, weights)
         backbone = _without_normalization(ours(weights=None), source)
@@ -70,12 +69,27 @@ def build(
     return with_reset_names(keras.Model(pixels, cnn.scores(num_labels)(dropped), name=name))
 
 
+def bare(name: str, height: int, width: int) -> Callable[..., Any]:
+    """Makes the network alone: without our head, and for pixels that are scaled already."""
+    import keras
+
+    known = APPLICATIONS[name]
+    return functools.partial(
+        getattr(keras.applications, known.maker),
+        include_top=False,
+        input_shape=(height, width, known.family.channels),
+        pooling="avg",
+    )
+
+
 def preprocessing(mode: str) -> list[Any]:
     """What `imagenet_utils.preprocess_input` does in this mode, as layers (all colors are gray)."""
     from keras import layers
 
     if mode == "own":
         return []
+    if mode == "xrv":
+        return [layers.Rescaling(2048 / 255, offset=-1024.0, name="scale")]
     if mode == "tf":
         return [layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")]
     if mode == "caffe":

@@ -86,7 +86,7 @@ def _preprocessing_problem(values: Any) -> str | None:
     for name in ("crop", "mask_corners", "clip_limit"):
         if not _is_number(values.get(name, 1.0)):
             return f"{name} must be a number"
-    for name in ("scaled_jpeg", "equalize"):
+    for name in ("scaled_jpeg", "equalize", "square"):
         if not isinstance(values.get(name, False), bool):
             return f"{name} must be true or false"
     return None

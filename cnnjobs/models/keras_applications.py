@@ -10,7 +10,9 @@ class Family:
     Attributes:
         module: of `keras.applications`.
         pixels: mode of `keras.applications.imagenet_utils.preprocess_input` (caffe, tf or torch);
-            "own" if the models contain it; "torch, 255" if they contain only the division by 255.
+            "own" if the models contain it; "torch, 255" if they contain only the division by 255;
+            "xrv" for one gray channel from -1024 to 1024.
+        square: whether the longer side of images was cut to a central square, not shrunk more.
         min_side: smallest height and width.
         side: height and width of the images that the models were made for, unless stated otherwise.
     """
@@ -19,6 +21,12 @@ class Family:
     pixels: str
     min_side: int = 32
     side: int = 224
+    square: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of the images that the models take."""
+        return 1 if self.pixels == "xrv" else 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +108,10 @@ APPLICATIONS = {
     )
     for family, maker, num_parameters, side in _ROWS
 }
+#: DenseNet121 for the weights of `cnnjobs import xrv`.
+APPLICATIONS["xrv-densenet121"] = Application(
+    maker="DenseNet121",
+    family=Family(module="densenet", pixels="xrv", square=True),
+    side=224,
+    num_parameters=7_032_257,
+)

@@ -43,4 +43,5 @@ def test_models_as_json_are_complete_and_keyed_by_name(capsys):
         "num_parameters": 14_838_529,
         "takes_weights": False,
         "min_side": None,
+        "square": False,
     }

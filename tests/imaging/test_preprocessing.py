@@ -584,3 +584,18 @@ def test_other_files_too_large_by_their_header_are_refused_before_decoding(kind)
         data = bytearray(_file(".webp", COLOR, *LOSSLESS_WEBP))
         data[21:25] = struct.pack("<I", (width - 1) | (height - 1) << 14)
     assert _error(bytes(data)) == "too large: 16000 x 15000 pixels, 200000000 are allowed"
+
+
+@pytest.mark.parametrize(
+    ("shape", "top", "left"), [((40, 61), 0, 10), ((61, 40), 10, 0), ((40, 40), 0, 0)]
+)
+def test_square_keeps_the_middle_of_the_longer_side(shape, top, left):
+    image = _random(*shape)
+    data = cv2.imencode(".png", image)[1].tobytes()
+    settings = preprocessing.Preprocessing(height=40, width=40, square=True)
+
+    decoded = preprocessing.decode(data, settings)
+
+    np.testing.assert_array_equal(decoded.pixels[..., 0], image[top : top + 40, left : left + 40])
+    assert (decoded.height, decoded.width) == shape
+    assert decoded.steps[-1] == "cut to the central 40 x 40 pixels"

@@ -66,4 +66,5 @@ def preprocessing(config: TrainConfig, architecture: Architecture) -> Preprocess
         crop=config.crop,
         mask_corners=config.mask_corners,
         equalize=config.equalize,
+        square=architecture.square,
     )
