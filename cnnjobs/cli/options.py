@@ -41,6 +41,9 @@ SHARED: dict[str, Any] = {
     ),
     "images": Argument(metavar="IMAGE", help="Image files, local or on S3."),
     "output": OutputOption("--output", "-o", metavar="DIR", help="Run directory to write."),
+    "figures": OutputOption(
+        metavar="svg,pdf", help="Formats of the figures beside PNG, with commas between them."
+    ),
     "resume": OutputOption("--resume", help="Continue the run in the output directory."),
     "overwrite": OutputOption("--overwrite", help="Replace existing output."),
     "exclude": ImageOption(

@@ -52,6 +52,16 @@ def amount(name: str, value: str, total: int, of: str = "images") -> int:
     return int(match[1]) if match[1] else int(total * Fraction(match[2]) / 100)
 
 
+def figures(value: str) -> None:
+    """Raise unless it is a list of formats, without spaces: svg,pdf,png."""
+    kinds = value.split(",")
+    if not set(kinds) <= {"png", "svg", "pdf"} or len(set(kinds)) < len(kinds):
+        raise ConfigError(
+            "figures must be one or more of png, svg and pdf, with commas and no spaces between "
+            f"them, got {value}."
+        )
+
+
 def choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise unless it is one of `allowed`."""
     if value not in allowed:

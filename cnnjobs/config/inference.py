@@ -35,11 +35,13 @@ class EvaluateConfig(ImageSettings):
     batch_size: int = 32
     address: str | None = None
     audit: bool = True
+    figures: str = "png"
     overwrite: bool = False
     expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.figures(self.figures)
         checks.digests("expect", self.expect)
         checks.choice("split", self.split, (*SPLITS, "all"))
         if self.prevalence is not None and not 0 < self.prevalence < 1:
@@ -88,11 +90,13 @@ class AuditConfig(ImageSettings):
     seed: int = 0
     engine: str = "auto"
     batch_size: int = 32
+    figures: str = "png"
     overwrite: bool = False
     expect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.figures(self.figures)
         checks.digests("expect", self.expect)
         checks.choice("split", self.split, (*SPLITS, "all"))
         if not 0 < self.border < 0.5:

@@ -57,6 +57,7 @@ class TrainConfig(ImageSettings):
     cache: str = "auto"
     max_failures: int = 2
     mlflow: str | None = None
+    figures: str = "png"
     seed: int = 0
     address: str | None = None
     resume: bool = False
@@ -65,6 +66,7 @@ class TrainConfig(ImageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.choice("recipe", self.recipe, tuple(RECIPES))
+        checks.figures(self.figures)
         checks.at_least("epochs", self.epochs, 1)
         checks.at_least("batch_size", self.batch_size, 1)
         checks.above_0("learning_rate", self.learning_rate)

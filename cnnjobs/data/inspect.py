@@ -106,7 +106,8 @@ def _inspect_image(path: str, max_bytes: int, plot: str | None = None) -> ImageS
     settled = depth.settled(picture)
     if plot is not None:
         filesystem.write_bytes(
-            plot, plots.image_and_histogram(settled.gray, path.rpartition("/")[2])
+            plot,
+            image_plots.to_bytes(plots.image_and_histogram(settled.gray, path.rpartition("/")[2])),
         )
     return ImageSummary(
         path=path,
@@ -225,8 +226,8 @@ def _draw(
         plots.sizes(sizes),
         plots.intensities(shares, means),
     ]
-    for file, png in zip(files, drawn, strict=True):
-        filesystem.write_bytes(file, png)
+    for file, figure in zip(files, drawn, strict=True):
+        filesystem.write_bytes(file, image_plots.to_bytes(figure))
 
 
 def _sampled(by_class: Mapping[str, Sequence[Measurements]], seed: int) -> list[tuple[str, Any]]:

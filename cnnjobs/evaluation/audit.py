@@ -10,12 +10,13 @@ from cnnjobs.evaluation import audit_plots, evaluate, shortcut_audit
 from cnnjobs.evaluation.evaluate import EvaluatePlan
 from cnnjobs.evaluation.shortcut_audit import LoadedImages
 from cnnjobs.evaluation.shortcut_verdict import Audit
+from cnnjobs.imaging import plots
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import model_card
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.storage import run_dir
 
-_PLOTS = ("audit.png", "examples.png")
+_PLOTS = ("audit", "examples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +57,12 @@ def audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     with run.writing(**facts, seeds=drawn):
         summary, images = _run_audit(planned, config, progress)
         example = images.pixels[:1]
-        plots = (
-            audit_plots.aurocs(summary.rows, summary.line),
+        figures = (
+            audit_plots.aurocs(summary.rows),
             audit_plots.occluded(example, border=config.border, seed=config.seed),
         )
-        for name, png in zip(summary.plots, plots, strict=True):
-            filesystem.write_bytes(run.path("plots", name), png)
+        for name, figure in zip(_PLOTS, figures, strict=True):
+            plots.write(run.path("plots"), name, figure, config.figures)
         run.finish(**facts, files=[], summary=summary)
     return summary
 
@@ -110,7 +111,9 @@ def _run_audit(
         split=config.split,
         warning=planned.test.warning,
         carried=carried,
-        plots=_PLOTS if planned.output is not None else (),
+        plots=tuple(file for name in _PLOTS for file in plots.file_names(name, config.figures))
+        if planned.output is not None
+        else (),
         output=planned.output,
     )
     return summary, images

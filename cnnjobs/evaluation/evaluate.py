@@ -32,6 +32,7 @@ from cnnjobs.evaluation.evaluate_summary import (
 from cnnjobs.evaluation.labelled_set import LabelledSet
 from cnnjobs.evaluation.score_sets import MeasuredSet
 from cnnjobs.evaluation.shortcut_verdict import Audit
+from cnnjobs.imaging import plots
 from cnnjobs.inference import backends, predictions
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models import external_tests, model_card
@@ -131,7 +132,7 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
     """
     planned = plan(config, progress)
     if planned.output is None:
-        return _conclude(planned, _score(planned, "evaluate", progress), progress, plots=[])
+        return _conclude(planned, _score(planned, "evaluate", progress), progress, drawn=[])
     backends.check(config, planned.num_images)
     facts = {"manifest": planned.test.fingerprint, **bundles.identity([planned.bundle])}
     run = run_dir.start(
@@ -145,8 +146,8 @@ def evaluate(config: EvaluateConfig, progress: Progress = silent) -> EvaluateSum
         for index, other in enumerate(measured[1:]):
             filesystem.write_table(run.path(_beside_file(index)), other.predictions)
         manifest.write(planned.test.manifest, run.path("manifest.parquet"))
-        plots = _draw(planned, measured, run, progress)
-        summary = _conclude(planned, measured, progress, plots=plots)
+        drawn = _draw(planned, measured, run, progress)
+        summary = _conclude(planned, measured, progress, drawn=drawn)
         run.finish(**facts, files=[part], parts={part: entry}, summary=summary)
     return summary
 
@@ -163,7 +164,7 @@ def _draw(
     """Write the plots; returns their names."""
     progress("draw", 0, None)
     names = []
-    for name, png in evaluation_plots.draw(
+    for name, figure in evaluation_plots.draw(
         measured[0].scored,
         planned.bundle,
         measured[0].measured,
@@ -172,8 +173,7 @@ def _draw(
         beside={other.labelled.data: other.scored for other in measured[1:]},
         policy=labelled_set.POLICY,
     ):
-        filesystem.write_bytes(run.path("plots", name), png)
-        names.append(name)
+        names += plots.write(run.path("plots"), name, figure, planned.config.figures)
     return names
 
 
@@ -182,10 +182,10 @@ def _conclude(
     measured: Sequence[MeasuredSet],
     progress: Progress,
     *,
-    plots: Sequence[str],
+    drawn: Sequence[str],
 ) -> EvaluateSummary:
     """Audit, summarize, and store both in the bundle."""
-    summary = _summary(planned, measured, plots=plots, audit=_audit(planned, progress))
+    summary = _summary(planned, measured, drawn=drawn, audit=_audit(planned, progress))
     evidence = {model_card.EVALUATION: {name: getattr(summary, name) for name in _CARRIED}}
     evidence[model_card.EVALUATION][external_tests.KEY] = external_tests.merged(
         planned.bundle,
@@ -230,7 +230,7 @@ def _summary(
     planned: EvaluatePlan,
     measured: Sequence[MeasuredSet],
     *,
-    plots: Sequence[str],
+    drawn: Sequence[str],
     audit: Audit | None,
 ) -> EvaluateSummary:
     bundle, test = planned.bundle, measured[0]
@@ -247,7 +247,7 @@ def _summary(
             WrongPrediction(**row)
             for row in prediction_metrics.most_wrong(test.scored, bundle, _MOST_WRONG)
         ],
-        plots=plots,
+        plots=drawn,
         beside=[
             BesideSummary(
                 data=other.labelled.data,

@@ -1,7 +1,7 @@
 """Which plots an evaluation gets, from its prediction rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,9 @@ from cnnjobs.metrics import Bootstrap, Metrics, curves, reliability
 from cnnjobs.metrics.curves import Curve
 from cnnjobs.models.bundle import Bundle
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: Images in a grid, and per row of it.
 _IN_GRID, _COLUMNS = 12, 4
 
@@ -29,8 +32,8 @@ def draw(
     bootstrap: Bootstrap | None = None,
     beside: Mapping[str, pa.Table] | None = None,
     policy: Policy,
-) -> Iterator[tuple[str, bytes]]:
-    """File name and PNG of each plot that is defined; one class alone has no curves.
+) -> Iterator[tuple[str, "Figure"]]:
+    """Name and figure of each plot that is defined; one class alone has no curves.
 
     Args:
         scored: rows with a label and a score.
@@ -41,17 +44,17 @@ def draw(
         beside: rows of other sets by their data, for the ROC curve.
         policy: with which the images were read.
     """
-    yield "confusion.png", plots.confusion(measured.confusion)
+    yield "confusion", plots.confusion(measured.confusion)
     if bundle.positive is not None:
         yield from _binary_plots(scored, bundle, measured, prevalence, bootstrap, beside or {})
     else:
-        yield "reliability.png", _multiclass_reliability(scored, bundle, measured)
+        yield "reliability", _multiclass_reliability(scored, bundle, measured)
         seed = bootstrap.seed if bootstrap is not None else 0
         sample = np.random.default_rng(seed).permutation(scored.num_rows)[:_IN_GRID]
         rows = _rows(scored.take(np.sort(sample)), bundle)
-        yield from _image_grid("samples.png", rows, bundle, policy)
+        yield from _image_grid("samples", rows, bundle, policy)
         wrong = prediction_metrics.most_wrong(scored, bundle, _IN_GRID)
-        yield from _image_grid("wrong.png", wrong, bundle, policy)
+        yield from _image_grid("wrong", wrong, bundle, policy)
 
 
 def _binary_plots(
@@ -61,13 +64,13 @@ def _binary_plots(
     prevalence: float | None,
     bootstrap: Bootstrap | None,
     beside: Mapping[str, pa.Table],
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, "Figure"]]:
     assert bundle.positive is not None
     probabilities = prediction_metrics.probabilities(scored, bundle)[:, 0]
     actual = _is_positive(scored, bundle)
     members = {name: actual == (name == bundle.positive) for name in bundle.labels}
     yield (
-        "probabilities.png",
+        "probabilities",
         plots.probabilities(
             {name: probabilities[mask] for name, mask in members.items() if mask.any()},
             threshold=bundle.threshold,
@@ -78,7 +81,7 @@ def _binary_plots(
         return
     values = {name: float(value) for name, value in measured.values.items() if value is not None}
     yield (
-        "roc.png",
+        "roc",
         plots.roc(
             curves.roc(probabilities, actual, bootstrap),
             title=_with_interval("AUROC", measured, "auroc"),
@@ -87,7 +90,7 @@ def _binary_plots(
         ),
     )
     yield (
-        "precision_recall.png",
+        "precision_recall",
         plots.precision_recall(
             curves.precision_recall(probabilities, actual, bootstrap),
             title=_with_interval("Average precision", measured, "auprc"),
@@ -97,7 +100,7 @@ def _binary_plots(
     )
     series = _with_uncalibrated(probabilities[:, np.newaxis], bundle)
     yield (
-        "reliability.png",
+        "reliability",
         plots.reliability(
             {name: reliability.bins(values[:, 0], actual) for name, values in series.items()},
             title=_calibration_title(measured),
@@ -106,7 +109,7 @@ def _binary_plots(
         ),
     )
     yield (
-        "decision_curve.png",
+        "decision_curve",
         plots.decision_curve(
             curves.decision(probabilities, actual, prevalence=prevalence, bootstrap=bootstrap),
             prevalence=float(actual.mean()) if prevalence is None else prevalence,
@@ -128,7 +131,7 @@ def _other_curves(beside: Mapping[str, pa.Table], bundle: Bundle) -> dict[str, C
     return found
 
 
-def _multiclass_reliability(scored: pa.Table, bundle: Bundle, measured: Metrics) -> bytes:
+def _multiclass_reliability(scored: pa.Table, bundle: Bundle, measured: Metrics) -> "Figure":
     """Share of correct predictions over the predicted class's probability."""
     probabilities = prediction_metrics.probabilities(scored, bundle)
     column_of = {label: column for column, label in enumerate(bundle.labels)}
@@ -154,14 +157,14 @@ def _with_uncalibrated(probabilities: Probabilities, bundle: Bundle) -> dict[str
 
 def _calibration_title(measured: Metrics) -> str:
     raw = measured.values.get("ece_uncalibrated")
-    uncalibrated = f", uncalibrated {raw:.4f}" if raw is not None else ""
-    return f"Calibration error (ECE) {measured.values['ece']:.4f}{uncalibrated}"
+    uncalibrated = f", uncalibrated {raw:.2f}" if raw is not None else ""
+    return f"Calibration error (ECE) {measured.values['ece']:.2f}{uncalibrated}"
 
 
 def _with_interval(title: str, measured: Metrics, name: str) -> str:
     ends = measured.intervals.get(name)
-    interval = f" (95% interval {ends[0]:.4f} to {ends[1]:.4f})" if ends is not None else ""
-    return f"{title} {measured.values[name]:.4f}{interval}"
+    interval = f" (95% interval {ends[0]:.2f} to {ends[1]:.2f})" if ends is not None else ""
+    return f"{title} {measured.values[name]:.2f}{interval}"
 
 
 def _rows(scored: pa.Table, bundle: Bundle) -> list[dict[str, Any]]:
@@ -173,16 +176,17 @@ def _rows(scored: pa.Table, bundle: Bundle) -> list[dict[str, Any]]:
 
 def _image_grid(
     name: str, rows: Sequence[Mapping[str, Any]], bundle: Bundle, policy: Policy
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, "Figure"]]:
     """The model's input images, under the titles of the lab sheet; nothing without rows."""
-    titled = []
+    titled, aspects = [], []
     for row in rows:
         decoded = reading.decoded(reading.read_image(row["path"]), bundle.preprocessing, policy)
         assert isinstance(decoded, preprocessing.Decoded)
         title = f"True: {row['label']}, Predicted: {row['prediction']}"
         titled.append((f"{title}\nprobability {row['probability']:.3f}", decoded.pixels[:, :, 0]))
+        aspects.append(decoded.height / decoded.width)
     if titled:
-        yield name, grid(titled, columns=_COLUMNS)
+        yield name, grid(titled, columns=_COLUMNS, aspects=aspects)
 
 
 def _is_positive(scored: pa.Table, bundle: Bundle) -> NDArray[np.bool_]:

@@ -117,7 +117,8 @@ def _explain_one(
     gray = thumbnail if thumbnail is not None else decoded.pixels[:, :, 0]
     scored_class = bundle.positive or prediction
     title = f"{path.rpartition('/')[2]}\n{prediction} (P({scored_class}) = {probability:.3f})"
-    filesystem.write_bytes(output, audit_plots.explanation(gray, heat, title, prediction))
+    figure = audit_plots.explanation(gray, heat, title, prediction)
+    filesystem.write_bytes(output, plots.to_bytes(figure))
     return ExplainedImage(path=path, prediction=prediction, probability=probability, drawn=output)
 
 

@@ -1,4 +1,4 @@
-"""Plots of an evaluation, as PNG bytes: confusion matrix, curves and calibration."""
+"""Plots of an evaluation: confusion matrix, curves and calibration."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnjobs.imaging.plots import new_figure, to_png
+from cnnjobs.imaging.plots import COLUMN, in_style, new_figure
 from cnnjobs.metrics.curves import Curve, DecisionCurve
 from cnnjobs.metrics.reliability import Bin
 
@@ -23,7 +23,8 @@ _MODEL, _OTHERS, _REFERENCE = "C0", ("C1", "C2", "C4", "C5"), "0.45"
 Point = tuple[float, float]
 
 
-def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
+@in_style
+def confusion(matrix: Mapping[str, Mapping[str, int]]) -> "Figure":
     """Images by actual class (rows) and predicted class, colored by their share of the row.
 
     Args:
@@ -33,7 +34,8 @@ def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
     counts = np.array([[matrix[actual][predicted] for predicted in names] for actual in names])
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure = new_figure(2.2 + max(3, 0.68 * len(names)), 1.4 + max(3, 0.68 * len(names)))
+    side = max(1.8, 0.42 * len(names))
+    figure = new_figure(1.5 + side, 0.9 + side)
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the actual class")
@@ -46,9 +48,9 @@ def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
     )
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual (images)")
-    axes.set_title(f"{counts.trace():,} of {counts.sum():,} images correct", fontsize=10)
+    axes.set_title(f"{counts.trace():,} of {counts.sum():,} images correct")
     if len(names) > _CLASSES_WITH_NUMBERS:
-        return to_png(figure)
+        return figure
     for (row, column), count in np.ndenumerate(counts):
         if is_crowded and not count:
             continue
@@ -58,15 +60,16 @@ def confusion(matrix: Mapping[str, Mapping[str, int]]) -> bytes:
             f"{count:,}\n{shares[row, column]:.0%}",
             ha="center",
             va="center",
-            fontsize=7 if is_crowded else 11,
+            fontsize=6 if is_crowded else 9,
             color="white" if shares[row, column] > 0.6 else "black",
         )
-    return to_png(figure)
+    return figure
 
 
+@in_style
 def roc(
     curve: Curve, *, title: str, threshold: Point, others: Mapping[str, Curve] | None = None
-) -> bytes:
+) -> "Figure":
     """Sensitivity over 1 - specificity.
 
     Args:
@@ -79,15 +82,16 @@ def roc(
     axes.plot([0, 1], [0, 1], "--", color=_REFERENCE, lw=1, label="chance")
     _draw(axes, curve, "test" if others else "model")
     for color, (name, other) in zip(itertools.cycle(_OTHERS), (others or {}).items(), strict=False):
-        axes.plot(other.x, other.y, color=color, lw=1.5, label=name)
-    axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=8, label="at the threshold")
-    axes.legend(loc="lower right", fontsize=9)
-    return to_png(figure)
+        axes.plot(other.x, other.y, color=color, label=name)
+    axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=6, label="at the threshold")
+    _legend_below(figure)
+    return figure
 
 
+@in_style
 def precision_recall(
     curve: Curve, *, title: str, threshold: Point | None, prevalence: float
-) -> bytes:
+) -> "Figure":
     """Precision (PPV) over recall (sensitivity).
 
     Args:
@@ -100,14 +104,15 @@ def precision_recall(
     axes.axhline(prevalence, ls="--", color=_REFERENCE, lw=1, label=f"chance ({prevalence:.2f})")
     _draw(axes, curve, "model", steps=True)
     if threshold is not None:
-        axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=8, label="at the threshold")
-    axes.legend(loc="lower left", fontsize=9)
-    return to_png(figure)
+        axes.plot(*threshold, "o", color=_MODEL, mec="white", ms=6, label="at the threshold")
+    _legend_below(figure)
+    return figure
 
 
+@in_style
 def reliability(
     series: Mapping[str, Sequence[Bin]], *, title: str, confidence: str, share: str
-) -> bytes:
+) -> "Figure":
     """Observed share over predicted probability, with a histogram of the images below.
 
     Args:
@@ -116,33 +121,34 @@ def reliability(
         confidence: label of the probability.
         share: label of the observed share.
     """
-    figure = new_figure(5.2, 6.4)
+    figure = new_figure(COLUMN, 4.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     above.plot([0, 1], [0, 1], "--", color=_REFERENCE, lw=1, label="perfect")
     for index, (name, bins) in enumerate(series.items()):
         color, style = ((_MODEL, "-o"), (_OTHERS[0], ":s"))[index]
         means, shares = ([getattr(each, key) for each in bins] for key in ("confidence", "share"))
-        above.plot(means, shares, style, color=color, ms=5, lw=1.5, label=name)
+        above.plot(means, shares, style, color=color, label=name)
         counts, edges = _steps(bins)
-        below.stairs(counts, edges, color=color, ls=style[0], lw=1.5, fill=index == 0, alpha=0.6)
+        below.stairs(counts, edges, color=color, ls=style[0], fill=index == 0, alpha=0.6)
         if index == 0:
             low, high = zip(*(each.interval for each in bins), strict=True)
             above.vlines(means, low, high, color=color, lw=1, alpha=0.6)
     above.set_ylim(-0.03, 1.03)
     above.set_ylabel(share)
-    above.set_title(title, fontsize=10)
-    above.legend(loc="upper left", fontsize=9)
+    above.set_title(title)
+    _legend_below(figure, above)
     below.set_xlim(-0.03, 1.03)
     below.set_xlabel(confidence)
     below.set_ylabel("images")
     for axes in (above, below):
-        axes.grid(alpha=0.3)
-    return to_png(figure)
+        axes.grid()
+    return figure
 
 
+@in_style
 def probabilities(
     by_class: Mapping[str, NDArray[np.float32]], *, threshold: float, positive: str
-) -> bytes:
+) -> "Figure":
     """A histogram of the probabilities of each class, one panel per class.
 
     Args:
@@ -150,24 +156,23 @@ def probabilities(
         threshold: images at or above it are predicted positive.
         positive: name of the positive class.
     """
-    figure = new_figure(6.4, 0.6 + 1.9 * len(by_class))
+    figure = new_figure(COLUMN, 0.4 + 1.4 * len(by_class))
     panels = figure.subplots(len(by_class), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for index, (axes, (name, values)) in enumerate(zip(panels, by_class.items(), strict=True)):
         counts, edges = np.histogram(values, bins=20, range=(0, 1))
         axes.stairs(counts, edges, fill=True, color=f"C{index}", alpha=0.75)
         axes.axvline(threshold, ls="--", color="black", lw=1)
         predicted = np.mean(np.asarray(values) >= threshold)
-        axes.set_title(
-            f"{name}: {len(values):,} images, {predicted:.0%} predicted {positive}", fontsize=10
-        )
+        axes.set_title(f"{name}: {len(values):,} images, {predicted:.0%} predicted {positive}")
         axes.set_ylabel("images")
-        axes.grid(alpha=0.3)
+        axes.grid()
     panels[-1].set_xlabel(f"probability of {positive} (dashed: threshold {threshold:.3g})")
     panels[-1].set_xlim(-0.02, 1.02)
-    return to_png(figure)
+    return figure
 
 
-def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float) -> bytes:
+@in_style
+def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float) -> "Figure":
     """Net benefit of treating by the model, compared with treating all and none.
 
     Args:
@@ -175,10 +180,10 @@ def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float)
         prevalence: share of positives that the curve assumes.
         threshold: of the model.
     """
-    figure = new_figure(6.4, 4.4)
+    figure = new_figure(COLUMN, 3)
     axes = figure.subplots()
     axes.axhline(0, color="black", lw=1, label="treat none")
-    axes.plot(curve.model.x, curve.treat_all, "--", color=_REFERENCE, lw=1.5, label="treat all")
+    axes.plot(curve.model.x, curve.treat_all, "--", color=_REFERENCE, label="treat all")
     _draw(axes, curve.model, "treat by the model")
     axes.axvline(threshold, ls=":", color=_MODEL, lw=1, label="the model's threshold")
     # the loss of treating all is unbounded at high thresholds
@@ -186,10 +191,10 @@ def decision_curve(curve: DecisionCurve, *, prevalence: float, threshold: float)
     axes.set_xlim(0, 1)
     axes.set_xlabel("threshold probability for treatment")
     axes.set_ylabel("net benefit (true positives per image)")
-    axes.set_title(f"Decision curve, {prevalence:.3g} of the images positive", fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
-    return to_png(figure)
+    axes.set_title(f"Decision curve, {prevalence:.3g} of the images positive")
+    axes.grid()
+    _legend_below(figure)
+    return figure
 
 
 def _draw(axes: "Axes", curve: Curve, name: str, *, steps: bool = False) -> None:
@@ -205,7 +210,13 @@ def _draw(axes: "Axes", curve: Curve, name: str, *, steps: bool = False) -> None
             label="95% band",
         )
     style = "steps-pre" if steps else "default"
-    axes.plot(curve.x, curve.y, color=_MODEL, lw=2, drawstyle=style, label=name)
+    axes.plot(curve.x, curve.y, color=_MODEL, drawstyle=style, label=name)
+
+
+def _legend_below(figure: "Figure", axes: "Axes | None" = None) -> None:
+    """The legend under everything else, where no curve is."""
+    handles, labels = (axes or figure.axes[0]).get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
 
 def _steps(bins: Sequence[Bin]) -> tuple[list[int], list[float]]:
@@ -223,13 +234,13 @@ def _steps(bins: Sequence[Bin]) -> tuple[list[int], list[float]]:
 
 def _unit_square(x_label: str, y_label: str, title: str) -> tuple["Figure", "Axes"]:
     """Square axes from 0 to 1."""
-    figure = new_figure(5.2, 5.2)
+    figure = new_figure(COLUMN, 4)
     axes = figure.subplots()
     axes.set_aspect("equal")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.3)
+    axes.set_title(title)
+    axes.grid()
     return figure, axes

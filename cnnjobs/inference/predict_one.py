@@ -115,16 +115,17 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
     images = [kind(**row) for row in scored.select(columns).to_pylist()]
     readable = [image for image in images if image.error is None]
     steps: dict[str, Sequence[str]] = {}
-    shown = []
+    shown, aspects = [], []
     if plot is not None or config.explain_pixels:
         for image in readable:
             decoded = _decoded(image.path, bundle, scoring.policy)
             steps[image.path] = decoded.steps
             shown.append((_title(image, bundle), decoded.pixels[:, :, 0]))
+            aspects.append(decoded.height / decoded.width)
     if not shown:
         plot = None
     if plot is not None:
-        filesystem.write_bytes(plot, plots.grid(shown))
+        filesystem.write_bytes(plot, image_plots.to_bytes(plots.grid(shown, aspects=aspects)))
     return PredictOneSummary(
         model=bundle.name,
         labels=bundle.labels,

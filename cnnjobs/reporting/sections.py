@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnjobs.imaging import plots as image_plots
 from cnnjobs.reporting import formatting
 from cnnjobs.reporting.blocks import Detail, Figure, Section, Table, data_uri, to_text, to_texts
 from cnnjobs.reporting.inputs import InputRun
@@ -170,7 +171,7 @@ def _learning_curves(run: InputRun) -> list[Figure]:
     final = f"; validation at the end: {values}" if values else ""
     figures = [
         Figure(
-            uri=data_uri("image/png", plots.learning_curves(history)),
+            uri=data_uri("image/png", image_plots.to_bytes(plots.learning_curves(history))),
             alt=f"Learning curves over {len(history)} epochs{final}.",
             caption="Learning curves",
             is_wide=True,
@@ -179,7 +180,7 @@ def _learning_curves(run: InputRun) -> list[Figure]:
     if plots.has_measures(history):
         figures.append(
             Figure(
-                uri=data_uri("image/png", plots.training_measures(history)),
+                uri=data_uri("image/png", image_plots.to_bytes(plots.training_measures(history))),
                 alt=f"Learning rate, gradient norm and speed over {len(history)} epochs.",
                 caption="Learning rate, gradient norm before clipping, speed, and share of time "
                 "waiting for images",

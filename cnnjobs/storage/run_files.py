@@ -22,19 +22,22 @@ _TRAINING = (
 )
 _PREDICTIONS = ("predictions/part-*.parquet", "predictions/*=*/part-*.parquet")
 
+_PLOTS = ("plots/*.png", "plots/*.svg", "plots/*.pdf")
+_CURVES = ("learning_curves.png", "learning_curves.svg", "learning_curves.pdf")
+
 #: What each command writes below its output, as names; `*` stands for any text without a slash.
 WRITES: Mapping[str, Sequence[str]] = {
     "predict": ("manifest.parquet", "progress.jsonl", "predictions.csv", *_PREDICTIONS),
-    "evaluate": ("manifest.parquet", "plots/*.png", "beside/part-*.parquet", *_PREDICTIONS),
-    "audit": ("plots/*.png",),
-    "train": ("manifest.parquet", "history.csv", "learning_curves.png", *_TRAINING),
+    "evaluate": ("manifest.parquet", *_PLOTS, "beside/part-*.parquet", *_PREDICTIONS),
+    "audit": _PLOTS,
+    "train": ("manifest.parquet", "history.csv", *_CURVES, *_TRAINING),
     "tune": (
         *("manifest.parquet", "trials.csv"),
         *(f"bundle/{name}" for name in _BUNDLE),
         *(f"trials/*/{name}" for name in ("ended.json", *_TRAINING)),
     ),
     "crossval": (
-        *("manifest.parquet", "plots/*.png"),
+        *("manifest.parquet", *_PLOTS),
         *(f"folds/*/{name}" for name in _TRAINING),
         *_PREDICTIONS,
     ),

@@ -12,11 +12,12 @@ from cnnjobs.cluster import session, spilling
 from cnnjobs.config import CrossvalConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
+from cnnjobs.imaging import plots
 from cnnjobs.inference import parts, predictions
 from cnnjobs.metrics.cross_validation import Estimate
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import filesystem, run_dir
+from cnnjobs.storage import run_dir
 from cnnjobs.storage.run_dir import Run
 from cnnjobs.training import fold_metrics, folds, ray_folds, ray_process, resuming
 from cnnjobs.training.crossval_plan import CrossvalPlan, plan
@@ -28,13 +29,13 @@ from cnnjobs.training.train_plan import described, task_of
 #: Settings that do not change the result: locations, resources, retries.
 _FREE_SETTINGS = (
     "data", "output", "gpus_per_worker", "max_failures", "parallel", "address", "resume",
-    "overwrite", "allowed_root",
+    "overwrite", "allowed_root", "figures",
 )  # fmt: skip
 
 #: Added to the columns of `schema.predictions`: the training that a row was left out of.
 _FOLD_COLUMNS = pa.schema([("repeat", pa.int32()), ("fold", pa.int32()), ("left_out", pa.string())])
 
-PLOT = "crossval.png"
+PLOT = "crossval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +166,11 @@ def _summarized(
     without = [result for result in results if result.left_out is not None]
     estimates = fold_metrics.estimates(of_folds, folds=planned.config.folds)
     plot = fold_metrics.plot(of_folds, estimates, without)
-    if plot is not None:
-        filesystem.write_bytes(run.path("plots", PLOT), plot)
+    drawn = (
+        plots.write(run.path("plots"), PLOT, plot, planned.config.figures)
+        if plot is not None
+        else []
+    )
     warnings = [line for each in planned.folds for line in each.training.warnings]
     return CrossvalSummary(
         output=run.uri,
@@ -180,6 +184,6 @@ def _summarized(
         sources=without,
         not_left_out=planned.not_left_out,
         warnings=list(dict.fromkeys(warnings)),
-        plots=[PLOT] if plot is not None else [],
+        plots=drawn,
         seconds=round(time.monotonic() - began, 3),
     )

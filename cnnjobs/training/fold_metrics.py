@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,9 @@ from cnnjobs.metrics.cross_validation import Estimate, estimate
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.training import plots
 from cnnjobs.training.folds import Fold
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Metrics in the plot.
 _PLOTTED = ("auroc", "auprc", "accuracy", "sensitivity", "specificity", "macro_f1")
@@ -112,8 +116,8 @@ def estimates(results: Sequence[FoldResult], *, folds: int) -> dict[str, Estimat
 
 def plot(
     folds: Sequence[FoldResult], means: Mapping[str, Estimate], sources: Sequence[FoldResult]
-) -> bytes | None:
-    """PNG of the metrics of each fold, their means with intervals, and AUROC by source left out.
+) -> "Figure | None":
+    """The metrics of each fold, their means with intervals, and AUROC by source left out.
 
     None if there are no folds and no source has an AUROC.
     """

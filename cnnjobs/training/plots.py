@@ -1,11 +1,11 @@
-"""Learning curves, and the metrics of a cross-validation, as PNG bytes."""
+"""Learning curves, and the metrics of a cross-validation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnjobs.imaging.plots import new_figure, to_png
+from cnnjobs.imaging.plots import COLUMN, PAGE, in_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,8 @@ _FROM_0_TO_1 = ("accuracy", "auroc", "wait_share")
 Estimated = tuple[float, float | None, float | None]
 
 
-def learning_curves(history: Sequence[Mapping[str, float | None]]) -> bytes:
+@in_style
+def learning_curves(history: Sequence[Mapping[str, float | None]]) -> "Figure":
     """Training and validation curves over the epochs, one panel per metric in the history.
 
     Args:
@@ -35,16 +36,17 @@ def learning_curves(history: Sequence[Mapping[str, float | None]]) -> bytes:
     """
     figure = _over_epochs(history, _METRICS)
     figure.axes[0].legend()
-    return to_png(figure)
+    return figure
 
 
-def training_measures(history: Sequence[Mapping[str, float | None]]) -> bytes:
+@in_style
+def training_measures(history: Sequence[Mapping[str, float | None]]) -> "Figure":
     """Learning rate, gradient norm, speed and waiting over the epochs, a panel for each known.
 
     Args:
         history: as in `learning_curves`, with at least one of them.
     """
-    return to_png(_over_epochs(history, _MEASURES))
+    return _over_epochs(history, _MEASURES)
 
 
 def has_measures(history: Sequence[Mapping[str, float | None]]) -> bool:
@@ -58,17 +60,17 @@ def _over_epochs(
     from matplotlib.ticker import MaxNLocator
 
     shown = _known(history, titles)
-    figure = new_figure(4.2 * len(shown), 3.4)
+    figure = new_figure(PAGE / 3 * max(len(shown), 1.5), 2.2)
     epochs = [epoch["epoch"] for epoch in history]
     for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for key, label, style in ((name, "training", "-o"), (f"val_{name}", "validation", "--s")):
             if _known(history, [key]):
                 values = [epoch.get(key) for epoch in history]
-                axes.plot(epochs, values, style, ms=4, label=label)
+                axes.plot(epochs, values, style, label=label)
         axes.set_title(titles[name])
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
+        axes.grid()
         if name in _FROM_0_TO_1:
             axes.set_ylim(-0.02, 1.02)
     return figure
@@ -79,11 +81,12 @@ def _known(history: Sequence[Mapping[str, float | None]], names: Iterable[str]) 
     return [name for name in names if any(epoch.get(name) is not None for epoch in history)]
 
 
+@in_style
 def fold_metrics(
     values: Mapping[str, Sequence[float]],
     means: Mapping[str, Estimated],
     sources: Mapping[str, Estimated],
-) -> bytes:
+) -> "Figure":
     """Each metric's mean over the folds and its value in each fold; next to it, AUROC by source.
 
     Args:
@@ -94,13 +97,13 @@ def fold_metrics(
     rows = {"folds": means["auroc"]} | dict(sources) if "auroc" in means else dict(sources)
     num_rows = max(len(means), len(rows) if sources else 0)
     num_panels = bool(means) + bool(sources)
-    figure = new_figure(5.6 * num_panels, 1.4 + 0.42 * num_rows)
+    figure = new_figure(COLUMN * num_panels, 0.8 + 0.26 * num_rows)
     panels = iter(figure.subplots(1, num_panels, squeeze=False)[0])
     if means:
         _draw_intervals(next(panels), means, values, "Tested on each fold (one point per fold)")
     if sources:
         _draw_intervals(next(panels), rows, {}, "AUROC, tested on a source left out")
-    return to_png(figure)
+    return figure
 
 
 def _draw_intervals(
@@ -114,14 +117,14 @@ def _draw_intervals(
         small = points.get(name, ())
         # equal values next to each other, not on top of each other
         offsets = np.linspace(-0.18, 0.18, len(small)) if len(small) > 1 else np.zeros(len(small))
-        axes.scatter(small, row + offsets, s=16, color="C0", alpha=0.6)
+        axes.scatter(small, row + offsets, s=9, color="C0", alpha=0.6)
         if low is not None and high is not None:
-            axes.plot([low, high], [row, row], color="C1", lw=2)
-        axes.scatter([value], [row], s=42, marker="D", color="C1", zorder=3)
+            axes.plot([low, high], [row, row], color="C1", lw=1.2)
+        axes.scatter([value], [row], s=22, marker="D", color="C1", zorder=3)
     axes.set_yticks(range(len(estimates)), list(estimates))
     axes.invert_yaxis()
     axes.axvline(0.5, color="0.7", lw=1, ls=":")
     axes.set_xlim(-0.02, 1.02)
-    axes.grid(alpha=0.3, axis="x")
-    axes.set_title(title, fontsize=10)
+    axes.grid(axis="x")
+    axes.set_title(title)
     axes.set_xlabel("value, with 95% interval")

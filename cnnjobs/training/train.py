@@ -14,6 +14,7 @@ from cnnjobs.config import TrainConfig, as_dict, seeds
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
+from cnnjobs.imaging import plots as image_plots
 from cnnjobs.models import bundle as bundles
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 #: epochs, which goes on from those that are done.
 _FREE_SETTINGS = (
     "data", "output", "workers", "gpus_per_worker", "cache", "max_failures", "mlflow", "address",
-    "resume", "overwrite", "epochs", "allowed_root",
+    "resume", "overwrite", "epochs", "allowed_root", "figures",
 )  # fmt: skip
 
 
@@ -90,9 +91,8 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainSummary:
             fitted = trainer.fit(task, progress, threads=threads)
         bundle = bundles.read(run.path("bundle"))
         filesystem.write_bytes(run.path("history.csv"), _csv(fitted.history).encode())
-        filesystem.write_bytes(
-            run.path("learning_curves.png"), plots.learning_curves(fitted.history)
-        )
+        curves = plots.learning_curves(fitted.history)
+        image_plots.write(run.uri, "learning_curves", curves, config.figures)
         summary = TrainSummary(
             output=run.uri,
             bundle=bundle.uri,

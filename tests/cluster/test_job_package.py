@@ -30,7 +30,7 @@ NOT_FILES = {
     *("s3_region", "schedule", "split", "threshold_rule"),
     *("layout", "path_column", "label_column", "group_column", "split_column", "source_column"),
     *("map", "where", "positive_when", "negative_when", "uncertain", "dicom_key"),
-    *("max_unmatched", "groups_missing"),
+    *("figures", "max_unmatched", "groups_missing"),
 }
 
 

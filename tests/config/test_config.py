@@ -504,8 +504,8 @@ def test_an_unknown_key_far_from_all_names_the_known_ones(tmp_path):
         resolve(EvaluateConfig, NEEDED[EvaluateConfig], file)
     assert str(caught.value) == (
         f"{file}: unknown key 'lr'; known: bundle, data, output, split, beside, by, at, "
-        "prevalence, resamples, seed, engine, batch_size, address, audit, overwrite, expect, "
-        "exclude, allowed_root, s3_endpoint, s3_region, s3_profile, s3_anonymous, "
+        "prevalence, resamples, seed, engine, batch_size, address, audit, figures, overwrite, "
+        "expect, exclude, allowed_root, s3_endpoint, s3_region, s3_profile, s3_anonymous, "
         "s3_requester_pays."
     )
 

@@ -107,7 +107,8 @@ def test_an_image_is_drawn_with_its_histogram(tmp_path: Path) -> None:
     summary = _image(file, plot=str(tmp_path / "new" / "drawn.png"))
     drawn = cv2.imread(str(summary.plot))
     assert drawn is not None
-    assert drawn.shape == (528, 1260, 3)
+    # as wide as a page, 7 inches of 300 pixels
+    assert drawn.shape == (900, 2100, 3)
 
 
 def test_an_image_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
 """Learning curves and the metrics of folds, drawn."""
 
-from typing import Any
-
-import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from cnnjobs.training import plots
+from tests.support.figures import decoded, num_colored
 
 
 @pytest.mark.parametrize("num_epochs", [1, 3])
@@ -15,8 +12,8 @@ from cnnjobs.training import plots
 def test_learning_curves_have_three_panels_with_curves(num_epochs: int, validation: bool) -> None:
     image = decoded(plots.learning_curves(history(num_epochs, validation=validation)))
     height, width, _ = image.shape
-    # three panels of 4.2 x 3.4 inches at 120 dots per inch
-    assert (height, width) == (408, 1512)
+    # 7 inches, the width of a page, at 300 dots per inch
+    assert (height, width) == (660, 2100)
     assert np.all(image[0] == 255)
     for panel in np.array_split(image, 3, axis=1):
         assert 0.005 < np.mean(panel.min(axis=2) < 200) < 0.5
@@ -35,7 +32,7 @@ def test_a_single_epoch_is_drawn_as_a_point() -> None:
 def test_a_metric_missing_from_the_history_has_no_panel() -> None:
     losses = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}]
     height, width, _ = decoded(plots.learning_curves(losses)).shape
-    assert (height, width) == (408, 504)
+    assert (height, width) == (660, 1050)
 
 
 def test_a_value_that_is_not_a_number_leaves_a_gap() -> None:
@@ -43,7 +40,7 @@ def test_a_value_that_is_not_a_number_leaves_a_gap() -> None:
     with_gap[1]["val_auroc"] = float("nan")
     image = decoded(plots.learning_curves(with_gap))
     whole = decoded(plots.learning_curves(history(3, validation=True)))
-    assert image.shape == whole.shape == (408, 1512, 3)
+    assert image.shape == whole.shape == (660, 2100, 3)
     assert 0 < num_colored(image) < num_colored(whole)
 
 
@@ -55,7 +52,7 @@ def test_what_a_training_did_has_a_panel_for_each_measure_that_an_epoch_has() ->
     two = decoded(plots.training_measures(epochs))
     epochs[1]["gradient_norm"] = 2.0
     three = decoded(plots.training_measures(epochs))
-    assert (two.shape[1], three.shape[1]) == (1008, 1512)
+    assert (two.shape[1], three.shape[1]) == (1400, 2100)
     assert num_colored(three) > num_colored(two) > 50
 
 
@@ -83,15 +80,3 @@ def history(num_epochs: int, *, validation: bool) -> list[dict[str, float]]:
             epoch |= {"val_loss": 1.5 / number, "val_accuracy": 0.4, "val_auroc": number / 10}
         epochs.append(epoch)
     return epochs
-
-
-def decoded(png: bytes) -> NDArray[Any]:
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None
-    return image
-
-
-def num_colored(image: NDArray[Any]) -> int:
-    """Pixels of the curves; the rest is black, gray or white."""
-    return int(np.sum(np.ptp(image.astype(int), axis=2) > 60))
