@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from cnnjobs.config.cluster import ClusterStartConfig, DoctorConfig, SubmitConfig
 from cnnjobs.config.data import FetchConfig, IndexConfig, InspectConfig
 from cnnjobs.config.demo import DemoConfig
+from cnnjobs.config.export import ExportConfig
 from cnnjobs.config.inference import (
     ENGINES,
     AuditConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "DoctorConfig",
     "EvaluateConfig",
     "ExplainConfig",
+    "ExportConfig",
     "FetchConfig",
     "ImportXrvConfig",
     "IndexConfig",
@@ -70,6 +72,7 @@ Config = (
     | VerifyConfig
     | BundleConfig
     | ExplainConfig
+    | ExportConfig
     | ReportConfig
     | DemoConfig
     | ClusterStartConfig

@@ -12,7 +12,6 @@ from cnnjobs.cluster import session, spilling
 from cnnjobs.config import CrossvalConfig, as_dict, seeds
 from cnnjobs.data import manifest
 from cnnjobs.errors import InputError
-from cnnjobs.imaging import plots
 from cnnjobs.inference import parts, predictions
 from cnnjobs.metrics.cross_validation import Estimate
 from cnnjobs.models import bundle as bundles
@@ -34,8 +33,6 @@ _FREE_SETTINGS = (
 
 #: Added to the columns of `schema.predictions`: the training that a row was left out of.
 _FOLD_COLUMNS = pa.schema([("repeat", pa.int32()), ("fold", pa.int32()), ("left_out", pa.string())])
-
-PLOT = "crossval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +162,8 @@ def _summarized(
     of_folds = [result for result in results if result.left_out is None]
     without = [result for result in results if result.left_out is not None]
     estimates = fold_metrics.estimates(of_folds, folds=planned.config.folds)
-    plot = fold_metrics.plot(of_folds, estimates, without)
-    drawn = (
-        plots.write(run.path("plots"), PLOT, plot, planned.config.figures)
-        if plot is not None
-        else []
-    )
+    figures = planned.config.figures
+    drawn = fold_metrics.draw(run.path("plots"), of_folds, estimates, without, figures)
     warnings = [line for each in planned.folds for line in each.training.warnings]
     return CrossvalSummary(
         output=run.uri,

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,14 +10,12 @@ import pyarrow.compute as pc
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.errors import TrainingError
 from cnnjobs.evaluation import prediction_metrics
+from cnnjobs.imaging import plots as image_plots
 from cnnjobs.metrics import Bootstrap, Interval
 from cnnjobs.metrics.cross_validation import Estimate, estimate
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.training import plots
 from cnnjobs.training.folds import Fold
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: Metrics in the plot.
 _PLOTTED = ("auroc", "auprc", "accuracy", "sensitivity", "specificity", "macro_f1")
@@ -114,12 +111,18 @@ def estimates(results: Sequence[FoldResult], *, folds: int) -> dict[str, Estimat
     }
 
 
-def plot(
-    folds: Sequence[FoldResult], means: Mapping[str, Estimate], sources: Sequence[FoldResult]
-) -> "Figure | None":
-    """The metrics of each fold, their means with intervals, and AUROC by source left out.
+def draw(
+    folder: str,
+    folds: Sequence[FoldResult],
+    means: Mapping[str, Estimate],
+    sources: Sequence[FoldResult],
+    figures: str = "png",
+) -> list[str]:
+    """Draw the metrics of each fold, their means with intervals, and AUROC by source left out.
 
-    None if there are no folds and no source has an AUROC.
+    Returns:
+        names of the files written to the folder: none, if there are no folds and no source has an
+        AUROC.
     """
     shown = {name: means[name] for name in _PLOTTED if name in means}
     values = {name: _known(folds, name) for name in shown}
@@ -134,8 +137,9 @@ def plot(
         if (auroc := each.metrics.get("auroc")) is not None
     }
     if not intervals and not by_source:
-        return None
-    return plots.fold_metrics(values, intervals, by_source)
+        return []
+    drawn = plots.fold_metrics(values, intervals, by_source)
+    return image_plots.write(folder, "crossval", drawn, figures)
 
 
 def _known(results: Sequence[FoldResult], name: str) -> list[float]:

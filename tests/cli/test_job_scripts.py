@@ -25,7 +25,7 @@ def test_every_command_for_a_cluster_has_a_script_of_at_most_20_lines():
         assert len(file.read_text().splitlines()) <= 20
     others = {
         *("cluster", "demo", "doctor", "fetch", "jobs", "models", "predict-one", "submit"),
-        *("bundle", "import", "quantize", "verify"),
+        *("bundle", "export", "import", "quantize", "verify"),
     }
     assert set(GROUP.commands) == {*JOBS, *others}
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -72,12 +73,14 @@ def test_a_metric_that_no_fold_defines_is_null_with_the_reason() -> None:
     )
 
 
-def test_folds_with_other_metrics_are_printed_plotted_and_reported() -> None:
+def test_folds_with_other_metrics_are_printed_plotted_and_reported(tmp_path: Path) -> None:
     one, other = _fold(1, temperature=1.5), _fold(2, labels="negative")
     less = {name: value for name, value in one.metrics.items() if name != "specificity"}
     for folds in ([dataclasses.replace(one, metrics=less), other], [other, other]):
         estimates = fold_metrics.estimates(folds, folds=2)
-        assert fold_metrics.plot(folds, estimates, []) is not None
+        drawn = fold_metrics.draw(str(tmp_path), folds, estimates, [], "pdf")
+        assert drawn == ["crossval.png", "crossval.pdf"]
+        assert (tmp_path / "crossval.pdf").read_bytes().startswith(b"%PDF")
         summary = CrossvalSummary(
             output="runs/crossval",
             architecture="covid",
