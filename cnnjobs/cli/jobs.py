@@ -105,13 +105,19 @@ def jobs_text(summaries: Sequence["JobSummary"]) -> str:
     return table(["job", "status", "seconds", "entrypoint"], rows)
 
 
-def follow_job(client: Any, name: str, *, to_stderr: bool) -> Any:
-    """Print a job's output until it ends; on Ctrl-C, ask whether to stop the job as well."""
+def follow_job(client: Any, name: str, *, to_stderr: bool, silence_s: float | None = None) -> Any:
+    """Print a job's output until it ends; on Ctrl-C, ask whether to stop the job as well.
+
+    `silence_s` is how long the cluster may be silent, in place of a minute.
+    """
     from cnnjobs.cluster import jobs as module
 
     try:
         return module.follow(
-            client, name, lambda text: say(printable_log(text), nl=False, err=to_stderr)
+            client,
+            name,
+            lambda text: say(printable_log(text), nl=False, err=to_stderr),
+            silence_s=silence_s or module.SILENCE_S,
         )
     except KeyboardInterrupt:
         if sys.stdin.isatty() and _is_confirmed(f"stop the job {printable(name)} as well?"):

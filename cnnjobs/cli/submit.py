@@ -1,5 +1,7 @@
 """`cnnjobs submit`."""
 
+import dataclasses
+import time
 from typing import Any
 
 import typer
@@ -11,9 +13,19 @@ from cnnjobs.cli.command_line import words
 from cnnjobs.cli.jobs import follow_job, job_text
 from cnnjobs.cli.options import FLAGS, HEAD, INSECURE
 from cnnjobs.cli.runner import Job, say, settings
-from cnnjobs.config import Config, SubmitConfig, as_dict
+from cnnjobs.config import (
+    Config,
+    PredictConfig,
+    SubmitConfig,
+    TrainConfig,
+    TuneConfig,
+    as_dict,
+)
 from cnnjobs.errors import ConfigError
 from cnnjobs.progress import Progress
+
+#: Seconds in which a head that was lost may be replaced, if its job is to be continued.
+_HEAD_RETURNS_S = 600.0
 
 
 @job(
@@ -31,6 +43,11 @@ from cnnjobs.progress import Progress
         "pip": Option(
             help="Install what the project needs for this job, in the versions of this "
             "environment; for a cluster that has only Ray."
+        ),
+        "retries": Option(
+            metavar="N",
+            help="How often a job that was killed, or lost with its machine, is started again with "
+            "--resume.",
         ),
         "shared_path": Option(
             metavar="DIR", help="Folder that all machines of the cluster have. Repeatable."
@@ -50,25 +67,44 @@ def submit() -> Job:
     cnnjobs submit predict s3://b/run s3://b/images -o s3://b/scored
     """
     from cnnjobs.cluster import jobs, submission
+    from cnnjobs.storage import filesystem, run_lock
 
-    def prepare(config: SubmitConfig) -> Any:
+    def prepare(config: SubmitConfig, *, continues: bool = False) -> Any:
         parsed, flags = _parsed(config)
+        if config.retries:
+            # also before the first attempt, which may be the only one
+            continuing = _continuing(parsed, config.command)
+            parsed = continuing if continues else parsed
         return submission.prepare(
             config, parsed, lambda placed: words(config.command, {**as_dict(placed), **flags})
         )
 
-    def run(config: SubmitConfig, progress: Progress) -> Any:
-        prepared = prepare(config)
+    def attempt(config: SubmitConfig, number: int) -> Any:
+        prepared = prepare(config, continues=number > 1)
         name = submission.send(prepared, config.command)
         if not config.wait:
             return jobs.described(prepared.client, name)
         say(f"job {name} at {prepared.client.get_address()}", err=True)
         if config.pip:
             say("its packages are installed there first, which takes minutes", err=True)
+        silence_s = _HEAD_RETURNS_S if config.retries else None
         # standard output is for the summary, as in every command
-        summary = follow_job(prepared.client, name, to_stderr=True)
+        summary = follow_job(prepared.client, name, to_stderr=True, silence_s=silence_s)
         jobs.judge(summary)
         return summary
+
+    def run(config: SubmitConfig, progress: Progress) -> Any:
+        for number in range(1, config.retries + 1):
+            try:
+                return attempt(config, number)
+            except jobs.JobFailed as error:
+                if not error.by_machine:
+                    raise
+                say(f"{error} Attempt {number + 1} of {config.retries + 1} continues it.", err=True)
+            if filesystem.is_s3(str(getattr(_parsed(config)[0], "output", None))):
+                # the lock of a job that was killed ends when it has not been renewed for a while
+                time.sleep(run_lock.DEAD_AFTER_S)
+        return attempt(config, config.retries + 1)
 
     def plan(config: SubmitConfig) -> dict[str, Any]:
         prepared = prepare(config)
@@ -81,6 +117,19 @@ def submit() -> Job:
         }
 
     return Job(run, plan, job_text)
+
+
+def _continuing(config: Config, command: str) -> Config:
+    """The settings that continue a job which was killed.
+
+    Raises:
+        ConfigError: no option of the command does that.
+    """
+    if not isinstance(config, PredictConfig | TrainConfig | TuneConfig):
+        raise ConfigError(f"--retries needs a command with --resume, got {command}.")
+    if isinstance(config, PredictConfig) and config.update:
+        return config
+    return dataclasses.replace(config, resume=True, overwrite=False)
 
 
 def _parsed(config: SubmitConfig) -> tuple[Config, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """`cnnjobs jobs`: list the jobs of a cluster, and follow or stop one of them."""
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,27 +11,40 @@ from cnnjobs.cluster import head_client
 from cnnjobs.cluster.head_client import first_line
 from cnnjobs.errors import CnnjobsError, InputError
 
-#: How long a head may be silent while a job is followed.
-_SILENCE_S = 60
+#: Seconds that a head may be silent while a job is followed.
+SILENCE_S = 60.0
 _STOP_S = 60
 
 _ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+
+#: How Ray calls the failure of a job whose machine is gone.
+_LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
+
+#: Exit codes of a program that was killed, as a shell reports it, and of one that was told to end,
+#: as on a machine that is taken away.
+_KILLED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 
 #: Prefix of pip's error messages.
 _PIP = "ERROR: "
 
 
 class JobFailed(CnnjobsError):  # noqa: N818 - an error of the job, not of this process
-    """The job failed; `exit_code` is the job's."""
+    """The job failed.
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    Attributes:
+        exit_code: the job's.
+        by_machine: whether it was killed or lost its machine, and did not end by itself.
+    """
+
+    def __init__(self, message: str, exit_code: int, *, by_machine: bool = False) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.by_machine = by_machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSummary:
-    """One job, as the cluster describes it."""
+    """One job, as the cluster describes it; `error_type` is Ray's name for why it failed."""
 
     job: str
     status: str
@@ -38,14 +52,28 @@ class JobSummary:
     entrypoint: str
     seconds: float | None
     message: str | None
+    error_type: str | None = None
 
 
-def follow(client: JobSubmissionClient, job: str, write: Callable[[str], None]) -> JobSummary:
+def follow(
+    client: JobSubmissionClient,
+    job: str,
+    write: Callable[[str], None],
+    *,
+    silence_s: float = SILENCE_S,
+) -> JobSummary:
     """Write the job's output as it appears, until the job ends.
+
+    Args:
+        client: of the cluster.
+        job: its name.
+        write: called with each piece of its output.
+        silence_s: how long the cluster may be silent.
 
     Raises:
         InputError: there is no such job.
-        CnnjobsError: the cluster is silent for a minute.
+        JobFailed: the cluster has started anew, without the job.
+        CnnjobsError: the cluster is silent for too long.
     """
     num_written, last_answer = 0, time.monotonic()
     described(client, job)
@@ -54,7 +82,14 @@ def follow(client: JobSubmissionClient, job: str, write: Callable[[str], None]) 
             info = client.get_job_info(job)
             output = "" if info.status == JobStatus.PENDING else client.get_job_logs(job)
         except head_client.REQUEST_ERRORS as error:
-            if time.monotonic() - last_answer > _SILENCE_S:
+            if _is_forgotten(client, job):
+                raise JobFailed(
+                    f"{job} was lost with its head: the cluster at {client.get_address()} has "
+                    "started anew and does not know it.",
+                    1,
+                    by_machine=True,
+                ) from error
+            if time.monotonic() - last_answer > silence_s:
                 raise CnnjobsError(
                     f"the cluster no longer answers ({first_line(error)}); {job} may still be "
                     f"running: cnnjobs jobs logs -f {job}"
@@ -81,7 +116,8 @@ def judge(summary: JobSummary) -> None:
         why = f": {_reason(summary.message)}"
     # killed by a signal: the code that a shell would report
     exit_code = 128 - code if code is not None and code < 0 else code
-    raise JobFailed(f"{summary.job} {outcome}{why}.", exit_code or 1)
+    message = f"{summary.job} {outcome}{why}."
+    raise JobFailed(message, exit_code or 1, by_machine=_is_by_machine(summary))
 
 
 def described(client: JobSubmissionClient, job: str) -> JobSummary:
@@ -130,6 +166,23 @@ def stop(client: JobSubmissionClient, job: str) -> JobSummary:
     raise CnnjobsError(f"{job} did not end within {_STOP_S} s; try again.")
 
 
+def _is_by_machine(summary: JobSummary) -> bool:
+    """Whether a job that did not succeed was killed or lost its machine."""
+    if summary.status != "FAILED":
+        return False
+    if summary.exit_code is None:
+        return summary.error_type in _LOST
+    return summary.exit_code < 0 or summary.exit_code in _KILLED
+
+
+def _is_forgotten(client: JobSubmissionClient, job: str) -> bool:
+    """Whether the cluster answers, but has no such job."""
+    try:
+        return all(info.submission_id != job for info in client.list_jobs())
+    except head_client.REQUEST_ERRORS:
+        return False
+
+
 def _reason(message: str) -> str:
     """The most telling line: the first of pip's errors if it cannot install a package."""
     lines = [line.strip() for line in message.strip().splitlines()]
@@ -146,4 +199,5 @@ def _summary(info: JobDetails) -> JobSummary:
         entrypoint=info.entrypoint,
         seconds=round((end - info.start_time) / 1000, 1) if info.start_time else None,
         message=info.message,
+        error_type=getattr(info.error_type, "value", info.error_type),
     )

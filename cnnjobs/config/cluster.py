@@ -50,7 +50,10 @@ class ClusterStartConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitConfig(Settings):
-    """Settings of `cnnjobs submit`; `arguments` are those of `command`."""
+    """Settings of `cnnjobs submit`; `arguments` are those of `command`.
+
+    `retries` is how often a job that was killed, or lost with its machine, is continued.
+    """
 
     command: str
     arguments: tuple[str, ...] = ()
@@ -58,7 +61,14 @@ class SubmitConfig(Settings):
     insecure: bool = False
     wait: bool = True
     pip: bool = False
+    retries: int = 0
     shared_path: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.at_least("retries", self.retries, 0)
+        if self.retries and not self.wait:
+            raise ConfigError("--retries continues a job from here: leave out --no-wait.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnjobs.cluster import node_registry
 from tests.support.paths import ROOT
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
@@ -25,7 +26,10 @@ with session.connected(sys.argv[1]):
     print(resources.num_cpus())
 """
 
-_OTHERS = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_OTHERS = (
+    *("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"),
+    *node_registry.LOOPBACK,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ class Head:
     dashboard: str
     token: str
     environment: dict[str, str]
+    start_words: tuple[str, ...]
+
+    def start_again(self) -> None:
+        """Start it as before, after all of its processes have ended."""
+        started = self.cnnjobs(*self.start_words)
+        assert started.returncode == 0, started.stderr
 
     def cnnjobs(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
         return cnnjobs(*words, **{**self.environment, **more})
@@ -61,17 +71,17 @@ def running_head(folder: Path, **environment: str) -> Iterator[Head]:
     more = {**environment, "HOME": str(folder), "RAY_metrics_report_interval_ms": "1000"}
     # sockets have short names only
     temp = Path(f"/tmp/ray-{os.getpid()}-{port}")
+    words = (
+        *("cluster", "start", "--head", "--json", "--num-cpus", "2"),
+        *("--port", str(port), "--dashboard-port", str(dashboard_port)),
+        *("--temp-dir", str(temp), "--object-store-gib", "0.2"),
+    )
     try:
-        started = cnnjobs(
-            *("cluster", "start", "--head", "--json", "--num-cpus", "2"),
-            *("--port", str(port), "--dashboard-port", str(dashboard_port)),
-            *("--temp-dir", str(temp), "--object-store-gib", "0.2"),
-            **more,
-        )
+        started = cnnjobs(*words, **more)
         assert started.returncode == 0, started.stderr
         facts = json.loads(started.stdout)
         token = (folder / ".ray" / "auth_token").read_text()
-        yield Head(facts["address"], facts["dashboard"], token, more)
+        yield Head(facts["address"], facts["dashboard"], token, more, words)
     finally:
         cnnjobs("cluster", "stop", **more)
         shutil.rmtree(temp, ignore_errors=True)
