@@ -47,16 +47,33 @@ def ending_after(deadline: str | None) -> Iterator[None]:
     # a call into a library that hangs lets no signal through
     hard = threading.Timer(limit + _GRACE_S, os._exit, [EXIT_CODE])
     hard.daemon = True
-    before = signal.signal(signal.SIGALRM, _end)
-    hard.start()
-    signal.setitimer(signal.ITIMER_REAL, limit)
+    with exiting_on(signal.SIGALRM, EXIT_CODE):
+        hard.start()
+        signal.setitimer(signal.ITIMER_REAL, limit)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            hard.cancel()
+
+
+@contextmanager
+def exiting_on(number: signal.Signals, code: int) -> Iterator[None]:
+    """Raise SystemExit with `code` in the block when a signal arrives."""
+    arrived = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal arrived
+        arrived = True
+        sys.exit(code)
+
+    before = signal.signal(number, end)
     try:
         yield
+    except SystemExit as error:
+        # `ray.get` raises another, of code 1
+        if arrived and error.code != code:
+            raise SystemExit(code) from error
+        raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        hard.cancel()
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(EXIT_CODE)
+        signal.signal(number, before)

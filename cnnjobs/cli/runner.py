@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from cnnjobs import __version__
-from cnnjobs.cli.deadline import EXIT_CODE, ending_after, seconds
+from cnnjobs.cli.deadline import EXIT_CODE, ending_after, exiting_on, seconds
 from cnnjobs.cli.log import logging_to
 from cnnjobs.config import AnyConfig, Config, as_dict, urls
 from cnnjobs.config.files import resolve
@@ -111,7 +111,6 @@ def run(
         _log.info("cnnjobs %s, %s", __version__, config)
         with (
             _stopped_by_signals(config, deadline),
-            ending_after(deadline),
             aside,
             showing(not (quiet or verbose)) as progress,
         ):
@@ -170,18 +169,16 @@ def warn_of_spilling() -> None:
 
 @contextmanager
 def _stopped_by_signals(config: Config, deadline: str | None) -> Iterator[None]:
-    """Let SIGTERM stop a job as Ctrl-C does, cleanly and with one line."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    """Let SIGTERM and the deadline stop a job as Ctrl-C does, cleanly and with one line."""
     try:
-        yield
+        with exiting_on(signal.SIGTERM, 128 + signal.SIGTERM), ending_after(deadline):
+            yield
     except (KeyboardInterrupt, SystemExit) as end:
         flag = "--update" if getattr(config, "update", False) else "--resume"
         hint = f"; continue with {flag}" if hasattr(config, "resume") else ""
         is_late = getattr(end, "code", None) == EXIT_CODE
         say(f"stopped{f' after {deadline} (--deadline)' if is_late else ''}{hint}", err=True)
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print_plan(config: Config, plan: Mapping[str, Any], *, as_json: bool) -> None:

@@ -13,6 +13,17 @@ with ending_after("0.2s"):
     time.sleep(3600)
 """
 
+#: Where the signal arrives, another exit code is raised in place of its own, as `ray.get` does.
+_LOSES_ITS_CODE = """
+import sys, time
+from cnnjobs.cli.deadline import ending_after
+with ending_after("0.2s"):
+    try:
+        time.sleep(3600)
+    except SystemExit:
+        sys.exit(1)
+"""
+
 
 @pytest.mark.parametrize(
     ("text", "length"),
@@ -33,8 +44,9 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     )
 
 
-def test_a_job_that_hangs_ends_with_a_code_of_its_own() -> None:
-    assert python(_HANGS).returncode == 124
+@pytest.mark.parametrize("code", [_HANGS, _LOSES_ITS_CODE], ids=["hangs", "loses its code"])
+def test_a_job_that_takes_too_long_ends_with_a_code_of_its_own(code: str) -> None:
+    assert python(code).returncode == 124
 
 
 def test_a_wrong_deadline_is_refused_before_the_job_begins() -> None:
