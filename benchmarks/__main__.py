@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from benchmarks.config import SCORING_WAYS, GpuBenchmark, PredictBenchmark, TrainBenchmark
+from cnnjobs.cluster import presence
 from cnnjobs.errors import CnnjobsError
 from cnnjobs.progress import showing
 from cnnjobs.storage import json_files
@@ -24,6 +25,7 @@ Seed = Annotated[int, Option(help="Seed of everything random.")]
 @app.callback()
 def benchmarks() -> None:
     """Measure on this machine. It should be doing nothing else."""
+    presence.before_ray(None)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnjobs.cluster import node_registry
 from cnnjobs.config import IndexConfig
 from cnnjobs.data import manifest, synthetic
 from cnnjobs.data.index import index
@@ -21,6 +22,8 @@ from tests.support.without_ray import all_alone, alone  # noqa: F401 - fixtures
 # of their own; those of tokens run Ray in other processes, without this
 os.environ["RAY_AUTH_MODE"] = "disabled"
 
+# the Ray that the tests start in this process must be closed to others, as that of a job is
+os.environ.update(node_registry.LOOPBACK)
 
 #: Folders with files that take long, the slowest first: a slow file that starts last would keep
 #: one of two processes waiting.

@@ -4,10 +4,8 @@ import contextlib
 import logging
 import os
 import re
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +24,7 @@ from cnnjobs.cluster import (
     presence,
     ray_errors,
     spilling,
+    temp_folder,
 )
 from cnnjobs.config import urls
 from cnnjobs.errors import CnnjobsError, InputError
@@ -72,17 +71,16 @@ def connected(address: str | None = None) -> Iterator[None]:
     # a node that connects to its object store a moment too early retries after a second, ten times
     os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "50")
     os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "200")
-    folder = None
+    folder = contextlib.ExitStack()
     try:
         with _interrupts_deferred():
-            folder = _init(address)
+            _init(address, folder)
         with _failures_in_words(), spilling.watched(ray.nodes, is_new=_was_started_here()):
             yield
     finally:
         _wait_for_plans()
         ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        folder.close()
 
 
 def check(address: str | None = None) -> None:
@@ -158,16 +156,19 @@ def _wait_for_plans() -> None:
             thread.join(_PLAN_STOPS_S)
 
 
-def _init(address: str | None) -> str | None:
-    """Connect to Ray, or start one; returns the temporary folder of a Ray that was started."""
+def _init(address: str | None, folder: contextlib.ExitStack) -> None:
+    """Connect to Ray, or start one in a temporary folder, which `folder` deletes."""
     check(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     s3_settings = s3.environment()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     target = presence.resolved(address)
     starts = target is None and address != "auto"
-    with warnings.catch_warnings(), _private_folder(only_if=starts) as folder:
+    with warnings.catch_warnings(), contextlib.ExitStack() as private:
         warnings.simplefilter("ignore")
+        if starts:
+            _check_closed()
+            private.enter_context(_own_files(folder))
         try:
             ray.init(
                 # a record of a head that was killed would be used without an address
@@ -183,33 +184,32 @@ def _init(address: str | None) -> str | None:
     if threading.current_thread() is threading.main_thread():
         # Ray's handler prints a stack trace and ends the process
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
-    return folder
+
+
+def _check_closed() -> None:
+    """Raise InputError if a Ray of this process would listen on more than loopback addresses."""
+    own = ray.util.get_node_ip_address()
+    if not node_registry.is_loopback(own):
+        [(name, value)] = node_registry.LOOPBACK.items()
+        raise InputError(
+            f"Ray was imported before this job, so a Ray of its own would listen on {own}; call "
+            f"ray.init() first, name a cluster by its address, or set {name}={value} before Ray is "
+            "imported."
+        )
 
 
 @contextlib.contextmanager
-def _private_folder(*, only_if: bool) -> Iterator[str | None]:
-    """A folder and a token for a Ray of this user alone; Ray would leave both open to all users."""
-    if not only_if:
-        yield None
-        return
+def _own_files(folder: contextlib.ExitStack) -> Iterator[None]:
+    """Have Ray use a folder and a token of this user alone; it would leave both open to all."""
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled":
         auth_token.ensure()
     before = os.environ.get("RAY_TMPDIR")
     parent = presence.ray_folder().parent
     if len(str(parent)) > _MAX_PARENT:
         parent = Path("/tmp")  # noqa: S108 - the folder is of mode 0700
+    os.environ["RAY_TMPDIR"] = str(folder.enter_context(temp_folder.made(parent)))
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="cj-", dir=parent)
-    except OSError as error:
-        raise InputError(
-            f"Ray's temporary folder {parent} cannot be written: {error.strerror}; set RAY_TMPDIR."
-        ) from error
-    try:
-        yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        yield
     finally:
         del os.environ["RAY_TMPDIR"]
         if before is not None:

@@ -38,8 +38,10 @@ def _free_address() -> str:
     """An address on this worker's machine with a free port."""
     host = ray.util.get_node_ip_address()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server(("", 0), family=family) as server:
-        port = server.getsockname()[1]
+    with socket.socket(family) as unused:
+        # bound, but not listening: nobody reaches it
+        unused.bind(("", 0))
+        port = unused.getsockname()[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

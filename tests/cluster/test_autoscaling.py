@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.dataset
 import pytest
 
-from cnnjobs.cluster import machine
+from cnnjobs.cluster import machine, node_registry
 from cnnjobs.data import synthetic
 from tests.support.bundles import write_bundle
 from tests.support.processes import descendants, kill_all, title, wait_until
@@ -43,7 +43,11 @@ def head() -> Iterator[tuple[str, int]]:
     words += ["--ray-client-server-port", str(machine.free_port())]
     words += ["--dashboard-agent-listen-port", str(machine.free_port())]
     words += ["--object-store-memory", "100000000", "--temp-dir", str(folder / "ray")]
-    environment = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    environment = {
+        **{"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"},
+        # else `ray start` refuses to add machines
+        **dict.fromkeys(node_registry.LOOPBACK, "1"),
+    }
     with log.open("w") as written:
         process = subprocess.Popen(
             [RAY, "start", *words, "--autoscaling-config", config],
