@@ -3,32 +3,31 @@
 Each measured step runs in its own process, so its peak memory is its own.
 """
 
+import functools
 import importlib
+import json
 import multiprocessing
 import os
 import platform
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from benchmarks.index import measure
 from cnnjobs import schema
-from cnnjobs.cluster import session
-from cnnjobs.cluster.resources import Request
 from cnnjobs.config import PredictConfig
-from cnnjobs.data import manifest
-from cnnjobs.data.manifest import Manifest
-from cnnjobs.errors import ImageError
-from cnnjobs.inference import backends, predictions, ray_blocks
-from cnnjobs.inference.plan import plan
-from cnnjobs.inference.predictor import Scoring, prediction_rows
-from cnnjobs.inference.ray_pipeline import RayBackend
-from cnnjobs.models import bundle
+from cnnjobs.data.manifest_file import open_images
+from cnnjobs.inference import backends, plan, ray_blocks, supervision
+from cnnjobs.inference.predict import predict
+from cnnjobs.inference.predictor import Scoring
 from tests.support.bundles import write_bundle
 
 #: Of `cnnjobs predict`: rows of a part.
@@ -36,6 +35,11 @@ ROWS_PER_FILE = PredictConfig.rows_per_file
 
 #: Keys that one ListObjectsV2 answers.
 KEYS_PER_LIST = 1000
+
+#: Rows of a window in the steps on Ray, which take 50 s per million rows.
+RAY_WINDOW = 100_000
+
+_LISTED_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,7 @@ def print_estimate(rates: Rates) -> None:
 def estimated(images: int, rates: Rates) -> dict[str, str]:
     """Time, cost and size of scoring that many images, each as text."""
     core_hours = images / rates.images_per_core / 3600
+    window = min(images, plan.WINDOW)
     lists, puts = images / KEYS_PER_LIST, images / ROWS_PER_FILE
     requests = images / 1000 * rates.get + (lists + puts) / 1000 * rates.put
     return {
@@ -76,8 +81,8 @@ def estimated(images: int, rates: Rates) -> dict[str, str]:
         "S3: LIST, GET, PUT": f"{lists:,.0f}, {images:,.0f}, {puts:,.0f}",
         "S3 requests": f"{requests:,.2f} USD",
         "manifest": _size(images * rates.manifest_bytes),
-        "handed to Ray": _size(images * rates.row_bytes),
-        "driver's memory at its peak": _size(250e6 + images * rates.driver_bytes),
+        "handed to Ray at once": _size(window * rates.row_bytes),
+        "driver's memory at its peak": _size(250e6 + window * rates.driver_bytes),
     }
 
 
@@ -95,135 +100,154 @@ def print_measured(rows: int) -> None:
         writing.join()
         for number in (rows // 10, rows):
             measure(f"write a manifest of {number} rows", write_manifest, folder, number)
-            measure(f"plan {number} rows", planned, folder, number)
-            measure(f"pass {number} rows through Ray Data", passed, folder, number)
-            measure(f"write {number} predictions", write_predictions, folder, number)
-            measure(f"find what of {number} rows is done", looked, folder, number)
+            measure(f"predict {number} rows, scored by the driver", scored, folder, number)
+            measure(f"find that {number} rows are done", found_done, folder, number)
+            measure(f"plan {number} rows in no order", planned_unordered, folder, number)
             size = _manifest(folder, number).stat().st_size
-            run = _run(folder, number)
-            parts = sum(file.stat().st_size for file in run.rglob("part-*"))
-            handed = manifest.read(str(_manifest(folder, number))).table
-            handed = handed.select(["path", "label", "size_bytes"])
-            print(
-                f"bytes per row: manifest {size / number:.0f}, predictions {parts / number:.0f}, "
-                f"handed to Ray {handed.nbytes / number:.0f}"
-            )
+            parts = sum(file.stat().st_size for file in _run(folder, number).rglob("part-*"))
+            print(f"bytes per row: manifest {size / number:.0f}, predictions {parts / number:.0f}")
+        for windows in (1, 3):
+            number = windows * RAY_WINDOW
+            write_manifest(folder, number)
+            measure(f"predict {number} rows on Ray, {windows} windows", on_ray, folder, number)
 
 
 def write_manifest(folder: Path, number: int) -> float:
     start = time.perf_counter()
-    manifest.write(Manifest(listed(number), {"sources": []}), str(_manifest(folder, number)))
+    settings = {"manifest_version": schema.MANIFEST_VERSION, "settings": {"sources": []}}
+    kind = schema.MANIFEST.with_metadata({b"cnnjobs": json.dumps(settings)})
+    with pq.ParquetWriter(_manifest(folder, number), kind, compression="zstd") as file:
+        for rows in listed(number):
+            file.write_table(rows.replace_schema_metadata(kind.metadata))
     return time.perf_counter() - start
 
 
-def planned(folder: Path, number: int) -> float:
-    """Everything `predict` decides before Ray starts."""
-    config = PredictConfig(
-        bundle=str(folder / "bundle"),
-        data=str(_manifest(folder, number)),
-        output=str(folder / "new"),
-    )
+def scored(folder: Path, number: int) -> float:
+    """All that `predict` does, with scores that cost nothing, in this process."""
+    setattr(backends, "started", lambda *_: nullcontext(_Driver()))  # noqa: B010
+    return _predict(folder, number, resume=False)
+
+
+def found_done(folder: Path, number: int) -> float:
+    return _predict(folder, number, resume=True)
+
+
+def on_ray(folder: Path, number: int) -> float:
+    """All that `predict` does, with scorers that read nothing, on a local Ray."""
+    # under the name that Ray's workers import it by
+    importable = importlib.import_module("benchmarks.scale").Unread
+    setattr(ray_blocks, "BlockPredictor", importable)  # noqa: B010
+    setattr(plan, "WINDOW", RAY_WINDOW)  # noqa: B010
+    return _predict(folder, number, overwrite=True, address="local")
+
+
+def planned_unordered(folder: Path, number: int) -> float:
+    """The fingerprint of a manifest in no order, which is sorted in temporary files."""
+    with pq.ParquetFile(_manifest(folder, number)) as file:
+        kind, groups = file.schema_arrow, file.num_row_groups
+        with pq.ParquetWriter(folder / "unordered.parquet", kind, compression="zstd") as turned:
+            for group in reversed(range(groups)):
+                rows = file.read_row_group(group)
+                turned.write_table(rows.take(np.random.default_rng(0).permutation(rows.num_rows)))
     start = time.perf_counter()
-    assert plan(config).fingerprints
+    assert open_images(str(folder / "unordered.parquet")).fingerprint
     return time.perf_counter() - start
+
+
+def _predict(folder: Path, number: int, **settings: Any) -> float:
+    start = time.perf_counter()
+    summary = predict(
+        PredictConfig(
+            bundle=str(folder / "bundle"),
+            data=str(_manifest(folder, number)),
+            output=str(_run(folder, number)),
+            engine="keras",
+            **settings,
+        )
+    )
+    assert summary.scored + summary.skipped == number
+    return time.perf_counter() - start
+
+
+def _scores(rows: pa.Table, scoring: Scoring) -> pa.Table:
+    """A score of 0 for every row."""
+    number = rows.num_rows
+    known = {
+        "path": rows["path"],
+        "label": rows["label"],
+        "prediction": pa.repeat(scoring.bundles[0].labels[0], number),
+        "probability": pa.repeat(0.0, number),
+        "model": pa.repeat(scoring.bundles[0].name, number),
+        "run_id": pa.repeat(scoring.run_id, number),
+        **{field.name: pa.repeat(0, number) for field in schema.MEASURES},
+        # a rate needs some time
+        "working_seconds": pa.repeat(1.0, number),
+    }
+    result = pa.unify_schemas([schema.predictions(2), schema.MEASURES])
+    columns = [known.get(each.name, pa.nulls(number)).cast(each.type) for each in result]
+    return pa.table(columns, schema=result)
 
 
 class Unread(ray_blocks.BlockPredictor):
     """A scorer that reads nothing, which leaves the work of Ray and the driver."""
 
     def __init__(self, scoring: Scoring, *, threads: int) -> None:
-        self._scoring = scoring
         # takes the place of the reader and the engine
-        setattr(self, "_predictor", self._refuse)  # noqa: B010
-
-    def _refuse(self, rows: pa.Table) -> pa.Table:
-        errors = [ImageError("unsupported", "not tried")] * rows.num_rows
-        zeros = np.zeros((rows.num_rows, 1), np.float32)
-        table = prediction_rows(rows, errors, [zeros], self._scoring)
-        for field in schema.MEASURES:
-            table = table.append_column(field, pa.repeat(0, rows.num_rows).cast(field.type))
-        return table
+        setattr(self, "_predictor", functools.partial(_scores, scoring=scoring))  # noqa: B010
 
 
-def passed(folder: Path, number: int) -> float:
-    """Send the rows of a job to its scorers and back, on a local Ray."""
-    # under the name that Ray's workers import it by
-    importable = importlib.import_module("benchmarks.scale").Unread
-    setattr(ray_blocks, "BlockPredictor", importable)  # noqa: B010
-    how = Scoring(
-        bundles=[bundle.read(str(folder / "bundle"))], engine="openvino", batch_size=32, run_id=""
-    )
-    rows = manifest.read(str(_manifest(folder, number))).table
-    with session.connected("local"):
-        backend = RayBackend(Request())
-        start = time.perf_counter()
-        assert sum(table.num_rows for table in backends.score(backend, rows, how)) == number
-        return time.perf_counter() - start
+class _Driver:
+    """A backend, pool and attempt without any other process."""
+
+    has_gpu = False
+    object_store_bytes = None
+
+    def publish(self, *_: object) -> None:
+        return
+
+    def pool(self, scoring: Scoring) -> "_Driver":
+        self._scoring = scoring
+        return self
+
+    def attempt(self, rows: pa.Table) -> "_Driver":
+        self._blocks = supervision.blocks(rows, self._scoring, num_processes=1)
+        return self
+
+    def tables(self) -> Iterator[pa.Table]:
+        return (_scores(block, self._scoring) for block in self._blocks)
 
 
-def write_predictions(folder: Path, number: int) -> float:
-    """The parts of a finished run."""
-    paths = manifest.read(str(_manifest(folder, number))).table["path"]
-    fields = schema.predictions(2)
-    known = {
-        "path": paths,
-        "label": pa.repeat("normal", number),
-        "prediction": pa.repeat("normal", number),
-        "probability": pa.array(np.random.default_rng(1).random(number, np.float32)),
-        "model": pa.repeat("covid-gap-0123456789abcdef", number),
-        "run_id": pa.repeat("20261124T000000Z-0123456789abcdef", number),
-    }
-    table = pa.table(
-        [known.get(field.name, pa.nulls(number, field.type)) for field in fields], schema=fields
-    )
-    start = time.perf_counter()
-    writer = predictions.Writer(
-        str(_run(folder, number)), {}, rows_per_file=ROWS_PER_FILE, partition=None
-    )
-    with writer:
-        for first in range(0, number, ROWS_PER_FILE):
-            writer.add(table.slice(first, ROWS_PER_FILE))
-    return time.perf_counter() - start
-
-
-def looked(folder: Path, number: int) -> float:
-    """What a start does with a run that is there, and what every run ends with."""
-    run = str(_run(folder, number))
-    paths = manifest.read(str(_manifest(folder, number))).table["path"]
-    start = time.perf_counter()
-    done = predictions.read(run, predictions.files(run), ["path", "error"])
-    assert pc.all(pc.is_in(paths, value_set=done["path"])).as_py()
-    assert pc.count_distinct(done["path"]).as_py() == number
-    return time.perf_counter() - start
-
-
-def listed(number: int) -> pa.Table:
-    """Rows as a listing of S3 gives them, but for the scheme: names and ETags nothing can guess."""
+def listed(number: int) -> Iterator[pa.Table]:
+    """Rows as a listing of S3 gives them, but for the scheme: sorted, with names nobody guesses."""
     rng = np.random.default_rng(0)
-    names, tags = (rng.bytes(16 * number).hex() for _ in range(2))
-    labels = np.array(["normal", "opacity"])[np.arange(number) % 2]
-    paths = [
-        f"/mnt/archive/2026/{label}/{names[row * 32 : row * 32 + 16]}.png"
-        for row, label in enumerate(labels)
-    ]
-    times = pa.array(1_700_000_000_000_000 + rng.integers(0, 10**15, number))
-    columns = {
-        "path": pa.array(paths),
-        "label": pa.array(labels),
-        "source": pa.repeat("2026", number),
-        "size_bytes": pa.array(rng.integers(10**5, 10**6, number)),
-        "modified": times.cast(schema.MANIFEST.field("modified").type),
-        "etag": pa.array([tags[row * 32 : row * 32 + 32] for row in range(number)]),
-        "group": pa.array(paths),
-        "split": pa.array(np.array(["train", "validation", "test"])[rng.integers(0, 3, number)]),
-    }
-    return pa.table(
-        [
-            columns.get(field.name, pa.nulls(number, field.type)).cast(field.type)
-            for field in schema.MANIFEST
-        ],
-        schema=schema.MANIFEST,
-    )
+    for first in range(0, number, _LISTED_AT_ONCE):
+        rows = range(first, min(first + _LISTED_AT_ONCE, number))
+        tags = rng.bytes(16 * len(rows)).hex()
+        labels = ["normal" if 2 * row < number else "opacity" for row in rows]
+        etags = [tags[place * 32 : place * 32 + 32] for place in range(len(rows))]
+        paths = [
+            f"/mnt/archive/2026/{label}/{row:08x}{etag[:8]}.png"
+            for row, label, etag in zip(rows, labels, etags, strict=True)
+        ]
+        times = pa.array(1_700_000_000_000_000 + rng.integers(0, 10**15, len(rows)))
+        splits = np.array(["train", "validation", "test"])[rng.integers(0, 3, len(rows))]
+        columns = {
+            "path": pa.array(paths),
+            "label": pa.array(labels),
+            "source": pa.repeat("2026", len(rows)),
+            "size_bytes": pa.array(rng.integers(10**5, 10**6, len(rows))),
+            "modified": times.cast(schema.MANIFEST.field("modified").type),
+            "etag": pa.array(etags),
+            "group": pa.array(paths),
+            "split": pa.array(splits),
+        }
+        yield pa.table(
+            [
+                columns.get(field.name, pa.nulls(len(rows), field.type)).cast(field.type)
+                for field in schema.MANIFEST
+            ],
+            schema=schema.MANIFEST,
+        )
 
 
 def _manifest(folder: Path, number: int) -> Path:

@@ -1,7 +1,8 @@
 """Keeping the images of manifests and tables from elsewhere below folders that the user names."""
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -10,23 +11,30 @@ from cnnjobs.errors import InputError
 from cnnjobs.storage import archives, filesystem
 
 
-def check(paths: pa.ChunkedArray, roots: Sequence[str]) -> None:
+def check(pieces: Iterable[pa.ChunkedArray], roots: Sequence[str]) -> None:
     """Raise InputError if an image is not below one of these folders and prefixes; none allow all.
 
     Links are followed, on this machine.
+
+    Args:
+        pieces: the paths of the images, some at a time.
+        roots: folders and prefixes.
     """
     if not roots:
         return
     below = tuple(f"{_place(root).rstrip('/')}/" for root in map(filesystem.normalize, roots))
-    outside = [
-        path
-        for path in paths.to_pylist()
-        if not all(_place(each).startswith(below) for each in {path, archives.archive_of(path)})
-    ]
-    if outside:
+    num_images = num_outside = 0
+    example = ""
+    for path in itertools.chain.from_iterable(paths.to_pylist() for paths in pieces):
+        num_images += 1
+        places = {path, archives.archive_of(path)}
+        if not all(_place(each).startswith(below) for each in places):
+            num_outside += 1
+            example = example or path
+    if num_outside:
         raise InputError(
-            f"{len(outside)} of {len(paths)} images are not below {' or '.join(roots)}, for "
-            f"example {printable(outside[0])}; leave them out of the data, or name their folder "
+            f"{num_outside} of {num_images} images are not below {' or '.join(roots)}, for "
+            f"example {printable(example)}; leave them out of the data, or name their folder "
             "with --allowed-root."
         )
 

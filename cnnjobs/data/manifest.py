@@ -1,9 +1,8 @@
 """The manifest: a Parquet table of images, one row per image, that every job reads."""
 
 import functools
-import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,16 @@ import pyarrow.parquet as pq
 
 from cnnjobs import schema
 from cnnjobs.data import manifest_rows
+from cnnjobs.data.images import (
+    FINGERPRINTED,
+    PIECE_ROWS,
+    fingerprint_of,
+    in_pieces,
+    in_split,
+    is_increasing,
+    num_by_split,
+    num_in_split,
+)
 from cnnjobs.errors import ManifestError
 from cnnjobs.storage import apart, archives, filesystem, json_files
 
@@ -20,13 +29,6 @@ if TYPE_CHECKING:
     import pandas
 
 _METADATA = b"cnnjobs"
-
-#: Columns that identify a manifest.
-_FINGERPRINTED = [
-    *("path", "size_bytes", "modified", "etag", "content_hash"),
-    *("label", "group", "split"),
-]
-_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,10 @@ class Manifest:
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits that depend on images, labels, groups and splits, but not on row order."""
-        rows = self.table.select(_FINGERPRINTED).sort_by("path")
-        digest = hashlib.sha256()
-        for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
-            digest.update("\n".join(_texts(rows.slice(start, _ROWS_AT_ONCE))).encode())
-        return digest.hexdigest()[:16]
+        rows = self.table.select(FINGERPRINTED)
+        if not is_increasing(rows["path"]):
+            rows = rows.sort_by("path")
+        return fingerprint_of([rows])
 
     @property
     def labels(self) -> list[str]:
@@ -134,7 +135,7 @@ class Manifest:
     def check_apart(self, output: str) -> None:
         """Raise InputError if an output would be among the images, or contain some of them."""
         apart.check(output, self.settings.get("sources", ()))
-        apart.check_images(output, self.table["path"])
+        apart.check_images(output, [self.table["path"]])
 
     def select(self, split: str) -> pa.Table:
         """The rows of one split, or with `all` those of every split, in manifest order.
@@ -142,16 +143,17 @@ class Manifest:
         Raises:
             ManifestError: the split is empty.
         """
-        if split == "all":
-            rows = self.table
-        else:
-            rows = self.table.filter(pc.equal(self.table["split"], split))
-        if rows.num_rows == 0:
-            raise ManifestError(
-                f"the manifest has no images in split {split} (it has {_counts(self.table)}); "
-                "index labelled images with splits, or choose another split."
-            )
-        return rows
+        self.count(split)
+        return in_split(self.table, split)
+
+    def count(self, split: str) -> int:
+        """How many rows `select` has; raises like it."""
+        return num_in_split(num_by_split(self.table), split)
+
+    def rows(self, split: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of what `select` has, a few rows at a time."""
+        for piece in in_pieces([self.table], PIECE_ROWS):
+            yield in_split(piece, split).select(columns)
 
 
 #: Share of the images that are gone, and of those that are new, from which on a listing is taken
@@ -238,9 +240,27 @@ def read(uri: str) -> Manifest:
         ) from error
     except (OSError, pa.ArrowException) as error:
         raise ManifestError(f"{uri} is not a readable Parquet file; index it again.") from error
-    described = (table.schema.metadata or {}).get(_METADATA)
-    if described is None:
+    settings = settings_of(table.schema, uri)
+    if settings is None:
         return _without_settings(table, uri)
+    try:
+        table = _with_columns(table)
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise ManifestError(
+            f"{uri} does not have the columns of a manifest; index it again."
+        ) from error
+    return Manifest(table, settings)
+
+
+def settings_of(found: pa.Schema, uri: str) -> dict[str, Any] | None:
+    """How a manifest was made; None if its file does not say.
+
+    Raises:
+        ManifestError: what it says is damaged, or of another schema version.
+    """
+    described = (found.metadata or {}).get(_METADATA)
+    if described is None:
+        return None
     try:
         info = json_files.parsed(described)
         version, settings = info["manifest_version"], dict(info["settings"])
@@ -251,13 +271,7 @@ def read(uri: str) -> Manifest:
             f"{uri} is a manifest of schema version {version}, this cnnjobs reads version "
             f"{schema.MANIFEST_VERSION}; index it again."
         )
-    try:
-        table = _with_columns(table)
-    except (KeyError, ValueError, pa.ArrowException) as error:
-        raise ManifestError(
-            f"{uri} does not have the columns of a manifest; index it again."
-        ) from error
-    return Manifest(table, settings)
+    return settings
 
 
 def _with_columns(table: pa.Table) -> pa.Table:
@@ -281,26 +295,7 @@ def _without_settings(table: pa.Table, uri: str) -> Manifest:
         raise ManifestError(f"{uri}: {error}") from error
 
 
-def _texts(rows: pa.Table) -> list[str]:
-    """Each row as a unique text: every value is preceded by its length."""
-    parts = []
-    for name in rows.column_names:
-        column = rows[name]
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.int64())
-        text = column.cast(pa.string())
-        length = pc.fill_null(pc.binary_length(text).cast(pa.string()), "-")
-        parts += [length, pc.fill_null(text, "")]
-    texts: list[str] = pc.binary_join_element_wise(*parts, " ").to_pylist()
-    return texts
-
-
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
     """Whether both values are equal, or both null."""
     both_null = pc.and_(pc.is_null(one), pc.is_null(other))
     return pc.or_(pc.fill_null(pc.equal(one, other), False), both_null)
-
-
-def _counts(table: pa.Table) -> str:
-    counts = pc.value_counts(table["split"].fill_null("no split")).to_pylist()
-    return ", ".join(f"{item['counts']} in {item['values']}" for item in counts) or "no rows"

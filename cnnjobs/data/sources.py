@@ -88,8 +88,8 @@ class Rules:
 
     def open(self, listed: pa.Table, key: bytes, progress: Progress) -> pa.Table:
         """Listed images with their source, and with what only opening them reveals."""
-        allowed_roots.check(listed["path"], self.allowed_root)
-        _check_readable(listed["path"])
+        allowed_roots.check([listed["path"]], self.allowed_root)
+        check_readable(listed["path"])
         check = functools.partial(
             file_checks.check_file,
             any_modality=self.any_modality,
@@ -159,8 +159,8 @@ def open_data(
     data = filesystem.normalize(data)
     if data.endswith(".parquet") and not archives.is_archive_of_images(data):
         manifest = without(read(data), exclude, data)
-        allowed_roots.check(manifest.table["path"], allowed_root)
-        _check_readable(manifest.table["path"])
+        allowed_roots.check([manifest.table["path"]], allowed_root)
+        check_readable(manifest.table["path"])
         return manifest
     if not filesystem.is_s3(data) and filesystem.is_file(data) and archives.suffix(data) is None:
         raise InputError(
@@ -241,7 +241,7 @@ def copies(
     return exact, duplicates.near_pairs(rows["perceptual_hash"].to_pylist(), first=first)
 
 
-def _check_readable(paths: pa.ChunkedArray) -> None:
+def check_readable(paths: pa.ChunkedArray) -> None:
     """Fail now rather than in an hour if S3 allows listing files but not reading them.
 
     The first, the middle and the last are tried, because one of them may be bad.

@@ -4,10 +4,11 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from cnnjobs.config import PredictConfig
 from cnnjobs.inference import backends
-from cnnjobs.inference.plan import plan
+from cnnjobs.inference.plan import PredictPlan, plan
 from cnnjobs.inference.run_stats import Tally
 
 #: Images in the sample.
@@ -23,13 +24,11 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
         InputError: see `plan`.
     """
     planned = plan(config)
-    left = planned.rows_left()
-    total = left.num_rows
+    total = planned.num_left
     if not total:
         cost = {} if config.price_per_hour is None else {"cost": 0.0}
         return {**planned.facts, "estimate": {"to score": 0, "hours for all": 0.0, **cost}}
-    drawn = np.random.default_rng(0).permutation(total)[:_SAMPLE]
-    sample = left.take(np.sort(drawn))
+    sample, window_bytes = _sample(planned)
     tally = Tally(sample.num_rows, done_before=0)
     # where the whole job will be scored
     with backends.started(config, total) as backend:
@@ -54,9 +53,22 @@ def estimate(config: PredictConfig) -> dict[str, Any]:
     if store is not None:
         # paths and results only: an actor reads, decodes and scores in one process
         estimated["object store in MB"] = {
-            "needed": round(left.nbytes / 1e6, 1),
+            "needed": round(window_bytes / 1e6, 1),
             "there": round(store / 1e6),
         }
     if config.price_per_hour is not None:
         estimated["cost"] = round(seconds / 3600 * config.price_per_hour, 2)
     return {**planned.facts, "estimate": estimated}
+
+
+def _sample(planned: PredictPlan) -> tuple[pa.Table, int]:
+    """Images that have no row yet, drawn at random, and the bytes of the largest window."""
+    total = planned.num_left
+    drawn = np.sort(np.random.default_rng(0).choice(total, min(_SAMPLE, total), replace=False))
+    taken, start, most = [], 0, 0
+    for window in planned.windows():
+        inside = drawn[(start <= drawn) & (drawn < start + window.num_rows)] - start
+        taken.append(window.take(inside))
+        start += window.num_rows
+        most = max(most, window.nbytes)
+    return pa.concat_tables(taken), most

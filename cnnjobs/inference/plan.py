@@ -1,7 +1,8 @@
 """What `cnnjobs predict` will do, decided before Ray starts: models, images, run to continue."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,8 @@ import pyarrow.compute as pc
 
 from cnnjobs.cluster import spilling
 from cnnjobs.config import PredictConfig
-from cnnjobs.data import manifest, sources
+from cnnjobs.data import manifest, manifest_file, sources
+from cnnjobs.data.images import Images, in_pieces
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.imaging.reading import Policy
@@ -31,6 +33,9 @@ _RESULT_SETTINGS = (
     "split", "engine", "batch_size", "damaged", "any_modality", "max_pixels", "partition_by",
 )  # fmt: skip
 
+#: Images that are planned and scored at once: about 250 MB of the driver's memory.
+WINDOW = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictPlan:
@@ -39,24 +44,26 @@ class PredictPlan:
     Attributes:
         config: its settings.
         bundles: the models.
-        manifest: the images.
-        rows: of the manifest, those in the split.
+        images: all of the data.
+        num_images: those of them in the split.
         output: the run directory.
         run: the run to continue, if there is one.
         update: how the data differ from that run, for `--update`.
         done: what that run has written.
+        num_done: rows of it that stay.
         doubts: reasons not to rely on the scores, see `model_card.doubts`.
         external: results of tests on other collections; see `external_tests.sentence`.
     """
 
     config: PredictConfig
     bundles: Sequence[Bundle]
-    manifest: Manifest
-    rows: pa.Table
+    images: Images
+    num_images: int
     output: str
     run: Run | None = None
     update: Update | None = None
     done: Books = field(default_factory=Books)
+    num_done: int = 0
     doubts: Sequence[str] = ()
     external: Sequence[str] = ()
 
@@ -64,8 +71,8 @@ class PredictPlan:
     def facts(self) -> dict[str, Any]:
         """The part of `--dry-run` that needs no scoring."""
         return {
-            "images": self.rows.num_rows,
-            "ignored files": self.manifest.settings.get("ignored", {}),
+            "images": self.num_images,
+            "ignored files": self.images.settings.get("ignored", {}),
             "model": model_name(self.bundles),
             "labels": list(self.bundles[0].labels),
             "positive": self.bundles[0].positive,
@@ -79,27 +86,47 @@ class PredictPlan:
     @property
     def fingerprints(self) -> dict[str, Any]:
         """Of the inputs: a run can only be resumed with the same images and models."""
-        return {"manifest": self.manifest.fingerprint, **bundles.identity(self.bundles)}
+        return {"manifest": self.images.fingerprint, **bundles.identity(self.bundles)}
 
     @property
     def is_done(self) -> bool:
         """Whether the run is finished, and has the rows of these data."""
         if self.run is None or not run_dir.is_finished(self.run.uri) or self.done.missing:
             return False
-        is_same = self.manifest.fingerprint == _listed_in(self.run)
+        is_same = self.images.fingerprint == _listed_in(self.run)
         return self.update is None or (self.update.is_empty and is_same)
 
     @property
     def partition(self) -> Partition | None:
         """The folders of the parts."""
         by = self.config.partition_by
-        return None if by is None else Partition(by=by, roots=self.manifest.settings["sources"])
+        return None if by is None else Partition(by=by, roots=self.images.settings["sources"])
 
-    def rows_left(self) -> pa.Table:
-        """The images that have no row yet, or are to get a new one."""
-        done = self.done if self.update is None else self.done.without(self.update.dropped)
-        has_row = pc.is_in(self.rows["path"], value_set=done.rows["path"])
-        return self.rows.filter(pc.invert(has_row))
+    def windows(self) -> Iterator[pa.Table]:
+        """Path, label, size and ETag of the images without a row, or that are to get a new one.
+
+        In manifest order, in windows of about the same size: a small last one might consist of
+        images that cannot be read for a while. All but the last consist of whole batches.
+        """
+        number = math.ceil(self.num_left / WINDOW) or 1
+        batches = math.ceil(self.num_left / number / self.config.batch_size) or 1
+        return in_pieces(self._left(), batches * self.config.batch_size)
+
+    @property
+    def num_left(self) -> int:
+        """How many images the windows have."""
+        return self.num_images - self.num_done
+
+    def _left(self) -> Iterator[pa.Table]:
+        for rows in self.pieces("path", "label", "size_bytes", "etag"):
+            paths = self.done.rows_of(rows["path"])["path"]
+            if self.update is not None:
+                paths = paths.filter(pc.invert(pc.is_in(paths, value_set=self.update.dropped)))
+            yield rows.filter(pc.invert(pc.is_in(rows["path"], value_set=paths)))
+
+    def pieces(self, *columns: str) -> Iterator[pa.Table]:
+        """The images of the split, a window at a time."""
+        return in_pieces(self.images.rows(self.config.split, columns), WINDOW)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -109,7 +136,7 @@ class PredictPlan:
     def scoring(self, run_id: str) -> Scoring:
         """How to score; `backends.choose_engine` replaces the engine `auto`."""
         config = self.config
-        indexed_any = bool(self.manifest.settings.get("any_modality"))
+        indexed_any = bool(self.images.settings.get("any_modality"))
         return Scoring(
             bundles=self.bundles,
             engine=config.engine,
@@ -141,14 +168,16 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     output = filesystem.normalize(config.output)
     given = [config.bundle, *config.bundles]
     apart.check(output, [*given, *(each.uri for each in models), config.data])
-    images = sources.open_data(config.data, for_training=False, **config.chosen, progress=progress)
+    # an update compares all rows
+    images = manifest_file.open_images(
+        config.data, in_memory=config.update, **config.chosen, progress=progress
+    )
     images.check_apart(output)
-    rows = images.select(config.split)
     planned = PredictPlan(
         config=config,
         bundles=models,
-        manifest=images,
-        rows=rows,
+        images=images,
+        num_images=images.count(config.split),
         output=output,
         doubts=doubts,
         external=[
@@ -157,8 +186,8 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     )
     if config.resume:
         planned = _with_resumed_run(planned)
-    if config.update:
-        planned = _with_updated_run(planned)
+    if isinstance(images, Manifest) and config.update:
+        planned = _with_updated_run(planned, images)
     if config.metrics_file is not None:
         filesystem.check_writable(filesystem.normalize(config.metrics_file).rpartition("/")[0])
     if planned.run is None:
@@ -202,12 +231,16 @@ def _with_resumed_run(planned: PredictPlan) -> PredictPlan:
     run = _find_run(planned)
     if run is None:
         return planned
-    if _listed_in(run) not in (None, planned.manifest.fingerprint):
-        raise RunExistsError(_changed(run, planned.manifest))
-    return dataclasses.replace(planned, run=run, done=_done(run))
+    if _listed_in(run) not in (None, planned.images.fingerprint):
+        raise RunExistsError(
+            f"the data have changed since the run in {run.uri} began{_changes(run, planned)}; take "
+            "that in with --update, or choose another directory."
+        )
+    done = _done(run)
+    return dataclasses.replace(planned, run=run, done=done, num_done=done.num_rows)
 
 
-def _with_updated_run(planned: PredictPlan) -> PredictPlan:
+def _with_updated_run(planned: PredictPlan, now: Manifest) -> PredictPlan:
     """The plan with the run to update, if there is one, and the images of run and data."""
     run = _find_run(planned)
     if run is None:
@@ -220,17 +253,25 @@ def _with_updated_run(planned: PredictPlan) -> PredictPlan:
             f"updated with {', '.join(planned.config.exclude) or 'nothing'}; give the same."
         )
     split, done = planned.config.split, _done(run)
+    rows = done.rows()
     update, merged = incremental.merge(
         before,
-        planned.manifest,
-        done.rows,
+        now,
+        rows,
         split=split,
         classes=planned.bundles[0].labels,
         gone=planned.config.gone,
     )
-    incremental.check_same_archive(before, planned.manifest, planned.config.data)
+    incremental.check_same_archive(before, now, planned.config.data)
+    num_dropped = pc.sum(pc.is_in(rows["path"], value_set=update.dropped)).as_py() or 0
     return dataclasses.replace(
-        planned, run=run, update=update, manifest=merged, rows=merged.select(split), done=done
+        planned,
+        run=run,
+        update=update,
+        images=merged,
+        num_images=merged.count(split),
+        done=done,
+        num_done=rows.num_rows - num_dropped,
     )
 
 
@@ -253,13 +294,13 @@ def _listed_in(run: Run) -> str | None:
     return (run.seen or {}).get("manifest")
 
 
-def _changed(run: Run, now: Manifest) -> str:
-    """How the data differ from the run's."""
+def _changes(run: Run, planned: PredictPlan) -> str:
+    """How the data differ from the run's, in parentheses; of more than a window it is not said."""
+    if planned.images.count("all") > WINDOW:
+        return ""
+    config = planned.config
+    now = sources.open_data(config.data, for_training=False, **config.chosen)
     changes = manifest.changes(manifest.read(run.path("manifest.parquet")).table, now.table)
     counts = {name: len(paths) for name, paths in vars(changes).items() if len(paths)}
     what = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return (
-        f"the data have changed since the run in {run.uri} began "
-        f"({what or 'labels, groups or splits'}); take that in with --update, or choose another "
-        "directory."
-    )
+    return f" ({what or 'labels, groups or splits'})"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 from cnnjobs import schema
 from cnnjobs.cluster import spilling
 from cnnjobs.config import PredictConfig, as_dict
-from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, SourceError, TooManyBadImages
 from cnnjobs.inference import backends, parts, predictions
+from cnnjobs.inference.backends import Backend
+from cnnjobs.inference.parts import Books
 from cnnjobs.inference.plan import PredictPlan, plan
-from cnnjobs.inference.predictor import model_name
+from cnnjobs.inference.predictor import Scoring, model_name
 from cnnjobs.inference.reports import MetricsFile, ProgressFile, metrics
-from cnnjobs.inference.run_stats import Tally, reasons
+from cnnjobs.inference.run_stats import Tally
 from cnnjobs.inference.source_watch import SourceWatch
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import run_dir
@@ -90,7 +91,7 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
     if run is not None and planned.is_done:
         return _nothing_to_do(planned, run)
     if run is None:
-        backends.check(config, planned.rows.num_rows)
+        backends.check(config, planned.num_images)
         run = run_dir.start(
             planned.output, "predict", as_dict(config), spilled_bytes=spilling.reported
         )
@@ -109,8 +110,9 @@ def predict(config: PredictConfig, progress: Progress = silent) -> PredictSummar
             # before the manifest changes: a run stopped in between has rows left to score, but
             # none for an older version of an image
             parts.rewrite(run, planned.done.parts_with(update.revised), update.revise, writer)
-            planned = dataclasses.replace(planned, done=planned.done.without(update.dropped))
-        manifest.write(planned.manifest, run.path("manifest.parquet"))
+            done = dataclasses.replace(_books(run), missing=planned.done.missing)
+            planned = dataclasses.replace(planned, done=done)
+        planned.images.write(run.path("manifest.parquet"))
         run.learn(**planned.fingerprints)
         return _score_and_write(planned, run, writer, progress)
 
@@ -124,19 +126,17 @@ def judge(summary: PredictSummary) -> None:
 def _score_and_write(
     planned: PredictPlan, run: Run, writer: predictions.Writer, progress: Progress
 ) -> PredictSummary:
-    config, total = planned.config, planned.rows.num_rows
-    before = planned.done.rows
-    rows = planned.rows.filter(pc.invert(pc.is_in(planned.rows["path"], value_set=before["path"])))
-    tally = Tally(total, done_before=before.num_rows)
+    config, total = planned.config, planned.num_images
+    tally = Tally(total, done_before=planned.num_done)
     progress_file = ProgressFile(run.path("progress.jsonl"))
     metrics_file = MetricsFile(config.metrics_file, run.uri)
     allowed = config.max_bad_images(total)
-    failed_before = reasons(before)
+    failed_before = planned.done.failed
     engine = None
-    progress("predict", before.num_rows, total, "starting")
-    _log.info("run %s: %d images, %d have a row", run.run_id, total, before.num_rows)
-    if rows.num_rows:
-        with backends.started(config, rows.num_rows) as backend:
+    progress("predict", planned.num_done, total, "starting")
+    _log.info("run %s: %d images, %d have a row", run.run_id, total, planned.num_done)
+    if planned.num_left:
+        with backends.started(config, planned.num_left) as backend:
             scoring = backends.choose_engine(
                 backend, planned.scoring(run.run_id), check_exports=config.require_evaluated
             )
@@ -145,7 +145,7 @@ def _score_and_write(
             watch = _watch(planned)
             with (
                 _stopping(planned, run, writer, watch),
-                closing(backends.score(backend, rows, scoring, watch)) as tables,
+                closing(_scored(planned, backend, scoring, watch)) as tables,
                 writer,
             ):
                 for table in tables:
@@ -163,7 +163,7 @@ def _score_and_write(
     tally.add_writing(writer.seconds)
     progress_file.add(tally.facts(), last=True)
     metrics_file.write(metrics(tally.facts(), failed_before + tally.failed), last=True)
-    summary = _summary(planned, run, tally, before, engine)
+    summary = _summary(planned, run, tally, engine)
     _check_complete(planned, run, summary)
     names = list(writer.entries)
     if not summary.left and (config.csv or predictions.has_csv(run.uri)):
@@ -176,11 +176,19 @@ def _score_and_write(
     return summary
 
 
+def _scored(
+    planned: PredictPlan, backend: Backend, scoring: Scoring, watch: SourceWatch
+) -> Generator[pa.Table, None, None]:
+    """Score window by window, so that neither this process nor Ray's plan grows with the job."""
+    for window in planned.windows():
+        yield from backends.score(backend, window, scoring, watch)
+
+
 def _watch(planned: PredictPlan) -> SourceWatch:
     again = [] if planned.update is None else planned.update.again.to_pylist()
     return SourceWatch(
-        planned.rows.num_rows,
-        done=planned.done.rows.num_rows,
+        planned.num_images,
+        done=planned.num_done,
         lenient=planned.config.max_errors is not None,
         known=again,
     )
@@ -199,12 +207,11 @@ def _stopping(
         def certain(table: pa.Table) -> pa.Table:
             return table.filter(pc.invert(pc.is_in(table["path"], value_set=suspects)))
 
-        books = parts.check(run.uri, {"run_id": run.run_id, **run.facts})
-        parts.rewrite(run, books.parts_with(suspects), certain, writer)
+        parts.rewrite(run, _books(run).parts_with(suspects), certain, writer)
         num_rows = sum(entry["rows"] for entry in writer.entries.values())
         way = "--update" if planned.config.update else "--resume"
         raise SourceError(
-            f"{error}; {num_rows} of {planned.rows.num_rows} rows are in {run.uri}; restore access "
+            f"{error}; {num_rows} of {planned.num_images} rows are in {run.uri}; restore access "
             f"to the images, then continue with {way} (if they are to stay as errors, with "
             "--max-errors 100% as well)."
         ) from error
@@ -216,29 +223,35 @@ def _note(facts: Mapping[str, Any]) -> str:
 
 def _check_complete(planned: PredictPlan, run: Run, summary: PredictSummary) -> None:
     """Check that every image has one row, by reading back what is in the folder."""
-    rows = parts.check(run.uri, {"run_id": run.run_id, **run.facts}).rows
-    num_images = pc.count_distinct(rows["path"]).as_py()
-    num_unknown = pc.sum(pc.invert(pc.is_in(rows["path"], value_set=planned.rows["path"]))).as_py()
+    books = _books(run)
+    num_known = num_images = 0
+    for images in planned.pieces("path"):
+        rows = books.rows_of(images["path"])
+        num_known += rows.num_rows
+        num_images += pc.count_distinct(rows["path"]).as_py()
     counted = summary.scored + sum(summary.failed.values()) + summary.skipped
     if (
-        rows.num_rows != num_images
-        or num_unknown
-        or counted != rows.num_rows
+        books.num_rows != num_images
+        or books.num_rows != num_known
+        or counted != books.num_rows
         or (counted + summary.left != summary.indexed)
     ):
         raise CnnjobsError(
-            f"{run.uri} has {rows.num_rows} rows for {num_images} images, but {counted} were "
+            f"{run.uri} has {books.num_rows} rows for {num_images} images, but {counted} were "
             f"scored and {summary.indexed} are in the manifest; report this, and start over with "
             "--overwrite."
         )
 
 
-def _summary(
-    planned: PredictPlan, run: Run, tally: Tally, before: pa.Table, engine: str | None
-) -> PredictSummary:
-    total = planned.rows.num_rows
-    left = total - before.num_rows - tally.num_rows
-    num_failed = tally.failed.total() + before.num_rows - before["error"].null_count
+def _books(run: Run) -> Books:
+    """What the run has written so far, read back."""
+    return parts.check(run.uri, {"run_id": run.run_id, **run.facts})
+
+
+def _summary(planned: PredictPlan, run: Run, tally: Tally, engine: str | None) -> PredictSummary:
+    total = planned.num_images
+    left = planned.num_left - tally.num_rows
+    num_failed = (tally.failed + planned.done.failed).total()
     allowed = planned.config.max_bad_images(total)
     too_many = None
     if allowed is not None and num_failed > allowed:
@@ -258,10 +271,10 @@ def _summary(
         model=model_name(planned.bundles),
         engine=engine,
         indexed=total,
-        ignored=planned.manifest.settings.get("ignored", {}),
+        ignored=planned.images.settings.get("ignored", {}),
         scored=tally.predictions.total(),
         failed=dict(tally.failed),
-        skipped=before.num_rows,
+        skipped=planned.num_done,
         left=left,
         predictions=dict(tally.predictions),
         warnings=tally.num_warnings,
@@ -283,14 +296,13 @@ def _summary(
 
 def _nothing_to_do(planned: PredictPlan, run: Run) -> PredictSummary:
     """The summary when all rows were already written."""
-    total = planned.rows.num_rows
     if planned.config.csv:
         predictions.write_csv(run.uri, list(planned.done.entries))
-    tally, before = Tally(total, done_before=total), planned.done.rows
+    tally = Tally(planned.num_images, done_before=planned.num_images)
     MetricsFile(planned.config.metrics_file, run.uri).write(
-        metrics(tally.facts(), reasons(before)), last=True
+        metrics(tally.facts(), planned.done.failed), last=True
     )
-    summary = _summary(planned, run, tally, before, None)
+    summary = _summary(planned, run, tally, None)
     return dataclasses.replace(summary, already_finished=True)
 
 

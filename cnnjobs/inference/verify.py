@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import VerifyConfig
 from cnnjobs.data import manifest
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.inference import parts, predictions
-from cnnjobs.inference.parts import Books
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir, run_lock, s3
 
@@ -43,19 +43,20 @@ def verify(config: VerifyConfig, progress: Progress = silent) -> VerifySummary:
     progress("verify", 0, None)
     books, problems = parts.compare(uri, record)
     problems += [f"{uri}/{predictions.FOLDER}/{name} is missing" for name in books.missing]
+    rows = books.rows()
     problems = [
         *_of_status(uri, record),
         *problems,
-        *_of_rows(record, books),
-        *_of_images(uri, record, books),
-        *_of_csv(uri, books),
+        *_of_rows(record, rows),
+        *_of_images(uri, record, rows),
+        *_of_csv(uri, rows),
     ]
     return VerifySummary(
         run=uri,
         command=record["command"],
         status=record["status"],
-        num_rows=books.rows.num_rows,
-        num_parts=len(books.entries),
+        num_rows=rows.num_rows,
+        num_parts=len(books.parts),
         problems=problems,
     )
 
@@ -83,16 +84,16 @@ def _of_status(uri: str, record: Mapping[str, Any]) -> Iterator[str]:
         yield f"it is not finished (status {record['status']}); continue it with --resume"
 
 
-def _of_rows(record: Mapping[str, Any], books: Books) -> Iterator[str]:
+def _of_rows(record: Mapping[str, Any], rows: pa.Table) -> Iterator[str]:
     """Images with more than one row; in a cross-validation, with more than one in a fold."""
     by = ["path", "part"] if record["command"] == "crossval" else ["path"]
-    counts = books.rows.group_by(by).aggregate([([], "count_all")])
+    counts = rows.group_by(by).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))
     if twice.num_rows:
         yield f"{twice.num_rows:,} images have more than one row, the first is {twice['path'][0]}"
 
 
-def _of_images(uri: str, record: Mapping[str, Any], books: Books) -> Iterator[str]:
+def _of_images(uri: str, record: Mapping[str, Any], rows: pa.Table) -> Iterator[str]:
     """Images of the manifest without a row, and rows of other images."""
     if record["command"] == "crossval":
         return
@@ -102,17 +103,17 @@ def _of_images(uri: str, record: Mapping[str, Any], books: Books) -> Iterator[st
     is_predict = record["command"] == "predict"
     paths = images.select(record["config"]["split"] if is_predict else "all")["path"]
     for what, some, others in (
-        ("images have no row", paths, books.rows["path"]),
-        ("rows are of no image in the manifest", books.rows["path"], paths),
+        ("images have no row", paths, rows["path"]),
+        ("rows are of no image in the manifest", rows["path"], paths),
     ):
         left = some.filter(pc.invert(pc.is_in(some, value_set=others)))
         if len(left):
             yield f"{len(left):,} {what}, the first is {left[0]}"
 
 
-def _of_csv(uri: str, books: Books) -> Iterator[str]:
+def _of_csv(uri: str, rows: pa.Table) -> Iterator[str]:
     if not filesystem.exists(filesystem.join(uri, predictions.CSV)):
         return
     paths = predictions.read_csv(uri, ["path"])["path"].to_pylist()
-    if sorted(paths) != sorted(books.rows["path"].to_pylist()):
+    if sorted(paths) != sorted(rows["path"].to_pylist()):
         yield f"{predictions.CSV} does not have the rows of the table"

@@ -37,21 +37,26 @@ def check(output: str, inputs: Iterable[str | None]) -> None:
             )
 
 
-def check_images(output: str, paths: pa.ChunkedArray) -> None:
+def check_images(output: str, pieces: Iterable[pa.ChunkedArray]) -> None:
     """Raise InputError if the output contains one of the images.
 
     Args:
         output: where a job will write.
-        paths: of the images.
+        pieces: the paths of the images, some at a time.
     """
     output = filesystem.normalize(output)
-    folders = pc.unique(pc.replace_substring_regex(paths, "/[^/]*$", "")).to_pylist()
-    for folder in folders[:_FOLDERS] if not filesystem.is_s3(output) else ():
+    # in their order; not sets, because paths come by folder
+    folders: dict[str, None] = {}
+    for paths in pieces:
+        is_below = pc.starts_with(paths, f"{output}/")
+        if pc.any(is_below).as_py():
+            _refuse_images(output, paths.filter(is_below)[0].as_py())
+        if len(folders) < _FOLDERS and not filesystem.is_s3(output):
+            found = pc.unique(pc.replace_substring_regex(paths, "/[^/]*$", "")).to_pylist()
+            folders.update(dict.fromkeys(found))
+    for folder in list(folders)[:_FOLDERS]:
         if not filesystem.is_s3(folder) and _is_inside(folder, output):
             _refuse_images(output, folder)
-    is_below = pc.starts_with(paths, f"{output}/")
-    if pc.any(is_below).as_py():
-        _refuse_images(output, paths.filter(is_below)[0].as_py())
 
 
 def check_file(output: str, inputs: Iterable[str | None], *, mark: bytes, kind: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
@@ -100,6 +100,20 @@ def modified(path: str) -> datetime:
     """When the object `bucket/key` was written; raises like `read`."""
     bucket, key = split(path)
     return asked(lambda: client().head_object(Bucket=bucket, Key=key))["LastModified"]
+
+
+def read_into(path: str, file: IO[bytes]) -> None:
+    """Write the object `bucket/key`, of any size, to an empty file; raises like `read`."""
+    bucket, key = split(path)
+
+    def ask() -> None:
+        file.seek(0)
+        file.truncate()
+        answer = client().get_object(Bucket=bucket, Key=key)
+        for piece in _pieces(answer["Body"], answer["ContentLength"]):
+            file.write(piece)
+
+    asked(ask)
 
 
 def write(path: str, data: bytes) -> None:
@@ -216,14 +230,18 @@ def _body(answer: Any, first: int | None, limit: int | None) -> bytes:
     if limit is not None and expected > limit:
         body.close()
         raise TooLargeError.of(expected, limit)
+    return b"".join(_pieces(body, expected))
+
+
+def _pieces(body: Any, expected: int) -> Iterator[bytes]:
+    """A body piece by piece: no fewer bytes than announced, and within the time limit."""
     latest = monotonic() + _BODY_S + expected / _SLOWEST_BYTES_PER_S
-    pieces = []
+    received = 0
     with body:
         for piece in body.iter_chunks(_CHUNK_BYTES):
-            pieces.append(piece)
+            received += len(piece)
+            yield piece
             if monotonic() > latest:
                 raise s3_retries.SlowBodyError("the body arrives too slowly")
-    data = b"".join(pieces)
-    if len(data) != expected:
-        raise IncompleteReadError(actual_bytes=len(data), expected_bytes=expected)
-    return data
+    if received != expected:
+        raise IncompleteReadError(actual_bytes=received, expected_bytes=expected)

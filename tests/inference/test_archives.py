@@ -13,6 +13,7 @@ from cnnjobs.data import sources
 from cnnjobs.imaging.decoder import Decoder
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import Policy
+from cnnjobs.inference import plan
 from cnnjobs.inference.predict import PredictSummary, predict
 from cnnjobs.storage import filesystem
 from tests.support.disturbed_runs import read_rows
@@ -90,6 +91,21 @@ def test_a_run_of_archives_resumes_and_takes_in_a_changed_shard(
         for table in (first, after)
     ]
     assert others[0] == others[1]
+
+
+def test_archives_scored_in_windows_have_the_rows_of_one(
+    inputs: Path, shards: Path, tmp_path: Path, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "manifest.parquet"
+    sources.open_data(str(shards), for_training=False).write(data)
+    score(inputs, data, tmp_path / "one")
+
+    # from the middle of an archive to that of the next
+    monkeypatch.setattr(plan, "WINDOW", 12)
+    summary = score(inputs, data, tmp_path / "two")
+
+    assert (summary.scored, summary.failed) == (24, {})
+    assert read_rows(tmp_path / "two").equals(read_rows(tmp_path / "one"))
 
 
 def test_damaged_archives_are_rows_and_lines_and_the_rest_is_scored(

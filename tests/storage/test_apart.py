@@ -71,14 +71,14 @@ def test_prefixes_that_only_begin_alike_are_apart():
 
 @pytest.mark.parametrize("output", ["lab", "lab/normal", "link"])
 def test_an_output_that_contains_images_of_a_manifest_is_refused(lab, output):
-    paths = pa.chunked_array([[f"{lab}/normal/a.png", "/elsewhere/b.png"]])
+    paths = [pa.chunked_array([[f"{lab}/normal/a.png", "/elsewhere/b.png"]])]
     with pytest.raises(InputError, match="contains images to be read"):
         apart.check_images(output, paths)
     apart.check_images("lab/normal/a.png.scored", paths)
 
 
 def test_images_of_a_manifest_on_s3_are_compared_too():
-    paths = pa.chunked_array([["s3://b/lab/a.png"]])
+    paths = [pa.chunked_array([["s3://b/lab/a.png"]])]
     with pytest.raises(InputError, match="contains images to be read"):
         apart.check_images("s3://b/lab", paths)
     apart.check_images("s3://b/la", paths)
