@@ -150,6 +150,17 @@ def index(
 
 
 @app.command()
+def exports(
+    bundle: Annotated[str, Argument(help="A model bundle, or the run directory of a training.")],
+    data: Annotated[str, Argument(metavar="MANIFEST", help="Images to score.")],
+) -> None:
+    """Compare the probabilities of `cnnjobs export` in every format with those of Keras."""
+    from benchmarks.exports import print_parity
+
+    print_parity(bundle, data)
+
+
+@app.command()
 def shards(
     rows: Annotated[int, Option(help="Images.")] = 4000,
     side: Annotated[int, Option(help="Side of an image in pixels.")] = 256,

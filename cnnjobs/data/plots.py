@@ -89,7 +89,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("images")
-    axes.figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -100,16 +100,23 @@ def sizes(by_class: Mapping[str, Sequence[tuple[int, int]]]) -> "Figure":
     Args:
         by_class: (width, height) of each image.
     """
+    from matplotlib.lines import Line2D
+
     figure = new_figure(COLUMN, 3.2)
     axes = figure.subplots()
     counts = {label: Counter(pairs) for label, pairs in by_class.items()}
     largest = max(max(of_class.values()) for of_class in counts.values())
-    for label, of_class in counts.items():
+    points = []
+    for index, (label, of_class) in enumerate(counts.items()):
         sizes = np.array(list(of_class))
         number = np.array(list(of_class.values()))
         # the area grows with the images of that size
         areas = 8 + _LARGEST_AREA * (number - 1) / max(1, largest - 1)
-        axes.scatter(*sizes.T, s=areas, alpha=0.5, lw=0, label=f"{label} ({number.sum():,} images)")
+        color = f"C{index}"
+        axes.scatter(sizes[:, 0], sizes[:, 1], s=areas, color=color, alpha=0.5, lw=0)
+        # in the legend, points of all classes have one size
+        name = f"{label} ({number.sum():,} images)"
+        points.append(Line2D([], [], marker="o", ls="", color=color, alpha=0.5, label=name))
         for size, count in of_class.most_common(_COUNTED):
             if count >= _MANY:
                 axes.annotate(f"{count:,}", size, ha="center", va="center", fontsize=7)
@@ -118,7 +125,7 @@ def sizes(by_class: Mapping[str, Sequence[tuple[int, int]]]) -> "Figure":
     axes.set_ylabel("height (pixels)")
     axes.set_title("Sizes; an area stands for the number of images")
     axes.grid()
-    axes.figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(handles=points, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -148,5 +155,6 @@ def intensities(
     for axes in (pixels, images):
         axes.set_xlabel("gray level (8 bits)")
         axes.grid()
-    images.figure.legend(loc="outside lower center", ncols=3)
+    # both panels have the same curves
+    figure.legend(*pixels.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

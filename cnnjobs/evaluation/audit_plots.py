@@ -26,12 +26,12 @@ def aurocs(rows: Sequence[AuditRow]) -> "Figure":
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [y, y], color="C0")
         axes.plot(auroc, y, "o", color="C0")
-        axes.annotate(f"{auroc:.2f}", (1.02, y), va="center")
+        axes.annotate(f"{auroc:.2f}", (1.05, y), va="center")
     axes.axvline(0.5, color="gray", ls="--", lw=1)
     axes.annotate(" chance", (0.5, len(defined) - 0.5), fontsize=7, color="gray")
     axes.set_yticks(range(len(defined)), [row.name for row, _ in defined])
     axes.set_ylim(len(defined) - 0.4, -0.7)
-    axes.set_xlim(-0.02, 1.1)
+    axes.set_xlim(-0.02, 1.2)
     axes.set_xlabel("AUROC with 95% interval")
     axes.grid(axis="x")
     return figure

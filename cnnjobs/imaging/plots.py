@@ -7,7 +7,7 @@ is read at 8 points.
 import functools
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from cnnjobs.storage import filesystem
 
@@ -23,7 +23,7 @@ COLUMN, PAGE = 3.5, 7.0
 #: Dots per inch of a PNG, and of images in the other formats.
 _DPI = 300
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     **{f"{part}.titlesize": 8 for part in ("axes", "figure")},
     **{f"{part}.labelsize": 8 for part in ("axes", "xtick", "ytick")},

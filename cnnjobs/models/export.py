@@ -7,6 +7,7 @@ metadata, as JSON under the name `cnnjobs`. The temperature is part of the expor
 import dataclasses
 import json
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,8 +76,10 @@ def plan(config: ExportConfig) -> dict[str, Any]:
     suffix = _FORMATS[config.format].suffix
     if not output.endswith(suffix):
         raise InputError(f"a file in format {config.format} must end in {suffix}, got {output}.")
-    if filesystem.exists(output):
-        raise RunExistsError(f"{output} already exists; choose another name.")
+    files = [output, f"{output.removesuffix(suffix)}.bin"] if suffix == ".xml" else [output]
+    for file in files:
+        if filesystem.exists(file):
+            raise RunExistsError(f"{file} already exists; choose another name.")
     apart.check(output, [bundle.uri])
     if config.format == "onnx":
         _require_onnx()
@@ -105,7 +108,7 @@ def export(config: ExportConfig, progress: Progress = silent) -> ExportSummary:
     with tempfile.TemporaryDirectory() as folder, without_telemetry():
         path = Path(folder, f"model{kind.suffix}")
         kind.write(_with_temperature(model, bundle), _metadata(bundle), path)
-        difference = float(np.abs(np.asarray(kind.score(path, noise)) - expected).max())
+        difference = float(np.abs(scores(path, config.format, noise) - expected).max())
         if not difference <= TOLERANCE:
             raise AccuracyError(
                 f"the probabilities of the {config.format} file differ from the bundle's by "
@@ -120,6 +123,20 @@ def export(config: ExportConfig, progress: Progress = silent) -> ExportSummary:
         size_bytes=size_bytes,
         difference=difference,
     )
+
+
+def scores(path: Path, kind: str, images: Images) -> Scores:
+    """Probabilities that an exported file gives images, as programs that open it get them.
+
+    Args:
+        path: of the file, or the folder of a SavedModel.
+        kind: onnx, openvino, saved-model or keras.
+        images: (N, height, width, 1).
+
+    Returns:
+        (N, 1) of the positive class, or (N, labels).
+    """
+    return np.asarray(_FORMATS[kind].score(path, images), np.float32)
 
 
 def _metadata(bundle: Bundle) -> str:
@@ -186,7 +203,10 @@ def _require_onnx() -> None:
 def _write_onnx(model: "keras.Model", metadata: str, path: Path) -> None:
     import onnx
 
-    model.export(str(path), format="onnx", verbose=False)
+    with warnings.catch_warnings():
+        # Keras asks NumPy for names that it no longer has
+        warnings.simplefilter("ignore", FutureWarning)
+        model.export(str(path), format="onnx", verbose=False)
     network = onnx.load(path)
     onnx.helper.set_model_props(network, {METADATA: metadata})
     onnx.save(network, path)
@@ -229,7 +249,9 @@ def _write_saved_model(model: "keras.Model", metadata: str, path: Path) -> None:
 def _score_saved_model(path: Path, images: Images) -> Any:
     import tensorflow as tf
 
-    return tf.saved_model.load(str(path)).serve(images)
+    # its variables live as long as it does
+    loaded = tf.saved_model.load(str(path))
+    return loaded.serve(images)
 
 
 def _write_keras(model: "keras.Model", metadata: str, path: Path) -> None:

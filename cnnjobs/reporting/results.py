@@ -121,14 +121,16 @@ def _tables(summary: Mapping[str, Any]) -> list[Table]:
 
 def _breakdown(breakdown: Mapping[str, Any]) -> Table:
     names = list(breakdown["subgroups"][0]["metrics"])
+    # `age:40,60` has the cuts in the names of its subgroups, too
+    column = breakdown["by"].partition(":")[0]
     gaps = [
         f"{display_name(gap['metric'])} {number(gap['difference']['value'])} "
         f"({interval(gap['difference']['interval'])}), {gap['highest']} above {gap['lowest']}"
         for gap in breakdown["gaps"]
     ]
     return Table(
-        caption=f"By {breakdown['by']}. Largest gaps: {'; '.join(gaps) or 'none known'}.",
-        header=[breakdown["by"], "images", *map(display_name, names)],
+        caption=f"By {column}. Largest gaps: {'; '.join(gaps) or 'none known'}.",
+        header=[column, "images", *map(display_name, names)],
         rows=[
             [
                 each["value"],

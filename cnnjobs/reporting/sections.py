@@ -91,13 +91,16 @@ def plots_of(run: InputRun, alts: Mapping[str, str]) -> list[Figure]:
         is_shown = name.endswith(".png") and name != "confusion.png"
         if not is_shown or not filesystem.exists(uri):
             continue
-        title = formatting.display_name(name.removesuffix(".png"))
+        stem = name.removesuffix(".png")
+        title = formatting.display_name(stem)
         figures.append(
             Figure(
                 uri=data_uri("image/png", filesystem.read_file(uri)),
-                alt=alts.get(name.removesuffix(".png"), f"Figure: {title.lower()}."),
+                alt=alts.get(stem, f"Figure: {title.lower()}."),
                 caption=title,
-                is_chart=name.removesuffix(".png") not in _PHOTOGRAPHS,
+                is_chart=stem not in _PHOTOGRAPHS,
+                # so that the titles in it can be read
+                is_wide=stem in _PHOTOGRAPHS,
             )
         )
     return figures

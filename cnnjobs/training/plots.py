@@ -69,7 +69,7 @@ def _over_epochs(
                 axes.plot(epochs, values, style, label=label)
         axes.set_title(titles[name])
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid()
         if name in _FROM_0_TO_1:
             axes.set_ylim(-0.02, 1.02)

@@ -28,9 +28,7 @@ def _drawn(folder, name, table, *, seed):
 
 
 @pytest.mark.slow  # trains a model: about a minute
-def test_the_commands_of_the_page_make_figures_and_a_card(
-    tmp_path, monkeypatch, capsys, ray_session
-):
+def test_the_commands_of_the_page_make_figures_and_a_card(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _drawn(tmp_path, "images", "metadata.csv", seed=0)
     _drawn(tmp_path, "elsewhere", "elsewhere.csv", seed=1)

@@ -143,6 +143,12 @@ def test_equal_sizes_are_one_large_point_with_their_number() -> None:
     assert figure.legends[0].get_texts()[0].get_text() == "normal (92 images)"
 
 
+def test_the_legend_of_two_panels_names_each_class_once() -> None:
+    shares = {name: np.full(256, 1 / 256, np.float32) for name in ("normal", "covid")}
+    figure = data_plots.intensities(shares, {"normal": [90.0], "covid": [120.0]})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["normal", "covid"]
+
+
 def test_a_grid_draws_each_image_in_its_own_aspect_ratio() -> None:
     square = np.zeros((10, 10), np.uint8)
     figure = data_plots.grid([("wide", square), ("tall", square)], aspects=[0.5, 2.0])

@@ -12,14 +12,14 @@ import pytest
 from cnnjobs import models
 from cnnjobs.cli import main
 from cnnjobs.config import ExportConfig
-from cnnjobs.errors import ConfigError, InputError
+from cnnjobs.errors import BundleError, ConfigError, InputError
 from cnnjobs.metrics import calibration
 from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import OpenVinoEngine
 from cnnjobs.models.export import export, plan
 from cnnjobs.models.openvino_import import import_openvino
-from tests.support.bundles import write_bundle
+from tests.support.bundles import resealed, write_bundle
 
 IMAGES = np.random.default_rng(1).integers(0, 200, (3, 28, 28, 1), np.uint8)
 
@@ -28,11 +28,11 @@ IMAGES = np.random.default_rng(1).integers(0, 200, (3, 28, 28, 1), np.uint8)
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of ten classes with a temperature."""
     folder = tmp_path_factory.mktemp("digits")
-    written = write_bundle(folder / "bundle", "digits")
+    write_bundle(folder / "bundle", "digits")
     description = folder / "bundle" / "bundle.json"
     content = json.loads(description.read_text())
     description.write_text(json.dumps({**content, "temperature": 2.5}))
-    return dataclasses.replace(written, temperature=2.5)
+    return resealed(folder / "bundle")
 
 
 def _onnx(path: Path) -> tuple[Any, str]:
@@ -52,8 +52,8 @@ def _openvino(path: Path) -> tuple[Any, str]:
 def _saved_model(path: Path) -> tuple[Any, str]:
     import tensorflow as tf
 
-    scores = tf.saved_model.load(str(path)).serve(IMAGES)
-    return scores, (path / "assets.extra" / "cnnjobs.json").read_text()
+    loaded = tf.saved_model.load(str(path))
+    return loaded.serve(IMAGES), (path / "assets.extra" / "cnnjobs.json").read_text()
 
 
 def _keras(path: Path) -> tuple[Any, str]:
@@ -88,6 +88,13 @@ def test_an_exported_model_has_the_bundles_scores_and_its_preprocessing(
     described = json.loads(metadata)
     assert described["preprocessing"] == dataclasses.asdict(digits.preprocessing)
     assert (described["labels"], described["positive"]) == (list("0123456789"), None)
+    # of the sealed bundle, which an export leaves as it is
+    now = bundles.read(digits.uri, expect=[described["bundle_digest"]])
+    assert now.is_sealed
+    assert (described["bundle_digest"], described["model_digest"]) == (
+        digits.digest,
+        digits.model_digest,
+    )
     with pytest.raises(InputError) as refused:
         plan(ExportConfig(bundle=digits.uri, output=str(output), format=kind))
     assert str(refused.value) == f"{output} already exists; choose another name."
@@ -103,6 +110,26 @@ def test_a_model_of_two_classes_is_exported_by_the_command(
     printed = capsys.readouterr().out
     assert printed.startswith(f"{bundle.name} as openvino; largest difference of a probability: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "model.bin", "model.xml"]
+
+
+def test_an_export_into_the_bundle_or_of_another_is_refused(digits: Bundle) -> None:
+    inside = f"{digits.uri}/model.onnx"
+    with pytest.raises(InputError) as refused:
+        plan(ExportConfig(bundle=digits.uri, output=inside, format="onnx"))
+    assert str(refused.value) == (
+        f"the output {inside} is inside the input {digits.uri}; choose another output."
+    )
+    other = f"sha256:{'0' * 64}"
+    with pytest.raises(BundleError, match=f"expected {other}"):
+        plan(ExportConfig(bundle=digits.uri, output="/tmp/model.onnx", expect=(other,)))
+
+
+def test_weights_of_another_network_are_not_replaced(digits: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").touch()
+    output = str(tmp_path / "model.xml")
+    with pytest.raises(InputError) as refused:
+        plan(ExportConfig(bundle=digits.uri, output=output, format="openvino"))
+    assert str(refused.value) == f"{tmp_path}/model.bin already exists; choose another name."
 
 
 def test_a_wrong_suffix_or_format_is_refused(digits: Bundle) -> None:

@@ -29,6 +29,13 @@ def test_a_single_epoch_is_drawn_as_a_point() -> None:
     assert num_colored(decoded(plots.learning_curves(history(1, validation=False)))) > 20
 
 
+def test_a_measure_of_a_single_epoch_has_its_number_as_the_only_tick() -> None:
+    figure = plots.training_measures([{"epoch": 2, "learning_rate": 0.001}])
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_xlim()
+    assert [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high] == [2]
+
+
 def test_a_metric_missing_from_the_history_has_no_panel() -> None:
     losses = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}]
     height, width, _ = decoded(plots.learning_curves(losses)).shape
