@@ -15,7 +15,7 @@ from cnnjobs.cli.command_line import command_line
 from cnnjobs.config import ReportConfig
 from cnnjobs.models import bundle as bundles
 from cnnjobs.reporting.report import report
-from tests.support import report_runs
+from tests.support import axe, report_runs
 from tests.support.bundles import write_bundle
 from tests.support.report_runs import EVIL, SCORES
 
@@ -58,6 +58,19 @@ def many(folder: Path) -> Path:
     paths = report_runs.draw(folder / "many", names, height=16, width=16)
     scores = [("opacity" if number % 7 == 0 else "normal", 0.02) for number in range(NUM_MANY)]
     return _page(folder, "many", paths, scores)
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, few: Path) -> Path:
+    """A page of a training and an evaluation, with the words of a card."""
+    bundle = bundles.read(str(folder / "bundle"))
+    training, page = str(folder / "training"), folder / "whole.html"
+    report_runs.write_train(training, bundle, [str(path) for path in (folder / "few").iterdir()])
+    (folder / "card.yaml").write_text("intended_use: A course.\nauthors: [A. Author]\n")
+    runs = (training, str(folder / "few-run"))
+    config = ReportConfig(runs=runs, output=str(page), card=str(folder / "card.yaml"))
+    report(config, spell=command_line)
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +237,30 @@ def test_charts_follow_a_dark_screen_and_paper_does_not(browser: WebDriver, few:
         found[media] = browser.execute_script(filtered)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     assert found == {"screen": "invert(0.9) hue-rotate(180deg)", "print": "none"}
+
+
+@pytest.mark.skipif(
+    not axe.AXE.is_file(), reason=f"needs {axe.AXE}: npm install --no-save axe-core, or AXE_CORE"
+)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_axe_finds_nothing(browser: WebDriver, whole: Path, scheme: str, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    colors = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": colors})
+    try:
+        _open(browser, whole)
+        assert axe.violations(browser) == []
+        browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+        browser.find_element("css selector", ".card").send_keys(Keys.ENTER)
+        assert axe.violations(browser) == []
+        browser.execute_script("document.getElementById('pictures').append(new Image())")
+        (found,) = axe.violations(browser)
+        assert found.startswith("image-alt: ")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def _page(folder: Path, name: str, paths: list[str], scores: list) -> Path:
