@@ -150,6 +150,16 @@ def index(
 
 
 @app.command()
+def tables(
+    rows: Annotated[int, Option(help="Rows of each table.")] = 200_000,
+) -> None:
+    """Time `index --table` with each named layout, on a table that is written for it."""
+    from benchmarks.tables import print_layouts
+
+    print_layouts(rows)
+
+
+@app.command()
 def exports(
     bundle: Annotated[str, Argument(help="A model bundle, or the run directory of a training.")],
     data: Annotated[str, Argument(metavar="MANIFEST", help="Images to score.")],
