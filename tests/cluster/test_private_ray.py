@@ -66,6 +66,7 @@ def test_it_listens_on_loopback_only(facts: dict[str, set[str]]) -> None:
     assert not _of_others(facts["ports"])
 
 
+@pytest.mark.slow
 def test_of_two_workers_that_train_on_it_only_tensorflow_listens_elsewhere(
     archive: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def job(tmp_path: Path) -> list[str]:
     return ["predict", *data, "-o", str(tmp_path / "out"), "--rows-per-file", "50"]
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_is_killed_is_continued(
     head: Head, job: list[str], tmp_path: Path
 ) -> None:
@@ -40,6 +41,7 @@ def test_a_job_whose_process_is_killed_is_continued(
     assert second == f"{name} failed with exit code 137. Attempt 2 of 2 continues it."
 
 
+@pytest.mark.slow
 def test_a_job_that_lost_its_head_is_continued_on_the_next(
     head: Head, job: list[str], tmp_path: Path
 ) -> None:

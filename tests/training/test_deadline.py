@@ -26,6 +26,7 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Mappi
     return _trained(data, folder / "run", **_without_ray(folder))
 
 
+@pytest.mark.slow
 def test_a_deadline_and_a_resume_leave_the_model_of_an_uninterrupted_training(
     data: Path,
     tmp_path: Path,
