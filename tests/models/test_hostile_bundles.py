@@ -201,6 +201,13 @@ TRICKS: dict[str, Callable[[dict[str, Any], Path], None]] = {
 }
 
 
+#: A command that starts processes tries three times: of these, the first two run in CI.
+_WITH_PROCESSES = [
+    *list(TRICKS)[:2],
+    *(pytest.param(name, marks=pytest.mark.table) for name in list(TRICKS)[2:]),
+]
+
+
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
     """A file that a trick leaves if it works."""
@@ -224,6 +231,7 @@ def test_no_command_falls_for_a_trick_in_a_model_file(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trick", _WITH_PROCESSES, indirect=True)
 @pytest.mark.filterwarnings("ignore:The `lambda` passed:UserWarning")
 def test_no_process_that_scores_falls_for_a_trick_in_a_model_file(
     all_alone: None,
