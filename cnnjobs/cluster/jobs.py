@@ -20,7 +20,7 @@ _ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 #: How Ray calls the failure of a job whose machine is gone.
 _LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
 
-#: Exit codes of a program that was killed, as a shell reports it, and of one that was told to end,
+#: Exit codes of a program that was killed, as a shell reports it, and of one that was asked to end,
 #: as on a machine that is taken away.
 _KILLED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 
