@@ -184,7 +184,7 @@ def _image_grid(
         assert isinstance(decoded, preprocessing.Decoded)
         title = f"True: {row['label']}, Predicted: {row['prediction']}"
         titled.append((f"{title}\nprobability {row['probability']:.3f}", decoded.pixels[:, :, 0]))
-        aspects.append(decoded.height / decoded.width)
+        aspects.append(bundle.preprocessing.aspect(decoded.height, decoded.width))
     if titled:
         yield name, grid(titled, columns=_COLUMNS, aspects=aspects)
 

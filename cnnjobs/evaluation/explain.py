@@ -12,6 +12,7 @@ from cnnjobs.errors import ImageError, InputError, UnscoredImagesError
 from cnnjobs.evaluation import audit_plots, grad_cam
 from cnnjobs.evaluation.grad_cam import PreparedModel
 from cnnjobs.imaging import plots, reading, statistics
+from cnnjobs.imaging.preprocessing import visible
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.metrics import calibration
 from cnnjobs.models import bundle as bundles
@@ -114,7 +115,9 @@ def _explain_one(
     target, prediction, probability = _predict(bundle, scores)
     heat = grad_cam.heat(prepared, decoded.pixels, target=target)
     thumbnail = statistics.thumbnail(path, side=_SIDE)
-    gray = thumbnail if thumbnail is not None else decoded.pixels[:, :, 0]
+    gray = decoded.pixels[:, :, 0]
+    if thumbnail is not None:
+        gray = np.asarray(visible(thumbnail, bundle.preprocessing), np.uint8)
     scored_class = bundle.positive or prediction
     title = f"{path.rpartition('/')[2]}\n{prediction} (P({scored_class}) = {probability:.3f})"
     figure = audit_plots.explanation(gray, heat, title, prediction)

@@ -68,6 +68,10 @@ class Preprocessing:
         if not self.clip_limit > 0:
             raise ConfigError(f"clip_limit must be above 0, got {self.clip_limit}.")
 
+    def aspect(self, height: int, width: int) -> float:
+        """Height over width of what the pixels show of an image with these sides."""
+        return 1.0 if self.square else height / width
+
     @property
     def decoded_size(self) -> tuple[int, int] | None:
         """The smallest (height, width) to decode a scaled JPEG at; None for full size."""
@@ -119,10 +123,7 @@ def decode(
         any_modality=any_modality,
         at_least=preprocessing.decoded_size,
     )
-    gray = cropped(picture.gray, preprocessing.crop)
-    if preprocessing.square:
-        gray = central_square(gray)
-    picture = depth.settled(picture._replace(gray=gray))
+    picture = depth.settled(picture._replace(gray=visible(picture.gray, preprocessing)))
     small = resize(picture.gray, height=preprocessing.height, width=preprocessing.width)
     pixels = depth.to_8_bit(small, picture.bits or 8)
     if preprocessing.mask_corners:
@@ -202,6 +203,12 @@ def read_gray(
     return read(
         data, max_pixels=max_pixels, keep_damaged=keep_damaged, any_modality=any_modality
     ).gray
+
+
+def visible(image: Gray, preprocessing: Preprocessing) -> Gray:
+    """The part of an image that the model sees, before it is shrunk."""
+    image = cropped(image, preprocessing.crop)
+    return central_square(image) if preprocessing.square else image
 
 
 def cropped(image: Gray, share: float) -> Gray:

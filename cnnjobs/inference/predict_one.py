@@ -121,7 +121,7 @@ def predict_one(config: PredictOneConfig, progress: Progress = silent) -> Predic
             decoded = _decoded(image.path, bundle, scoring.policy)
             steps[image.path] = decoded.steps
             shown.append((_title(image, bundle), decoded.pixels[:, :, 0]))
-            aspects.append(decoded.height / decoded.width)
+            aspects.append(bundle.preprocessing.aspect(decoded.height, decoded.width))
     if not shown:
         plot = None
     if plot is not None:

@@ -599,3 +599,13 @@ def test_square_keeps_the_middle_of_the_longer_side(shape, top, left):
     np.testing.assert_array_equal(decoded.pixels[..., 0], image[top : top + 40, left : left + 40])
     assert (decoded.height, decoded.width) == shape
     assert decoded.steps[-1] == "cut to the central 40 x 40 pixels"
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "aspect"),
+    [({}, (40, 61), 40 / 61), ({"crop": 0.1}, (32, 49), 40 / 61), ({"square": True}, (40, 40), 1)],
+)
+def test_what_people_are_shown_is_the_part_that_the_model_sees(settings, shape, aspect):
+    how = preprocessing.Preprocessing(height=8, width=8, **settings)
+    assert preprocessing.visible(_random(40, 61), how).shape == shape
+    assert how.aspect(40, 61) == aspect
