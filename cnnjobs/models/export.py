@@ -5,7 +5,6 @@ metadata, as JSON under the name `cnnjobs`. The temperature is part of the expor
 """
 
 import dataclasses
-import json
 import tempfile
 import warnings
 import zipfile
@@ -26,7 +25,7 @@ from cnnjobs.models.engines import Images, OpenVinoEngine, Scores
 from cnnjobs.models.openvino_export import TOLERANCE
 from cnnjobs.models.openvino_import import import_openvino, without_telemetry
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import apart, filesystem, s3
+from cnnjobs.storage import apart, filesystem, json_files, s3
 
 if TYPE_CHECKING:
     import keras
@@ -142,7 +141,7 @@ def scores(path: Path, kind: str, images: Images) -> Scores:
 def _metadata(bundle: Bundle) -> str:
     """What the scores mean, and what to do to an image before the network, as JSON."""
     outputs = bundle.labels if bundle.positive is None else [bundle.positive]
-    return json.dumps(
+    return json_files.text(
         {
             "model": bundle.name,
             "model_digest": bundle.model_digest,
@@ -155,7 +154,8 @@ def _metadata(bundle: Bundle) -> str:
             "preprocessing": dataclasses.asdict(bundle.preprocessing),
             "created": bundle.created,
             "use": "research and teaching; not a medical device",
-        }
+        },
+        indent=None,
     )
 
 
