@@ -27,6 +27,9 @@ COMMANDS = (
 #: How long to ask a head whether it has a job, after its answer was lost.
 _LOST_ANSWER_S = 3
 
+#: What a head says until it can start jobs, and how long that may take.
+_NO_AGENT, _HEAD_STARTS_S = "No available agent to submit job", 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
@@ -78,7 +81,8 @@ def send(submission: Submission, command: str) -> str:
     try:
         with tempfile.TemporaryDirectory() as folder:
             job_package.copy_to(Path(folder), submission.files)
-            client.submit_job(
+            _submit(
+                client,
                 entrypoint=submission.entrypoint,
                 submission_id=job,
                 runtime_env={**submission.runtime_env, "working_dir": folder},
@@ -94,6 +98,20 @@ def send(submission: Submission, command: str) -> str:
             client.stop_job(job)
         raise
     return job
+
+
+def _submit(client: JobSubmissionClient, **job: Any) -> None:
+    """Submit a job, if need be again: a head answers before it can start jobs."""
+    end = time.monotonic() + _HEAD_STARTS_S
+    while True:
+        try:
+            client.submit_job(**job)
+        except RuntimeError as error:
+            if _NO_AGENT not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _exists(client: JobSubmissionClient, job: str) -> bool:
