@@ -43,21 +43,25 @@ with session.connected("local"):
 
 
 def test_a_job_records_what_ray_spilled_during_it_and_not_during_another(tmp_path: Path) -> None:
-    folders = [tmp_path / "spills", tmp_path / "does not spill"]
-    done = subprocess.run(
-        [sys.executable, "-c", _JOBS, *map(str, folders)],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=580,
-    )
-    assert done.returncode == 0, done.stderr
-    first, second = (json.loads((folder / "run.json").read_text()) for folder in folders)
+    # a busy node may not answer in time: the job then does not know, and another is run
+    for number in range(3):
+        folders = [tmp_path / f"{number} {name}" for name in ("spills", "does not spill")]
+        done = subprocess.run(
+            [sys.executable, "-c", _JOBS, *map(str, folders)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=580,
+        )
+        assert done.returncode == 0, done.stderr
+        first, second = (json.loads((folder / "run.json").read_text()) for folder in folders)
+        if None not in (first["spilled_bytes"], second["spilled_bytes"]):
+            break
     ((machine, num_bytes),) = first["spilled_bytes"].items()
     assert 40_000_000 <= num_bytes <= 120_000_000
     assert second["spilled_bytes"] == {}
