@@ -69,6 +69,12 @@ def plan(config: ExportConfig) -> dict[str, Any]:
     Raises:
         InputError: the output has another suffix or exists, or a package is missing.
     """
+    bundle, output = _checked(config)
+    return {"model": bundle.name, "format": config.format, "output": output}
+
+
+def _checked(config: ExportConfig) -> tuple[Bundle, str]:
+    """The bundle, which is hashed when it is read, and the output."""
     s3.use(**config.s3)
     bundle = bundles.read(config.bundle, expect=config.expect)
     output = filesystem.normalize(config.output)
@@ -82,7 +88,7 @@ def plan(config: ExportConfig) -> dict[str, Any]:
     apart.check(output, [bundle.uri])
     if config.format == "onnx":
         _require_onnx()
-    return {"model": bundle.name, "format": config.format, "output": output}
+    return bundle, output
 
 
 def export(config: ExportConfig, progress: Progress = silent) -> ExportSummary:
@@ -93,9 +99,7 @@ def export(config: ExportConfig, progress: Progress = silent) -> ExportSummary:
         BundleError: the model's temperature cannot be made part of the network.
         AccuracyError: the scores differ; nothing is written.
     """
-    planned = plan(config)
-    bundle = bundles.read(config.bundle, expect=config.expect)
-    output = planned["output"]
+    bundle, output = _checked(config)
     progress("export", 0, None)
     model = bundles.load_model(bundle)
     noise = np.random.default_rng(0).integers(0, 256, (16, *model.input_shape[1:]), np.uint8)
