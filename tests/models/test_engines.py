@@ -177,6 +177,25 @@ def test_the_reason_for_no_export_names_the_unsupported_operation(tmp_path: Path
     assert openvino_export.find(bundle) == export
 
 
+def test_a_network_that_openvino_converts_but_cannot_compute_is_no_export(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", "digits")
+    keras = models.import_keras()
+    pixels = keras.Input((28, 28, 1), dtype="uint8")
+    # OpenVINO 2026.4 gives the cast of uint8 to bfloat16 no type that its CPU plugin knows
+    scaled = keras.layers.Rescaling(1 / 255, dtype="mixed_bfloat16")(pixels)
+    scores = keras.layers.Dense(1, "sigmoid", dtype="float32")(keras.layers.Flatten()(scaled))
+
+    export = openvino_export.write(bundle, keras.Model(pixels, scores))
+
+    assert export.refused is not None
+    assert export.refused.startswith(
+        "OpenVINO does not support it: Unsupported operation of type: Convert"
+    )
+    assert open_engine(bundle, "auto", batch_size=1, threads=1).scores(
+        np.zeros((1, 28, 28, 1), np.uint8)
+    ).shape == (1, 10)
+
+
 def test_an_export_has_a_dynamic_batch_dimension(covid: Bundle) -> None:
     network, weights = openvino_export.read(covid)
 

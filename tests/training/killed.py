@@ -17,6 +17,7 @@ from unittest import mock
 import cv2
 import numpy as np
 
+from cnnjobs import models
 from cnnjobs.config import IndexConfig, TrainConfig
 from cnnjobs.data.index import index
 from cnnjobs.training.train_plan import plan, task_of
@@ -105,6 +106,8 @@ def left(config: TrainConfig, kills: Sequence[Kill], *, precision: str = "float3
         for kill in (*kills, None):
             with contextlib.suppress(KilledError):
                 train_task(task, callbacks=[_killer(kill)])
+    # which the bundle would have set
+    models.import_keras().mixed_precision.set_global_policy("float32")
     return [_content(file) for file in sorted(Path(config.output, "checkpoints").glob("*.npz"))]
 
 
