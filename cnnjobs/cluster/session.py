@@ -8,13 +8,14 @@ import signal
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cnnjobs.cluster import (
     auth_mode,
@@ -130,13 +131,23 @@ def call(function: Callable[..., T], *args: Any) -> T:
     """
     try:
         # a process that has used TensorFlow cannot train: its number of threads is fixed
-        remote = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(function)
+        remote = ray.remote(max_retries=0, max_calls=1, **beside_driver())(function)
         result: T = ray.get(remote.remote(*args))
     except RayTaskError as error:
         if isinstance(error.cause, CnnjobsError):
             raise error.cause from None
         raise
     return result
+
+
+def beside_driver() -> Mapping[str, Any]:
+    """Options of `ray.remote` for what a job cannot lose: no core, on the driver's machine.
+
+    Ray would place it anywhere, and a machine that is lost would end a job that it merely served.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    strategy = NodeAffinitySchedulingStrategy(here, soft=False)
+    return {"num_cpus": 0, "scheduling_strategy": strategy}
 
 
 def has_fixed_size() -> bool:

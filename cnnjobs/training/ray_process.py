@@ -9,7 +9,7 @@ import ray
 from ray.util.queue import Empty, Queue
 
 from cnnjobs import models
-from cnnjobs.cluster import resources
+from cnnjobs.cluster import resources, session
 from cnnjobs.config.constants import TRAIN, VALIDATION
 from cnnjobs.progress import Progress
 from cnnjobs.training import decoded_images, ray_datasets
@@ -111,8 +111,8 @@ def decode_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]
 
 
 def new_queue() -> Queue:
-    """A queue for reports, in an actor that reserves no core."""
-    return Queue(actor_options={"num_cpus": 0})
+    """A queue for reports to the driver."""
+    return Queue(actor_options=dict(session.beside_driver()))
 
 
 def waiting_reports(reports: Queue) -> list[str]:

@@ -61,7 +61,9 @@ class RayTrainer:
         settings = {"task": task, "inputs": inputs}
         try:
             may_lose = not session.has_fixed_size()
-            running = run_trainer.remote(settings, scaling, config.max_failures, may_lose)
+            running = run_trainer.options(**session.beside_driver()).remote(
+                settings, scaling, config.max_failures, may_lose
+            )
             failure = ray.get(running)
         finally:
             reports.put(_END)
@@ -81,7 +83,7 @@ def _resources(task: Task) -> ProcessResources:
     return ray_process.resources_each(config.workers, config.gpus_per_worker, spare=is_streamed)
 
 
-@ray.remote(num_cpus=0, max_retries=0)
+@ray.remote(max_retries=0)
 def run_trainer(
     settings: Mapping[str, Any],
     scaling: ray.train.ScalingConfig,

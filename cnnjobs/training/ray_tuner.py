@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from cnnjobs.cluster import ray_errors
+from cnnjobs.cluster import ray_errors, session
 from cnnjobs.config import TuneConfig
 from cnnjobs.models import UserModel
 from cnnjobs.storage import filesystem, json_files
@@ -95,7 +95,9 @@ def run_trials(
     reports = ray_process.new_queue()
     inputs = ProcessInputs(blocks=blocks, threads=threads, reports=reports)
     try:
-        job = _run_tuner.remote(search, trials, inputs, resources)
+        job = _run_tuner.options(**session.beside_driver()).remote(
+            search, trials, inputs, resources
+        )
         while not ray.wait([job], timeout=0.5)[0]:
             for note in ray_process.waiting_reports(reports):
                 on_epoch(note)
@@ -105,7 +107,7 @@ def run_trials(
         reports.shutdown()
 
 
-@ray.remote(num_cpus=0, max_retries=0)
+@ray.remote(max_retries=0)
 def _run_tuner(
     search: Search,
     trials: Sequence[Mapping[str, Any]],

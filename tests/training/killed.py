@@ -69,10 +69,10 @@ class KilledError(Exception):
     """Stands for whatever ends the process."""
 
 
-def write_data(folder: Path) -> Path:
-    """The manifest of 40 noisy images of two classes."""
+def write_data(folder: Path, *, num_images: int = 40) -> Path:
+    """The manifest of noisy images of two classes."""
     random = np.random.default_rng(0)
-    for number in range(40):
+    for number in range(num_images):
         label = ("bright", "dark")[number % 2]
         (folder / "images" / label).mkdir(parents=True, exist_ok=True)
         pixels = random.integers(0, 200, (28, 28), np.uint8) + np.uint8(20 * (label == "bright"))
