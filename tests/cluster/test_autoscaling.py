@@ -67,6 +67,7 @@ def head() -> Iterator[tuple[str, int]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_machine_is_added_for_a_job_scores_every_image_once_and_is_removed_when_idle(
     head: tuple[str, int], tmp_path: Path
 ) -> None:

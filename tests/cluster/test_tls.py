@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.certificates import Authority
 from tests.support.heads import connect, running_head
 
 
+@pytest.mark.slow
 def test_a_head_with_tls_is_reached_only_with_its_certificates(tmp_path: Path) -> None:
     tls = Authority(tmp_path / "tls").variables("127.0.0.1")
     (tmp_path / "home").mkdir()

@@ -35,6 +35,7 @@ if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
 
 
+@pytest.mark.slow
 def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path, ray_address: str
 ) -> None:
@@ -123,6 +124,7 @@ for output in sys.argv[3:]:
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_stops_its_plan_before_its_ray(inputs: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / "one", tmp_path / "two"]
     # otherwise a thread of the plan calls a Ray that is gone, which ends the process on the spot
@@ -139,6 +141,7 @@ def test_an_interrupted_job_stops_its_plan_before_its_ray(inputs: Path, tmp_path
         assert read_rows(output, in_parts=True).num_rows > 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_ray_starts_leaves_no_process_behind(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_if_one_of_two_actors_is_killed_both_are_replaced(
     check_complete(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_actors_that_keep_dying_end_the_job_with_one_line_that_names_a_file(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_model_that_no_actor_can_load_ends_the_job_with_one_line_that_says_so(
     )
 
 
+@pytest.mark.slow
 def test_a_killed_actor_prints_one_line_of_rays_and_no_stack_trace(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_killed_actor_prints_one_line_of_rays_and_no_stack_trace(
     check_complete(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_job_survives_a_killed_node(undisturbed: pa.Table, inputs: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     with _two_nodes() as (address, raylet), start_job(inputs, output, address=address) as driver:

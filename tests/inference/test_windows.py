@@ -134,6 +134,7 @@ def test_a_run_stopped_in_its_second_window_continues_there(
     check_whole(tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_a_run_killed_in_its_second_window_ends_with_the_rows_of_another_in_one(
     untrained: Path, listed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -163,6 +164,7 @@ def test_a_run_killed_in_its_second_window_ends_with_the_rows_of_another_in_one(
     assert sum(int(line.rpartition(" ")[2]) for line in failed) == NUM_BROKEN
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_an_update_in_windows_has_the_rows_of_one_in_one(
     untrained: Path, listed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -201,6 +203,7 @@ def test_a_manifest_with_an_image_in_two_windows_is_refused_before_anything_is_w
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone", "three_windows")
 def test_an_image_scored_in_another_window_too_is_found_at_the_end(
     untrained: Path, listed: dict[str, Path], tmp_path: Path

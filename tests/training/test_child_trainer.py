@@ -52,6 +52,7 @@ def test_a_killed_child_goes_on_from_its_checkpoint_and_ends_alike(
     assert sum(note.startswith("epoch 1:") for note in notes) == 1
 
 
+@pytest.mark.slow
 def test_a_child_that_keeps_dying_ends_the_job_with_one_line_and_ray_can_go_on(
     on_ray: TrainSummary, archive: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ print([name for name in ("ray", "tensorflow", "keras") if name in sys.modules])
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -113,6 +115,7 @@ def test_ray_is_used_where_it_is_asked_for(
     assert trainers.needs_ray(planned) is expected
 
 
+@pytest.mark.slow
 def test_ray_is_used_where_the_decoded_images_are_large(
     alone: None, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

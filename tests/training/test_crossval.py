@@ -127,6 +127,7 @@ def test_a_fold_s_bundle_is_not_evaluated_on_its_training_images(
         evaluate(EvaluateConfig(bundle=crossed.folds[0].bundle, data=stripes, split="all"))
 
 
+@pytest.mark.slow
 def test_resuming_trains_only_the_missing_fold_and_ends_with_the_same_results(
     crossed: CrossvalSummary, stripes: str
 ) -> None:

@@ -31,26 +31,28 @@ def test_a_deadline_and_a_resume_leave_the_model_of_an_uninterrupted_training(
     data: Path,
     tmp_path: Path,
     uninterrupted: Mapping[str, Any],
+    where: str,
 ) -> None:
-    environment = _without_ray(tmp_path)
-    _stop_by_deadline(data, tmp_path / "run", **environment)
+    flags = ["--address", "local"] if where == "Ray" else []
+    environment = {"RAY_ADDRESS": ""} if where == "Ray" else _without_ray(tmp_path)
+    _stop_by_deadline(data, tmp_path / "run", *flags, **environment)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "stopped"
     assert not (tmp_path / "run" / "_SUCCESS").exists()
 
-    resumed = _trained(data, tmp_path / "run", "--resume", **environment)
+    resumed = _trained(data, tmp_path / "run", "--resume", *flags, **environment)
     assert resumed["history"] == uninterrupted["history"]
     assert resumed["metrics"] == uninterrupted["metrics"]
     digests = {bundle.read(each["bundle"]).fingerprint for each in (resumed, uninterrupted)}
     assert len(digests) == 1
 
 
-def _stop_by_deadline(data: Path, output: Path, **environment: str) -> None:
+def _stop_by_deadline(data: Path, output: Path, *flags: str, **environment: str) -> None:
     """Train until a deadline after the first checkpoint and before the last epoch."""
     seconds = 14.0
     for _ in range(8):
-        flags = ["--overwrite", "--deadline", f"{seconds:.1f}s"]
-        done = cnnjobs(*_words(data, output), *flags, **environment)
+        limit = ["--overwrite", "--deadline", f"{seconds:.1f}s"]
+        done = cnnjobs(*_words(data, output), *flags, *limit, **environment)
         if done.returncode == 124 and (output / "checkpoints" / "last.npz").exists():
             assert done.stderr.endswith(
                 f"stopped after {seconds:.1f}s (--deadline); continue with --resume\n"

@@ -32,6 +32,7 @@ def _config(images: Path, output: Path, epochs: int, **more: object) -> TrainCon
     return TrainConfig(data=str(images), output=str(output), epochs=epochs, **settings)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_epochs_and_refuses_fewer(
     ray_session: None, images: Path, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_finished_run_goes_on_with_more_epochs_and_refuses_fewer(
     assert train(_config(images, output, 3, resume=True)).already_finished
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_is_not_continued_and_a_warning_says_so(
     ray_session: None, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

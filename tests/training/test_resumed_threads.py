@@ -78,6 +78,7 @@ def crossed(
     return config
 
 
+@pytest.mark.slow
 def test_a_fold_resumed_alone_has_the_threads_of_the_others_even_if_the_run_did_not_record_them(
     crossed: CrossvalConfig, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_fold_resumed_alone_has_the_threads_of_the_others_even_if_the_run_did_
     assert json.loads((run / "run.json").read_text())["threads"] == _threads_of_fold(run, 1)
 
 
+@pytest.mark.slow
 def test_a_fold_resumed_on_another_machine_has_the_threads_that_the_run_recorded(
     crossed: CrossvalConfig, tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_a_training_resumed_on_another_machine_has_the_threads_that_the_run_reco
     assert json.loads((tmp_path / "run" / "run.json").read_text())["threads"] == recorded
 
 
+@pytest.mark.slow
 def test_a_training_resumed_with_other_workers_has_threads_that_suit_them(
     alone: None, settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def one(
     return bundle.read(str(output)), history
 
 
+@pytest.mark.slow
 def test_two_workers_that_stream_train_the_same_model_as_one_from_memory(
     ray_session: None,
     one: tuple[bundle.Bundle, Sequence[Mapping[str, float]]],

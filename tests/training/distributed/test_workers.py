@@ -26,6 +26,9 @@ from tests.training.distributed.small_models import (
     largest_difference,
 )
 
+#: The processes of two and of three workers take minutes to start on two cores.
+pytestmark = pytest.mark.slow
+
 Outcomes = Mapping[str, Outcome]
 
 
