@@ -160,6 +160,17 @@ def tables(
 
 
 @app.command()
+def engines(
+    model: Annotated[str, Option(help="The architecture.")] = "covid",
+    threads: Annotated[int, Option(help="Threads of each engine.")] = 1,
+) -> None:
+    """Compare what an image costs OpenVINO, Keras and Keras with XLA on the CPU."""
+    from benchmarks.engines import print_costs
+
+    print_costs(model, threads)
+
+
+@app.command()
 def exports(
     bundle: Annotated[str, Argument(help="A model bundle, or the run directory of a training.")],
     data: Annotated[str, Argument(metavar="MANIFEST", help="Images to score.")],
