@@ -3,13 +3,15 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 
 from cnnjobs.cli.quantize import quantize_text
-from cnnjobs.config import PredictConfig, QuantizeConfig
+from cnnjobs.config import IndexConfig, PredictConfig, QuantizeConfig, TrainConfig
 from cnnjobs.data import manifest
+from cnnjobs.data.index import index
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import AccuracyError, BundleError, ConfigError, InputError
 from cnnjobs.evaluation.quantize import QuantizeSummary, plan, quantize
@@ -21,6 +23,7 @@ from cnnjobs.models import openvino_export
 from cnnjobs.models.engines import OpenVinoEngine
 from cnnjobs.models.openvino_import import import_openvino
 from tests.support.bundles import write_bundle
+from tests.support.trainings import train_here
 
 pytest.importorskip("nncf", reason="the extra quantize is not installed")
 
@@ -111,6 +114,57 @@ def test_a_network_that_loses_too_much_is_refused(folder, summary, monkeypatch):
     )
     after = openvino_export.find(dataclasses.replace(bundles.read(summary.bundle), variant="int8"))
     assert after == before
+
+
+#: One range of integers for both channels of its convolution leaves nothing of the one that counts.
+UNEVEN = """
+import numpy as np
+from keras import Input, Sequential, layers
+
+def uneven(num_labels):
+    model = Sequential([
+        Input((12, 12, 1), dtype="uint8"),
+        layers.Rescaling(1 / 255),
+        layers.Conv2D(2, 1, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(1, activation="sigmoid"),
+    ])
+    model.layers[1].set_weights([np.array([[[[4000.0, 1.0]]]]), np.zeros(2)])
+    counts = np.tile([0.0, 0.2], 144)[:, None]
+    model.layers[3].set_weights([counts, np.full(1, -counts.sum() * 0.5)])
+    return model
+"""
+
+
+@pytest.mark.slow
+def test_layers_that_lose_too_much_stay_in_float32(tmp_path):
+    (tmp_path / "own.py").write_text(UNEVEN)
+    random = np.random.default_rng(0)
+    for number in range(120):
+        label, shift = (("dark", 0), ("bright", 12))[number % 2]
+        image = random.integers(100, 140, (12, 12)) + shift
+        (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(f"{tmp_path}/images/{label}/{number}.png", image.astype(np.uint8))
+    data = str(tmp_path / "manifest.parquet")
+    index(IndexConfig(sources=(str(tmp_path / "images"),), output=data))
+    train_here(
+        TrainConfig(
+            data=data,
+            output=str(tmp_path / "run"),
+            model=f"{tmp_path / 'own.py'}:uneven",
+            positive="bright",
+            epochs=1,
+            learning_rate=1e-12,
+        )
+    )
+
+    bundle, settings = str(tmp_path / "run"), {"calibration_images": 64, "max_auroc_drop": 0.02}
+    summary = quantize(dataclasses.replace(_config(tmp_path, **settings), bundle=bundle))
+
+    assert summary.fp32["auroc"] > 0.95
+    assert summary.accuracy_control
+    assert summary.int8["auroc"] >= summary.fp32["auroc"] - 0.02
+    assert "some layers stay in float32" in quantize_text(summary)
 
 
 def test_a_bundle_without_an_int8_network_says_how_to_make_one(untrained, tmp_path):
