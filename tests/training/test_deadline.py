@@ -28,7 +28,7 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Mappi
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("where", ["child", "Ray"])
+@pytest.mark.parametrize("where", ["child", pytest.param("Ray", marks=pytest.mark.table)])
 def test_a_deadline_and_a_resume_leave_the_model_of_an_uninterrupted_training(
     data: Path,
     tmp_path: Path,
