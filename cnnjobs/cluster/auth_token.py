@@ -5,6 +5,7 @@ When Ray itself writes that file, every user of the machine can read it.
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -21,16 +22,17 @@ def find() -> str | None:
     """The token, or None.
 
     Raises:
-        InputError: the file exists but cannot be read.
+        InputError: the file exists but cannot be read, or no request can carry what it holds.
     """
     if os.environ.get("RAY_AUTH_TOKEN"):
-        return os.environ["RAY_AUTH_TOKEN"].strip()
+        return _checked(os.fsencode(os.environ["RAY_AUTH_TOKEN"]), "in RAY_AUTH_TOKEN")
     try:
-        return path().read_text(encoding="utf-8").strip() or None
+        data = path().read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"the token {path()} cannot be read: {error.strerror}.") from error
+    return _checked(data, str(path())) or None
 
 
 def ensure() -> None:
@@ -54,3 +56,12 @@ def ensure() -> None:
             file.chmod(0o600)
     except OSError as error:
         raise InputError(f"the token {file} cannot be written: {error.strerror}.") from error
+
+
+def _checked(data: bytes, where: str) -> str:
+    token = data.strip()
+    if not re.fullmatch(rb"[!-~]*", token):
+        raise InputError(
+            f"the token {where} is not one word of ASCII characters; copy that of the head again."
+        )
+    return token.decode("ascii")
