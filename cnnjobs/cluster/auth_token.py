@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cnnjobs.errors import InputError
 
@@ -58,10 +59,19 @@ def ensure() -> None:
         raise InputError(f"the token {file} cannot be written: {error.strerror}.") from error
 
 
+def keep_from_proxies(where: str) -> None:
+    """Have this process send what goes to the host of a URL to no proxy; call it for its own."""
+    name = str(urlsplit(where).hostname)
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    # urllib looks for an IPv6 address with brackets, Ray's client without
+    os.environ["no_proxy"] = ",".join({name, f"[{name}]", *others.split(",")} - {""})
+
+
 def _checked(data: bytes, where: str) -> str:
     token = data.strip()
     if not re.fullmatch(rb"[!-~]*", token):
         raise InputError(
-            f"the token {where} is not one word of ASCII characters; copy that of the head again."
+            f"the token {where} is not one word of ASCII characters; copy that of the head again, "
+            "or remove it."
         )
     return token.decode("ascii")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
-from cnnjobs.cluster import auth_mode, node_registry, presence
+from cnnjobs.cluster import auth_mode, auth_token, node_registry, presence
 from cnnjobs.config import urls
 from cnnjobs.errors import InputError
 
@@ -104,9 +104,7 @@ def authorization(where: str, *, insecure: bool) -> dict[str, str]:
     host = f"[{name}]" if ":" in name else name
     is_own = _is_own(name)
     if is_own:
-        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        # Ray's client looks for an IPv6 address without its brackets
-        os.environ["no_proxy"] = ",".join({host, name, *others.split(",")} - {""})
+        auth_token.keep_from_proxies(where)
     if not requires_token(where):
         return {}
     token = auth_mode.find()

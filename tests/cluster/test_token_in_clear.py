@@ -1,5 +1,6 @@
 """The token over plain HTTP: refused to another machine, and not carried on by a redirection."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.heads import CNNJOBS, cnnjobs
+from tests.support.heads import CNNJOBS, cnnjobs, running_head
 from tests.support.hosts import Host, hosts, why_not
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
@@ -118,11 +119,26 @@ def test_a_proxy_is_not_given_what_goes_to_this_machine(address: str, tmp_path: 
     with ExitStack() as stack:
         proxy = stack.enter_context(_server(proxy_log, ""))
         url = stack.enter_context(_server(log, "", address))
-        proxies = {"http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": "", "NO_PROXY": ""}
         for words in (["jobs", "list", "--address", url], ["doctor", url]):
-            cnnjobs(*words, HOME=str(home), **proxies)
+            cnnjobs(*words, HOME=str(home), **_proxies(proxy))
     assert log.read_text().count("Bearer a-secret") >= 2
     assert not proxy_log.exists()
+
+
+def test_a_head_is_started_and_looked_at_without_the_proxy(tmp_path: Path) -> None:
+    proxy_log = tmp_path / "of_the_proxy.txt"
+    with (
+        _server(proxy_log, "") as proxy,
+        running_head(tmp_path / "home", **_proxies(proxy)) as head,
+    ):
+        status = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)
+    assert status["nodes"][0]["cluster"]["cpus"] == 2
+    # Ray's own processes may send it something, without a token
+    assert not proxy_log.exists() or "Bearer" not in proxy_log.read_text()
+
+
+def _proxies(url: str) -> dict[str, str]:
+    return {"http_proxy": url, "HTTP_PROXY": url, "no_proxy": "", "NO_PROXY": ""}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +153,7 @@ def test_a_token_that_cannot_be_one_is_named(token: bytes, tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (
         2,
         f"error: the token {file} is not one word of ASCII characters; copy that of the head "
-        "again.\n",
+        "again, or remove it.\n",
     )
 
 
