@@ -5,8 +5,10 @@ When Ray itself writes that file, every user of the machine can read it.
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cnnjobs.errors import InputError
 
@@ -21,16 +23,17 @@ def find() -> str | None:
     """The token, or None.
 
     Raises:
-        InputError: the file exists but cannot be read.
+        InputError: the file exists but cannot be read, or no request can carry what it holds.
     """
     if os.environ.get("RAY_AUTH_TOKEN"):
-        return os.environ["RAY_AUTH_TOKEN"].strip()
+        return _checked(os.fsencode(os.environ["RAY_AUTH_TOKEN"]), "in RAY_AUTH_TOKEN")
     try:
-        return path().read_text(encoding="utf-8").strip() or None
+        data = path().read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"the token {path()} cannot be read: {error.strerror}.") from error
+    return _checked(data, str(path())) or None
 
 
 def ensure() -> None:
@@ -54,3 +57,21 @@ def ensure() -> None:
             file.chmod(0o600)
     except OSError as error:
         raise InputError(f"the token {file} cannot be written: {error.strerror}.") from error
+
+
+def keep_from_proxies(where: str) -> None:
+    """Have this process send what goes to the host of a URL to no proxy; call it for its own."""
+    name = str(urlsplit(where).hostname)
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    # urllib looks for an IPv6 address with brackets, Ray's client without
+    os.environ["no_proxy"] = ",".join({name, f"[{name}]", *others.split(",")} - {""})
+
+
+def _checked(data: bytes, where: str) -> str:
+    token = data.strip()
+    if not re.fullmatch(rb"[!-~]*", token):
+        raise InputError(
+            f"the token {where} is not one word of ASCII characters; copy that of the head again, "
+            "or remove it."
+        )
+    return token.decode("ascii")

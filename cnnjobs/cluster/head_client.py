@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
-from cnnjobs.cluster import auth_mode, node_registry, presence
+from cnnjobs.cluster import auth_mode, auth_token, node_registry, presence
 from cnnjobs.config import urls
 from cnnjobs.errors import InputError
 
@@ -86,28 +86,34 @@ def url(address: str | None) -> str:
         parts = urlsplit(str(target))
         # an invalid port raises ValueError
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            # in lower case, as Ray's client expects it
-            return parts.geturl().rstrip("/")
+            # in lower case, as Ray's client expects it; a browser adds `/#/jobs`
+            return parts._replace(fragment="").geturl().rstrip("/")
     raise InputError(f"{target} is not the URL of a job server; give --address http://HEAD:8265.")
 
 
 def authorization(where: str, *, insecure: bool) -> dict[str, str]:
     """The header that a head requires: none, or this user's token.
 
+    What goes to this machine goes to no proxy from then on.
+
     Raises:
         InputError: there is no token, or it would travel in clear text to another machine.
     """
+    parts = urlsplit(where)
+    name, port = str(parts.hostname), parts.port or 80
+    host = f"[{name}]" if ":" in name else name
+    is_own = _is_own(name)
+    if is_own:
+        auth_token.keep_from_proxies(where)
     if not requires_token(where):
         return {}
     token = auth_mode.find()
     if token is None:
         raise auth_mode.rejected(where)
-    parts = urlsplit(where)
-    host, port = str(parts.hostname), parts.port or 80
-    if parts.scheme != "https" and not insecure and not _is_own(host):
+    if parts.scheme != "https" and not insecure and not is_own:
         raise InputError(
             f"{where} is not encrypted: whoever reads the token on its way can run code on the "
-            f"cluster; open a tunnel, `ssh -N -L {port}:{host}:{port} {host}`, and give --address "
+            f"cluster; open a tunnel, `ssh -N -L {port}:{host}:{port} {name}`, and give --address "
             f"http://127.0.0.1:{port}, or use https://, or --insecure."
         )
     return {"Authorization": f"Bearer {token}"}

@@ -171,6 +171,7 @@ def _last_error(node: Node) -> str:
 
 
 def _answers(dashboard: str) -> bool:
+    auth_token.keep_from_proxies(dashboard)
     # an address that this package wrote: http://HOST:PORT
     request = urllib.request.Request(f"{dashboard}/api/version")  # noqa: S310
     request.add_header("Authorization", f"Bearer {auth_token.find()}")
@@ -199,6 +200,7 @@ def _resources(node: Node) -> dict[str, Any] | None:
 
     from cnnjobs.cluster import head_client
 
+    auth_token.keep_from_proxies(str(node.dashboard))
     try:
         alive = [
             dict(each.resources_total or {})

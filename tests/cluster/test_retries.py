@@ -9,6 +9,7 @@ import pyarrow.dataset
 import pytest
 
 from cnnjobs.cluster import node_registry
+from cnnjobs.storage import filesystem, json_files, run_lock
 from tests.support import archives
 from tests.support.heads import Head, running_head
 from tests.support.processes import kill, kill_all, title, wait_until
@@ -18,7 +19,7 @@ NUM_IMAGES = 1500
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def head(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     with running_head(tmp_path_factory.mktemp("home")) as running:
         yield running
 
@@ -59,6 +60,29 @@ def test_a_job_that_lost_its_head_is_continued_on_the_next(
         f"{name} was lost with its head: the cluster at {head.dashboard} has started anew and "
         "does not know it. Attempt 2 of 2 continues it."
     )
+
+
+@pytest.mark.slow
+def test_a_job_with_output_on_s3_is_continued_when_the_lock_of_its_lost_machine_has_lapsed(
+    head: Head, job: list[str], tmp_path: Path, s3: str
+) -> None:
+    output = f"{s3}/out"
+    words = [output if word == str(tmp_path / "out") else word for word in job]
+    following = head.start_cnnjobs("submit", "--retries", "1", *words)
+    predictions = f"{output}/predictions"
+    wait_until(lambda: following.poll() is not None or bool(filesystem.names(predictions)))
+    kill(_driver(tmp_path))
+    # whether a process of another machine has ended cannot be seen from here
+    lock = f"{output}/{run_lock.NAME}"
+    left = json_files.parsed(filesystem.read_bytes(lock))
+    filesystem.write_bytes(lock, json_files.text({**left, "host": "lost"}).encode())
+
+    errors = following.communicate()[1]
+    assert following.returncode == 0, errors
+    assert "failed with exit code 137. Attempt 2 of 2 continues it." in errors
+    rows = json_files.parsed(filesystem.read_bytes(f"{output}/run.json"))["rows"]
+    assert 0 < rows["skipped"] < NUM_IMAGES
+    assert run_lock.holder(output) is None
 
 
 def test_a_job_that_fails_by_itself_or_is_stopped_is_not_continued(

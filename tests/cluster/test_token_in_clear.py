@@ -1,5 +1,6 @@
 """The token over plain HTTP: refused to another machine, and not carried on by a redirection."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.heads import CNNJOBS, cnnjobs
+from tests.support.heads import CNNJOBS, cnnjobs, running_head
 from tests.support.hosts import Host, hosts, why_not
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 
 #: A head that requires a token, or redirects to another URL; it writes down the tokens it gets.
 _HEAD = """
-import json, sys
+import json, socket, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 address, port, log, target = sys.argv[1:]
 class Head(BaseHTTPRequestHandler):
@@ -36,6 +37,8 @@ class Head(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+if ":" in address:
+    ThreadingHTTPServer.address_family = socket.AF_INET6
 server = ThreadingHTTPServer((address, int(port)), Head)
 print("at", server.server_port, flush=True)
 server.serve_forever()
@@ -107,14 +110,70 @@ def test_a_redirection_does_not_carry_the_token_elsewhere(tmp_path: Path) -> Non
     assert not other_log.exists()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_proxy_is_not_given_what_goes_to_this_machine(address: str, tmp_path: Path) -> None:
+    log, proxy_log = tmp_path / "requests.txt", tmp_path / "of_the_proxy.txt"
+    home = tmp_path / "home"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("a-secret")
+    with ExitStack() as stack:
+        proxy = stack.enter_context(_server(proxy_log, ""))
+        url = stack.enter_context(_server(log, "", address))
+        for words in (["jobs", "list", "--address", url], ["doctor", url]):
+            cnnjobs(*words, HOME=str(home), **_proxies(proxy))
+    assert log.read_text().count("Bearer a-secret") >= 2
+    assert not proxy_log.exists()
+
+
+def test_a_head_is_started_and_looked_at_without_the_proxy(tmp_path: Path) -> None:
+    proxy_log = tmp_path / "of_the_proxy.txt"
+    with (
+        _server(proxy_log, "") as proxy,
+        running_head(tmp_path / "home", **_proxies(proxy)) as head,
+    ):
+        status = json.loads(head.cnnjobs("cluster", "status", "--json").stdout)
+    assert status["nodes"][0]["cluster"]["cpus"] == 2
+    # Ray's own processes may send it something, without a token
+    assert not proxy_log.exists() or "Bearer" not in proxy_log.read_text()
+
+
+def _proxies(url: str) -> dict[str, str]:
+    return {"http_proxy": url, "HTTP_PROXY": url, "no_proxy": "", "NO_PROXY": ""}
+
+
+@pytest.mark.parametrize(
+    "token", [b"\xff\xfe", "\N{EURO SIGN}".encode(), b"a\nb\n", b"a\0b", b"\xef\xbb\xbfa"]
+)
+def test_a_token_that_cannot_be_one_is_named(token: bytes, tmp_path: Path) -> None:
+    file = tmp_path / ".ray" / "auth_token"
+    file.parent.mkdir()
+    file.write_bytes(token)
+    with _server(tmp_path / "requests.txt", "") as url:
+        done = cnnjobs("jobs", "list", "--address", url, HOME=str(tmp_path))
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: the token {file} is not one word of ASCII characters; copy that of the head "
+        "again, or remove it.\n",
+    )
+
+
+def test_an_address_may_be_copied_from_a_browser(tmp_path: Path) -> None:
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("a-secret")
+    with _server(tmp_path / "requests.txt", "") as url:
+        done = cnnjobs("doctor", f"{url}/#/jobs", HOME=str(tmp_path))
+    assert f"ok   reachable  {url}\n" in done.stdout
+
+
 @contextmanager
-def _server(log: Path, target: str) -> Iterator[str]:
+def _server(log: Path, target: str, address: str = "127.0.0.1") -> Iterator[str]:
     """The head above, on this machine; yields its URL."""
-    words = [sys.executable, "-c", _HEAD, "127.0.0.1", "0", str(log), target]
+    words = [sys.executable, "-c", _HEAD, address, "0", str(log), target]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline().split()[1])}"
+        host = f"[{address}]" if ":" in address else address
+        yield f"http://{host}:{int(process.stdout.readline().split()[1])}"
     finally:
         process.kill()
         process.communicate()

@@ -29,8 +29,18 @@ ip route add default via 10.88.0.254
 
 _MARK = "@@ exit code "
 
+#: What Ray's own command line prints around its lines where there is no terminal.
+_LOGGED = re.compile(r"^\S+ \S+\t[A-Z]+ \w+\.py:\d+ -- |\x1b\[\d+m", re.MULTILINE)
+
 #: The sections whose commands are run.
-RUN = ("One job on one machine", "AWS", "Kubernetes")
+RUN = (
+    "One job on one machine",
+    # each starts a head, and a job on it
+    pytest.param("A Ray that keeps running", marks=pytest.mark.slow),
+    pytest.param("A Ray of `ray start`", marks=pytest.mark.slow),
+    "AWS",
+    "Kubernetes",
+)
 
 
 @pytest.fixture
@@ -152,4 +162,4 @@ def _run(commands: list[str], folder: Path) -> list[tuple[int, str]]:
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     found = re.findall(rf"((?:.*\n)*?){_MARK}(\d+)\n", done.stdout)
-    return [(int(code), output) for output, code in found]
+    return [(int(code), _LOGGED.sub("", output)) for output, code in found]

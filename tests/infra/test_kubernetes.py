@@ -45,6 +45,38 @@ def test_a_misspelt_field_or_a_wrong_type_is_found(path: list[Any], value: Any) 
         jsonschema.validate(cluster, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        # refused by the operator
+        {"backoffLimit": 1},
+        {"suspend": True},
+        {"ttlSecondsAfterFinished": 600},
+        # without effect on the job, or none at all
+        {"activeDeadlineSeconds": 600},
+        {"shutdownAfterJobFinishes": True},
+        {
+            "deletionStrategy": {
+                "deletionRules": [
+                    {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED", "ttlSeconds": 60}}
+                ]
+            }
+        },
+    ],
+    ids=lambda field: next(iter(field)),
+)
+@pytest.mark.parametrize("file", JOBS, ids=lambda file: file.stem)
+def test_a_field_that_a_job_on_a_running_cluster_may_not_have_is_found(
+    file: Path, field: dict[str, Any]
+) -> None:
+    manifest = _read(file)
+    spec = manifest["spec"].get("jobTemplate", manifest["spec"])
+    jsonschema.validate(manifest, SCHEMA)
+    spec.update(field)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(manifest, SCHEMA)
+
+
 def test_the_base_lists_every_file_in_its_folder() -> None:
     listed = _read(INFRA / "base" / "kustomization.yaml")["resources"]
     assert sorted(listed) == [file.name for file in BASE]
