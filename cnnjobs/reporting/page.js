@@ -188,7 +188,8 @@
     ];
     if (image.heat) {
       const alt = `${nameOf(image)}: regions that support the prediction ${image.prediction}`;
-      pictures.push(picture(image.heat, alt, `Grad-CAM: evidence for ${image.prediction}`, ""));
+      const cut = image.is_cut ? "; the model does not see the dark margin" : "";
+      pictures.push(picture(image.heat, alt, `Grad-CAM: evidence for ${image.prediction}${cut}`, ""));
     }
     at("pictures").replaceChildren(...pictures);
     at("image-note").textContent =
