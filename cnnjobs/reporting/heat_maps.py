@@ -28,7 +28,8 @@ def add(
 ) -> None:
     """Set `heat` on the most wrong and the most certain of the gallery's images.
 
-    `is_cut` says whether the model sees only a part of one. A model without convolutions adds none.
+    `is_cut` says whether the model sees only a part of one, `is_empty` whether nothing is hot. A
+    model without convolutions adds none.
     """
     try:
         prepared = grad_cam.prepare(network)
@@ -61,6 +62,7 @@ def add(
             continue
         gray = under.pixels[:, :, 0]
         image["heat"] = thumbnails.to_webp_uri(over(gray, heat, bundle.preprocessing))
+        image["is_empty"] = not heat.any()
         image["is_cut"] = visible(gray, bundle.preprocessing).shape != gray.shape
 
 
