@@ -152,11 +152,14 @@ def index(
 @app.command()
 def tables(
     rows: Annotated[int, Option(help="Rows of each table.")] = 200_000,
+    layouts: Annotated[
+        list[str], Option("--layout", help="Measure only this layout; repeatable.")
+    ] = ["nih14", "chexpert", "covidx", "ieee8023"],  # noqa: B006
 ) -> None:
     """Time `index --table` with each named layout, on a table that is written for it."""
     from benchmarks.tables import print_layouts
 
-    print_layouts(rows)
+    print_layouts(rows, layouts)
 
 
 @app.command()
@@ -257,11 +260,14 @@ def intervals() -> None:
 @app.command()
 def coverage(
     repeats: Annotated[int, Option(help="Samples per case.")] = 2000,
+    correlation: Annotated[
+        float, Option(help="How alike the images of a patient are, 0 to 1.", min=0, max=1)
+    ] = 0.5,
 ) -> None:
     """Measure how often the intervals of shares and AUROCs cover the true value, edges included."""
     from benchmarks.coverage import print_tables
 
-    print_tables(repeats)
+    print_tables(repeats, correlation)
 
 
 @app.command()

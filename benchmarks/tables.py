@@ -8,11 +8,11 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.index import measure
-from cnnjobs.config import IndexConfig
+from cnnjobs.config import IndexConfig, checks
 from cnnjobs.config.files import resolve
 from cnnjobs.data.index import index
 from tests.support.label_tables import LAYOUTS
@@ -24,13 +24,15 @@ WRITERS: Mapping[str, Callable[[Path, int], list[str]]] = LAYOUTS
 ROWS_PER_PATIENT = {"nih14": 2, "chexpert": 2.5, "covidx": 2, "ieee8023": 2}
 
 
-def print_layouts(rows: int) -> None:
+def print_layouts(rows: int, layouts: Sequence[str] = tuple(WRITERS)) -> None:
     """Print seconds and peak memory of each layout, for a table of `rows` rows."""
+    for layout in layouts:
+        checks.choice("layout", layout, tuple(WRITERS))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {rows} rows")
     print(f"{'layout':52} {'seconds':>8} {'peak MB':>8}")
-    for layout, write in WRITERS.items():
+    for layout in layouts:
         with tempfile.TemporaryDirectory() as folder:
-            tables = write(Path(folder), round(rows / ROWS_PER_PATIENT[layout]))
+            tables = WRITERS[layout](Path(folder), round(rows / ROWS_PER_PATIENT[layout]))
             measure(layout, index_table, folder, layout, tables)
 
 

@@ -46,7 +46,7 @@ def named(
     own = rows["group"].combine_chunks()
     if not is_given(rows, groups=groups, group_regex=group_regex):
         return pc.coalesce(rows["patient"].combine_chunks(), own) if by_patient else own
-    found = pa.array(given(rows, groups=groups, group_regex=group_regex), pa.string())
+    found = given(rows, groups=groups, group_regex=group_regex)
     if missing == "own":
         return pc.coalesce(found, own)
     if groups:
@@ -55,7 +55,7 @@ def named(
         where = f"group_regex {group_regex!r} matches no group in the name of"
     else:
         where = "the tables have no group for"
-    return _complete(found.to_pylist(), rows, where, " or add --groups-missing own")
+    return _complete(found, rows, where, " or add --groups-missing own")
 
 
 def is_given(rows: pa.Table, *, groups: Sequence[str], group_regex: str | None) -> bool:
@@ -63,13 +63,17 @@ def is_given(rows: pa.Table, *, groups: Sequence[str], group_regex: str | None) 
     return bool(groups) or group_regex is not None or "table_group" in rows.column_names
 
 
-def given(rows: pa.Table, *, groups: Sequence[str], group_regex: str | None) -> list[str | None]:
-    """The group that files, the expression or a table gives to each row, or None.
+def given(rows: pa.Table, *, groups: Sequence[str], group_regex: str | None) -> pa.Array:
+    """The group that files, the expression or a table gives to each row, or null.
 
     A file is a CSV with the columns path (relative to its source, or absolute, or a pattern as
     for `--exclude`) and group. As `SOURCE=FILE` it is for the images of that source, whose groups
     are those of no other source.
     """
+    if not groups and group_regex is None:
+        if "table_group" not in rows.column_names:
+            return pa.nulls(rows.num_rows, pa.string())
+        return rows["table_group"].combine_chunks().cast(pa.string())
     inside = rows["inside"].to_pylist()
     if groups:
         found: list[str | None] = [None] * len(inside)
@@ -84,13 +88,10 @@ def given(rows: pa.Table, *, groups: Sequence[str], group_regex: str | None) -> 
                     group = known.get(inside[position], known.get(path))
                     found[position] = f"{source}/{group}" if source and group else group
             _match_patterns(patterns, rows["inside"], names, source, file, found)
-        return found
-    if group_regex is not None:
-        texts = inside if "/" in group_regex else [name.rsplit("/", 1)[-1] for name in inside]
-        return _captured(group_regex, texts)
-    if "table_group" in rows.column_names:
-        return list(rows["table_group"].to_pylist())
-    return [None] * len(inside)
+        return pa.array(found, pa.string())
+    assert group_regex is not None
+    texts = inside if "/" in group_regex else [name.rsplit("/", 1)[-1] for name in inside]
+    return _captured(group_regex, texts)
 
 
 def _match_patterns(
@@ -125,22 +126,23 @@ def sources(rows: pa.Table, source_regex: str) -> pa.Array:
     return _complete(found, rows, where)
 
 
-def _captured(regex: str, texts: Sequence[str]) -> list[str | None]:
+def _captured(regex: str, texts: Sequence[str]) -> pa.Array:
     pattern = re.compile(regex)
-    return [match[1] if (match := pattern.search(text)) else None for text in texts]
+    found = [match[1] if (match := pattern.search(text)) else None for text in texts]
+    return pa.array(found, pa.string())
 
 
-def _complete(
-    found: Sequence[str | None], rows: pa.Table, where: str, advice: str = ""
-) -> pa.Array:
+def _complete(found: pa.Array, rows: pa.Table, where: str, advice: str = "") -> pa.Array:
     """The values found, if every row has one."""
-    lacking = [position for position, name in enumerate(found) if not name]
-    if lacking:
+    is_lacking = pc.equal(pc.fill_null(found, ""), "")
+    number = pc.sum(is_lacking).as_py()
+    if number:
+        first = rows["inside"][is_lacking.index(True).as_py()]
         raise InputError(
-            f"{where} {len(lacking)} of {len(found)} images, such as {rows['inside'][lacking[0]]}; "
+            f"{where} {number} of {len(found)} images, such as {first}; "
             f"every image needs one{advice and ','}{advice}."
         )
-    return pa.array(found, pa.string())
+    return found
 
 
 def _read_groups(file: str) -> tuple[dict[str, str], dict[str, str]]:

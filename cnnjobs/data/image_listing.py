@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from cnnjobs.config import constants, globs
 from cnnjobs.data import exclude, file_checks
 from cnnjobs.errors import InputError
+from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import archives, filesystem
 from cnnjobs.storage.archives.listing import Notes, list_tables
 
@@ -69,6 +70,7 @@ def list_images(
     suffixless: bool,
     excluded: Sequence[str] = (),
     known: pa.ChunkedArray | None = None,
+    progress: Progress = silent,
 ) -> Listing:
     """List the images of several sources; hidden files and folders are never images.
 
@@ -78,6 +80,7 @@ def list_images(
         suffixless: open files without a suffix, which may be DICOM.
         excluded: patterns for files and folders to leave out, see `globs.regex`.
         known: paths of files without a suffix that need not be opened, because they are images.
+        progress: reports the images listed.
 
     Raises:
         InputError: a source has no images, or shares some with another.
@@ -102,6 +105,7 @@ def list_images(
             ignored.update(others)
             num_images += images_of.num_rows
             tables.append(_described(images_of, source, labels=labels))
+            progress("list", sum(each.num_rows for each in tables), None)
         if not num_images:
             raise InputError(
                 _no_images(root, ignored.total() - before, {**left_out, **notes.problems})

@@ -81,6 +81,7 @@ class Rules:
             suffixless=self.suffixless,
             excluded=self.exclude,
             known=known,
+            progress=progress,
         )
         if self.table is None:
             return listing
@@ -96,8 +97,9 @@ class Rules:
             key=key,
             max_bytes=self.max_bytes,
         )
-        paths = listed["path"].to_pylist()
-        checks = file_checks.check_files(paths, check, progress) if self.content else None
+        checks = None
+        if self.content:
+            checks = file_checks.check_files(listed["path"].to_pylist(), check, progress)
         rows = _with_columns(listed, checks)
         if self.source_regex is None:
             return rows
@@ -195,7 +197,7 @@ def index_sources(sources: Sequence[str], *, progress: Progress = silent, **rule
     listing = how.list(sources, progress=progress)
     # without the user's key, the hash of a patient is only valid within this run
     rows = how.open(listing.rows, how.group_key or secrets.token_bytes(32), progress)
-    readable = rows.filter(pc.is_null(rows["error"]))
+    readable = _readable(rows)
     exact, near = copies(readable) if how.content else ([], [])
     rows = _with_groups(rows, [*exact, *near], how)
     rows = table_splits.completed(rows, how.shares, how.seed)
@@ -263,8 +265,7 @@ def check_readable(paths: pa.ChunkedArray) -> None:
 
 def _with_groups(rows: pa.Table, pairs: Sequence[tuple[int, int]], how: Rules) -> pa.Table:
     """Readable rows with their group; patients and copies, given as pairs, are joined."""
-    is_readable = pc.is_null(rows["error"])
-    readable = rows.filter(is_readable)
+    readable = _readable(rows)
     by_patient = how.group_key is not None
     names = belonging.named(
         readable,
@@ -278,7 +279,13 @@ def _with_groups(rows: pa.Table, pairs: Sequence[tuple[int, int]], how: Rules) -
     if pairs or patients:
         joined = duplicates.join_groups(names.to_pylist(), [*pairs, *patients])
         names = pa.array(joined, pa.string())
-    return filled(rows, "group", is_readable, names)
+    return filled(rows, "group", pc.is_null(rows["error"]), names)
+
+
+def _readable(rows: pa.Table) -> pa.Table:
+    """The rows of readable images, not copied if they are all: they may be millions."""
+    is_readable = pc.is_null(rows["error"])
+    return rows if pc.all(is_readable).as_py() else rows.filter(is_readable)
 
 
 def _without_group(rows: pa.Table, how: Rules) -> list[str]:
@@ -286,8 +293,8 @@ def _without_group(rows: pa.Table, how: Rules) -> list[str]:
     by: dict[str, Any] = {"groups": how.groups, "group_regex": how.group_regex}
     if how.groups_missing == "error" or not belonging.is_given(rows, **by):
         return []
-    readable = rows.filter(pc.is_null(rows["error"]))
-    number = belonging.given(readable, **by).count(None)
+    readable = _readable(rows)
+    number = belonging.given(readable, **by).null_count
     of = f"{number} of {readable.num_rows} images"
     return [f"{of} have no group and are each their own"] if number else []
 

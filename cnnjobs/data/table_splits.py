@@ -22,10 +22,9 @@ def check_apart(rows: pa.Table, groups: pa.Array, pairs: Sequence[tuple[int, int
     """
     if not rows.num_rows or rows["split"].null_count == rows.num_rows:
         return
-    names = groups.to_pylist()
     if pairs:
-        names = duplicates.join_groups(names, pairs)
-    known = pa.table({"group": pa.array(names, pa.string()), "split": rows["split"]}).drop_null()
+        groups = pa.array(duplicates.join_groups(groups.to_pylist(), pairs), pa.string())
+    known = pa.table({"group": groups, "split": rows["split"]}).drop_null()
     in_splits = known.group_by("group").aggregate([("split", "count_distinct"), ("split", "count")])
     torn = in_splits.filter(pc.greater(in_splits["split_count_distinct"], 1))
     if torn.num_rows:

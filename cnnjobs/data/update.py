@@ -55,7 +55,7 @@ def update_sources(
     """
     how, listing, difference = survey(before, roots, progress=progress, **rules)
     by: dict[str, Any] = {"groups": how.groups, "group_regex": how.group_regex}
-    groups = pa.array(belonging.given(listing.rows, **by), pa.string())
+    groups = belonging.given(listing.rows, **by)
     table_splits.check_apart(listing.rows, groups, [])
     key = how.group_key or secrets.token_bytes(32)
     fresh = how.open(difference.fresh, key, progress)
@@ -257,7 +257,7 @@ def _joined(
     is_labelled = pc.is_valid(rows["label"])
     splits: list[str | None] = pc.if_else(is_labelled, rows["split"], None).to_pylist()
     # a known group may have another name since it was joined with one
-    given = duplicates.equal_pairs([*named, *belonging.given(kept, **by)])
+    given = duplicates.equal_pairs([*named, *belonging.given(kept, **by).to_pylist()])
     patients = duplicates.equal_pairs(rows["patient"].to_pylist())
     joined = duplicates.join_groups(names, [*copies, *given, *patients])
     splits_of, names_of, former_of = (defaultdict[str, set[str]](set) for _ in range(3))

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnjobs.errors import ImageError, InputError
 from cnnjobs.evaluation import grad_cam
-from cnnjobs.imaging import preprocessing, reading
+from cnnjobs.imaging import reading
+from cnnjobs.imaging.preprocessing import Preprocessing, visible
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.reporting import gallery, inputs, thumbnails
@@ -26,7 +28,8 @@ def add(
 ) -> None:
     """Set `heat` on the most wrong and the most certain of the gallery's images.
 
-    A model without convolutions adds none.
+    `is_cut` says whether the model sees only a part of one, `is_empty` whether nothing is hot. A
+    model without convolutions adds none.
     """
     try:
         prepared = grad_cam.prepare(network)
@@ -47,7 +50,31 @@ def add(
         if bundle.positive is not None:
             target = int(image["prediction"] == bundle.positive)
         heat = grad_cam.heat(prepared, decoded.pixels, target=target)
-        overlay = grad_cam.overlay(decoded.pixels[:, :, 0], heat)
         height, width = thumbnails.fitted(image["height"], image["width"], thumbnails.LARGE_SIDE)
-        resized = preprocessing.resize(overlay, height=height, width=width)
-        image["heat"] = thumbnails.to_webp_uri(np.asarray(resized, np.uint8))
+        whole = Preprocessing(
+            height=height,
+            width=width,
+            max_pixels=bundle.preprocessing.max_pixels,
+            scaled_jpeg=True,
+        )
+        under = reading.load(path, whole, policy)
+        if isinstance(under, ImageError):
+            continue
+        gray = under.pixels[:, :, 0]
+        image["heat"] = thumbnails.to_webp_uri(over(gray, heat, bundle.preprocessing))
+        image["is_empty"] = not heat.any()
+        image["is_cut"] = visible(gray, bundle.preprocessing).shape != gray.shape
+
+
+def over(
+    gray: NDArray[np.uint8], heat: grad_cam.Heat, preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """A whole image, (height, width, 3) RGB, under the heat of the part that the model sees.
+
+    What the model does not see is dark.
+    """
+    part = np.asarray(visible(gray, preprocessing), np.uint8)
+    shown = np.dstack([gray // 2] * 3)
+    for channel, drawn in enumerate(np.moveaxis(grad_cam.overlay(part, heat), 2, 0)):
+        visible(shown[:, :, channel], preprocessing)[...] = drawn
+    return shown

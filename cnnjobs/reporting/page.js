@@ -188,7 +188,9 @@
     ];
     if (image.heat) {
       const alt = `${nameOf(image)}: regions that support the prediction ${image.prediction}`;
-      pictures.push(picture(image.heat, alt, `Grad-CAM: evidence for ${image.prediction}`, ""));
+      const cut = image.is_cut ? "; the model does not see the dark margin" : "";
+      const caption = `Grad-CAM: ${image.is_empty ? "no " : ""}evidence for ${image.prediction}${cut}`;
+      pictures.push(picture(image.heat, alt, caption, ""));
     }
     at("pictures").replaceChildren(...pictures);
     at("image-note").textContent =

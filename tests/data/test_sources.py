@@ -304,7 +304,7 @@ def test_the_size_is_that_after_orientation(tmp_path):
 def test_progress_is_reported_from_start_to_end(tree):
     told = []
     _index(tree, progress=lambda *report: told.append(report))
-    assert told == [("index", 0, 16), ("index", 16, 16)]
+    assert told == [("list", 16, None), ("index", 0, 16), ("index", 16, 16)]
 
 
 # copies

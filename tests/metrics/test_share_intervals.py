@@ -108,3 +108,15 @@ def test_copies_of_an_image_in_one_group_add_nothing():
 def test_about_95_of_100_intervals_contain_the_true_value(case):
     # 1,000 samples: a coverage of 95% is measured as 93.6% to 96.4%
     assert 0.925 <= coverage.covered(case, repeats=1000, seed=2) <= 0.995
+
+
+def test_intervals_of_groups_near_1_are_no_wider_than_they_must_be():
+    case = coverage.Case(kind=coverage.SHARE, value=0.98, num_images=100, images_per_patient=2)
+    assert 0.93 <= coverage.covered(case, repeats=1000, seed=1) <= 0.97
+
+
+def test_intervals_hold_where_the_images_of_a_patient_are_nearly_copies():
+    case = coverage.Case(
+        kind=coverage.SHARE, value=0.95, num_images=200, images_per_patient=5, correlation=0.9
+    )
+    assert coverage.covered(case, repeats=1000, seed=1) >= 0.93

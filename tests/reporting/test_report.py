@@ -385,7 +385,9 @@ def test_the_most_wrong_and_the_most_certain_get_a_heat_map(runs: Path, tmp_path
     # all that have a score: fewer than the limit
     assert summary.num_explained == len(images) == 7
     assert all(image["heat"].startswith("data:image/webp;base64,") for image in images)
-    assert all(image["heat"] != image["large"] for image in images)
+    assert all(image["is_empty"] == (image["heat"] == image["large"]) for image in images)
+    assert not all(image["is_empty"] for image in images)
+    assert not any(image["is_cut"] for image in images)
 
 
 def test_the_most_wrong_and_the_most_certain_of_each_class_are_explained() -> None:

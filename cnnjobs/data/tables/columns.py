@@ -126,9 +126,13 @@ def _path(table: TableFile, num_found: Callable[[pa.Array], int]) -> str:
         for name in table.columns:
             if plain(name) == key.lower():
                 return name
+    found, advice = f"it has {', '.join(table.columns)}", "give"
+    if not table.has_header:
+        first = table.head[table.columns[0]][0].as_py()
+        found, advice = f"{table.form}: {first!r}", "remove lines above the header, or give"
     raise InputError(
-        f"no column of {table.uri} names the images (it has {', '.join(table.columns)}); give "
-        "--path-column, or the folder that its paths begin in."
+        f"no column of {table.uri} names the images ({found}); {advice} --path-column, or the "
+        "folder that its paths begin in."
     )
 
 

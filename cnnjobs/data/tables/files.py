@@ -26,6 +26,9 @@ _ENCODED = pa.dictionary(pa.int32(), pa.string())
 
 _IMAGE_NAME = re.compile(rf"({'|'.join(map(re.escape, IMAGE_SUFFIXES))})$", re.IGNORECASE)
 
+#: How files begin that are no tables but text.
+_OTHER = re.compile(r"\s*(<|\{\s*\"|\[\s*[\[{])")
+
 #: Names of columns that begin a list with a header.
 _HEADER_WORDS = frozenset(
     (
@@ -64,7 +67,7 @@ class TableFile:
             progress("table", num_rows, None)
             tables.append(table)
         if not num_rows:
-            raise InputError(f"{self.uri} has no rows.")
+            raise InputError(f"{self.uri} has no rows; give one row per image.")
         return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
     def _tables(self, names: Sequence[str], whole: Sequence[str]) -> Iterator[pa.Table]:
@@ -89,8 +92,8 @@ def open_table(uri: str) -> TableFile:
     uri = filesystem.normalize(uri)
     with opened(uri) as source, readable(uri):
         start = source.read(_HEAD_BYTES)
-    if not start.strip():
-        raise InputError(f"{uri} is empty.")
+    if start.strip() in (b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise InputError(f"{uri} is empty; give a table with one row per image.")
     if start.startswith(b"PAR1"):
         return _open_parquet(uri)
     if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -105,7 +108,7 @@ def _open_parquet(uri: str) -> TableFile:
         _check_names(uri, columns)
         batch = next(file.iter_batches(batch_size=_HEAD_ROWS, columns=columns), None)
     if batch is None or not batch.num_rows:
-        raise InputError(f"{uri} has no rows.")
+        raise InputError(f"{uri} has no rows; give one row per image.")
     head = pa.table({name: _as_text(batch[name]) for name in columns})
     return TableFile(uri=uri, columns=columns, head=head, form="Parquet")
 
@@ -116,6 +119,9 @@ def _open_text(uri: str, start: bytes) -> TableFile:
     text = text.removeprefix("\ufeff")
     if "\0" in text:
         raise InputError(f"{uri} is not a table of text; give CSV, TSV, Parquet or a list.")
+    if other := _OTHER.match(text):
+        kind = "HTML or XML" if other[1] == "<" else "JSON"
+        raise InputError(f"{uri} is {kind}; save it as CSV.")
     skip = 0
     if re.match(r"sep=.\r?\n", text):
         # written by Excel for itself
@@ -139,10 +145,13 @@ def _open_text(uri: str, start: bytes) -> TableFile:
     if len(columns) == 1:
         form = f"{name}, one column"
     form += "" if named else ", no header"
+    has_rows = any(line.strip() for line in text.splitlines()[details.skip - skip :])
+    # a header alone, without the end of its line, is no table for pyarrow
     tables = details.tables(uri, columns, dict.fromkeys(columns, pa.string()))
-    head = next(tables, None)
+    head = next(tables, None) if has_rows else None
     if head is None or not head.num_rows:
-        raise InputError(f"{uri} has {'a header and ' if named else ''}no rows.")
+        given = "a header and " if named else ""
+        raise InputError(f"{uri} has {given}no rows; give one row per image.")
     return TableFile(
         uri=uri,
         columns=columns,

@@ -1,6 +1,7 @@
 """The labels of a table: renamed, of two conditions, and checked for what is no class."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,12 @@ POSITIVE, NEGATIVE = "positive", "negative"
 #: More classes than this are taken for something else: a number, a name, a text.
 _MOST_CLASSES = 200
 
-_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}")
+#: `2020-01-31`, `31.1.2020` and `31 Jan 2020`, with or without a time.
+_DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
+    r"|\d{1,2}[-. ]+[a-z]{3,9}[-. ,]+\d{4})([ T].*)?",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -45,6 +51,11 @@ def renamed(
         for item in pc.value_counts(values.drop_null().cast(pa.string())).to_pylist()
         if item["values"].strip()
     }
+    if not counts:
+        raise InputError(
+            f"{where} has no label in {len(values)} rows, only blanks and NA; give another "
+            "--label-column, or --no-labels."
+        )
     unknown = [name for name in names if name not in counts and name != "*"]
     if unknown and len(unknown) == len([name for name in names if name != "*"]):
         found = ", ".join(repr(each) for each in sorted(counts)[:8]) or "none"
@@ -66,16 +77,24 @@ def _check_classes(labels: Sequence[str], where: str, num_rows: int) -> None:
     for same in forms.values():
         if len(same) > 1:
             one, other = sorted(same[:2], key=lambda label: label == label.strip())
+            if _look(one) == _look(other):
+                raise InputError(
+                    f"{where} has the labels {one!a} and {other!a}, which look alike; "
+                    "write them alike in the table."
+                )
             raise InputError(
                 f"{where} has the labels {one!r} and {other!r}, which may be one class; add "
                 f"--map '{one}={other.strip()}', or rename one of them."
             )
     kind = None
-    if labels and all(_DATE.fullmatch(label.strip().split(" ")[0]) for label in labels):
+    # a few others may say that there is none, such as `unknown`
+    dates = [label for label in labels if _DATE.fullmatch(label.strip())]
+    numbers = [label for label in labels if _NUMBER.fullmatch(label.strip().rstrip("%"))]
+    if 2 * len(dates) > len(labels):
         kind = "dates"
-    elif labels and all(_NUMBER.fullmatch(label.strip()) for label in labels):
-        is_whole = all(float(label.replace(",", ".")).is_integer() for label in labels)
-        if not is_whole or len(labels) > 20:
+    elif 2 * len(numbers) > len(labels):
+        values = [float(label.strip().rstrip("%").replace(",", ".")) for label in numbers]
+        if len(numbers) > 20 or not all(value.is_integer() for value in values):
             kind = "numbers"
     elif len(labels) > _MOST_CLASSES:
         kind = "texts"
@@ -89,10 +108,16 @@ def _check_classes(labels: Sequence[str], where: str, num_rows: int) -> None:
 
 def _form(label: str) -> str:
     """What labels have in common that differ only in case, spaces and signs between words."""
-    text = " ".join(re.sub(r"[\s_-]+", " ", label).casefold().split())
+    text = " ".join(re.sub(r"[\s_-]+", " ", _look(label)).casefold().split())
     if _NUMBER.fullmatch(text):
         return str(float(text.replace(",", ".")))
     return text
+
+
+def _look(label: str) -> str:
+    """The label with one way to write each letter and space, and without invisible characters."""
+    text = unicodedata.normalize("NFKC", label)
+    return "".join(each for each in text if unicodedata.category(each) != "Cf")
 
 
 def of_conditions(

@@ -74,7 +74,9 @@ def labels_of(rows):
 # forms
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be"]
+)
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_encodings_separators_and_line_ends_are_recognized(images, encoding, separator, end):
@@ -173,9 +175,24 @@ def test_a_table_on_s3_is_read(images, s3):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "t.csv is empty."),
-        (b"  \n\n", "t.csv is empty."),
-        (b"path,label\n", "t.csv has a header and no rows."),
+        (b"", "t.csv is empty; give a table with one row per image."),
+        (b"  \n\n", "t.csv is empty; give a table with one row per image."),
+        (b"\xef\xbb\xbf", "t.csv is empty; give a table with one row per image."),
+        (b"\xff\xfe", "t.csv is empty; give a table with one row per image."),
+        (b"path,label\n", "t.csv has a header and no rows; give one row per image."),
+        (b"path,label", "t.csv has a header and no rows; give one row per image."),
+        (b'[{"path": "a/a00.png", "label": "a"}]\n', "t.csv is JSON; save it as CSV."),
+        (b"<html><table><tr><td>a", "t.csv is HTML or XML; save it as CSV."),
+        (
+            "path,label\na/a00.png,covid\n".encode("utf-16") + b"\n",
+            "t.csv is damaged UTF-16; save it as CSV in UTF-8.",
+        ),
+        (
+            b"# of our hospital\npath,label\na/a00.png,covid\n",
+            "no column of t.csv names the images (UTF-8, one column, no header: '# of our "
+            "hospital'); remove lines above the header, or give --path-column, or the folder that "
+            "its paths begin in.",
+        ),
         (b"PK\x03\x04rest", "t.csv is a workbook or an archive; save it as CSV."),
         (b"\x00\x01\x02", "t.csv is not a table of text; give CSV, TSV, Parquet or a list."),
         (b"path,path,label\na,b,c\n", "t.csv has 2 columns named 'path'; rename all but one."),
@@ -435,6 +452,51 @@ def test_labels_are_renamed_and_left_out(images):
             [f"2020-01-{day:02d}" for day in range(1, 13)],
             "column label of t.csv holds dates, not classes: 12 different ones in 12 rows, such as "
             "'2020-01-01'; give another --label-column, or --positive-when and --negative-when.",
+        ),
+        *(
+            (
+                days,
+                "column label of t.csv holds dates, not classes: 12 different ones in 12 rows, "
+                f"such as {days[0]!r}; give another --label-column, or --positive-when and "
+                "--negative-when.",
+            )
+            for days in (
+                [f"2020-01-{day:02d}T10:00:00" for day in range(10, 22)],
+                [f"{day} Jan 2020" for day in range(10, 22)],
+                [f"2020-01-{day:02d}" for day in range(10, 21)] + ["unknown"],
+            )
+        ),
+        *(
+            (
+                numbers,
+                "column label of t.csv holds numbers, not classes: 12 different ones in 12 rows, "
+                f"such as {numbers[0]!r}; give another --label-column, or --positive-when and "
+                "--negative-when.",
+            )
+            for numbers in (
+                [f"0.{number}" for number in range(10, 21)] + ["unknown"],
+                [f"{number}.5%" for number in range(10, 22)],
+            )
+        ),
+        (
+            ["\u00e9tat", "e\u0301tat"] * 6,
+            "column label of t.csv has the labels 'e\\u0301tat' and '\\xe9tat', which look alike; "
+            "write them alike in the table.",
+        ),
+        (
+            ["covid", "covid\u200b"] * 6,
+            "column label of t.csv has the labels 'covid' and 'covid\\u200b', which look alike; "
+            "write them alike in the table.",
+        ),
+        (
+            ["no\u00a0finding", "no finding"] * 6,
+            "column label of t.csv has the labels 'no finding' and 'no\\xa0finding', which look "
+            "alike; write them alike in the table.",
+        ),
+        (
+            ["", "NA"] * 6,
+            "column label of t.csv has no label in 12 rows, only blanks and NA; give another "
+            "--label-column, or --no-labels.",
         ),
         (
             [f"0.{number}" for number in range(10, 22)],
