@@ -164,6 +164,16 @@ def test_a_path_that_is_there_twice_or_whose_file_is_not_is_named(images: list[s
     )
 
 
+def test_files_in_folders_of_similar_names_and_below_each_other_are_found(tmp_path: Path) -> None:
+    names = ["a/b/1.png", "a-b/2.png", "a/3.png", "a/b/c/4.png", "ab/5.png"]
+    for size, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0" * size)
+    paths = [str(tmp_path / name) for name in names]
+    manifest = cnnjobs.Manifest.from_arrow(pa.table({"path": paths}))
+    assert manifest.table["size_bytes"].to_pylist() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("shares", [{"train": 0.5, "dev": 0.5}, {"train": 0.9, "test": 0.2}])
 def test_shares_that_are_not_of_splits_or_do_not_add_up_are_refused(
     frame: pd.DataFrame, shares: dict[str, float]

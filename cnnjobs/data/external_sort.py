@@ -25,7 +25,8 @@ def by_path(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _read(file: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(file) as run:
+    # without the buffers of all that was read before
+    with pq.ParquetFile(file, pre_buffer=False) as run:
         for batch in run.iter_batches(_HEAD_ROWS):
             yield pa.Table.from_batches([batch])
 

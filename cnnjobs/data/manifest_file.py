@@ -134,7 +134,9 @@ class ManifestFile:
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         try:
-            for batch in pq.ParquetFile(self._file).iter_batches(_ROWS, columns=list(columns)):
+            # buffers of the row groups that were read would be kept until the last one
+            file = pq.ParquetFile(self._file, pre_buffer=False)
+            for batch in file.iter_batches(_ROWS, columns=list(columns)):
                 yield pa.Table.from_batches([batch]).select(list(columns))
         except (OSError, pa.ArrowException) as error:
             raise ManifestError(

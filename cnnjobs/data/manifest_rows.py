@@ -125,13 +125,11 @@ def _cast(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def _listed(paths: Sequence[str]) -> dict[str, pa.ChunkedArray]:
     """Size, time and ETag of each file, from listings of their folders."""
     files = {archives.archive_of(path) for path in paths}
-    folders = sorted({file.rpartition("/")[0] for file in files})
-    # a listing includes the folders below
-    outermost = [
-        folder
-        for position, folder in enumerate(folders)
-        if not any(folder.startswith(f"{other}/") for other in folders[:position])
-    ]
+    outermost: list[str] = []
+    # a listing includes the folders below, which with the slash come right after
+    for folder in sorted({f"{file.rpartition('/')[0]}/" for file in files}):
+        if not (outermost and folder.startswith(outermost[-1])):
+            outermost.append(folder)
     listed = pa.concat_tables(
         [
             LISTING.empty_table(),
@@ -139,7 +137,9 @@ def _listed(paths: Sequence[str]) -> dict[str, pa.ChunkedArray]:
                 table
                 for folder in outermost
                 for table in list_tables(
-                    folder, Notes(), skip=lambda path: None if path in files else "not named"
+                    folder.rstrip("/"),
+                    Notes(),
+                    skip=lambda path: None if path in files else "not named",
                 )
             ),
         ]

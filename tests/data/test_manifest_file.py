@@ -53,6 +53,28 @@ def written(folder: Path, table: pa.Table, **options: Any) -> str:
     return file
 
 
+@pytest.mark.parametrize("order", ["sorted", "any"])
+def test_memory_does_not_grow_with_what_was_read(
+    order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, in_order = 60_000, np.arange(60_000)
+    monkeypatch.setattr(external_sort, "RUN_ROWS", number)
+    monkeypatch.setattr(external_sort, "_HEAD_ROWS", 100)
+    if order == "any":
+        in_order = np.random.default_rng(0).permutation(in_order)
+    random = np.random.default_rng(1)
+    names = [f"/{place:06d}-{random.bytes(100).hex()}" for place in in_order]
+    table = Manifest.from_arrow(pa.table({"path": names, "size_bytes": in_order})).table
+    manifest = open_images(written(tmp_path, table, row_group_size=1000))
+    before, most = pa.total_allocated_bytes(), 0
+
+    rows = manifest.rows("all", ["path"])
+    for _ in rows if order == "sorted" else external_sort.by_path([table]):
+        most = max(most, pa.total_allocated_bytes() - before)
+
+    assert most < table["path"].nbytes / 4
+
+
 @pytest.mark.parametrize("order", ["sorted", "two sources", "any"])
 @pytest.mark.parametrize("group_rows", [1, 100, NUM])
 def test_it_has_the_fingerprint_counts_and_rows_of_the_manifest_in_memory(

@@ -76,7 +76,7 @@ class TableFile:
             yield from self.details.tables(self.uri, self.columns, kinds)
             return
         with opened(self.uri) as source, readable(self.uri):
-            file = pq.ParquetFile(source)
+            file = pq.ParquetFile(source, pre_buffer=False)
             for batch in file.iter_batches(columns=list(names)):
                 yield pa.table(
                     {name: _as_text(batch[name]).cast(kind) for name, kind in kinds.items()}
