@@ -71,7 +71,7 @@ def test_predict_returns_the_counts_and_reports_its_progress(
 
     assert isinstance(summary, cnnjobs.PredictSummary)
     assert (summary.indexed, summary.scored, sum(summary.failed.values())) == (45, 40, 5)
-    assert reports[0] == ("predict", 0, 45)
+    assert reports[:2] == [("list", 45, None), ("predict", 0, 45)]
     assert reports[-1] == ("predict", 45, 45)
 
 

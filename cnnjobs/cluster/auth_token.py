@@ -69,9 +69,9 @@ def keep_from_proxies(where: str) -> None:
 
 def _checked(data: bytes, where: str) -> str:
     token = data.strip()
-    if not re.fullmatch(rb"[!-~]*", token):
+    if not re.fullmatch(rb"[ -~]*", token):
         raise InputError(
-            f"the token {where} is not one word of ASCII characters; copy that of the head again, "
+            f"the token {where} is not one line of ASCII characters; copy that of the head again, "
             "or remove it."
         )
     return token.decode("ascii")

@@ -152,7 +152,7 @@ def test_a_token_that_cannot_be_one_is_named(token: bytes, tmp_path: Path) -> No
         done = cnnjobs("jobs", "list", "--address", url, HOME=str(tmp_path))
     assert (done.returncode, done.stderr) == (
         2,
-        f"error: the token {file} is not one word of ASCII characters; copy that of the head "
+        f"error: the token {file} is not one line of ASCII characters; copy that of the head "
         "again, or remove it.\n",
     )
 
