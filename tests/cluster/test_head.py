@@ -222,6 +222,7 @@ def test_doctor_lists_an_s3_prefix_with_the_keys_of_the_cluster(head: Head, s3: 
     assert _num_jobs(head, "") == before
 
 
+@pytest.mark.slow
 def test_on_a_terminal_ctrl_c_asks_whether_to_stop_the_job(head: Head, tmp_path: Path) -> None:
     words = ["submit", *_long_job(tmp_path)]
     for answer in ("\x03", "\x04", "n\n"):

@@ -31,6 +31,7 @@ with session.connected("local"):
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_ray_stopped_for_memory_is_named_with_the_figures():
     # a machine that is fuller than 2% of its memory is full
     limits = {"RAY_memory_usage_threshold": "0.02", "RAY_memory_monitor_refresh_ms": "100"}

@@ -85,6 +85,7 @@ def test_a_job_with_output_on_s3_is_continued_when_the_lock_of_its_lost_machine_
     assert run_lock.holder(output) is None
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_by_itself_or_is_stopped_is_not_continued(
     head: Head, job: list[str], tmp_path: Path
 ) -> None:

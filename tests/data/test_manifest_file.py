@@ -58,6 +58,7 @@ def test_memory_does_not_grow_with_what_was_read(
     order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number, in_order = 60_000, np.arange(60_000)
+    monkeypatch.setattr(manifest_file, "_ROWS", 1000)
     monkeypatch.setattr(external_sort, "RUN_ROWS", number)
     monkeypatch.setattr(external_sort, "_HEAD_ROWS", 100)
     if order == "any":

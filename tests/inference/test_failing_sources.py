@@ -77,6 +77,7 @@ def test_keys_revoked_for_some_folders_stop_the_job_and_become_no_rows(
     assert rows(str(output), f"{s3}/xrays") == local_rows
 
 
+@pytest.mark.slow
 def test_workers_without_the_drivers_keys_are_one_line(
     s3: str,
     bundle: str,  # noqa: F811

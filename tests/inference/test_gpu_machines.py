@@ -44,6 +44,7 @@ def cluster() -> Iterator[str]:
         kill_all(set(descendants(os.getpid())) - before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_machines_without_a_gpu_decode_for_those_with_one(
     untrained: Path, archive: Path, tmp_path: Path, cluster: str

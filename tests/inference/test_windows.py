@@ -90,7 +90,7 @@ def check_whole(run: Path) -> None:
     assert record["rows"]["indexed"] == NUM
 
 
-@pytest.mark.parametrize("order", ["sorted", "halves"])
+@pytest.mark.parametrize("order", [pytest.param("sorted", marks=pytest.mark.slow), "halves"])
 def test_three_windows_have_the_parts_of_one(
     order: str,
     untrained: Path,

@@ -43,6 +43,7 @@ def test_the_weights_and_the_history_are_those_of_ray(
     check_same(train(config_of(archive, tmp_path / "run")), on_ray)
 
 
+@pytest.mark.slow
 def test_a_killed_child_goes_on_from_its_checkpoint_and_ends_alike(
     on_ray: TrainSummary, alone: None, archive: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_no_damage_to_a_checkpoint_goes_unnoticed(
         checkpoint_files.progress(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_one_line_and_the_last_good_checkpoint(
     all_alone: None, data: str, disk: Path
 ) -> None:

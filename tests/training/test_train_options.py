@@ -142,6 +142,7 @@ def test_a_fixed_threshold_needs_no_validation_images(digits: Path, tmp_path: Pa
     assert bundle.read(str(tmp_path / "run")).threshold == 0.3
 
 
+@pytest.mark.slow
 def test_a_user_s_model_trains_with_every_option_at_once(
     ray_session: None, digits: Path, tmp_path: Path
 ) -> None:
