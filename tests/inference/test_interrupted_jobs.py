@@ -108,7 +108,7 @@ from cnnjobs.config import PredictConfig
 from cnnjobs.inference.predict import predict
 
 def interrupt(step, done, total, note=""):
-    if done:
+    if step == "predict" and done:
         sys.exit(7)
 
 for output in sys.argv[3:]:
