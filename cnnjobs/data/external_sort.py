@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cnnjobs.data.images import in_pieces
+from cnnjobs.storage import parquet_files
 
 #: Rows of a run, and how many of each are held while the runs are merged.
 RUN_ROWS, _HEAD_ROWS = 500_000, 5_000
@@ -25,8 +26,7 @@ def by_path(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _read(file: Path) -> Iterator[pa.Table]:
-    # without the buffers of all that was read before
-    with pq.ParquetFile(file, pre_buffer=False) as run:
+    with parquet_files.opened(file) as run:
         for batch in run.iter_batches(_HEAD_ROWS):
             yield pa.Table.from_batches([batch])
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from cnnjobs import schema
 from cnnjobs.config import constants
-from cnnjobs.errors import ImageError
+from cnnjobs.errors import ImageError, StorageError
 from cnnjobs.imaging import depth, dicom, formats, memory, perceptual_hash, preprocessing, reading
 from cnnjobs.imaging.decoder import read_many
 from cnnjobs.progress import Progress
@@ -28,6 +28,26 @@ _DICOM_HEADER_BYTES = 132
 
 #: Files checked between two reports of progress.
 _FILES_PER_REPORT = 256
+
+
+def check_readable(paths: pa.ChunkedArray) -> None:
+    """Fail now rather than in an hour if S3 allows listing files but not reading them.
+
+    The first, the middle and the last are tried, because one of them may be bad.
+    """
+    refusal = None
+    for position in (0, len(paths) // 2, -1) if len(paths) else ():
+        path = paths[position].as_py()
+        if not filesystem.is_s3(path):
+            return
+        try:
+            filesystem.check_readable(path)
+        except StorageError as error:
+            refusal = error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
 
 
 def check_files(

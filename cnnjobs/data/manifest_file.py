@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnnjobs import schema
-from cnnjobs.data import allowed_roots, external_sort, manifest, sources
+from cnnjobs.data import allowed_roots, external_sort, file_checks, manifest, sources
 from cnnjobs.data.images import (
     FINGERPRINTED,
     Images,
@@ -21,7 +21,7 @@ from cnnjobs.data.images import (
 )
 from cnnjobs.errors import ManifestError
 from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import apart, archives, filesystem, snapshots
+from cnnjobs.storage import apart, archives, filesystem, parquet_files, snapshots
 
 #: Rows that are read at once, and bytes that are copied at once.
 _ROWS, _BYTES = 65_536, 1 << 20
@@ -96,7 +96,7 @@ class ManifestFile:
             self._is_sorted = self._is_sorted and is_increasing(joined)
             last = paths.slice(len(paths) - 1).combine_chunks()
             samples.append(paths[0])
-        sources.check_readable(pa.chunked_array([samples, last], pa.string()))
+        file_checks.check_readable(pa.chunked_array([samples, last], pa.string()))
         if not self._is_sorted:
             # sorts the rows, which shows images with two; kept for later
             _ = self.fingerprint
@@ -134,8 +134,7 @@ class ManifestFile:
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         try:
-            # buffers of the row groups that were read would be kept until the last one
-            file = pq.ParquetFile(self._file, pre_buffer=False)
+            file = parquet_files.opened(self._file)
             for batch in file.iter_batches(_ROWS, columns=list(columns)):
                 yield pa.Table.from_batches([batch]).select(list(columns))
         except (OSError, pa.ArrowException) as error:

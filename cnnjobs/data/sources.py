@@ -19,7 +19,7 @@ from cnnjobs.data.exclude import without
 from cnnjobs.data.image_listing import Listing
 from cnnjobs.data.manifest import Manifest, read
 from cnnjobs.data.tables import TableRules
-from cnnjobs.errors import InputError, StorageError
+from cnnjobs.errors import InputError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import archives, filesystem
 
@@ -90,7 +90,7 @@ class Rules:
     def open(self, listed: pa.Table, key: bytes, progress: Progress) -> pa.Table:
         """Listed images with their source, and with what only opening them reveals."""
         allowed_roots.check([listed["path"]], self.allowed_root)
-        check_readable(listed["path"])
+        file_checks.check_readable(listed["path"])
         check = functools.partial(
             file_checks.check_file,
             any_modality=self.any_modality,
@@ -162,7 +162,7 @@ def open_data(
     if data.endswith(".parquet") and not archives.is_archive_of_images(data):
         manifest = without(read(data), exclude, data)
         allowed_roots.check([manifest.table["path"]], allowed_root)
-        check_readable(manifest.table["path"])
+        file_checks.check_readable(manifest.table["path"])
         return manifest
     if not filesystem.is_s3(data) and filesystem.is_file(data) and archives.suffix(data) is None:
         raise InputError(
@@ -199,7 +199,7 @@ def index_sources(sources: Sequence[str], *, progress: Progress = silent, **rule
     rows = how.open(listing.rows, how.group_key or secrets.token_bytes(32), progress)
     readable = _readable(rows)
     exact, near = copies(readable) if how.content else ([], [])
-    rows = _with_groups(rows, [*exact, *near], how)
+    rows = _with_groups(rows, readable, [*exact, *near], how)
     rows = table_splits.completed(rows, how.shares, how.seed)
     return indexed(rows, listing, how, readable, exact, near)
 
@@ -243,29 +243,10 @@ def copies(
     return exact, duplicates.near_pairs(rows["perceptual_hash"].to_pylist(), first=first)
 
 
-def check_readable(paths: pa.ChunkedArray) -> None:
-    """Fail now rather than in an hour if S3 allows listing files but not reading them.
-
-    The first, the middle and the last are tried, because one of them may be bad.
-    """
-    refusal = None
-    for position in (0, len(paths) // 2, -1) if len(paths) else ():
-        path = paths[position].as_py()
-        if not filesystem.is_s3(path):
-            return
-        try:
-            filesystem.check_readable(path)
-        except StorageError as error:
-            refusal = error
-        else:
-            return
-    if refusal is not None:
-        raise refusal
-
-
-def _with_groups(rows: pa.Table, pairs: Sequence[tuple[int, int]], how: Rules) -> pa.Table:
+def _with_groups(
+    rows: pa.Table, readable: pa.Table, pairs: Sequence[tuple[int, int]], how: Rules
+) -> pa.Table:
     """Readable rows with their group; patients and copies, given as pairs, are joined."""
-    readable = _readable(rows)
     by_patient = how.group_key is not None
     names = belonging.named(
         readable,

@@ -9,14 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cnnjobs.config.constants import IMAGE_SUFFIXES
 from cnnjobs.data.tables.streams import opened, readable
 from cnnjobs.data.tables.text import SEPARATORS, Text, encoding_of, separator_of
 from cnnjobs.errors import InputError
 from cnnjobs.progress import Progress
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import filesystem, parquet_files
 
 #: What is read to recognize encoding, separator and header, and the rows to guess columns from.
 _HEAD_BYTES, _HEAD_ROWS = 1 << 20, 5_000
@@ -76,7 +75,7 @@ class TableFile:
             yield from self.details.tables(self.uri, self.columns, kinds)
             return
         with opened(self.uri) as source, readable(self.uri):
-            file = pq.ParquetFile(source, pre_buffer=False)
+            file = parquet_files.opened(source)
             for batch in file.iter_batches(columns=list(names)):
                 yield pa.table(
                     {name: _as_text(batch[name]).cast(kind) for name, kind in kinds.items()}
@@ -103,7 +102,7 @@ def open_table(uri: str) -> TableFile:
 
 def _open_parquet(uri: str) -> TableFile:
     with opened(uri) as source, readable(uri):
-        file = pq.ParquetFile(source)
+        file = parquet_files.opened(source)
         columns = [name for name in file.schema_arrow.names if not name.startswith("__index_")]
         _check_names(uri, columns)
         batch = next(file.iter_batches(batch_size=_HEAD_ROWS, columns=columns), None)
