@@ -97,7 +97,6 @@ print([name for name in ("ray", "tensorflow", "keras") if name in sys.modules])
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -116,7 +115,6 @@ def test_ray_is_used_where_it_is_asked_for(
     assert trainers.needs_ray(planned) is expected
 
 
-@pytest.mark.slow
 def test_ray_is_used_where_the_decoded_images_are_large(
     alone: None, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
