@@ -153,13 +153,13 @@ def index(
 def tables(
     rows: Annotated[int, Option(help="Rows of each table.")] = 200_000,
     layouts: Annotated[
-        list[str], Option("--layout", help="Measure only this layout; repeatable.")
-    ] = ["nih14", "chexpert", "covidx", "ieee8023"],  # noqa: B006
+        list[str] | None, Option("--layout", help="Measure only this layout; repeatable.")
+    ] = None,
 ) -> None:
     """Time `index --table` with each named layout, on a table that is written for it."""
     from benchmarks.tables import print_layouts
 
-    print_layouts(rows, layouts)
+    print_layouts(rows, layouts or ())
 
 
 @app.command()

@@ -41,9 +41,9 @@ def costs(settings: Mapping[str, Any]) -> dict[str, list[float]]:
     from cnnjobs import models
 
     models.import_keras(threads=settings["threads"])
-    sizes = settings["sizes"]
     import tensorflow as tf
 
+    sizes = settings["sizes"]
     bundle = bundles.read(settings["bundle"])
     model = bundles.load_model(bundle)
     xla = tf.function(lambda images: model(images, training=False), jit_compile=True)

@@ -24,13 +24,13 @@ WRITERS: Mapping[str, Callable[[Path, int], list[str]]] = LAYOUTS
 ROWS_PER_PATIENT = {"nih14": 2, "chexpert": 2.5, "covidx": 2, "ieee8023": 2}
 
 
-def print_layouts(rows: int, layouts: Sequence[str] = tuple(WRITERS)) -> None:
-    """Print seconds and peak memory of each layout, for a table of `rows` rows."""
+def print_layouts(rows: int, layouts: Sequence[str] = ()) -> None:
+    """Print seconds and peak memory of these layouts, or of all, for a table of `rows` rows."""
     for layout in layouts:
         checks.choice("layout", layout, tuple(WRITERS))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {rows} rows")
     print(f"{'layout':52} {'seconds':>8} {'peak MB':>8}")
-    for layout in layouts:
+    for layout in layouts or WRITERS:
         with tempfile.TemporaryDirectory() as folder:
             tables = WRITERS[layout](Path(folder), round(rows / ROWS_PER_PATIENT[layout]))
             measure(layout, index_table, folder, layout, tables)

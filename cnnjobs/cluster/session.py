@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -140,7 +140,7 @@ def call(function: Callable[..., T], *args: Any) -> T:
     return result
 
 
-def beside_driver() -> Mapping[str, Any]:
+def beside_driver() -> dict[str, Any]:
     """Options of `ray.remote` for what a job cannot lose: no core, on the driver's machine.
 
     Ray would place it anywhere, and a machine that is lost would end a job that it merely served.

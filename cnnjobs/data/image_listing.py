@@ -86,11 +86,12 @@ def list_images(
         InputError: a source has no images, or shares some with another.
     """
     tables = []
+    num_listed = 0
     notes = Notes()
     ignored: Counter[str] = Counter()
     left_out: dict[str, str] = {}
     for source, root in roots.items():
-        num_images, before = 0, ignored.total()
+        num_before, before = num_listed, ignored.total()
 
         def leave_out(path: str, reason: str) -> None:
             kind = reason if reason in (HIDDEN, EXCLUDED) else "unreadable"
@@ -103,10 +104,10 @@ def list_images(
                 listed, root, suffixless=suffixless, excluded=excluded, known=known
             )
             ignored.update(others)
-            num_images += images_of.num_rows
+            num_listed += images_of.num_rows
             tables.append(_described(images_of, source, labels=labels))
-            progress("list", sum(each.num_rows for each in tables), None)
-        if not num_images:
+            progress("list", num_listed, None)
+        if num_listed == num_before:
             raise InputError(
                 _no_images(root, ignored.total() - before, {**left_out, **notes.problems})
             )

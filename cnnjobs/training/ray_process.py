@@ -112,7 +112,7 @@ def decode_once(task: Task, progress: Progress) -> list["ray.ObjectRef[pa.Table]
 
 def new_queue() -> Queue:
     """A queue for reports to the driver."""
-    return Queue(actor_options=dict(session.beside_driver()))
+    return Queue(actor_options=session.beside_driver())
 
 
 def waiting_reports(reports: Queue) -> list[str]:

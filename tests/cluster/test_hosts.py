@@ -21,7 +21,7 @@ from tests.support import archives
 from tests.support.hosts import RAY, Host, hosts, ray_on, why_not
 from tests.support.paths import ROOT
 from tests.support.processes import scorers, training_workers, wait_until
-from tests.support.trainings import train_here
+from tests.support.trainings import epochs_done, train_here
 from tests.training import killed
 
 NUM_IMAGES, NUM_BROKEN = 720, 9
@@ -160,10 +160,10 @@ def test_three_hosts_train_as_one_process_also_when_the_link_of_one_is_cut(tmp_p
         assert on_three_hosts(machines, tmp_path / "whole", log).wait() == 0, log.read_text()
         log, run = tmp_path / "cut.txt", tmp_path / "cut"
         job = on_three_hosts(machines, run, log)
-        wait_until(lambda: job.poll() is not None or _epochs(run) >= 1, seconds=900)
+        wait_until(lambda: job.poll() is not None or epochs_done(run) >= 1, seconds=900)
         lost = next(each for each in machines.workers if training_workers(each.pid))
         lost.host.cut()
-        assert _epochs(run) < 3
+        assert epochs_done(run) < 3
         assert job.wait() == 0, log.read_text()
         assert _lost_hosts(machines) == [lost.host.address]
 
@@ -174,15 +174,6 @@ def test_three_hosts_train_as_one_process_also_when_the_link_of_one_is_cut(tmp_p
     for alone, whole, cut in zip(*weights.values(), strict=True):
         np.testing.assert_allclose(whole, alone, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(cut, whole)
-
-
-def _epochs(run: Path) -> int:
-    """How many epochs the last checkpoint of a run has."""
-    try:
-        with np.load(run / "checkpoints" / "last.npz") as checkpoint:
-            return len(json.loads(checkpoint["state"].tobytes())["history"])
-    except FileNotFoundError:
-        return 0
 
 
 def _num_parts(output: Path) -> int:

@@ -51,11 +51,9 @@ def machines(tmp_path: Path) -> Iterator[tuple[Host, Path]]:
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text("a-secret")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-        "HOME": str(tmp_path),
+        "HOME": _home(tmp_path),
         "PYTHONPATH": str(ROOT),
     }
     log = tmp_path / "requests.txt"
@@ -95,13 +93,11 @@ def test_no_token_is_sent_in_clear_text_to_another_machine(
 
 def test_a_redirection_does_not_carry_the_token_elsewhere(tmp_path: Path) -> None:
     log, other_log = tmp_path / "requests.txt", tmp_path / "others.txt"
-    home = tmp_path / "home"
-    (home / ".ray").mkdir(parents=True)
-    (home / ".ray" / "auth_token").write_text("a-secret")
+    home = _home(tmp_path)
     with ExitStack() as stack:
         target = stack.enter_context(_server(other_log, ""))
         url = stack.enter_context(_server(log, f"{target}/api/version"))
-        done = cnnjobs("jobs", "list", "--address", url, HOME=str(home))
+        done = cnnjobs("jobs", "list", "--address", url, HOME=home)
     assert (done.returncode, done.stderr) == (
         2,
         f"error: {url} answers, but not as the head of a cluster: it answers 302.\n",
@@ -113,14 +109,12 @@ def test_a_redirection_does_not_carry_the_token_elsewhere(tmp_path: Path) -> Non
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_proxy_is_not_given_what_goes_to_this_machine(address: str, tmp_path: Path) -> None:
     log, proxy_log = tmp_path / "requests.txt", tmp_path / "of_the_proxy.txt"
-    home = tmp_path / "home"
-    (home / ".ray").mkdir(parents=True)
-    (home / ".ray" / "auth_token").write_text("a-secret")
+    home = _home(tmp_path)
     with ExitStack() as stack:
         proxy = stack.enter_context(_server(proxy_log, ""))
         url = stack.enter_context(_server(log, "", address))
         for words in (["jobs", "list", "--address", url], ["doctor", url]):
-            cnnjobs(*words, HOME=str(home), **_proxies(proxy))
+            cnnjobs(*words, HOME=home, **_proxies(proxy))
     assert log.read_text().count("Bearer a-secret") >= 2
     assert not proxy_log.exists()
 
@@ -137,6 +131,14 @@ def test_a_head_is_started_and_looked_at_without_the_proxy(tmp_path: Path) -> No
     assert not proxy_log.exists() or "Bearer" not in proxy_log.read_text()
 
 
+def _home(folder: Path, token: bytes = b"a-secret") -> str:
+    """A home directory with this token."""
+    file = folder / "home" / ".ray" / "auth_token"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(token)
+    return str(folder / "home")
+
+
 def _proxies(url: str) -> dict[str, str]:
     return {"http_proxy": url, "HTTP_PROXY": url, "no_proxy": "", "NO_PROXY": ""}
 
@@ -145,23 +147,19 @@ def _proxies(url: str) -> dict[str, str]:
     "token", [b"\xff\xfe", "\N{EURO SIGN}".encode(), b"a\nb\n", b"a\0b", b"\xef\xbb\xbfa"]
 )
 def test_a_token_that_cannot_be_one_is_named(token: bytes, tmp_path: Path) -> None:
-    file = tmp_path / ".ray" / "auth_token"
-    file.parent.mkdir()
-    file.write_bytes(token)
+    home = _home(tmp_path, token)
     with _server(tmp_path / "requests.txt", "") as url:
-        done = cnnjobs("jobs", "list", "--address", url, HOME=str(tmp_path))
+        done = cnnjobs("jobs", "list", "--address", url, HOME=home)
     assert (done.returncode, done.stderr) == (
         2,
-        f"error: the token {file} is not one line of ASCII characters; copy that of the head "
-        "again, or remove it.\n",
+        f"error: the token {home}/.ray/auth_token is not one line of ASCII characters; copy that "
+        "of the head again, or remove it.\n",
     )
 
 
 def test_an_address_may_be_copied_from_a_browser(tmp_path: Path) -> None:
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text("a-secret")
     with _server(tmp_path / "requests.txt", "") as url:
-        done = cnnjobs("doctor", f"{url}/#/jobs", HOME=str(tmp_path))
+        done = cnnjobs("doctor", f"{url}/#/jobs", HOME=_home(tmp_path))
     assert f"ok   reachable  {url}\n" in done.stdout
 
 

@@ -1,6 +1,7 @@
 """A training in this process, without Ray: what a training worker does, at a third of the cost."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cnnjobs.config import TrainConfig
@@ -15,6 +16,13 @@ def train_here(
     """Leave checkpoints and a bundle in the output; returns the history."""
     planned = plan(config)
     return train_task(task_of(planned, planned.output), callbacks=callbacks)
+
+
+def epochs_done(run: Path) -> int:
+    """How many epochs the last checkpoint of a run has."""
+    from cnnjobs.training.distributed import checkpoint_files
+
+    return checkpoint_files.progress(str(run / "checkpoints")).epochs_done
 
 
 def train_task(task: Task, *, callbacks: Sequence[Any] = ()) -> Sequence[Mapping[str, float]]:

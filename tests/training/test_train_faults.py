@@ -1,6 +1,5 @@
 """A training that is interrupted ends with the result of an undisturbed one, bit for bit."""
 
-import json
 import os
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from cnnjobs.training.train import TrainSummary, train
 from tests.support.cli import run_here
 from tests.support.disks import fill
 from tests.support.processes import descendants, kill_all, training_workers, wait_until
-from tests.support.trainings import train_here
+from tests.support.trainings import epochs_done, train_here
 
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
@@ -79,7 +78,7 @@ def test_a_training_whose_worker_and_then_driver_are_killed_resumes_and_ends_wit
 ) -> None:
     output = tmp_path / "run"
     _kill_worker_and_driver(data, output)
-    assert 2 <= _epochs_done(output) < EPOCHS
+    assert 2 <= epochs_done(output) < EPOCHS
 
     summary = train(_config(data, output, resume=True))
 
@@ -173,7 +172,7 @@ class _Killer:
     def __call__(self, step: str, done: int, total: int | None, note: str = "") -> None:
         # reported once the checkpoint of the first epoch is written
         if note.startswith("epoch 1:") and not self.epochs_done:
-            self.epochs_done = _epochs_done(self._output)
+            self.epochs_done = epochs_done(self._output)
             os.kill(training_workers(os.getpid())[-1], signal.SIGKILL)
 
 
@@ -200,25 +199,16 @@ def _kill_worker_and_driver(data: str, output: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: driver.poll() is not None or _epochs_done(output) >= 1)
+        wait_until(lambda: driver.poll() is not None or epochs_done(output) >= 1)
         (worker,) = training_workers(driver.pid)
         kill_all([worker])
-        before = _epochs_done(output)
-        wait_until(lambda: driver.poll() is not None or _epochs_done(output) > before)
+        before = epochs_done(output)
+        wait_until(lambda: driver.poll() is not None or epochs_done(output) > before)
         assert driver.poll() is None
         assert training_workers(driver.pid) != [worker]
     finally:
         kill_all([driver.pid, *descendants(driver.pid)])
         driver.wait()
-
-
-def _epochs_done(output: Path) -> int:
-    """The number of finished epochs in the last checkpoint."""
-    try:
-        with np.load(output / "checkpoints" / "last.npz") as file:
-            return int(json.loads(file["state"].tobytes())["epochs_done"])
-    except FileNotFoundError:
-        return 0
 
 
 def _epochs(summary: TrainSummary) -> list[float]:

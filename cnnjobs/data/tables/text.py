@@ -120,18 +120,17 @@ def _words(line: str, number: int) -> list[str | None]:
 
 def encoding_of(uri: str, start: bytes) -> tuple[str, str]:
     """The encoding of a text, and its name; the whole file is decoded to be sure."""
-    wide = None
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        wide = "utf-16"
-    else:
-        for encoding, zeros in (("utf-16-le", start[1:200:2]), ("utf-16-be", start[:200:2])):
-            if zeros.count(0) > len(zeros) / 2:
-                wide = encoding
-                break
-    if wide is not None:
-        if not _decodes(uri, wide):
-            raise InputError(f"{uri} is damaged UTF-16; save it as CSV in UTF-8.")
-        return wide, "UTF-16"
+    low, high = start[1:200:2], start[:200:2]
+    # half of the bytes of a text in Latin letters are 0
+    for encoding, is_it in (
+        ("utf-16", start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))),
+        ("utf-16-le", low.count(0) > len(low) / 2),
+        ("utf-16-be", high.count(0) > len(high) / 2),
+    ):
+        if is_it:
+            if not _decodes(uri, encoding):
+                raise InputError(f"{uri} is damaged UTF-16; save it as CSV in UTF-8.")
+            return encoding, "UTF-16"
     # Windows-1252 is Latin-1 with characters in place of most control codes
     for encoding, name in (("utf-8", "UTF-8"), ("cp1252", "Latin-1")):
         if _decodes(uri, encoding):
