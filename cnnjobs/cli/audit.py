@@ -8,6 +8,7 @@ from cnnjobs.cli.help_page import MetricOption, OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import table
 from cnnjobs.config import AuditConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.evaluation.audit import AuditSummary
@@ -60,12 +61,14 @@ def audit_text(summary: "AuditSummary") -> str:
     ]
     parts = [
         summary.line,
-        f"{summary.model} on {summary.num_images} images of {summary.num_groups} groups, split "
+        f"{summary.model} on {counted(summary.num_images, 'image')} of "
+        f"{counted(summary.num_groups, 'group')}, split "
         f"{summary.split}; border: {summary.border:.1%} of each side",
         table(["the model sees", "auroc", "95% interval", "survives"], rows),
     ]
     if summary.num_left_out:
-        parts.append(f"left out, unreadable or not sampled: {summary.num_left_out} images")
+        number = counted(summary.num_left_out, "image")
+        parts.append(f"left out, unreadable or not sampled: {number}")
     parts += [f"warning: {give_away}" for give_away in summary.give_aways]
     if summary.warning:
         parts.append(f"warning: {summary.warning}")

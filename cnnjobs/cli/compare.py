@@ -10,6 +10,7 @@ from cnnjobs.cli.help_page import MetricOption, OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import counts, interval, table
 from cnnjobs.config import CompareConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.evaluation.compare import CompareSummary, Comparison
@@ -47,7 +48,8 @@ def compare_text(summary: "CompareSummary") -> str:
     """One column per model, then the differences from the first."""
     names = [f"[{number}]" for number in range(1, len(summary.models) + 1)]
     parts = [
-        f"{summary.num_images} images in {summary.num_groups} groups ({counts(summary.counts)})"
+        f"{counted(summary.num_images, 'image')} in {counted(summary.num_groups, 'group')} "
+        f"({counts(summary.counts)})"
     ]
     parts += [
         f"{name} {compared.model} in {compared.run}"
@@ -61,7 +63,7 @@ def compare_text(summary: "CompareSummary") -> str:
     for name, comparison in zip(names[1:], summary.comparisons, strict=True):
         parts += _differences(name, comparison)
     if summary.num_left_out:
-        parts.append(f"left out, not in every run: {summary.num_left_out} images")
+        parts.append(f"left out, not in every run: {counted(summary.num_left_out, 'image')}")
     parts += [note for note in (summary.no_intervals, summary.undefined) if note]
     if summary.output:
         parts.append(f"result: {summary.output}")

@@ -9,6 +9,7 @@ from cnnjobs.cli.help_page import ClusterOption, FoldOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import cell, counts, interval, table
 from cnnjobs.config import CrossvalConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.metrics.cross_validation import Estimate
@@ -61,7 +62,8 @@ def crossval_text(summary: "CrossvalSummary") -> str:
     """The mean of each metric over the folds, and the metrics on sources never seen."""
     left_over = "".join(f", left over: {n} {why}" for why, n in summary.left_over.items())
     parts = [
-        f"{summary.architecture} on {summary.num_images} images in {summary.num_groups} groups"
+        f"{summary.architecture} on {counted(summary.num_images, 'image')} in "
+        f"{counted(summary.num_groups, 'group')}"
         f"{left_over}, {len(summary.folds) + len(summary.sources)} trainings in "
         f"{summary.seconds:.0f} s"
     ]
@@ -73,7 +75,7 @@ def crossval_text(summary: "CrossvalSummary") -> str:
         parts.append(f"positive class: {summary.positive}")
     failed = sum(each.num_failed for each in (*summary.folds, *summary.sources))
     if failed:
-        parts.append(f"not scored, unreadable: {failed} images")
+        parts.append(f"not scored, unreadable: {counted(failed, 'image')}")
     parts += [f"warning: {warning}" for warning in summary.warnings]
     parts.append(f"predictions: {summary.output}/predictions")
     parts += [f"plot: {summary.output}/plots/{name}" for name in summary.plots]

@@ -8,6 +8,7 @@ from cnnjobs.cli.help_page import MetricOption, OutputOption, ScoringOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import cell, counts, interval, table
 from cnnjobs.config import EvaluateConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.evaluation.evaluate_summary import BesideSummary, EvaluateSummary
@@ -81,13 +82,13 @@ def evaluate() -> Job:
 def evaluate_text(summary: "EvaluateSummary") -> str:
     """Metrics, the confusion matrix, and the images that are most wrong."""
     parts = [
-        f"{summary.model} on {summary.num_images} images of split {summary.split} "
+        f"{summary.model} on {counted(summary.num_images, 'image')} of split {summary.split} "
         f"({counts(summary.counts)})"
     ]
     if summary.num_failed:
-        parts.append(f"left out, unreadable: {summary.num_failed} images")
+        parts.append(f"left out, unreadable: {counted(summary.num_failed, 'image')}")
     if summary.num_unlabelled:
-        parts.append(f"left out, without a label: {summary.num_unlabelled} images")
+        parts.append(f"left out, without a label: {counted(summary.num_unlabelled, 'image')}")
     parts += _metrics(summary)
     if summary.positive is not None:
         parts.append(
@@ -180,7 +181,8 @@ def _breakdown(breakdown: "Breakdown") -> list[str]:
 def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
     """The metrics on both data sets side by side, and their drop."""
     parts = [
-        f"compared with {other.num_images} images of {other.data} ({counts(other.counts)})",
+        f"compared with {counted(other.num_images, 'image')} of {other.data} "
+        f"({counts(other.counts)})",
         table(
             ["metric", summary.split, "beside", "drop", "95% interval of the drop"],
             [
@@ -196,9 +198,9 @@ def _beside(summary: "EvaluateSummary", other: "BesideSummary") -> list[str]:
         ),
     ]
     if other.num_failed:
-        parts.append(f"left out, unreadable: {other.num_failed} images")
+        parts.append(f"left out, unreadable: {counted(other.num_failed, 'image')}")
     if other.num_unlabelled:
-        parts.append(f"left out, without a label: {other.num_unlabelled} images")
+        parts.append(f"left out, without a label: {counted(other.num_unlabelled, 'image')}")
     if other.undefined:
         parts.append(f"undefined: {other.undefined}")
     if other.warning:
@@ -225,8 +227,8 @@ def _metrics(summary: "EvaluateSummary") -> list[str]:
     parts = [table(header, shown)]
     if summary.intervals:
         parts.append(
-            f"intervals allow for {summary.num_groups} groups; with few images, ece and its "
-            "interval are too high"
+            f"intervals allow for {counted(summary.num_groups, 'group')}; with few images, ece and "
+            "its interval are too high"
         )
     if summary.no_intervals:
         parts.append(summary.no_intervals)

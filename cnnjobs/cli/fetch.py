@@ -9,6 +9,7 @@ from cnnjobs.cli.command import job
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import class_counts
 from cnnjobs.config import FetchConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.data.fetch import FetchSummary
@@ -56,7 +57,7 @@ def fetch() -> Job:
 def fetch_text(summary: "FetchSummary") -> str:
     """Counts per class and split, and where the images and the manifest are."""
     parts = [
-        f"{summary.num_images} images of {summary.dataset} in {summary.seconds:.1f} s",
+        f"{counted(summary.num_images, 'image')} of {summary.dataset} in {summary.seconds:.1f} s",
         class_counts(summary.counts),
         f"copies: {summary.num_exact_copies} exact",
     ]

@@ -11,6 +11,7 @@ from cnnjobs.cli.help_page import ImageOption, LabelOption, OutputOption, SplitO
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import class_counts, counts, examples, largest_first, source_counts
 from cnnjobs.config import IndexConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.data.index import IndexSummary
@@ -149,7 +150,7 @@ def index() -> Job:
 
 def index_text(summary: "IndexSummary") -> str:
     """Counts per class and split, and what to check before training."""
-    parts = [f"{summary.num_images} images in {summary.num_groups} groups"]
+    parts = [f"{counted(summary.num_images, 'image')} in {counted(summary.num_groups, 'group')}"]
     if summary.table is not None:
         parts += table_lines(summary.table)
     if summary.update is not None:
@@ -180,7 +181,7 @@ def table_lines(table: Mapping[str, Any]) -> list[str]:
     """What was recognized in tables, what does not match, and what was left out."""
     lines = []
     for uri, file in table["files"].items():
-        lines.append(f"table: {uri} ({file['form']}), {file['rows']:,} rows")
+        lines.append(f"table: {uri} ({file['form']}), {counted(file['rows'], 'row')}")
         columns = ", ".join(f"{role} from {name}" for role, name in file["columns"].items())
         lines.append(f"  {columns} (matched by {file['matched_by']})")
         without = table["rows_without_image"][uri]

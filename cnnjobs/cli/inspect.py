@@ -11,6 +11,7 @@ from cnnjobs.cli.help_page import OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import class_counts, counts, examples, source_counts, table
 from cnnjobs.config import InspectConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.data.dataset_summary import Copy, Spread
@@ -80,7 +81,7 @@ def _image_text(summary: "ImageSummary") -> str:
 def _data_text(summary: "DataSummary") -> str:
     """The classes, the sources, and what to fix before training."""
     parts = [
-        f"{summary.num_images} images in {summary.data}",
+        f"{counted(summary.num_images, 'image')} in {summary.data}",
         class_counts(summary.counts),
         _sizes(summary),
         source_counts(summary.sources),

@@ -9,6 +9,7 @@ from cnnjobs.cli.help_page import ClusterOption, ImageOption, OutputOption, Scor
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import largest_first
 from cnnjobs.config import PredictConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.inference.predict import PredictSummary
@@ -109,9 +110,10 @@ def predict() -> Job:
 def predict_text(summary: "PredictSummary") -> str:
     """Counts, predictions, time and memory, and where the rows are."""
     if summary.already_finished:
-        return f"nothing to do: the run in {summary.output} is finished, {summary.skipped} rows."
+        rows = counted(summary.skipped, "row")
+        return f"nothing to do: the run in {summary.output} is finished, {rows}."
     parts = [
-        f"{summary.indexed} images: {summary.scored} scored, "
+        f"{counted(summary.indexed, 'image')}: {summary.scored} scored, "
         f"{sum(summary.failed.values())} failed, {summary.skipped} scored before"
     ]
     if summary.ignored:

@@ -10,6 +10,7 @@ from cnnjobs.cli.help_page import MetricOption, ScoringOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import interval, table
 from cnnjobs.config import QuantizeConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.evaluation.quantize import QuantizeSummary
@@ -64,8 +65,8 @@ def quantize_text(summary: "QuantizeSummary") -> str:
     ]
     kept = "; some layers stay in float32" if summary.accuracy_control else ""
     parts = [
-        f"{summary.num_images} images, split {summary.split}; calibrated on "
-        f"{summary.calibration_images} images{kept}",
+        f"{counted(summary.num_images, 'image')}, split {summary.split}; calibrated on "
+        f"{counted(summary.calibration_images, 'image')}{kept}",
         table(["metric", "fp32", "int8", "difference", "95% interval"], rows),
         f"largest change of a probability: {summary.largest_change:.4f}; predictions changed: "
         f"{summary.num_flips}",

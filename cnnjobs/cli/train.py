@@ -8,6 +8,7 @@ from cnnjobs.cli.help_page import ClusterOption, OutputOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import table
 from cnnjobs.config import TrainConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.training.train import TrainSummary
@@ -56,7 +57,7 @@ def train_text(summary: "TrainSummary") -> str:
         [int(epoch["epoch"]), *(epoch[name] for name in columns[1:])] for epoch in summary.history
     ]
     parts = [
-        f"trained {summary.model} on {summary.num_train} images, "
+        f"trained {summary.model} on {counted(summary.num_train, 'image')}, "
         f"{summary.num_validation} for validation, in {summary.seconds:.0f} s "
         f"({summary.images_per_second:.1f} images/s during epochs)",
         table(columns, rows),
@@ -67,6 +68,6 @@ def train_text(summary: "TrainSummary") -> str:
         parts.append(f"threshold {summary.threshold:.4g}, temperature {summary.temperature:.4g}")
     parts += summary.warnings
     if summary.num_failed:
-        parts.append(f"left out, unreadable: {summary.num_failed} images")
+        parts.append(f"left out, unreadable: {counted(summary.num_failed, 'image')}")
     parts += [f"bundle: {summary.bundle}", f"curves: {summary.output}/learning_curves.png"]
     return "\n".join(parts)

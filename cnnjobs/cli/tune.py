@@ -8,6 +8,7 @@ from cnnjobs.cli.help_page import SearchOption, SelectionOption
 from cnnjobs.cli.runner import Job
 from cnnjobs.cli.tables import cell, table
 from cnnjobs.config import TuneConfig
+from cnnjobs.config.printable import counted
 
 if TYPE_CHECKING:
     from cnnjobs.training.tune import TuneSummary
@@ -70,7 +71,7 @@ def tune_text(summary: "TuneSummary") -> str:
     ]
     parts += [f"trial {trial.number}: {trial.error}" for trial in summary.trials if trial.error]
     if summary.num_failed:
-        parts.append(f"left out, unreadable: {summary.num_failed} images")
+        parts.append(f"left out, unreadable: {counted(summary.num_failed, 'image')}")
     parts += [
         f"best: trial {summary.best.number}, {summary.monitor} {cell(summary.best.value)}",
         f"bundle: {summary.bundle}",

@@ -1,4 +1,4 @@
-"""Text that cannot act on a terminal: characters that are not printable are escaped."""
+"""Text for people: numbers with their nouns, and nothing that can act on a terminal."""
 
 import dataclasses
 import re
@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 _COLOR = re.compile(r"\x1b\[[\d;]*m")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 image`, `12,345 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str, *, lines: bool = False) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.config.printable import counted
 from cnnjobs.imaging.plots import COLUMN, PAGE, in_style, new_figure
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def sizes(by_class: Mapping[str, Sequence[tuple[int, int]]]) -> "Figure":
         color = f"C{index}"
         axes.scatter(sizes[:, 0], sizes[:, 1], s=areas, color=color, alpha=0.5, lw=0)
         # in the legend, points of all classes have one size
-        name = f"{label} ({number.sum():,} images)"
+        name = f"{label} ({counted(number.sum(), 'image')})"
         points.append(Line2D([], [], marker="o", ls="", color=color, alpha=0.5, label=name))
         for size, count in of_class.most_common(_COUNTED):
             if count >= _MANY:

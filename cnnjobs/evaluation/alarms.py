@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.config.printable import counted
 from cnnjobs.metrics import Interval, Metrics
 from cnnjobs.models.external_tests import CHANCE
 
@@ -48,7 +49,8 @@ def of_result(
         *_narrow(probabilities),
         *_far_from_validation(measured, validation),
         *(
-            f"only {counts.get(label, 0)} images of {label}: no figure about them is reliable."
+            f"only {counted(counts.get(label, 0), 'image')} of {label}: no figure about them is "
+            "reliable."
             for label in labels
             if counts.get(label, 0) < _FEW_IMAGES
         ),

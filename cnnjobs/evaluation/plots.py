@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnjobs.config.printable import counted
 from cnnjobs.imaging.plots import COLUMN, in_style, new_figure
 from cnnjobs.metrics.curves import Curve, DecisionCurve
 from cnnjobs.metrics.reliability import Bin
@@ -163,7 +164,8 @@ def probabilities(
         axes.stairs(counts, edges, fill=True, color=f"C{index}", alpha=0.75)
         axes.axvline(threshold, ls="--", color="black", lw=1)
         predicted = np.mean(np.asarray(values) >= threshold)
-        axes.set_title(f"{name}: {len(values):,} images, {predicted:.0%} predicted {positive}")
+        number = counted(len(values), "image")
+        axes.set_title(f"{name}: {number}, {predicted:.0%} predicted {positive}")
         axes.set_ylabel("images")
         axes.grid()
     panels[-1].set_xlabel(f"probability of {positive} (dashed: threshold {threshold:.3g})")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from cnnjobs.config.printable import counted
 from cnnjobs.models import model_card
 from cnnjobs.models.bundle import Bundle
 
@@ -52,7 +53,8 @@ def read(bundle: Bundle) -> Sequence[Mapping[str, Any]]:
 def sentence(test: Mapping[str, Any]) -> str:
     """The result of a test, and whether the model may be used there."""
     value, interval = test.get("auroc"), test.get("interval")
-    tested = f"external test on {test['num_images']} images of {test['set']} ({test['date'][:10]})"
+    images = counted(test["num_images"], "image")
+    tested = f"external test on {images} of {test['set']} ({test['date'][:10]})"
     if value is None or interval is None:
         return f"{tested}: too few images for an AUROC with its interval"
     result = f"{tested}: AUROC {value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"

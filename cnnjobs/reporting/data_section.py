@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config.constants import SPLITS
+from cnnjobs.config.printable import counted
 from cnnjobs.data import dataset_summary
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.reporting.blocks import Detail, Section, Table, to_text, to_texts
@@ -38,7 +39,8 @@ def _describe(fingerprint: str, images: Manifest) -> tuple[list[Table], list[str
     num_groups = pc.count_distinct(rows["group"]).as_py()
     tables = [
         Table(
-            caption=f"{rows.num_rows:,} images from {num_groups:,} groups (patients, where known), "
+            caption=f"{counted(rows.num_rows, 'image')} from {counted(num_groups, 'group')} "
+            "(patients, where known), "
             f"by class and split. Manifest {fingerprint}.",
             **by_class,
         )

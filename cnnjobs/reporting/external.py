@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnjobs.config.printable import counted
 from cnnjobs.models import external_tests
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.reporting.blocks import Section, Table
@@ -36,9 +37,9 @@ def external_section(runs: Sequence[InputRun], bundle: Bundle | None) -> Section
 def _table(beside: Mapping[str, Any]) -> Table:
     """The metrics on one set, and what the model loses there."""
     drops = beside.get("drops") or {}
+    images = counted(beside["num_images"], "image")
     return Table(
-        caption=f"{beside['num_images']:,} images of {external_tests.set_name(beside['data'])} "
-        "(evaluate --beside).",
+        caption=f"{images} of {external_tests.set_name(beside['data'])} (evaluate --beside).",
         header=["metric", "value", "95% interval", "lower than on the test split by"],
         rows=[
             [

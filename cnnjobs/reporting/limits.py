@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnjobs.config.printable import counted
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.models import external_tests, model_card
 from cnnjobs.models.bundle import Bundle
@@ -131,8 +132,9 @@ def limits_section(
     if evaluations and is_same_collection and not (bundle and external_tests.read(bundle)):
         points.append("Not tested on images from a collection other than the training's.")
     points += [
-        f"Tested on only {run.summary['num_images']} images from {run.summary['num_groups']} "
-        "groups: rely on the intervals, not the point estimates."
+        f"Tested on only {counted(run.summary['num_images'], 'image')} from "
+        f"{counted(run.summary['num_groups'], 'group')}: rely on the intervals, not the point "
+        "estimates."
         for run in evaluations
         if run.summary["num_images"] < _FEW_IMAGES
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnjobs.config.printable import counted
 from cnnjobs.reporting.blocks import Section, Table, Tile, to_text
 from cnnjobs.reporting.formatting import (
     BINARY_KEY_METRICS,
@@ -39,7 +40,7 @@ def tiles(runs: Sequence[InputRun]) -> list[Tile]:
         Tile(
             name="Test images",
             value=f"{summary['num_images']:,}",
-            note=f"{summary['num_groups']:,} groups, split {summary['split']}",
+            note=f"{counted(summary['num_groups'], 'group')}, split {summary['split']}",
         ),
     ]
 
@@ -75,7 +76,8 @@ def confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> Table:
 def _test_set(run: InputRun) -> str:
     summary = run.summary
     text = (
-        f"{summary['num_images']:,} images from {summary['num_groups']:,} groups "
+        f"{counted(summary['num_images'], 'image')} from "
+        f"{counted(summary['num_groups'], 'group')} "
         f"({to_text(summary['counts'])}), split {summary['split']} of {run.config['data']}"
     )
     if summary.get("positive") is None:
@@ -173,7 +175,7 @@ def _points(summary: Mapping[str, Any]) -> list[Table]:
 def _resamples(summary: Mapping[str, Any]) -> str:
     if not summary["intervals"]:
         return ""
-    return f"; 95% intervals allow for its {summary['num_groups']:,} groups"
+    return f"; 95% intervals allow for its {counted(summary['num_groups'], 'group')}"
 
 
 def _by_class(summary: Mapping[str, Any], labels: Sequence[str]) -> Table:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnnjobs.config.printable import counted
 from cnnjobs.imaging import plots as image_plots
 from cnnjobs.reporting import formatting
 from cnnjobs.reporting.blocks import Detail, Figure, Section, Table, data_uri, to_text, to_texts
@@ -122,7 +123,7 @@ def _training_facts(run: InputRun) -> dict[str, str]:
         "Backbone frozen": _frozen(config) if config.get("freeze") else None,
         "Optimizer": config.get("optimizer"),
         "Learning rate": f"{to_text(config.get('learning_rate'))}, {config.get('schedule')}",
-        "Warmup": f"{config['warmup']} epochs" if config.get("warmup") else None,
+        "Warmup": counted(config["warmup"], "epoch") if config.get("warmup") else None,
         "Weight decay": to_text(config["weight_decay"]) if config.get("weight_decay") else None,
         "Label smoothing": to_text(config["label_smoothing"])
         if config.get("label_smoothing")
@@ -175,7 +176,7 @@ def _learning_curves(run: InputRun) -> list[Figure]:
     figures = [
         Figure(
             uri=data_uri("image/png", image_plots.to_bytes(plots.learning_curves(history))),
-            alt=f"Learning curves over {len(history)} epochs{final}.",
+            alt=f"Learning curves over {counted(len(history), 'epoch')}{final}.",
             caption="Learning curves",
             is_wide=True,
         )
@@ -184,7 +185,8 @@ def _learning_curves(run: InputRun) -> list[Figure]:
         figures.append(
             Figure(
                 uri=data_uri("image/png", image_plots.to_bytes(plots.training_measures(history))),
-                alt=f"Learning rate, gradient norm and speed over {len(history)} epochs.",
+                alt="Learning rate, gradient norm and speed over "
+                f"{counted(len(history), 'epoch')}.",
                 caption="Learning rate, gradient norm before clipping, speed, and share of time "
                 "waiting for images",
                 is_wide=True,

@@ -241,7 +241,7 @@ def test_other_data_that_was_tested_beside_stand_on_the_page(runs: Path, tmp_pat
     summary = report(ReportConfig(runs=(run,), output=str(page)))
     assert summary.sections[0] == "external"
     text = _text(page.read_text())
-    assert "1 images of far (evaluate --beside)." in text
+    assert "1 image of far (evaluate --beside)." in text
     assert "AUROC >0.99 0.41 to 1.00 0.20 (0.10 to 0.30) NPV undefined none unknown" in text
     sets = {Path(image["path"]).name: image["split"] for image in _images(page.read_text())}
     assert sets == {"1.png": None, "3.png": "beside: far"}
