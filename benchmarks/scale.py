@@ -21,13 +21,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.index import measure
+from benchmarks.index import index_stub, listing_stub, measure
 from cnnjobs import schema
-from cnnjobs.config import PredictConfig
-from cnnjobs.data.manifest_file import open_images
+from cnnjobs.config import PredictConfig, VerifyConfig
+from cnnjobs.data.streamed import open_images
 from cnnjobs.inference import backends, plan, ray_blocks, supervision
 from cnnjobs.inference.predict import predict
 from cnnjobs.inference.predictor import Scoring
+from cnnjobs.inference.verify import verify
 from tests.support.bundles import write_bundle
 
 #: Of `cnnjobs predict`: rows of a part.
@@ -99,10 +100,14 @@ def print_measured(rows: int) -> None:
         writing.start()
         writing.join()
         for number in (rows // 10, rows):
+            with listing_stub(number) as endpoint:
+                measure(f"index {number} keys on S3", index_stub, endpoint, False)
             measure(f"write a manifest of {number} rows", write_manifest, folder, number)
             measure(f"predict {number} rows, scored by the driver", scored, folder, number)
             measure(f"find that {number} rows are done", found_done, folder, number)
+            measure(f"verify {number} rows", verified, folder, number)
             measure(f"plan {number} rows in no order", planned_unordered, folder, number)
+            measure(f"plan {number} rows, some excluded", planned_without, folder, number)
             size = _manifest(folder, number).stat().st_size
             parts = sum(file.stat().st_size for file in _run(folder, number).rglob("part-*"))
             print(f"bytes per row: manifest {size / number:.0f}, predictions {parts / number:.0f}")
@@ -151,6 +156,19 @@ def planned_unordered(folder: Path, number: int) -> float:
                 turned.write_table(rows.take(np.random.default_rng(0).permutation(rows.num_rows)))
     start = time.perf_counter()
     assert open_images(str(folder / "unordered.parquet")).fingerprint
+    return time.perf_counter() - start
+
+
+def planned_without(folder: Path, number: int) -> float:
+    """What is left of a manifest goes to a temporary file."""
+    start = time.perf_counter()
+    assert open_images(str(_manifest(folder, number)), exclude=["*0.png"]).count("all") < number
+    return time.perf_counter() - start
+
+
+def verified(folder: Path, number: int) -> float:
+    start = time.perf_counter()
+    assert verify(VerifyConfig(run=str(_run(folder, number)))).problems == []
     return time.perf_counter() - start
 
 

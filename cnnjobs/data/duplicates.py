@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cnnjobs.imaging.perceptual_hash import HASH_BYTES
@@ -72,6 +74,27 @@ def near_pairs(
         return [
             (known[one], known[other]) for pairs in found for one, other in pairs if one < num_first
         ]
+
+
+def copies(
+    rows: pa.Table, first: int | None = None
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs of rows with the same content, and with the same picture.
+
+    With `first`, the near ones only if they include one of the first so many rows.
+    """
+    exact = equal_pairs(rows["content_hash"].to_pylist())
+    return exact, near_pairs(rows["perceptual_hash"].to_pylist(), first=first)
+
+
+def mixed_labels(rows: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+    """Paths of duplicates that are in two classes."""
+    if not pairs:
+        return []
+    ones, others = (rows.select(["path", "label"]).take(side) for side in zip(*pairs, strict=True))
+    differ = pc.fill_null(pc.not_equal(ones["label"], others["label"]), False)
+    paths = (side["path"].filter(differ).to_pylist() for side in (ones, others))
+    return sorted(set(zip(*paths, strict=True)))
 
 
 def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:

@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,20 +37,34 @@ def without(manifest: Manifest, patterns: Sequence[str], name: str) -> Manifest:
     """
     if not patterns:
         return manifest
-    table = manifest.table
-    excluded = are_excluded(below(table["path"], manifest.settings["sources"]), patterns)
-    kept = table.filter(pc.invert(excluded))
-    number = table.num_rows - kept.num_rows
-    if not kept.num_rows:
+    kept = rest(manifest.table, manifest.settings, patterns)
+    number = manifest.table.num_rows - kept.num_rows
+    settings = settings_without(manifest.settings, patterns, name, number, kept.num_rows)
+    return Manifest(kept, settings)
+
+
+def rest(rows: pa.Table, settings: Mapping[str, Any], patterns: Sequence[str]) -> pa.Table:
+    """The rows of a manifest, made with these settings, that do not match."""
+    return rows.filter(pc.invert(are_excluded(below(rows["path"], settings["sources"]), patterns)))
+
+
+def settings_without(
+    settings: Mapping[str, Any], patterns: Sequence[str], name: str, number: int, left: int
+) -> dict[str, Any]:
+    """The settings of a manifest from which so many images were excluded; warns if none were.
+
+    Raises:
+        InputError: none are left.
+    """
+    if not left:
         raise InputError(f"exclude {', '.join(patterns)} leaves no image of {name}.")
     if not number:
         _log.warning("%s", unmatched(patterns))
-    settings = {
-        **manifest.settings,
-        "exclude": [*manifest.settings.get("exclude", []), *patterns],
-        "ignored": dict(Counter(manifest.settings["ignored"]) + Counter(excluded=number)),
+    return {
+        **settings,
+        "exclude": [*settings.get("exclude", []), *patterns],
+        "ignored": dict(Counter(settings["ignored"]) + Counter(excluded=number)),
     }
-    return Manifest(kept, settings)
 
 
 def unmatched(patterns: Sequence[str]) -> str:

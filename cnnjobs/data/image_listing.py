@@ -2,19 +2,21 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import constants, globs
+from cnnjobs.config.printable import counted
 from cnnjobs.data import exclude, file_checks
 from cnnjobs.errors import InputError
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import archives, filesystem
-from cnnjobs.storage.archives.listing import Notes, list_tables
+from cnnjobs.storage.archives import listing as archive_listing
+from cnnjobs.storage.archives.listing import Notes
 
 #: Why folders were not listed, other than an error.
 HIDDEN, EXCLUDED = "hidden", "excluded"
@@ -24,25 +26,20 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
-    """What is below the roots.
+class LeftOut:
+    """What is below the roots besides images; complete once these have been listed.
 
     Attributes:
         roots: folders and prefixes.
-        rows: one per image: what the listing has, `inside` (the path below its root, in which an
-            archive is a folder), and label, source, group and split, null or as a default.
         ignored: the number of other files by suffix, and of folders that were not listed.
         left_out: why, by path, for the folders that were not listed; those excluded are not named.
         damaged: why archives cannot be read, or not to their end, by path.
-        table: what tables gave, if there are any; see `tables.applied`.
     """
 
     roots: Sequence[str]
-    rows: pa.Table
-    ignored: Mapping[str, int]
-    left_out: Mapping[str, str]
-    damaged: Mapping[str, str]
-    table: Mapping[str, Any] | None = None
+    ignored: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     @property
     def unlisted(self) -> list[str]:
@@ -51,8 +48,23 @@ class Listing:
         return [*failed, *self.damaged]
 
 
-def name_sources(roots: Sequence[str]) -> dict[str, str]:
-    """A short name for each root: its last part, or all of it if two would be the same."""
+@dataclass(frozen=True, kw_only=True)
+class Listing(LeftOut):
+    """What is below the roots.
+
+    Attributes:
+        rows: one per image: what the listing has, `inside` (the path below its root, in which an
+            archive is a folder), and label, source, group and split, null or as a default.
+        table: what tables gave, if there are any; see `tables.applied`.
+    """
+
+    rows: pa.Table
+    table: Mapping[str, Any] | None = None
+
+
+def name_sources(sources: Sequence[str]) -> dict[str, str]:
+    """The roots by a short name: the last part of each, or all of it if two would be the same."""
+    roots = [filesystem.normalize(source) for source in sources]
     if len(set(roots)) != len(roots):
         raise InputError(f"a source is given twice: {', '.join(roots)}.")
     short = Counter(root.rsplit("/", 1)[-1] for root in roots)
@@ -63,19 +75,42 @@ def name_sources(roots: Sequence[str]) -> dict[str, str]:
     }
 
 
-def list_images(
+def list_images(roots: Mapping[str, str], **how: Any) -> Listing:
+    """List the images of several sources at once; see `list_tables`.
+
+    Raises:
+        InputError: a source has no images, or shares some with another.
+    """
+    left_out = LeftOut(roots=list(roots.values()))
+    table = pa.concat_tables(list_tables(roots, left_out, **how)).combine_chunks()
+    if len(roots) > 1:
+        counts = pc.value_counts(table["path"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(twice):
+            raise InputError(in_two(twice[0]["values"].as_py()))
+    return Listing(**vars(left_out), rows=table)
+
+
+def in_two(path: str) -> str:
+    """What to say of an image that two sources share."""
+    return f"{path} is in two sources; give sources that do not overlap."
+
+
+def list_tables(
     roots: Mapping[str, str],
+    left_out: LeftOut,
     *,
     labels: bool,
     suffixless: bool,
     excluded: Sequence[str] = (),
     known: pa.ChunkedArray | None = None,
     progress: Progress = silent,
-) -> Listing:
+) -> Iterator[pa.Table]:
     """List the images of several sources; hidden files and folders are never images.
 
     Args:
         roots: folder, prefix or archive by the name of the source.
+        left_out: is added to.
         labels: take the class from the folder.
         suffixless: open files without a suffix, which may be DICOM.
         excluded: patterns for files and folders to leave out, see `globs.regex`.
@@ -83,13 +118,11 @@ def list_images(
         progress: reports the images listed.
 
     Raises:
-        InputError: a source has no images, or shares some with another.
+        InputError: a source has no images.
     """
-    tables = []
     num_listed = 0
-    notes = Notes()
-    ignored: Counter[str] = Counter()
-    left_out: dict[str, str] = {}
+    notes = Notes(problems=left_out.damaged)
+    ignored = left_out.ignored
     for source, root in roots.items():
         num_before, before = num_listed, ignored.total()
 
@@ -97,41 +130,29 @@ def list_images(
             kind = reason if reason in (HIDDEN, EXCLUDED) else "unreadable"
             ignored[f"{kind} folders"] += 1
             if reason != EXCLUDED:
-                left_out[path] = reason
+                left_out.left_out[path] = reason
 
-        for listed in list_tables(root, notes, skip=_skipper(root, excluded), left_out=leave_out):
+        skip = _skipper(root, excluded)
+        for listed in archive_listing.list_tables(root, notes, skip=skip, left_out=leave_out):
             images_of, others = _separate(
                 listed, root, suffixless=suffixless, excluded=excluded, known=known
             )
             ignored.update(others)
             num_listed += images_of.num_rows
-            tables.append(_described(images_of, source, labels=labels))
+            yield _described(images_of, source, labels=labels)
             progress("list", num_listed, None)
         if num_listed == num_before:
-            raise InputError(
-                _no_images(root, ignored.total() - before, {**left_out, **notes.problems})
-            )
-    table = pa.concat_tables(tables).combine_chunks()
-    if len(roots) > 1:
-        counts = pc.value_counts(table["path"])
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(twice):
-            path = twice[0]["values"].as_py()
-            raise InputError(f"{path} is in two sources; give sources that do not overlap.")
-    return Listing(
-        roots=list(roots.values()),
-        rows=table,
-        ignored=dict(ignored + notes.ignored),
-        left_out=left_out,
-        damaged=notes.problems,
-    )
+            problems = {**left_out.left_out, **left_out.damaged}
+            raise InputError(_no_images(root, ignored.total() - before, problems))
+    ignored.update(notes.ignored)
 
 
-def warnings(listing: Listing, excluded: Sequence[str]) -> list[str]:
+def warnings(listing: LeftOut, excluded: Sequence[str]) -> list[str]:
     """What was left out and may be missed, one line each."""
     found = []
     if listing.left_out:
-        found.append(f"left out {len(listing.left_out)} folders: {_named(listing.left_out)}")
+        number = counted(len(listing.left_out), "folder")
+        found.append(f"left out {number}: {_named(listing.left_out)}")
     if listing.damaged:
         found.append(f"not read, or not to the end: {_named(listing.damaged)}")
     if excluded and not any(name.startswith(EXCLUDED) for name in listing.ignored):

@@ -5,13 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from cnnjobs.config import IndexConfig, constants
-from cnnjobs.data import dataset_summary, hashed_paths, image_listing, manifest
+from cnnjobs.data import (
+    dataset_summary,
+    hashed_paths,
+    image_counts,
+    image_listing,
+    manifest,
+    streamed,
+)
+from cnnjobs.data.images import Images
 from cnnjobs.data.manifest import Manifest
-from cnnjobs.data.sources import Indexed, index_sources
+from cnnjobs.data.sources import Indexed, Noticed, Rules, index_sources
 from cnnjobs.data.tables import TableRules
 from cnnjobs.data.tables.columns import NONE, ROLES
 from cnnjobs.data.update import survey, update_sources
@@ -70,19 +75,20 @@ def plan(config: IndexConfig) -> dict[str, Any]:
     s3.use(**config.s3)
     output = _free_output(config)
     before = _before(config, output)
+    changes = None
     if before is None:
         rules = {**_rules(config), "shares": None, "content": False}
-        listed = index_sources(config.sources, **rules)
-        table, ignored, warnings = listed.manifest.table, listed.ignored, listed.warnings
-        changes, report = None, listed.table
+        images, noticed = _indexed(config, rules, silent)
+        ignored, warnings, report = noticed.ignored, noticed.warnings, noticed.table
     else:
         how, listing, difference = survey(before, config.sources, **_rules(config))
-        table, ignored, changes = listing.rows, listing.ignored, dict(difference.counts)
-        warnings, report = image_listing.warnings(listing, how.exclude), listing.table
-    labels = pc.value_counts(table["label"].fill_null("no label")).to_pylist()
+        images, changes = Manifest(listing.rows, {}), dict(difference.counts)
+        ignored, report = dict(listing.ignored), listing.table
+        warnings = image_listing.warnings(listing, how.exclude)
+    labels = image_counts.by_label(images)
     return {
-        "images": table.num_rows,
-        "labels": {item["values"]: item["counts"] for item in labels},
+        "images": labels.total(),
+        "labels": dict(labels),
         "ignored files": dict(ignored),
         "warnings": list(warnings),
         "update": changes,
@@ -103,41 +109,58 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
     before = _before(config, output)
     changes = None
     if before is None:
-        indexed = index_sources(config.sources, progress=progress, **_rules(config))
+        images, noticed = _indexed(config, _rules(config), progress)
     else:
         indexed, changes = update_sources(
             before, config.sources, progress=progress, **_rules(config)
         )
-    if config.hash_paths is not None and config.group_key is not None:
-        folder = filesystem.normalize(config.hash_paths)
-        apart.check(folder, config.sources)
-        indexed = hashed_paths.replaced(indexed, folder, _read_key(config.group_key))
-    manifest.write(indexed.manifest, output)
-    table = indexed.manifest.table
-    by_source = _by_source(table)
-    bad = table.select(["path", "error"]).filter(pc.is_valid(table["error"]))
+        images, noticed = indexed.manifest, indexed
+    if isinstance(noticed, Indexed):
+        noticed = _hashed(config, noticed)
+        images = noticed.manifest
+    images.write(output)
+    counts = image_counts.of(images)
     return IndexSummary(
         manifest=output,
-        fingerprint=indexed.manifest.fingerprint,
-        num_images=table.num_rows,
-        num_unlabelled=table["label"].null_count,
-        num_groups=pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py(),
-        counts=_counts(table),
-        sources=by_source,
+        fingerprint=images.fingerprint,
+        num_images=images.count("all"),
+        num_unlabelled=counts.num_unlabelled,
+        num_groups=image_counts.num_groups(images),
+        counts=counts.by_label,
+        sources=counts.by_source,
         warnings=[
-            *indexed.warnings,
-            *_unused_groups(config, indexed),
-            *dataset_summary.source_warnings(by_source),
+            *noticed.warnings,
+            *_unused_groups(config, images.settings["sources"], noticed),
+            *dataset_summary.source_warnings(counts.by_source),
         ],
-        unreadable=dict(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)),
-        ignored=indexed.ignored,
-        left_out=indexed.left_out,
-        num_exact_copies=indexed.num_exact_copies,
-        num_near_copies=indexed.num_near_copies,
-        mixed_labels=indexed.mixed_labels,
+        unreadable=counts.unreadable,
+        ignored=noticed.ignored,
+        left_out=noticed.left_out,
+        num_exact_copies=noticed.num_exact_copies,
+        num_near_copies=noticed.num_near_copies,
+        mixed_labels=noticed.mixed_labels,
         update=changes,
-        table=indexed.table,
+        table=noticed.table,
     )
+
+
+def _indexed(
+    config: IndexConfig, rules: Mapping[str, Any], progress: Progress
+) -> tuple[Images, Noticed]:
+    """The images of the sources, held in memory only where the rules need all of them at once."""
+    if config.hash_paths is None and streamed.is_possible(how := Rules(**rules)):
+        return streamed.index(config.sources, how, progress)
+    indexed = index_sources(config.sources, progress=progress, **rules)
+    return indexed.manifest, indexed
+
+
+def _hashed(config: IndexConfig, indexed: Indexed) -> Indexed:
+    """The manifest under the names that the config asks for."""
+    if config.hash_paths is None or config.group_key is None:
+        return indexed
+    folder = filesystem.normalize(config.hash_paths)
+    apart.check(folder, config.sources)
+    return hashed_paths.replaced(indexed, folder, _read_key(config.group_key))
 
 
 def _before(config: IndexConfig, output: str) -> Manifest | None:
@@ -199,21 +222,13 @@ def _table_rules(config: IndexConfig) -> TableRules | None:
     )
 
 
-def _counts(table: pa.Table) -> dict[str, dict[str, int]]:
-    """Images of each label by split, or by the reason why they have none."""
-    state = pc.if_else(
-        pc.is_valid(table["error"]), "unreadable", pc.fill_null(table["split"], "no split")
-    )
-    return _crossed(table["label"], state)
-
-
-def _unused_groups(config: IndexConfig, indexed: Indexed) -> list[str]:
+def _unused_groups(config: IndexConfig, roots: Sequence[str], noticed: Noticed) -> list[str]:
     """Files of groups beside the images, if groups come from nowhere else."""
-    files = (indexed.table or {}).get("files", {}).values()
+    files = (noticed.table or {}).get("files", {}).values()
     if config.groups or config.group_regex or any("group" in file["columns"] for file in files):
         return []
     found = []
-    for root in indexed.manifest.settings["sources"]:
+    for root in roots:
         for folder in (root, root.rpartition("/")[0]):
             file = filesystem.join(folder, "groups.csv")
             # where it is not allowed to look, there is nothing to mention
@@ -224,22 +239,6 @@ def _unused_groups(config: IndexConfig, indexed: Indexed) -> list[str]:
         f"{file} is not used; add --groups {file} to keep the images of a patient together"
         for file in dict.fromkeys(found)
     ]
-
-
-def _by_source(table: pa.Table) -> dict[str, dict[str, int]]:
-    """Readable images of each source by label."""
-    is_usable = pc.is_null(table["error"])
-    return _crossed(table["source"].filter(is_usable), table["label"].filter(is_usable))
-
-
-def _crossed(first: pa.ChunkedArray, second: pa.ChunkedArray) -> dict[str, dict[str, int]]:
-    """How often each pair of values occurs in a row; rows that lack one do not count."""
-    pairs = pa.table({"first": first, "second": second}).drop_null()
-    found = pairs.group_by(["first", "second"]).aggregate([([], "count_all")])
-    counts: dict[str, dict[str, int]] = {}
-    for row in found.sort_by([("first", "ascending"), ("second", "ascending")]).to_pylist():
-        counts.setdefault(row["first"], {})[row["second"]] = row["count_all"]
-    return counts
 
 
 def _free_output(config: IndexConfig) -> str:

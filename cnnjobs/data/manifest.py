@@ -213,13 +213,14 @@ def changes(old: pa.Table, new: pa.Table, *, unlisted: Sequence[str] = ()) -> Ch
 
 def write(manifest: Manifest, uri: str) -> None:
     """Write the manifest as one Parquet file, either completely or not at all."""
-    metadata = {
-        _METADATA: json_files.text(
-            {"manifest_version": schema.MANIFEST_VERSION, "settings": manifest.settings},
-            indent=None,
-        )
-    }
+    metadata = metadata_of(manifest.settings)
     filesystem.write_table(uri, manifest.table.replace_schema_metadata(metadata))
+
+
+def metadata_of(settings: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """What the file of a manifest says of how it was made."""
+    facts = {"manifest_version": schema.MANIFEST_VERSION, "settings": settings}
+    return {_METADATA: json_files.text(facts, indent=None).encode()}
 
 
 def read(uri: str) -> Manifest:

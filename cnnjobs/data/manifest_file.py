@@ -1,102 +1,139 @@
 """A manifest that stays in its file and is read in pieces: the images of a job of any size."""
 
 import functools
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnnjobs import schema
-from cnnjobs.data import allowed_roots, external_sort, file_checks, manifest, sources
+from cnnjobs.data import external_sort, manifest
 from cnnjobs.data.images import (
     FINGERPRINTED,
-    Images,
     fingerprint_of,
+    in_pieces,
     in_split,
     is_increasing,
     num_by_split,
     num_in_split,
 )
 from cnnjobs.errors import ManifestError
-from cnnjobs.progress import Progress, silent
-from cnnjobs.storage import apart, archives, filesystem, parquet_files, snapshots
+from cnnjobs.storage import apart, filesystem, parquet_files, snapshots
 
 #: Rows that are read at once, and bytes that are copied at once.
 _ROWS, _BYTES = 65_536, 1 << 20
 
 
-def open_images(
-    data: str,
-    *,
-    in_memory: bool = False,
-    exclude: Sequence[str] = (),
-    allowed_root: Sequence[str] = (),
-    progress: Progress = silent,
-) -> Images:
-    """The images of DATA, to be scored.
-
-    A manifest that `cnnjobs` has written stays in its file; others, and all from which some images
-    are left out, are held in memory, like listings of folders and prefixes.
-
-    Args:
-        data: a manifest, a folder, an S3 prefix or an archive.
-        in_memory: hold any manifest in memory.
-        exclude: patterns for images to leave out, see `globs.regex`.
-        allowed_root: folders and prefixes that every image must be below, see `allowed_roots`.
-        progress: reports the files checked.
+def find(uri: str) -> "ManifestFile | None":
+    """A manifest in its file, if it has exactly the columns that `cnnjobs` writes.
 
     Raises:
-        ManifestError: the manifest is damaged, or has an image twice.
-        InputError: there are no images, or one is not below the allowed roots.
+        ManifestError: the manifest is damaged, or an image has two rows.
     """
-    data = filesystem.normalize(data)
-    found = None
-    if data.endswith(".parquet") and not (in_memory or exclude):
-        found = _find(data)
-    if found is None:
-        return sources.open_data(
-            data,
-            for_training=False,
-            exclude=exclude,
-            allowed_root=allowed_root,
-            progress=progress,
-        )
-    found.check(allowed_root)
-    return found
+    try:
+        file = snapshots.opened(uri)
+        found = pq.ParquetFile(file).schema_arrow
+    except (OSError, pa.ArrowException):
+        return None  # `manifest.read` says what is wrong
+    settings = manifest.settings_of(found, uri)
+    if settings is None or not found.equals(schema.with_more(found)):
+        return None
+    images = ManifestFile(uri, file, settings)
+    images.check()
+    return images
+
+
+def written(
+    uri: str,
+    tables: Iterable[pa.Table],
+    kind: pa.Schema,
+    settings: Callable[[], Mapping[str, Any]],
+    *,
+    twice: Callable[[str], str] | None = None,
+) -> "ManifestFile":
+    """A manifest in a temporary file, which goes with it.
+
+    Args:
+        uri: what it is made of.
+        tables: its rows, in tables of any size.
+        kind: their schema.
+        settings: how it was made; called once the tables have been read.
+        twice: what to say of an image that has two rows.
+
+    Raises:
+        ManifestError: an image has two rows.
+        StorageError: there is no room for the file.
+    """
+    made: dict[str, Any] = {}
+
+    def metadata() -> dict[bytes, bytes]:
+        made.update(settings())
+        return manifest.metadata_of(made)
+
+    with tempfile.NamedTemporaryFile() as file, filesystem.explained(file.name, "written"):
+        with parquet_files.writing(file.name, kind, metadata) as writer:
+            for rows in in_pieces(tables, _ROWS):
+                writer.write_table(rows)
+        # stays readable while it is open
+        images = ManifestFile(uri, pa.OSFile(file.name), made, twice=twice)
+    images.check()
+    return images
 
 
 class ManifestFile:
-    """A manifest on disk; one on S3 is copied to a temporary file. See `Images`."""
+    """A manifest on disk; one on S3 is copied to a temporary file. See `Images`.
 
-    def __init__(self, uri: str, file: pa.NativeFile, settings: Mapping[str, Any]) -> None:
+    Attributes:
+        uri: for messages.
+        sample: the paths of some images, from the first to the last.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        file: pa.NativeFile,
+        settings: Mapping[str, Any],
+        *,
+        twice: Callable[[str], str] | None = None,
+    ) -> None:
         """Read it from an open file, which may be replaced or deleted in the meantime."""
         self.uri = uri
-        self.settings = settings
+        self.sample = pa.chunked_array([], pa.string())
+        self._settings = settings
         self._file = file
+        self._twice = twice or (lambda path: f"{uri} has two rows of {path}; index it again.")
         self._num_by_split: Counter[str] = Counter()
         self._is_sorted = True
 
-    def check(self, allowed_root: Sequence[str] = ()) -> None:
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How it was made."""
+        return self._settings
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Those of a manifest, and after these any others."""
+        return pq.ParquetFile(self._file).schema_arrow.remove_metadata()
+
+    def check(self) -> None:
         """Look at the path and split of every row.
 
         Raises:
             ManifestError: the file is damaged, or an image has two rows.
-            InputError: an image is not below the allowed roots.
-            StorageError: S3 does not allow the images to be read.
         """
-        allowed_roots.check((rows["path"] for rows in self._read(["path"])), allowed_root)
         last = pa.nulls(0, pa.string())
-        samples = []
+        sample = []
         for rows in self._read(["path", "split"]):
             self._num_by_split.update(num_by_split(rows))
             paths = rows["path"]
             joined = pa.chunked_array([last, *paths.chunks])
             self._is_sorted = self._is_sorted and is_increasing(joined)
             last = paths.slice(len(paths) - 1).combine_chunks()
-            samples.append(paths[0])
-        file_checks.check_readable(pa.chunked_array([samples, last], pa.string()))
+            sample.append(paths[0])
+        self.sample = pa.chunked_array([sample, last], pa.string())
         if not self._is_sorted:
             # sorts the rows, which shows images with two; kept for later
             _ = self.fingerprint
@@ -122,7 +159,7 @@ class ManifestFile:
 
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of a split in the order of the file, a few at a time."""
-        for rows in self._read([*columns, "split"]):
+        for rows in self._read(list(dict.fromkeys([*columns, "split"]))):
             yield in_split(rows, split).select(columns)
 
     def write(self, path: str) -> None:
@@ -153,21 +190,6 @@ class ManifestFile:
                     for path, after in zip(paths, paths.slice(1), strict=False)
                     if path == after
                 )
-                raise ManifestError(f"{self.uri} has two rows of {twice}; index it again.")
+                raise ManifestError(self._twice(twice))
             last = paths.slice(len(paths) - 1).combine_chunks()
             yield ordered
-
-
-def _find(uri: str) -> ManifestFile | None:
-    """The manifest, if it has exactly the columns that `cnnjobs` writes, and no images."""
-    if archives.is_archive_of_images(uri):
-        return None
-    try:
-        file = snapshots.opened(uri)
-        found = pq.ParquetFile(file).schema_arrow
-    except (OSError, pa.ArrowException):
-        return None  # `manifest.read` says what is wrong
-    settings = manifest.settings_of(found, uri)
-    if settings is None or not found.equals(schema.with_more(found)):
-        return None
-    return ManifestFile(uri, file, settings)

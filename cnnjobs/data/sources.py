@@ -4,7 +4,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from cnnjobs.config.printable import printable
 from cnnjobs.data import allowed_roots, duplicates, file_checks, image_listing, table_splits, tables
 from cnnjobs.data import groups as belonging
 from cnnjobs.data.exclude import without
-from cnnjobs.data.image_listing import Listing
+from cnnjobs.data.image_listing import LeftOut, Listing
 from cnnjobs.data.manifest import Manifest, read
 from cnnjobs.data.tables import TableRules
 from cnnjobs.errors import InputError
@@ -76,16 +76,20 @@ class Rules:
     ) -> Listing:
         """List the images, those that tables name; see `image_listing.list_images`."""
         listing = image_listing.list_images(
-            image_listing.name_sources([filesystem.normalize(source) for source in sources]),
-            labels=self.labels and self.table is None,
-            suffixless=self.suffixless,
-            excluded=self.exclude,
-            known=known,
-            progress=progress,
+            image_listing.name_sources(sources), **self.listing, known=known, progress=progress
         )
         if self.table is None:
             return listing
         return tables.applied(listing, self.table, key=self.group_key, progress=progress)
+
+    @property
+    def listing(self) -> dict[str, Any]:
+        """How to list the images; see `image_listing.list_tables`."""
+        return {
+            "labels": self.labels and self.table is None,
+            "suffixless": self.suffixless,
+            "excluded": self.exclude,
+        }
 
     def open(self, listed: pa.Table, key: bytes, progress: Progress) -> pa.Table:
         """Listed images with their source, and with what only opening them reveals."""
@@ -100,13 +104,13 @@ class Rules:
         checks = None
         if self.content:
             checks = file_checks.check_files(listed["path"].to_pylist(), check, progress)
-        rows = _with_columns(listed, checks)
+        rows = with_columns(listed, checks)
         if self.source_regex is None:
             return rows
         column = rows.column_names.index("source")
         return rows.set_column(column, "source", belonging.sources(rows, self.source_regex))
 
-    def settings(self, listing: Listing) -> dict[str, Any]:
+    def settings(self, listing: LeftOut) -> dict[str, Any]:
         """What a manifest records of how it was made."""
         return {
             "sources": list(listing.roots),
@@ -125,17 +129,23 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Indexed:
-    """A manifest, and what was noticed while making it."""
+class Noticed:
+    """What was noticed while making a manifest; see `index.IndexSummary`."""
 
-    manifest: Manifest
     ignored: Mapping[str, int]
     left_out: Mapping[str, str]
     warnings: Sequence[str]
-    num_exact_copies: int
-    num_near_copies: int
-    mixed_labels: Sequence[Sequence[str]]
+    num_exact_copies: int = 0
+    num_near_copies: int = 0
+    mixed_labels: Sequence[Sequence[str]] = field(default_factory=list)
     table: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexed(Noticed):
+    """A manifest, and what was noticed while making it."""
+
+    manifest: Manifest
 
 
 def open_data(
@@ -159,15 +169,11 @@ def open_data(
         progress: reports the files checked.
     """
     data = filesystem.normalize(data)
-    if data.endswith(".parquet") and not archives.is_archive_of_images(data):
+    if is_manifest(data):
         manifest = without(read(data), exclude, data)
         allowed_roots.check([manifest.table["path"]], allowed_root)
         file_checks.check_readable(manifest.table["path"])
         return manifest
-    if not filesystem.is_s3(data) and filesystem.is_file(data) and archives.suffix(data) is None:
-        raise InputError(
-            f"{data} is one file; give a folder, an archive, a manifest.parquet or s3://."
-        )
     shares = DEFAULT_SHARES if for_training and split else None
     indexed = index_sources(
         [data],
@@ -177,9 +183,29 @@ def open_data(
         allowed_root=allowed_root,
         progress=progress,
     )
-    for warning in indexed.warnings:
-        _log.warning("%s", printable(warning))
+    log_warnings(indexed)
     return indexed.manifest
+
+
+def is_manifest(data: str) -> bool:
+    """Whether DATA is a manifest, rather than a folder, a prefix or an archive of images.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if data.endswith(".parquet") and not archives.is_archive_of_images(data):
+        return True
+    if not filesystem.is_s3(data) and filesystem.is_file(data) and archives.suffix(data) is None:
+        raise InputError(
+            f"{data} is one file; give a folder, an archive, a manifest.parquet or s3://."
+        )
+    return False
+
+
+def log_warnings(noticed: Noticed) -> None:
+    """Log what a job that lists its images by itself does not return."""
+    for warning in noticed.warnings:
+        _log.warning("%s", printable(warning))
 
 
 def index_sources(sources: Sequence[str], *, progress: Progress = silent, **rules: Any) -> Indexed:
@@ -198,7 +224,7 @@ def index_sources(sources: Sequence[str], *, progress: Progress = silent, **rule
     # without the user's key, the hash of a patient is only valid within this run
     rows = how.open(listing.rows, how.group_key or secrets.token_bytes(32), progress)
     readable = _readable(rows)
-    exact, near = copies(readable) if how.content else ([], [])
+    exact, near = duplicates.copies(readable) if how.content else ([], [])
     rows = _with_groups(rows, readable, [*exact, *near], how)
     rows = table_splits.completed(rows, how.shares, how.seed)
     return indexed(rows, listing, how, readable, exact, near)
@@ -218,7 +244,7 @@ def indexed(
     table = rows.select([*schema.MANIFEST.names, *more])
     return Indexed(
         manifest=Manifest(table.cast(schema.with_more(table.schema)), how.settings(listing)),
-        ignored=listing.ignored,
+        ignored=dict(listing.ignored),
         left_out=listing.left_out,
         warnings=[
             *image_listing.warnings(listing, how.exclude),
@@ -228,19 +254,8 @@ def indexed(
         table=listing.table,
         num_exact_copies=len(same),
         num_near_copies=len({other for _, other in near} - same),
-        mixed_labels=_mixed_labels(readable, [*exact, *near]),
+        mixed_labels=duplicates.mixed_labels(readable, [*exact, *near]),
     )
-
-
-def copies(
-    rows: pa.Table, first: int | None = None
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Pairs of rows with the same content, and with the same picture.
-
-    With `first`, the near ones only if they include one of the first so many rows.
-    """
-    exact = duplicates.equal_pairs(rows["content_hash"].to_pylist())
-    return exact, duplicates.near_pairs(rows["perceptual_hash"].to_pylist(), first=first)
 
 
 def _with_groups(
@@ -280,10 +295,13 @@ def _without_group(rows: pa.Table, how: Rules) -> list[str]:
     return [f"{of} have no group and are each their own"] if number else []
 
 
-def _with_columns(listed: pa.Table, checks: pa.Table | None) -> pa.Table:
-    for field in file_checks.COLUMNS:
-        column = checks[field.name] if checks is not None else pa.nulls(listed.num_rows, field.type)
-        listed = listed.append_column(field, column)
+def with_columns(listed: pa.Table, checks: pa.Table | None = None) -> pa.Table:
+    """Listed images with what opening them has revealed, or nulls."""
+    if checks is None:
+        nulls = [pa.nulls(listed.num_rows, kind) for kind in file_checks.COLUMNS.types]
+        checks = pa.table(nulls, schema=file_checks.COLUMNS)
+    for name in checks.column_names:
+        listed = listed.append_column(checks.schema.field(name), checks[name])
     return listed
 
 
@@ -293,13 +311,3 @@ def filled(rows: pa.Table, name: str, where: pa.ChunkedArray, values: pa.Array) 
     return rows.set_column(
         rows.column_names.index(name), name, pc.replace_with_mask(old, mask, values)
     )
-
-
-def _mixed_labels(rows: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
-    """Paths of duplicates that are in two classes."""
-    if not pairs:
-        return []
-    ones, others = (rows.select(["path", "label"]).take(side) for side in zip(*pairs, strict=True))
-    differ = pc.fill_null(pc.not_equal(ones["label"], others["label"]), False)
-    paths = (side["path"].filter(differ).to_pylist() for side in (ones, others))
-    return sorted(set(zip(*paths, strict=True)))

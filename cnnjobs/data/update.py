@@ -65,7 +65,7 @@ def update_sources(
     is_readable = pc.is_null(rows["error"])
     readable = rows.filter(is_readable)
     num_fresh = readable.num_rows - kept["error"].null_count
-    exact, near = sources.copies(readable, num_fresh) if how.content else ([], [])
+    exact, near = duplicates.copies(readable, num_fresh) if how.content else ([], [])
     exact = [pair for pair in exact if pair[0] < num_fresh]
     former = dict(zip(*(before.table[name].to_pylist() for name in ("path", "split")), strict=True))
     names, splits, num_between = _joined(readable, num_fresh, [*exact, *near], how, former)

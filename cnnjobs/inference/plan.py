@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from cnnjobs.cluster import spilling
 from cnnjobs.config import PredictConfig
-from cnnjobs.data import manifest, manifest_file, sources
+from cnnjobs.data import manifest, sources, streamed
 from cnnjobs.data.images import Images, in_pieces
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError, RunExistsError
@@ -169,7 +169,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     given = [config.bundle, *config.bundles]
     apart.check(output, [*given, *(each.uri for each in models), config.data])
     # an update compares all rows
-    images = manifest_file.open_images(
+    images = streamed.open_images(
         config.data, in_memory=config.update, **config.chosen, progress=progress
     )
     images.check_apart(output)

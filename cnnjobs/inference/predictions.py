@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from cnnjobs import schema
 from cnnjobs.errors import StorageError
 from cnnjobs.inference.partitions import Partition
-from cnnjobs.storage import filesystem
+from cnnjobs.storage import filesystem, snapshots
 
 FOLDER, CSV = "predictions", "predictions.csv"
 
@@ -162,13 +162,15 @@ def write_csv(run_uri: str, parts: Sequence[str]) -> None:
             pacsv.write_csv(_flat(_read_part(run_uri, part)), file, header)
 
 
-def read_csv(run_uri: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of the CSV file, as text."""
-    data = filesystem.read_file(filesystem.join(run_uri, CSV))
+def read_csv(run_uri: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns of the CSV file, as text, in tables of some rows."""
     texts = dict.fromkeys(columns, pa.string())
     options = pacsv.ConvertOptions(include_columns=list(columns), column_types=texts)
     lines = pacsv.ParseOptions(newlines_in_values=True)
-    return pacsv.read_csv(pa.BufferReader(data), parse_options=lines, convert_options=options)
+    file = snapshots.opened(filesystem.join(run_uri, CSV))
+    with pacsv.open_csv(file, parse_options=lines, convert_options=options) as reader:
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
 
 
 def _as_in(parts: Iterable[str], partition: Partition | None) -> Partition | None:

@@ -1,5 +1,6 @@
 """`cnnjobs verify`: check that a run's predictions are complete, unchanged and unique."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import VerifyConfig
-from cnnjobs.data import manifest
+from cnnjobs.data import external_sort, manifest, manifest_file
+from cnnjobs.data.images import PIECE_ROWS, Images, in_pieces
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.inference import parts, predictions
+from cnnjobs.inference.parts import Books
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir, run_lock, s3
+
+#: Images that are looked up at once.
+_WINDOW = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +49,18 @@ def verify(config: VerifyConfig, progress: Progress = silent) -> VerifySummary:
     progress("verify", 0, None)
     books, problems = parts.compare(uri, record)
     problems += [f"{uri}/{predictions.FOLDER}/{name} is missing" for name in books.missing]
-    rows = books.rows()
+    is_crossval = record["command"] == "crossval"
     problems = [
         *_of_status(uri, record),
         *problems,
-        *_of_rows(record, rows),
-        *_of_images(uri, record, rows),
-        *_of_csv(uri, rows),
+        *(_of_folds(books) if is_crossval else _of_images(uri, record, books)),
+        *_of_csv(uri, books),
     ]
     return VerifySummary(
         run=uri,
         command=record["command"],
         status=record["status"],
-        num_rows=rows.num_rows,
+        num_rows=books.num_rows,
         num_parts=len(books.parts),
         problems=problems,
     )
@@ -84,36 +89,82 @@ def _of_status(uri: str, record: Mapping[str, Any]) -> Iterator[str]:
         yield f"it is not finished (status {record['status']}); continue it with --resume"
 
 
-def _of_rows(record: Mapping[str, Any], rows: pa.Table) -> Iterator[str]:
-    """Images with more than one row; in a cross-validation, with more than one in a fold."""
-    by = ["path", "part"] if record["command"] == "crossval" else ["path"]
-    counts = rows.group_by(by).aggregate([([], "count_all")])
-    twice = counts.filter(pc.greater(counts["count_all"], 1))
+def _of_folds(books: Books) -> Iterator[str]:
+    """Images with more than one row in a fold."""
+    twice = _twice(books.rows(), ["path", "part"])
     if twice.num_rows:
-        yield f"{twice.num_rows:,} images have more than one row, the first is {twice['path'][0]}"
+        yield _more_than_one(twice.num_rows, twice["path"][0].as_py())
 
 
-def _of_images(uri: str, record: Mapping[str, Any], rows: pa.Table) -> Iterator[str]:
-    """Images of the manifest without a row, and rows of other images."""
-    if record["command"] == "crossval":
-        return
-    images = manifest.read(filesystem.join(uri, "manifest.parquet"))
-    if record["command"] == "predict" and images.fingerprint != record["manifest"]:
-        yield "manifest.parquet is not the one that was scored"
+def _of_images(uri: str, record: Mapping[str, Any], books: Books) -> Iterator[str]:
+    """Images of the manifest with several rows or none, and rows of other images."""
+    manifest_uri = filesystem.join(uri, "manifest.parquet")
+    images = manifest_file.find(manifest_uri) or manifest.read(manifest_uri)
     is_predict = record["command"] == "predict"
-    paths = images.select(record["config"]["split"] if is_predict else "all")["path"]
-    for what, some, others in (
-        ("images have no row", paths, rows["path"]),
-        ("rows are of no image in the manifest", rows["path"], paths),
-    ):
-        left = some.filter(pc.invert(pc.is_in(some, value_set=others)))
-        if len(left):
-            yield f"{len(left):,} {what}, the first is {left[0]}"
+    if is_predict and images.fingerprint != record["manifest"]:
+        yield "manifest.parquet is not the one that was scored"
+    split = record["config"]["split"] if is_predict else "all"
+    num_known = num_twice = num_lacking = 0
+    first_twice = first_lacking = ""
+    for paths in _paths(images, split):
+        rows = books.rows_of(paths)
+        num_known += rows.num_rows
+        if (twice := _twice(rows, ["path"])).num_rows:
+            num_twice += twice.num_rows
+            first_twice = first_twice or twice["path"][0].as_py()
+        if len(lacking := paths.filter(pc.invert(pc.is_in(paths, value_set=rows["path"])))):
+            num_lacking += len(lacking)
+            first_lacking = first_lacking or lacking[0].as_py()
+    others = pa.table({"path": pa.nulls(0, pa.string())})
+    if books.num_rows > num_known:
+        others = _of_none(books, images, split)
+        twice = _twice(others, ["path"])
+        num_twice += twice.num_rows
+        first_twice = first_twice or (twice["path"][0].as_py() if twice.num_rows else "")
+    if num_twice:
+        yield _more_than_one(num_twice, first_twice)
+    if num_lacking:
+        yield f"{num_lacking:,} images have no row, the first is {first_lacking}"
+    if others.num_rows:
+        first = others["path"][0]
+        yield f"{others.num_rows:,} rows are of no image in the manifest, the first is {first}"
 
 
-def _of_csv(uri: str, rows: pa.Table) -> Iterator[str]:
-    if not filesystem.exists(filesystem.join(uri, predictions.CSV)):
+def _paths(images: Images, split: str) -> Iterator[pa.ChunkedArray]:
+    """The paths of the images, a window at a time."""
+    return (rows["path"] for rows in in_pieces(images.rows(split, ["path"]), _WINDOW))
+
+
+def _twice(rows: pa.Table, by: Sequence[str]) -> pa.Table:
+    counts = rows.group_by(by).aggregate([([], "count_all")])
+    return counts.filter(pc.greater(counts["count_all"], 1))
+
+
+def _more_than_one(number: int, first: str) -> str:
+    return f"{number:,} images have more than one row, the first is {first}"
+
+
+def _of_none(books: Books, images: Images, split: str) -> pa.Table:
+    """The paths of the rows of no image."""
+    found = []
+    for rows in in_pieces((books.rows([name]) for name in books.parts), _WINDOW):
+        others = rows.select(["path"])
+        for paths in _paths(images, split):
+            others = others.filter(pc.invert(pc.is_in(others["path"], value_set=paths)))
+        found.append(others)
+    return pa.concat_tables(found)
+
+
+def _of_csv(uri: str, books: Books) -> Iterator[str]:
+    if not predictions.has_csv(uri):
         return
-    paths = predictions.read_csv(uri, ["path"])["path"].to_pylist()
-    if sorted(paths) != sorted(rows["path"].to_pylist()):
+    tables = (books.rows([name]).select(["path"]) for name in books.parts)
+    written = predictions.read_csv(uri, ["path"])
+    ours, theirs = (
+        in_pieces(external_sort.by_path(rows), PIECE_ROWS) for rows in (tables, written)
+    )
+    if any(
+        one is None or other is None or not one["path"].equals(other["path"])
+        for one, other in itertools.zip_longest(ours, theirs)
+    ):
         yield f"{predictions.CSV} does not have the rows of the table"

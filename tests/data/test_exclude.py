@@ -3,10 +3,11 @@
 import logging
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from cnnjobs.config import IndexConfig, InspectConfig
-from cnnjobs.data import manifest, sources
+from cnnjobs.data import manifest, sources, streamed
 from cnnjobs.data.index import index, plan
 from cnnjobs.data.inspect import inspect
 from cnnjobs.errors import ConfigError, InputError
@@ -33,6 +34,9 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def kept(data: str, *patterns: str) -> set[str]:
     opened = sources.open_data(data, for_training=False, exclude=patterns)
+    in_file = streamed.open_images(data, exclude=patterns)
+    assert pa.concat_tables(in_file.rows("all", opened.table.column_names)).equals(opened.table)
+    assert (in_file.settings, in_file.fingerprint) == (opened.settings, opened.fingerprint)
     (root,) = opened.settings["sources"]
     return {filesystem.relative(path, root) for path in opened.table["path"].to_pylist()}
 
@@ -115,7 +119,8 @@ def test_a_pattern_that_matches_nothing_is_a_warning(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert kept(data, "nothing", "*.jpg") == set(FILES)
-    assert caplog.messages == ["exclude nothing, *.jpg matches no file."]
+    # in memory and in a file
+    assert caplog.messages == 2 * ["exclude nothing, *.jpg matches no file."]
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_a_command_on_a_folder_warns_of_what_was_left_out(
     (tree / ".git\x1b").mkdir()
     with caplog.at_level(logging.WARNING):
         inspect(InspectConfig(data=str(tree)))
-    assert caplog.messages == [f"left out 1 folders: {tree}/.git\\x1b (hidden)"]
+    assert caplog.messages == [f"left out 1 folder: {tree}/.git\\x1b (hidden)"]
 
 
 def test_a_command_prints_the_warning_once(
@@ -250,7 +250,7 @@ def test_a_command_prints_the_warning_once(
     for flags in ([], ["--quiet"], ["--json"], ["-v"]):
         code, _, err = run_here(capsys, "inspect", str(tree), *flags)
         assert code == 0
-        assert err.count(f"left out 1 folders: {tree}/.git (hidden)") == 1
+        assert err.count(f"left out 1 folder: {tree}/.git (hidden)") == 1
 
 
 def test_a_time_that_no_date_reaches_is_unknown() -> None:

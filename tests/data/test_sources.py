@@ -7,13 +7,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cnnjobs import schema
 from cnnjobs.config import constants
-from cnnjobs.data import file_checks, manifest, sources
+from cnnjobs.data import file_checks, manifest, sources, streamed
 from cnnjobs.data.phantoms import phantom
+from cnnjobs.data.sources import Rules
 from cnnjobs.errors import InputError, ManifestError, StorageError
+from cnnjobs.progress import silent
 from cnnjobs.storage import filesystem
 from tests.support import image_files
 from tests.support.image_files import exif
@@ -52,8 +56,19 @@ def _index(*folders, shares=None, **options):
 
 
 def _listing(*folders, **options):
-    """Index without looking inside."""
-    return _index(*folders, content=False, **options)
+    """Index without looking inside: in memory and into a file, which come to the same."""
+    indexed = _index(*folders, content=False, **options)
+    how = Rules(content=False, **{"shares": None, **options})
+    if streamed.is_possible(how):
+        images, noticed = streamed.index([str(folder) for folder in folders], how, silent)
+        rows = pa.concat_tables(images.rows("all", schema.MANIFEST.names))
+        assert rows.equals(indexed.manifest.table)
+        assert (images.settings, images.fingerprint) == (
+            indexed.manifest.settings,
+            indexed.manifest.fingerprint,
+        )
+        assert vars(noticed) == {name: vars(indexed)[name] for name in vars(noticed)}
+    return indexed
 
 
 def _rows(indexed):

@@ -98,7 +98,8 @@ def test_every_command_and_option_named_in_a_sentence_exists(subtests):
     for page, words in named:
         with subtests.test(f"{page.name}: cnnjobs {' '.join(words)}"):
             command = COMMANDS.get(" ".join(words[:2])) or GROUP.commands[words[0]]
-            known = {option for param in command.params for option in param.opts} | {"--help"}
+            options = [[*param.opts, *param.secondary_opts] for param in command.params]
+            known = {"--help"}.union(*options)
             assert {word for word in words if word.startswith("-")} <= known
 
 

@@ -16,6 +16,7 @@ from cnnjobs.config import EvaluateConfig, PredictConfig, TrainConfig, VerifyCon
 from cnnjobs.data import synthetic
 from cnnjobs.errors import InputError, RunDamagedError, RunExistsError, RunInUseError
 from cnnjobs.evaluation.evaluate import evaluate
+from cnnjobs.inference import verify as verify_run
 from cnnjobs.inference.predict import predict
 from cnnjobs.inference.verify import verify
 from cnnjobs.storage import run_lock
@@ -25,6 +26,12 @@ from tests.support.prediction_runs import by_path, config
 pytestmark = pytest.mark.usefixtures("all_alone")
 
 FAKE = json.dumps({"run_version": 1})
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `verify` looks images up, a few at a time."""
+    monkeypatch.setattr(verify_run, "_WINDOW", 5)
 
 
 @pytest.fixture
