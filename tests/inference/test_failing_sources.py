@@ -43,9 +43,10 @@ def test_a_source_that_moves_away_stops_the_job_which_continues_once_it_is_back(
         "continue with --resume (if they are to stay as errors, with --max-errors 100% as well)."
     )
     assert resume(inputs, output).skipped == kept.num_rows
-    check_complete(output, undisturbed)
+    check_complete(output, undisturbed, in_order=False)
 
 
+@pytest.mark.slow
 def test_keys_revoked_for_some_folders_stop_the_job_and_become_no_rows(
     s3: str,
     bundle: str,  # noqa: F811
