@@ -204,6 +204,7 @@ def test_doctor_finds_nothing_wrong_with_a_healthy_head(head: Head) -> None:
     assert checks["machines"]["found"] == "1 nodes, 2 CPUs, 0 GPUs"
 
 
+@pytest.mark.slow
 def test_doctor_lists_an_s3_prefix_with_the_keys_of_the_cluster(head: Head, s3: str) -> None:
     filesystem.write_bytes(f"{s3}/archive/a.png", b"image")
     before = _num_jobs(head, "")

@@ -129,7 +129,9 @@ with connected("local"):
 """
 
 
-@pytest.mark.parametrize("name", ["StreamingExecutor-1", "iter_threaded"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("StreamingExecutor-1", marks=pytest.mark.slow), "iter_threaded"]
+)
 def test_ray_is_stopped_after_the_plans_that_use_it(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _SLOW_TO_STOP, name], capture_output=True, text=True, check=False

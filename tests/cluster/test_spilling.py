@@ -42,6 +42,7 @@ with session.connected("local"):
 """
 
 
+@pytest.mark.slow
 def test_a_job_records_what_ray_spilled_during_it_and_not_during_another(tmp_path: Path) -> None:
     # a busy node may not answer in time: the job then does not know, and another is run
     for number in range(3):

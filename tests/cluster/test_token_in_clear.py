@@ -119,6 +119,7 @@ def test_a_proxy_is_not_given_what_goes_to_this_machine(address: str, tmp_path: 
     assert not proxy_log.exists()
 
 
+@pytest.mark.slow
 def test_a_head_is_started_and_looked_at_without_the_proxy(tmp_path: Path) -> None:
     proxy_log = tmp_path / "of_the_proxy.txt"
     with (

@@ -34,6 +34,8 @@ from tests.support.processes import descendants, title, wait_until, with_variabl
 if sys.platform != "linux":
     pytest.skip("processes are found in /proc", allow_module_level=True)
 
+DEADLINE = " after 1h (--deadline)"
+
 
 @pytest.mark.slow
 def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
@@ -57,16 +59,17 @@ def test_a_driver_killed_and_resumed_five_times_loses_and_duplicates_nothing(
     check_complete(output, undisturbed)
 
 
-@pytest.mark.parametrize("where", ["Ray", "child"])
 @pytest.mark.parametrize(
-    ("number", "code", "note"),
+    ("number", "code", "note", "where"),
     [
-        (signal.SIGTERM, 143, ""),
-        (signal.SIGINT, 130, ""),
+        pytest.param(signal.SIGTERM, 143, "", "Ray", marks=pytest.mark.slow),
+        (signal.SIGTERM, 143, "", "child"),
+        (signal.SIGINT, 130, "", "Ray"),
+        (signal.SIGINT, 130, "", "child"),
         # sent by its own timer
-        (signal.SIGALRM, 124, " after 1h (--deadline)"),
+        pytest.param(signal.SIGALRM, 124, DEADLINE, "Ray", marks=pytest.mark.slow),
+        (signal.SIGALRM, 124, DEADLINE, "child"),
     ],
-    ids=["SIGTERM", "Ctrl-C", "deadline"],
 )
 def test_a_stopped_driver_writes_the_rows_scored_so_far_and_says_how_to_continue(
     undisturbed: pa.Table,

@@ -150,6 +150,7 @@ def test_a_stopped_update_is_completed_by_the_next(again: Path, untrained: Path)
     check_record(again)
 
 
+@pytest.mark.slow
 def test_an_update_killed_while_it_scores_is_completed_by_the_next(
     ray_address: str, tmp_path: Path
 ) -> None:

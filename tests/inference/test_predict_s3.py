@@ -73,6 +73,7 @@ def test_a_run_on_s3_gives_the_rows_of_a_local_run(
     assert summary["retries"] == 0
 
 
+@pytest.mark.slow
 def test_faults_neither_lose_nor_change_a_row_and_retries_are_counted(
     s3: str,
     bundle: str,

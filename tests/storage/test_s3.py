@@ -32,6 +32,7 @@ def cnnjobs(ray_address: str, *words: str) -> Any:
     return json.loads(ended.stdout)
 
 
+@pytest.mark.slow
 def test_images_run_and_predictions_may_all_be_in_a_bucket(
     s3: str, archive: Path, ray_address: str
 ) -> None:
