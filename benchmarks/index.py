@@ -237,6 +237,11 @@ class _Stub(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
+    def do_HEAD(self) -> None:
+        """There is no other object."""
+        self.send_response_only(404)
+        self.end_headers()
+
     def _keys(self, prefix: str, first: int) -> str:
         last = min(first + 1000, self.per_prefix)
         keys = "".join(
