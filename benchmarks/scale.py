@@ -5,7 +5,6 @@ Each measured step runs in its own process, so its peak memory is its own.
 
 import functools
 import importlib
-import json
 import multiprocessing
 import os
 import platform
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from benchmarks.index import index_stub, listing_stub, measure
 from cnnjobs import schema
 from cnnjobs.config import PredictConfig, VerifyConfig
+from cnnjobs.data import manifest
 from cnnjobs.data.streamed import open_images
 from cnnjobs.inference import backends, plan, ray_blocks, supervision
 from cnnjobs.inference.predict import predict
@@ -119,8 +119,9 @@ def print_measured(rows: int) -> None:
 
 def write_manifest(folder: Path, number: int) -> float:
     start = time.perf_counter()
-    settings = {"manifest_version": schema.MANIFEST_VERSION, "settings": {"sources": []}}
-    kind = schema.MANIFEST.with_metadata({b"cnnjobs": json.dumps(settings)})
+    kind = schema.MANIFEST.with_metadata(
+        manifest.metadata_of({"sources": ["/mnt/archive"], "ignored": {}})
+    )
     with pq.ParquetWriter(_manifest(folder, number), kind, compression="zstd") as file:
         for rows in listed(number):
             file.write_table(rows.replace_schema_metadata(kind.metadata))
