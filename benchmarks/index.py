@@ -43,8 +43,8 @@ def print_steps(rows: int) -> None:
         measure(f"index {rows // 10} local files, --no-content", index_folder, files, False)
         measure(f"index {rows // 10} local files of 64 x 64 pixels", index_folder, files, True)
     with listing_stub(rows) as endpoint:
-        measure(f"index {rows} keys on S3, --no-content", index_stub, endpoint, True)
-        measure(f"index {rows} keys, --no-content --no-split", index_stub, endpoint, False)
+        measure(f"index {rows} keys on S3, --no-content", index_stub, endpoint, rows, True)
+        measure(f"index {rows} keys, --no-content --no-split", index_stub, endpoint, rows, False)
         measure(f"index {rows} keys with a table, --no-content", index_with_table, endpoint, rows)
     for title, crops in (("without crops", 0), ("with crops", len(CROPS))):
         measure(f"near copies among {rows // 10} images, {title}", near_copies, rows // 10, crops)
@@ -79,7 +79,7 @@ def index_folder(folder: Path, content: bool) -> float:
         return time.perf_counter() - start
 
 
-def index_stub(endpoint: str, split: bool) -> float:
+def index_stub(endpoint: str, rows: int, split: bool) -> float:
     os.environ.update(AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any")
     s3.use(endpoint=endpoint, region="us-east-1")
     with tempfile.TemporaryDirectory() as output:
@@ -87,7 +87,7 @@ def index_stub(endpoint: str, split: bool) -> float:
             sources=("s3://stub/a",), output=f"{output}/m.parquet", content=False, split=split
         )
         start = time.perf_counter()
-        index(config)
+        assert index(config).num_images == rows
         return time.perf_counter() - start
 
 
@@ -225,11 +225,14 @@ class _Stub(BaseHTTPRequestHandler):
         if prefix in folders:
             body = self._keys(prefix, int(query.get("continuation-token", 0)))
         else:
-            below = {prefix + folder[len(prefix) :].partition("/")[0] for folder in folders}
+            below = {
+                prefix + folder[len(prefix) :].partition("/")[0]
+                for folder in folders
+                if folder.startswith(prefix)
+            }
             body = "".join(
                 f"<CommonPrefixes><Prefix>{name}/</Prefix></CommonPrefixes>"
                 for name in sorted(below)
-                if f"{name}/".startswith(prefix)
             )
         text = f"<ListBucketResult>{body}</ListBucketResult>".encode()
         self.send_response_only(200)

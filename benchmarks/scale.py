@@ -101,7 +101,7 @@ def print_measured(rows: int) -> None:
         writing.join()
         for number in (rows // 10, rows):
             with listing_stub(number) as endpoint:
-                measure(f"index {number} keys on S3", index_stub, endpoint, False)
+                measure(f"index {number} keys on S3", index_stub, endpoint, number, False)
             measure(f"write a manifest of {number} rows", write_manifest, folder, number)
             measure(f"predict {number} rows, scored by the driver", scored, folder, number)
             measure(f"find that {number} rows are done", found_done, folder, number)
