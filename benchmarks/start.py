@@ -42,7 +42,7 @@ def print_waterfalls(rows: int, repeats: int) -> None:
         config = PredictBenchmark(rows=rows)
         archive.write_archive(config, folder / "archive")
         in_process(archive.write_bundle, config=dataclasses.asdict(config), bundle=f"{name}/bundle")
-        for title, address in (("cnnjobs predict", None), ("the same on Ray", "local")):
+        for title, address in (("predict", None), ("the same on Ray", "local")):
             runs = [
                 in_process(job, folder=name, address=address, output=f"{name}/{title}{number}")
                 for number in range(repeats)
