@@ -1,7 +1,9 @@
 """What this machine offers a Ray node: ports, memory for its object store, a route to the head."""
 
+import contextlib
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from cnnjobs.cluster import node_registry, preflight
@@ -66,8 +68,17 @@ def check_head(address: str) -> str:
         ) from error
 
 
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return int(tried.getsockname()[1])
+def free_ports(number: int, *, taken: Collection[int] = ()) -> list[int]:
+    """Different ports that are free now, and not to be taken by something else that starts."""
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < number:
+            # open until all are found: the same port may be given again once it is closed
+            with contextlib.ExitStack() as tried:
+                one = tried.enter_context(socket.socket())
+                one.bind(("127.0.0.1", 0))
+                port = int(one.getsockname()[1])
+                if port not in taken:
+                    found.append(port)
+                    held.push(tried.pop_all())
+    return found

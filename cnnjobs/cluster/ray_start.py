@@ -33,13 +33,15 @@ def command(config: ClusterStartConfig) -> list[str]:
     store = machine.store_bytes(config.object_store_gib)
     words = [str(Path(sys.executable).with_name("ray")), "start", "--block"]
     words += ["--disable-usage-stats", "--object-store-memory", str(store)]
-    words += ["--dashboard-agent-listen-port", str(machine.free_port())]
+    taken = (config.port, config.dashboard_port)
+    agent_port, client_port = machine.free_ports(2, taken=taken)
+    words += ["--dashboard-agent-listen-port", str(agent_port)]
     if config.head:
         words += ["--head", "--port", str(config.port), "--include-dashboard", "true"]
         words += ["--dashboard-host", str(host(config))]
         words += ["--dashboard-port", str(config.dashboard_port)]
         # only one head per machine could use the default, 10001
-        words += ["--ray-client-server-port", str(machine.free_port())]
+        words += ["--ray-client-server-port", str(client_port)]
     else:
         words += ["--address", str(config.address)]
     optional = {

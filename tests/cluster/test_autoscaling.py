@@ -33,15 +33,15 @@ def head() -> Iterator[tuple[str, int]]:
     same, but first stops every Ray on this machine, and reads a file missing from the wheel.
     """
     # the path of a socket has to be short
-    port = machine.free_port()
+    port, client_port, agent_port = machine.free_ports(3)
     folder = Path(f"/tmp/ray-{os.getpid()}-{port}")
     folder.mkdir()
     log, config = folder / "start.txt", folder / "cluster.json"
     config.write_text(json.dumps(_config(f"127.0.0.1:{port}")))
     words = ["--head", "--block", "--num-cpus", "0", "--port", str(port), "--disable-usage-stats"]
     words += ["--node-ip-address", "127.0.0.1", "--include-dashboard", "false"]
-    words += ["--ray-client-server-port", str(machine.free_port())]
-    words += ["--dashboard-agent-listen-port", str(machine.free_port())]
+    words += ["--ray-client-server-port", str(client_port)]
+    words += ["--dashboard-agent-listen-port", str(agent_port)]
     words += ["--object-store-memory", "100000000", "--temp-dir", str(folder / "ray")]
     environment = {
         **{"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"},

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from cnnjobs.cluster import machine
 from cnnjobs.data import synthetic
 from tests.support import archives
-from tests.support.heads import CNNJOBS, environment_of_a_user, free_port
+from tests.support.heads import CNNJOBS, environment_of_a_user
 from tests.support.paths import ROOT
 from tests.support.processes import descendants, kill_all, wait_until
 
@@ -105,7 +106,7 @@ def plain_head(kind: str) -> Iterator[PlainHead]:
     if kind == "with a token":
         (home / ".ray" / "auth_token").write_text(str(FILES["its token"]))
         variables["RAY_AUTH_MODE"] = "token"
-    port, jobs_port, client_port, agent_port = (str(free_port()) for _ in range(4))
+    port, jobs_port, client_port, agent_port = map(str, machine.free_ports(4))
     log = folder / "start.txt"
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnjobs.cluster import node_registry
+from cnnjobs.cluster import machine, node_registry
 from tests.support.paths import ROOT
 
 CNNJOBS = [sys.executable, "-c", "from cnnjobs.cli import main; main()"]
@@ -66,7 +65,7 @@ class Head:
 @contextmanager
 def running_head(folder: Path, **environment: str) -> Iterator[Head]:
     """A head with two cores on free ports; its home, and so its token, is in `folder`."""
-    port, dashboard_port = free_port(), free_port()
+    port, dashboard_port = machine.free_ports(2)
     # Ray's metrics anew each second, not each ten
     more = {**environment, "HOME": str(folder), "RAY_metrics_report_interval_ms": "1000"}
     # sockets have short names only
@@ -120,10 +119,3 @@ def environment_of_a_user(**more: str) -> dict[str, str]:
     """The environment without what Ray's own tests have left in it, and `more`."""
     clean = {name: value for name, value in os.environ.items() if name not in _OTHERS}
     return {**clean, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **more}
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return int(tried.getsockname()[1])
