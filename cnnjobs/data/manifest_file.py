@@ -88,6 +88,7 @@ class ManifestFile:
 
     Attributes:
         uri: for messages.
+        settings: how it was made.
         sample: the paths of some images, from the first to the last.
     """
 
@@ -102,16 +103,11 @@ class ManifestFile:
         """Read it from an open file, which may be replaced or deleted in the meantime."""
         self.uri = uri
         self.sample = pa.chunked_array([], pa.string())
-        self._settings = settings
+        self.settings = settings
         self._file = file
         self._twice = twice or (lambda path: f"{uri} has two rows of {path}; index it again.")
         self._num_by_split: Counter[str] = Counter()
         self._is_sorted = True
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """How it was made."""
-        return self._settings
 
     @property
     def columns(self) -> pa.Schema:
