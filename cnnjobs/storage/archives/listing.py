@@ -1,8 +1,8 @@
 """Listings in which the members of archives stand in place of the archives."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from cnnjobs.storage import archives, filesystem, s3
 from cnnjobs.storage.archives.files import Version
 from cnnjobs.storage.archives.names import SEPARATOR
-from cnnjobs.storage.listing import LISTING, ahead
+from cnnjobs.storage.listing import LISTING
 from cnnjobs.storage.place_errors import is_of_place
 
 #: Archives whose directories are read at once.
@@ -98,7 +98,7 @@ def _expanded(
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         rows = ((position, listed.slice(position, 1).to_pylist()[0]) for position in positions)
-        for position, members in ahead(pool, lambda row: (row[0], _members(row[1])), rows):
+        for position, members in _ahead(pool, lambda row: (row[0], _members(row[1])), rows):
             if done < position:
                 yield listed.slice(done, position - done)
             done = position + 1
@@ -107,6 +107,19 @@ def _expanded(
             yield listed.slice(position, 1) if members.table is None else members.table
     if done < listed.num_rows:
         yield listed.slice(done)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Any], parts: Iterable[Any]
+) -> Iterator[Any]:
+    """Results in order; at most twice as many as there are threads are waiting."""
+    waiting: deque[Future[Any]] = deque()
+    for part in parts:
+        waiting.append(pool.submit(function, part))
+        if len(waiting) >= 2 * _THREADS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @dataclass(frozen=True, kw_only=True)
