@@ -106,6 +106,7 @@ def print_measured(rows: int) -> None:
             measure(f"predict {number} rows, scored by the driver", scored, folder, number)
             measure(f"find that {number} rows are done", found_done, folder, number)
             measure(f"verify {number} rows", verified, folder, number)
+            measure(f"update {number} rows, 1% gone, 1% new", updated, folder, number)
             measure(f"plan {number} rows in no order", planned_unordered, folder, number)
             measure(f"plan {number} rows, some excluded", planned_without, folder, number)
             size = _manifest(folder, number).stat().st_size
@@ -173,18 +174,36 @@ def verified(folder: Path, number: int) -> float:
     return time.perf_counter() - start
 
 
-def _predict(folder: Path, number: int, **settings: Any) -> float:
+def updated(folder: Path, number: int) -> float:
+    """`predict --update` with images that are gone or new, whose scores cost nothing."""
+    setattr(backends, "started", lambda *_: nullcontext(_Driver()))  # noqa: B010
+    now = folder / "now.parquet"
+    with (
+        pq.ParquetFile(_manifest(folder, number)) as file,
+        pq.ParquetWriter(now, file.schema_arrow, compression="zstd") as changed,
+    ):
+        for batch in file.iter_batches(_LISTED_AT_ONCE):
+            new = batch.slice(0, batch.num_rows // 100).to_pylist()
+            for row in new:
+                row["path"] += ".png"
+            rest = batch.slice(len(new))
+            changed.write_batch(rest)
+            changed.write_batch(pa.RecordBatch.from_pylist(new, rest.schema))
+    return _predict(folder, number, data=now, update=True)
+
+
+def _predict(folder: Path, number: int, *, data: Path | None = None, **settings: Any) -> float:
     start = time.perf_counter()
     summary = predict(
         PredictConfig(
             bundle=str(folder / "bundle"),
-            data=str(_manifest(folder, number)),
+            data=str(data or _manifest(folder, number)),
             output=str(_run(folder, number)),
             engine="keras",
             **settings,
         )
     )
-    assert summary.scored + summary.skipped == number
+    assert summary.scored + summary.skipped == summary.indexed >= number
     return time.perf_counter() - start
 
 

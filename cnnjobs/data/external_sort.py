@@ -31,17 +31,30 @@ def _read(file: Path) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
+def aligned(*streams: Iterable[pa.Table]) -> Iterator[list[pa.Table | None]]:
+    """Ordered rows of several streams, one range of paths after another.
+
+    Args:
+        streams: each in the order of its column `path`, in tables of any size.
+
+    Yields:
+        For each stream its rows in a range, or None if it has none there.
+    """
+    tables = [(table for table in stream if table.num_rows) for stream in streams]
+    heads = [next(stream, None) for stream in tables]
+    while any(head is not None for head in heads):
+        # what comes later in any stream is not below this
+        bound = min(head["path"][-1].as_py() for head in heads if head is not None)
+        ready: list[pa.Table | None] = []
+        for place, head in enumerate(heads):
+            number = 0 if head is None else pc.sum(pc.less_equal(head["path"], bound)).as_py()
+            ready.append(head.slice(0, number) if head is not None and number else None)
+            if head is not None:
+                rest = head.slice(number)
+                heads[place] = rest if rest.num_rows else next(tables[place], None)
+        yield ready
+
+
 def _merged(runs: list[Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    heads = [(next(run), run) for run in runs]
-    while heads:
-        # what comes later in any run is not below this
-        bound = min(head["path"][-1].as_py() for head, _ in heads)
-        ready, left = [], []
-        for head, run in heads:
-            number = pc.sum(pc.less_equal(head["path"], bound)).as_py()
-            ready.append(head.slice(0, number))
-            rest = head.slice(number) if number < head.num_rows else next(run, None)
-            if rest is not None:
-                left.append((rest, run))
-        yield pa.concat_tables(ready).sort_by("path")
-        heads = left
+    for tables in aligned(*runs):
+        yield pa.concat_tables([rows for rows in tables if rows is not None]).sort_by("path")

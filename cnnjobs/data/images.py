@@ -24,10 +24,13 @@ class Images(Protocol):
     """What a job needs to know of its images.
 
     Attributes:
+        columns: those of a manifest, and after these any others.
         settings: how the manifest was made.
         fingerprint: see `Manifest.fingerprint`.
     """
 
+    @property
+    def columns(self) -> pa.Schema: ...
     @property
     def settings(self) -> Mapping[str, Any]: ...
     @property
@@ -45,6 +48,13 @@ class Images(Protocol):
 
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of a split in manifest order, in tables of any size."""
+
+    def ordered(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of every split in the order of their paths, in tables of any size.
+
+        Args:
+            columns: the first is `path`.
+        """
 
     def write(self, path: str) -> None:
         """Write the manifest, completely or not at all."""

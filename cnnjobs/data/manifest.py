@@ -117,10 +117,12 @@ class Manifest:
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits that depend on images, labels, groups and splits, but not on row order."""
-        rows = self.table.select(FINGERPRINTED)
-        if not is_increasing(rows["path"]):
-            rows = rows.sort_by("path")
-        return fingerprint_of([rows])
+        return fingerprint_of(self.ordered(FINGERPRINTED))
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Those of `cnnjobs.schema.MANIFEST`, and after these any others."""
+        return self.table.schema
 
     @property
     def labels(self) -> list[str]:
@@ -155,6 +157,13 @@ class Manifest:
         for piece in in_pieces([self.table], PIECE_ROWS):
             yield in_split(piece, split).select(columns)
 
+    def ordered(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns, `path` among them, in the order of the paths."""
+        rows = self.table.select(columns)
+        yield from in_pieces(
+            [rows if is_increasing(rows["path"]) else rows.sort_by("path")], PIECE_ROWS
+        )
+
 
 #: Share of the images that are gone, and of those that are new, from which on a listing is taken
 #: for another archive, or for the same one under another name.
@@ -175,11 +184,10 @@ class Changes:
     changed: pa.StringArray
     gone: pa.StringArray
 
-    def are_another_archive(self, old: pa.Table, new: pa.Table) -> bool:
-        """Whether nearly all of the old images are gone, and nearly all of the new ones new."""
-        is_gone: bool = len(self.gone) >= _ANOTHER_ARCHIVE * old.num_rows
-        is_new: bool = len(self.new) >= _ANOTHER_ARCHIVE * new.num_rows
-        return is_gone and is_new
+
+def are_another_archive(num_gone: int, num_old: int, num_new: int, num_now: int) -> bool:
+    """Whether nearly all of the old images are gone, and nearly all of those now are new."""
+    return num_gone >= _ANOTHER_ARCHIVE * num_old and num_new >= _ANOTHER_ARCHIVE * num_now
 
 
 def changes(old: pa.Table, new: pa.Table, *, unlisted: Sequence[str] = ()) -> Changes:

@@ -13,6 +13,7 @@ from cnnjobs import schema
 from cnnjobs.data import external_sort, manifest
 from cnnjobs.data.images import (
     FINGERPRINTED,
+    Images,
     fingerprint_of,
     in_pieces,
     in_split,
@@ -44,6 +45,11 @@ def find(uri: str) -> "ManifestFile | None":
     images = ManifestFile(uri, file, settings)
     images.check()
     return images
+
+
+def opened(uri: str) -> Images:
+    """A manifest in its file if possible, otherwise in memory; raises like `manifest.read`."""
+    return find(uri) or manifest.read(uri)
 
 
 def written(
@@ -141,8 +147,7 @@ class ManifestFile:
         Raises:
             ManifestError: an image has two rows.
         """
-        rows = self._read(FINGERPRINTED)
-        return fingerprint_of(rows if self._is_sorted else self._each_once(rows))
+        return fingerprint_of(self.ordered(FINGERPRINTED))
 
     def check_apart(self, output: str) -> None:
         """Raise InputError if an output would be among the images, or contain some of them."""
@@ -157,6 +162,15 @@ class ManifestFile:
         """The rows of a split in the order of the file, a few at a time."""
         for rows in self._read(list(dict.fromkeys([*columns, "split"]))):
             yield in_split(rows, split).select(columns)
+
+    def ordered(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of every split in the order of their paths.
+
+        Raises:
+            ManifestError: an image has two rows.
+        """
+        rows = self._read(columns)
+        return rows if self._is_sorted else self._each_once(rows)
 
     def write(self, path: str) -> None:
         """Copy the file."""

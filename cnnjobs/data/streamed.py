@@ -18,7 +18,6 @@ from cnnjobs.storage import filesystem
 def open_images(
     data: str,
     *,
-    in_memory: bool = False,
     exclude: Sequence[str] = (),
     allowed_root: Sequence[str] = (),
     progress: Progress = silent,
@@ -30,7 +29,6 @@ def open_images(
 
     Args:
         data: a manifest, a folder, an S3 prefix or an archive.
-        in_memory: hold any of them in memory.
         exclude: patterns for images to leave out, see `globs.regex`.
         allowed_root: folders and prefixes that every image must be below, see `allowed_roots`.
         progress: reports the images listed.
@@ -42,12 +40,11 @@ def open_images(
     """
     data = filesystem.normalize(data)
     is_manifest = sources.is_manifest(data)
-    images = manifest_file.find(data) if is_manifest and not in_memory else None
-    if images is not None:
+    if is_manifest and (images := manifest_file.find(data)) is not None:
         images = _without(images, exclude)
         _check(images, allowed_root)
         return images
-    if is_manifest or in_memory:
+    if is_manifest:
         return sources.open_data(
             data,
             for_training=False,

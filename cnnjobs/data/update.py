@@ -105,10 +105,10 @@ def _compare(before: Manifest, listing: Listing) -> Difference:
     old, now = before.table, listing.rows
     changes = manifest.changes(old, now, unlisted=listing.unlisted)
     is_gone = pc.is_in(old["path"], value_set=changes.gone)
-    num_gone = len(changes.gone)
-    if changes.are_another_archive(old, now):
+    num_gone, num_new = len(changes.gone), len(changes.new)
+    if manifest.are_another_archive(num_gone, old.num_rows, num_new, now.num_rows):
         raise InputError(
-            f"{num_gone} of {old.num_rows} images are gone and {len(changes.new)} of "
+            f"{num_gone} of {old.num_rows} images are gone and {num_new} of "
             f"{now.num_rows} are new: give the sources under the names they had, "
             f"{', '.join(before.settings['sources'])}, or index with --overwrite."
         )
@@ -125,7 +125,7 @@ def _compare(before: Manifest, listing: Listing) -> Difference:
         fresh=now.filter(pc.is_in(now["path"], value_set=to_open)),
         kept=kept,
         counts={
-            "new": len(changes.new),
+            "new": num_new,
             "changed": len(changes.changed),
             "again": len(again),
             "gone": num_gone,

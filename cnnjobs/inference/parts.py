@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cnnjobs import schema
+from cnnjobs.data import external_sort
 from cnnjobs.data.images import in_pieces
 from cnnjobs.errors import RunDamagedError
 from cnnjobs.inference import predictions
@@ -74,6 +75,10 @@ class Books:
     def rows(self, names: Iterable[str] | None = None) -> pa.Table:
         """The columns path, label, error, gone_at and part of some parts, or of all."""
         return _rows(self._tables(self.parts if names is None else names))
+
+    def ordered(self) -> Iterator[pa.Table]:
+        """The columns path, label, error, gone_at and part of all rows, in the order of paths."""
+        return external_sort.by_path(self._tables(self.parts))
 
     def rows_of(self, paths: pa.Array | pa.ChunkedArray) -> pa.Table:
         """The rows with one of these paths; only parts that may have one are read."""

@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 
 from cnnjobs.cluster import spilling
 from cnnjobs.config import PredictConfig
-from cnnjobs.data import manifest, sources, streamed
+from cnnjobs.data import manifest, manifest_file, sources, streamed
 from cnnjobs.data.images import Images, in_pieces
-from cnnjobs.data.manifest import Manifest
 from cnnjobs.errors import InputError, RunExistsError
 from cnnjobs.imaging.reading import Policy
 from cnnjobs.inference import incremental, parts
@@ -168,10 +167,7 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     output = filesystem.normalize(config.output)
     given = [config.bundle, *config.bundles]
     apart.check(output, [*given, *(each.uri for each in models), config.data])
-    # an update compares all rows
-    images = streamed.open_images(
-        config.data, in_memory=config.update, **config.chosen, progress=progress
-    )
+    images = streamed.open_images(config.data, **config.chosen, progress=progress)
     images.check_apart(output)
     planned = PredictPlan(
         config=config,
@@ -186,8 +182,8 @@ def plan(config: PredictConfig, progress: Progress = silent) -> PredictPlan:
     )
     if config.resume:
         planned = _with_resumed_run(planned)
-    if isinstance(images, Manifest) and config.update:
-        planned = _with_updated_run(planned, images)
+    if config.update:
+        planned = _with_updated_run(planned)
     if config.metrics_file is not None:
         filesystem.check_writable(filesystem.normalize(config.metrics_file).rpartition("/")[0])
     if planned.run is None:
@@ -240,12 +236,12 @@ def _with_resumed_run(planned: PredictPlan) -> PredictPlan:
     return dataclasses.replace(planned, run=run, done=done, num_done=done.num_rows)
 
 
-def _with_updated_run(planned: PredictPlan, now: Manifest) -> PredictPlan:
+def _with_updated_run(planned: PredictPlan) -> PredictPlan:
     """The plan with the run to update, if there is one, and the images of run and data."""
     run = _find_run(planned)
     if run is None:
         return planned
-    before = manifest.read(run.path("manifest.parquet"))
+    before = manifest_file.opened(run.path("manifest.parquet"))
     excluded = tuple(run.config.get("exclude", ()))
     if excluded != planned.config.exclude:
         raise InputError(
@@ -253,17 +249,15 @@ def _with_updated_run(planned: PredictPlan, now: Manifest) -> PredictPlan:
             f"updated with {', '.join(planned.config.exclude) or 'nothing'}; give the same."
         )
     split, done = planned.config.split, _done(run)
-    rows = done.rows()
     update, merged = incremental.merge(
         before,
-        now,
-        rows,
+        planned.images,
+        done,
+        data=planned.config.data,
         split=split,
         classes=planned.bundles[0].labels,
         gone=planned.config.gone,
     )
-    incremental.check_same_archive(before, now, planned.config.data)
-    num_dropped = pc.sum(pc.is_in(rows["path"], value_set=update.dropped)).as_py() or 0
     return dataclasses.replace(
         planned,
         run=run,
@@ -271,7 +265,7 @@ def _with_updated_run(planned: PredictPlan, now: Manifest) -> PredictPlan:
         images=merged,
         num_images=merged.count(split),
         done=done,
-        num_done=rows.num_rows - num_dropped,
+        num_done=done.num_rows - update.num_dropped,
     )
 
 

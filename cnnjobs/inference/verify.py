@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import VerifyConfig
-from cnnjobs.data import external_sort, manifest, manifest_file
+from cnnjobs.data import external_sort, manifest_file
 from cnnjobs.data.images import PIECE_ROWS, Images, in_pieces
 from cnnjobs.errors import CnnjobsError, InputError
 from cnnjobs.inference import parts, predictions
@@ -98,8 +98,7 @@ def _of_folds(books: Books) -> Iterator[str]:
 
 def _of_images(uri: str, record: Mapping[str, Any], books: Books) -> Iterator[str]:
     """Images of the manifest with several rows or none, and rows of other images."""
-    manifest_uri = filesystem.join(uri, "manifest.parquet")
-    images = manifest_file.find(manifest_uri) or manifest.read(manifest_uri)
+    images = manifest_file.opened(filesystem.join(uri, "manifest.parquet"))
     is_predict = record["command"] == "predict"
     if is_predict and images.fingerprint != record["manifest"]:
         yield "manifest.parquet is not the one that was scored"

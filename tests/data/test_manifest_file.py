@@ -144,8 +144,6 @@ def test_other_tables_of_images_are_held_in_memory(tmp_path: Path) -> None:
     file = str(tmp_path / "pandas.parquet")
     pq.write_table(rows("any").replace_schema_metadata(None), file)
     assert isinstance(open_images(file), Manifest)
-    file = written(tmp_path, rows("any"))
-    assert isinstance(open_images(file, in_memory=True), Manifest)
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.6, 0.99])
