@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import without_progress
 from tests.support.command_lines import FENCED
 from tests.support.hosts import why_not
 from tests.support.paths import ROOT
@@ -162,4 +163,4 @@ def _run(commands: list[str], folder: Path) -> list[tuple[int, str]]:
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     found = re.findall(rf"((?:.*\n)*?){_MARK}(\d+)\n", done.stdout)
-    return [(int(code), _LOGGED.sub("", output)) for output, code in found]
+    return [(int(code), without_progress(_LOGGED.sub("", output))) for output, code in found]

@@ -19,6 +19,7 @@ from cnnjobs.errors import RunExistsError, StorageError
 from cnnjobs.inference.predict import PredictSummary, predict
 from cnnjobs.models import bundle
 from cnnjobs.storage import run_dir
+from tests.support.cli import without_progress
 from tests.support.prediction_tables import without_session
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -191,7 +192,7 @@ def test_more_bad_images_than_allowed_is_exit_code_3_with_all_rows(
     assert ended.value.code == 3
     printed = capsys.readouterr()
     assert json.loads(printed.out)["scored"] == 95
-    assert printed.err == (
+    assert without_progress(printed.err) == (
         f"error: 5 of 100 images failed, but max_errors allows 3; all rows are in {output}.\n"
     )
     assert pq.read_table(output / "predictions").num_rows == 100

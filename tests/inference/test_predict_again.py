@@ -18,6 +18,7 @@ from cnnjobs.data import synthetic
 from cnnjobs.errors import RunExistsError
 from cnnjobs.inference.predict import predict
 from tests.support import archives
+from tests.support.cli import without_progress
 from tests.support.prediction_runs import by_path, check_record, config
 from tests.support.processes import descendants, kill, kill_all, wait_until
 
@@ -205,7 +206,7 @@ def test_a_job_with_too_many_bad_images_stops_after_a_part_and_continues_with_a_
     # half of the first folder is broken and 3 are allowed: the first part exceeds that, and what
     # has been scored besides, of a batch of 4 and a block of 16, is written, too
     assert (rows["scored"], rows["failed"], rows["left"]) == (10, {"truncated": 10}, 140)
-    assert capsys.readouterr().err == (
+    assert without_progress(capsys.readouterr().err) == (
         "error: 10 of 20 images failed, but max_errors allows 2%; stopped with 140 left; find out "
         "why, then continue with --resume and a larger --max-errors: "
         f"{tmp_path / 'run'}.\n"

@@ -1,6 +1,7 @@
 """Run the command line in this process, or Python in another."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,15 @@ from cnnjobs.cli import main
 from tests.support.paths import ROOT
 
 _END_OF_PLAN = "\ndry run: nothing was written.\n"
+
+
+#: How far a job is, which is logged every 30 seconds: never on a machine that is fast enough.
+_PROGRESS = re.compile(r"^\S+ \S+ INFO +\w+: [\d,]+ of [\d,]+.*\n", re.MULTILINE)
+
+
+def without_progress(printed: str) -> str:
+    """The lines but for those that depend on how long the job took."""
+    return _PROGRESS.sub("", printed)
 
 
 def run_here(capsys, *words):
