@@ -21,7 +21,7 @@ def by_path(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         files = []
         for number, rows in enumerate(in_pieces(tables, RUN_ROWS)):
             files.append(Path(folder) / f"{number}.parquet")
-            pq.write_table(rows.sort_by("path"), files[-1], row_group_size=10 * _HEAD_ROWS)
+            pq.write_table(rows.sort_by("path"), files[-1], row_group_size=_HEAD_ROWS)
         yield from _merged([_read(file) for file in files])
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config import VerifyConfig
+from cnnjobs.config.printable import counted
 from cnnjobs.data import external_sort, manifest_file
 from cnnjobs.data.images import PIECE_ROWS, Images, in_pieces
 from cnnjobs.errors import CnnjobsError, InputError
@@ -123,10 +124,10 @@ def _of_images(uri: str, record: Mapping[str, Any], books: Books) -> Iterator[st
     if num_twice:
         yield _more_than_one(num_twice, first_twice)
     if num_lacking:
-        yield f"{num_lacking:,} images have no row, the first is {first_lacking}"
+        yield f"no row for {counted(num_lacking, 'image')}, the first of them {first_lacking}"
     if others.num_rows:
         first = others["path"][0]
-        yield f"{others.num_rows:,} rows are of no image in the manifest, the first is {first}"
+        yield f"{counted(others.num_rows, 'row')} of no image in the manifest, the first of {first}"
 
 
 def _paths(images: Images, split: str) -> Iterator[pa.ChunkedArray]:
@@ -140,7 +141,7 @@ def _twice(rows: pa.Table, by: Sequence[str]) -> pa.Table:
 
 
 def _more_than_one(number: int, first: str) -> str:
-    return f"{number:,} images have more than one row, the first is {first}"
+    return f"more than one row for {counted(number, 'image')}, the first of them {first}"
 
 
 def _of_none(books: Books, images: Images, split: str) -> pa.Table:

