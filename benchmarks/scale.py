@@ -29,6 +29,7 @@ from cnnjobs.inference import backends, plan, ray_blocks, supervision
 from cnnjobs.inference.predict import predict
 from cnnjobs.inference.predictor import Scoring
 from cnnjobs.inference.verify import verify
+from cnnjobs.storage import parquet_files
 from tests.support.bundles import write_bundle
 
 #: Of `cnnjobs predict`: rows of a part.
@@ -180,18 +181,23 @@ def updated(folder: Path, number: int) -> float:
     """`predict --update` with images that are gone or new, whose scores cost nothing."""
     setattr(backends, "started", lambda *_: nullcontext(_Driver()))  # noqa: B010
     now = folder / "now.parquet"
+    _write_changed(_manifest(folder, number), now)
+    return _predict(folder, number, data=now, update=True)
+
+
+def _write_changed(before: Path, now: Path) -> None:
+    """A manifest in which one image of a hundred has another name."""
     with (
-        pq.ParquetFile(_manifest(folder, number)) as file,
+        parquet_files.opened(before) as file,
         pq.ParquetWriter(now, file.schema_arrow, compression="zstd") as changed,
     ):
         for batch in file.iter_batches(_LISTED_AT_ONCE):
-            new = batch.slice(0, batch.num_rows // 100).to_pylist()
-            for row in new:
+            renamed = batch.slice(0, batch.num_rows // 100).to_pylist()
+            for row in renamed:
                 row["path"] += ".png"
-            rest = batch.slice(len(new))
+            rest = batch.slice(len(renamed))
             changed.write_batch(rest)
-            changed.write_batch(pa.RecordBatch.from_pylist(new, rest.schema))
-    return _predict(folder, number, data=now, update=True)
+            changed.write_batch(pa.RecordBatch.from_pylist(renamed, rest.schema))
 
 
 def _predict(folder: Path, number: int, *, data: Path | None = None, **settings: Any) -> float:
