@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cnnjobs.config.constants import DICOM_NAME, TRAIN, TRANSIENT_ERRORS
+from cnnjobs.config.printable import counted
 from cnnjobs.data import duplicates, exclude, file_checks, manifest, sources, table_splits
 from cnnjobs.data import groups as belonging
 from cnnjobs.data.image_listing import Listing
@@ -78,13 +79,13 @@ def update_sources(
     warnings = [*indexed.warnings]
     if num_read:
         warnings.append(
-            f"{num_read} known DICOM files were read again to compare patients; --groups or "
+            f"read {counted(num_read, 'known DICOM file')} again to compare patients; --groups or "
             "--group-regex would spare that"
         )
     if num_between:
         warnings.append(
-            f"{num_between} new images connect groups of two splits and have no split; to split "
-            "all images again, index with --overwrite"
+            f"no split for {counted(num_between, 'new image')} that would connect groups of two "
+            "splits; to split all images again, index with --overwrite"
         )
     return dataclasses.replace(indexed, warnings=warnings), difference.counts
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cnnjobs import schema
 from cnnjobs.config import checks
 from cnnjobs.config.constants import DICOM_NAME
+from cnnjobs.config.printable import counted
 from cnnjobs.data.tables import columns, labels
 from cnnjobs.data.tables.parts import NEGATIVE, POSITIVE, WHERE, Part
 from cnnjobs.errors import InputError
@@ -163,7 +164,7 @@ class Images:
             both = f", {words[int(first[image])]} and {words[other]}" if shown else ""
             number = len(np.unique(files[differs]))
             raise InputError(
-                f"{number} images have rows with different {what}s, such as "
+                f"rows give different {what}s to {counted(number, 'image')}, such as "
                 f"{self._paths[image]}{both}; keep one row per image, or correct them."
             )
         taken = pa.array(first, mask=first < 0)

@@ -99,5 +99,5 @@ def test_two_studies_with_different_labels_in_one_row_each_are_refused(archive, 
     columns = {"PatientID": ["JONES-0", "JONES-0"], "label": ["a", "b"]}
     with pytest.raises(InputError) as caught:
         run(archive, tmp_path, write(tmp_path, columns), max_unmatched="100%")
-    assert "2 images have rows with different labels" in str(caught.value)
+    assert "rows give different labels to 2 images" in str(caught.value)
     assert "JONES" not in str(caught.value)

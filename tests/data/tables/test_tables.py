@@ -534,7 +534,7 @@ def test_rows_of_an_image_that_differ_are_refused(images, column):
              "source": ", normal and other"}.get(column, "")  # fmt: skip
     what = {"patient": "group"}.get(column, column)
     assert message == (
-        f"1 images have rows with different {what}s, such as images/a/a03.png{shown}; keep one row "
+        f"rows give different {what}s to 1 image, such as images/a/a03.png{shown}; keep one row "
         "per image, or correct them."
     )
 
