@@ -52,6 +52,16 @@ class Part:
     key: str | None = None
     how: str = ""
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """The columns of each role, and those that the conditions for labels name."""
+        given = [self.conditions[each] for each in (POSITIVE, NEGATIVE) if each in self.conditions]
+        named = dict.fromkeys(name for each in given for name in each.columns)
+        found = dict(self.roles)
+        if named:
+            found.setdefault("label", ", ".join(named))
+        return found
+
     def column(self, name: str) -> pa.Array:
         """A column's values; of a finding in cells such as `Edema|Mass`, whether each has it."""
         if name in self.table.column_names:
@@ -109,14 +119,17 @@ def load(
 
     roles = columns.choose(file, chosen, num_found)
     parsed, errors = _parsed(file, roles, conditions)
+    named = {name for each in parsed.values() for name in each.columns}
+    if POSITIVE in conditions and named <= {*file.columns}:
+        # no condition is on findings in the cells of a column of labels
+        roles = {role: name for role, name in roles.items() if role != "label"}
     free = [
         name for name in file.columns if name not in roles.values() or name == roles.get("source")
     ]
     extra = {name: new for name, new in keep.items() if name in file.columns}
     if not keep and file.has_header:
         extra = {name: name for name in free if columns.worth_keeping(name, file.head[name])}
-    needed = {*roles.values(), *extra, *(name for each in parsed.values() for name in each.columns)}
-    needed &= {*file.columns}
+    needed = {*roles.values(), *extra, *named} & {*file.columns}
     part = Part(
         file=file,
         roles=roles,

@@ -80,7 +80,7 @@ def applied(
         "files": {
             part.file.uri: {
                 "form": part.file.form,
-                "columns": dict(part.roles),
+                "columns": part.origins,
                 "matched_by": part.how,
                 "rows": part.table.num_rows,
             }

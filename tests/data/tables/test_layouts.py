@@ -60,6 +60,7 @@ def test_one_finding_of_nih14_against_none(indexed):
         {label: number for label, number in expected.items() if label}
     )
     assert summary.table["left_out"]["neither positive nor negative"] == expected[None]
+    assert "label from Finding Labels, group from Patient ID" in index_text(summary)
 
 
 @pytest.mark.parametrize("uncertain", ["leave-out", "positive", "negative"])
@@ -77,6 +78,7 @@ def test_what_is_uncertain_in_chexpert_counts_as_its_policy_says(indexed, uncert
     assert Counter(row["label"] for row in rows) == counts
     number = 6 if uncertain == "leave-out" else 0
     assert summary.table["left_out"].get("uncertain", 0) == number
+    assert "label from Pneumonia, No Finding (matched" in index_text(summary)
 
 
 def test_chexpert_takes_frontal_views_and_patients_from_the_path(indexed):
@@ -85,6 +87,7 @@ def test_chexpert_takes_frontal_views_and_patients_from_the_path(indexed):
     assert summary.table["left_out"]["not selected by --where"] == 25
     assert all(row["group"] in row["path"] and "patient" in row["group"] for row in rows)
     assert {row["view"] for row in rows} == {"AP"}
+    assert "  path from Path, label from No Finding (matched by path)" in index_text(summary)
     by_folder = {(row["path"].split("/")[-4], row["split"]) for row in rows}
     assert by_folder == {("train", "train"), ("train", "test"), ("valid", "validation")}
 
