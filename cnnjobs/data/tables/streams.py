@@ -41,7 +41,10 @@ class opened:  # noqa: N801 - reads as a word in `with`
             data = filesystem.read_file(self.uri, limit=MAX_BYTES)
         except FileNotFoundError as error:
             raise InputError(f"{self.uri} does not exist.") from error
-        return pa.BufferReader(data)
+        # in memory of Arrow's own: its threads may free it while Python exits
+        copy = pa.BufferOutputStream()
+        copy.write(data)
+        return pa.BufferReader(copy.getvalue())
 
     def __exit__(self, *error: object) -> None:
         self.source.close()

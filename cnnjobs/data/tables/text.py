@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 #: Bytes that are read at once.
 PIECE = 1 << 20
+
+#: What pyarrow says of a row with too many or too few cells.
+_RAGGED = re.compile(r"CSV parse error: (?:Row #(\d+): )?Expected \d+ columns, got (\d+)")
 
 
 @dataclass(kw_only=True)
@@ -50,42 +54,36 @@ class Text:
         if self.separator == " ":
             yield from self._list(uri, columns, kinds)
             return
-        ragged: list[tuple[int, int]] = []
-
-        def ignore(row: Any) -> str:
-            ragged.append((row.number, row.actual_columns))
-            return "skip"
-
+        # no row handler and no decoder of Python's: a thread of Arrow may use or free them while
+        # Python exits, which aborts the process (apache/arrow#34314)
         with opened(uri) as source, readable(uri):
-            reader = pacsv.open_csv(
-                source,
-                pacsv.ReadOptions(
-                    encoding=self.encoding,
-                    column_names=list(columns),
-                    skip_rows=self.skip,
-                    block_size=16 * PIECE,
-                    use_threads=False,
-                ),
-                pacsv.ParseOptions(
-                    delimiter=self.separator, newlines_in_values=True, invalid_row_handler=ignore
-                ),
-                pacsv.ConvertOptions(
-                    include_columns=list(kinds),
-                    column_types=kinds,
-                    strings_can_be_null=True,
-                ),
-            )
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
-                if ragged:
-                    break
-        if ragged:
-            number, cells = ragged[0]
-            where = f"row {number - self.skip}" if number is not None else "a row"
-            raise InputError(
-                f"{where} of {uri} has {cells} cells, the table has {len(columns)} columns; put "
-                "cells that contain the separator in quotes."
-            )
+            try:
+                reader = pacsv.open_csv(
+                    source if self.encoding == "utf-8" else _as_utf8(source, self.encoding),
+                    pacsv.ReadOptions(
+                        column_names=list(columns),
+                        skip_rows=self.skip,
+                        block_size=16 * PIECE,
+                        use_threads=False,
+                    ),
+                    pacsv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
+                    pacsv.ConvertOptions(
+                        include_columns=list(kinds),
+                        column_types=kinds,
+                        strings_can_be_null=True,
+                    ),
+                )
+                for batch in reader:
+                    yield pa.Table.from_batches([batch])
+            except pa.ArrowInvalid as error:
+                ragged = _RAGGED.match(str(error))
+                if ragged is None:
+                    raise
+                where = f"row {int(ragged[1]) - self.skip}" if ragged[1] else "a row"
+                raise InputError(
+                    f"{where} of {uri} has {ragged[2]} cells, the table has {len(columns)} "
+                    "columns; put cells that contain the separator in quotes."
+                ) from error
 
     def _list(self, uri: str, columns: Sequence[str], kinds: dict[str, Any]) -> Iterator[pa.Table]:
         """Lines of words; the second may be a file name with spaces."""
@@ -136,6 +134,16 @@ def encoding_of(uri: str, start: bytes) -> tuple[str, str]:
         if _decodes(uri, encoding):
             return encoding, name
     return "latin-1", "Latin-1"
+
+
+def _as_utf8(source: Any, encoding: str) -> pa.BufferReader:
+    """The text of a file in another encoding, in memory."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    text = pa.BufferOutputStream()
+    while part := source.read(PIECE):
+        text.write(decoder.decode(part).encode())
+    text.write(decoder.decode(b"", final=True).encode())
+    return pa.BufferReader(text.getvalue())
 
 
 def _decodes(uri: str, encoding: str) -> bool:

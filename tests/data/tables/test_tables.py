@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -10,6 +11,7 @@ from cnnjobs.cli.index import index_text
 from cnnjobs.config import IndexConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.index import index, plan
+from cnnjobs.data.tables.files import open_table
 from cnnjobs.errors import ConfigError, InputError
 from tests.support.label_tables import touch
 
@@ -654,3 +656,23 @@ def test_an_output_of_another_kind_makes_no_folder(images, name):
         "a folder."
     )
     assert not (images.parent / name).exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_threads_of_arrow_hold_nothing_of_python_which_may_exit_before_them(
+    tmp_path, monkeypatch, encoding
+):
+    """A process that ended while a thread freed a row handler was aborted, once in twenty times."""
+    given = []
+    open_csv = pyarrow.csv.open_csv
+    monkeypatch.setattr(
+        pyarrow.csv, "open_csv", lambda *words: given.append(words) or open_csv(*words)
+    )
+    (tmp_path / "t.csv").write_text("file,dx\na.png,é\nb.png,b\n", encoding=encoding)
+
+    open_table(str(tmp_path / "t.csv"))
+
+    ((source, read, parse, _),) = given
+    assert type(source) in (pa.OSFile, pa.BufferReader)
+    assert parse.invalid_row_handler is None
+    assert read.encoding == "utf8"
