@@ -153,7 +153,7 @@ def on_ray(folder: Path, number: int) -> float:
 
 def planned_unordered(folder: Path, number: int) -> float:
     """The fingerprint of a manifest in no order, which is sorted in temporary files."""
-    with pq.ParquetFile(_manifest(folder, number)) as file:
+    with parquet_files.opened(_manifest(folder, number)) as file:
         kind, groups = file.schema_arrow, file.num_row_groups
         with pq.ParquetWriter(folder / "unordered.parquet", kind, compression="zstd") as turned:
             for group in reversed(range(groups)):

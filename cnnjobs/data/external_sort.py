@@ -47,11 +47,13 @@ def aligned(*streams: Iterable[pa.Table]) -> Iterator[list[pa.Table | None]]:
         bound = min(head["path"][-1].as_py() for head in heads if head is not None)
         ready: list[pa.Table | None] = []
         for place, head in enumerate(heads):
-            number = 0 if head is None else pc.sum(pc.less_equal(head["path"], bound)).as_py()
-            ready.append(head.slice(0, number) if head is not None and number else None)
-            if head is not None:
-                rest = head.slice(number)
-                heads[place] = rest if rest.num_rows else next(tables[place], None)
+            if head is None:
+                ready.append(None)
+                continue
+            number = pc.sum(pc.less_equal(head["path"], bound)).as_py()
+            ready.append(head.slice(0, number) if number else None)
+            rest = head.slice(number)
+            heads[place] = rest if rest.num_rows else next(tables[place], None)
         yield ready
 
 

@@ -39,12 +39,13 @@ def open_images(
         StorageError: S3 does not allow the images to be read.
     """
     data = filesystem.normalize(data)
-    is_manifest = sources.is_manifest(data)
-    if is_manifest and (images := manifest_file.find(data)) is not None:
-        images = _without(images, exclude)
-        _check(images, allowed_root)
-        return images
-    if is_manifest:
+    if not sources.is_manifest(data):
+        how = Rules(shares=None, content=False, exclude=exclude, allowed_root=allowed_root)
+        listed, noticed = index([data], how, progress)
+        sources.log_warnings(noticed)
+        return listed
+    images = manifest_file.find(data)
+    if images is None:
         return sources.open_data(
             data,
             for_training=False,
@@ -52,9 +53,8 @@ def open_images(
             allowed_root=allowed_root,
             progress=progress,
         )
-    how = Rules(shares=None, content=False, exclude=exclude, allowed_root=allowed_root)
-    images, noticed = index([data], how, progress)
-    sources.log_warnings(noticed)
+    images = _without(images, exclude)
+    _check(images, allowed_root)
     return images
 
 

@@ -122,8 +122,8 @@ def merge(
         old, new, rows = (
             none if table is None else table for table, none in zip(tables, empty, strict=True)
         )
-        changes = manifest.changes(old, new)
-        num_gone, num_new = num_gone + len(changes.gone), num_new + len(changes.new)
+        num_gone += len(_not_in(old["path"], new["path"]))
+        num_new += len(_not_in(new["path"], old["path"]))
         old, new = in_split(old, split), in_split(new, split)
         changes = manifest.changes(old, new, unlisted=unlisted)
         updates.append(_update(changes, new, rows, classes, gone))
