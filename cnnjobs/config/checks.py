@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 from cnnjobs.config import globs
@@ -66,6 +67,16 @@ def choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise unless it is one of `allowed`."""
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value}.")
+
+
+def renamed_once(name: str, pairs: Iterable[tuple[str, str]]) -> None:
+    """Raise if one old name is given two new ones; `pairs` are old and new names."""
+    known: dict[str, str] = {}
+    for old, new in pairs:
+        if known.setdefault(old, new) != new:
+            raise ConfigError(
+                f"{name} must give {old!r} one new name, got {known[old]!r} and {new!r}."
+            )
 
 
 def digests(name: str, values: tuple[str, ...]) -> None:

@@ -102,6 +102,8 @@ class IndexConfig(ImageSettings):
         for pair in self.map:
             if "=" not in pair:
                 raise ConfigError(f"map must be OLD=NEW, got {pair}.")
+        checks.renamed_once("map", (pair.rpartition("=")[::2] for pair in self.map))
+        checks.renamed_once("keep", (pair.partition("=")[::2] for pair in self.keep))
         if self.dicom_key is not None:
             checks.choice("dicom_key", self.dicom_key, DICOM_KEYS)
         checks.amount("max_unmatched", self.max_unmatched, 0, "rows or images")

@@ -189,6 +189,15 @@ class Images:
                     )
                     values.append((part, found))
                     reasons += [(part, reason, mask) for reason, mask in why.items()]
+            if all(found.null_count == len(found) for _, found in values):
+                sums: Counter[str] = Counter()
+                for _, reason, mask in reasons:
+                    sums[reason] += int(mask.sum())
+                why_not = ", ".join(f"{reason}: {n:,}" for reason, n in sums.items() if n)
+                raise InputError(
+                    f"{POSITIVE} {rules.positive_when!r} and {NEGATIVE} {rules.negative_when!r} "
+                    f"label no row ({why_not}); change the conditions."
+                )
         else:
             # untrimmed: a label with a space at its end may be one with another
             values = [

@@ -624,6 +624,23 @@ def test_uncertain_findings_follow_the_policy(images):
 
 
 @pytest.mark.parametrize(
+    ("positive", "negative", "reason"),
+    [
+        ("Pneumonia == 1", "Pneumonia == 1",
+         "neither positive nor negative: 6, both positive and negative: 3, uncertain: 3"),
+        ("Pneumonia == 7", "Pneumonia == 8",
+         "neither positive nor negative: 9, uncertain: 3"),
+    ],
+)  # fmt: skip
+def test_conditions_that_label_nothing_are_refused(images, positive, negative, reason):
+    table = table_of(images.parent, FINDINGS)
+    assert error(images, table, positive_when=positive, negative_when=negative) == (
+        f"--positive-when {positive!r} and --negative-when {negative!r} label no row ({reason}); "
+        "change the conditions."
+    )
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         (
@@ -634,6 +651,18 @@ def test_uncertain_findings_follow_the_policy(images):
         ({"table": (), "where": "a == 1"}, "where describes a table; add --table FILE."),
         ({"table": (), "layout": "nih14"}, "layout describes a table; add --table FILE."),
         ({"map": ("covid",)}, "map must be OLD=NEW, got covid."),
+        (
+            {"map": ("a=x", "b=x", "a=y")},
+            "map must give 'a' one new name, got 'x' and 'y'.",
+        ),
+        (
+            {"map": ("*=x", "*=")},
+            "map must give '*' one new name, got 'x' and ''.",
+        ),
+        (
+            {"keep": ("age=years", "sex", "age")},
+            "keep must give 'age' one new name, got 'years' and ''.",
+        ),
         ({"layout": "nih"}, "layout must be one of nih14, chexpert, covidx, ieee8023, got nih."),
         (
             {"max_unmatched": "many"},
