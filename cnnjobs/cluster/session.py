@@ -9,7 +9,6 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -19,13 +18,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cnnjobs.cluster import (
     auth_mode,
-    auth_token,
+    local_ray,
     node_registry,
     preflight,
     presence,
     ray_errors,
     spilling,
-    temp_folder,
 )
 from cnnjobs.config import urls
 from cnnjobs.errors import CnnjobsError, InputError
@@ -33,9 +31,6 @@ from cnnjobs.storage import s3
 
 #: How Ray Data names the threads of a plan, and seconds to wait for one that stops.
 _PLAN, _PLAN_STOPS_S = ("StreamingExecutor-", "iter_threaded"), 60.0
-
-#: Characters of a folder in which Ray's sockets keep within the 107 that Linux allows.
-_MAX_PARENT = 29
 
 #: The cluster's versions, then this process's, in Ray's message that they differ.
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
@@ -174,57 +169,25 @@ def _init(address: str | None, folder: contextlib.ExitStack) -> None:
     s3_settings = s3.environment()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     target = presence.resolved(address)
-    starts = target is None and address != "auto"
-    with warnings.catch_warnings(), contextlib.ExitStack() as private:
+    options: dict[str, Any] = {
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        # how workers on other machines reach S3
+        "runtime_env": {"env_vars": s3_settings} if s3_settings else None,
+    }
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if starts:
-            _check_closed()
-            private.enter_context(_own_files(folder))
-        try:
-            ray.init(
-                # a record of a head that was killed would be used without an address
-                address="local" if starts else target or address,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                # how workers on other machines reach S3
-                runtime_env={"env_vars": s3_settings} if s3_settings else None,
-            )
-        except (ConnectionError, RayError, ValueError, RuntimeError) as error:
-            raise _no_answer(address, str(error)) from error
+        if target is None and address != "auto":
+            local_ray.start(folder, options)
+        else:
+            try:
+                ray.init(target or address, **options)
+            except (ConnectionError, RayError, ValueError, RuntimeError) as error:
+                raise _no_answer(address, str(error)) from error
     if threading.current_thread() is threading.main_thread():
         # Ray's handler prints a stack trace and ends the process
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)
-
-
-def _check_closed() -> None:
-    """Raise InputError if a Ray of this process would listen on more than loopback addresses."""
-    own = ray.util.get_node_ip_address()
-    if not node_registry.is_loopback(own):
-        [(name, value)] = node_registry.LOOPBACK.items()
-        raise InputError(
-            f"Ray was imported before this job, so a Ray of its own would listen on {own}; call "
-            f"ray.init() first, name a cluster by its address, or set {name}={value} before Ray is "
-            "imported."
-        )
-
-
-@contextlib.contextmanager
-def _own_files(folder: contextlib.ExitStack) -> Iterator[None]:
-    """Have Ray use a folder and a token of this user alone; it would leave both open to all."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled":
-        auth_token.ensure()
-    before = os.environ.get("RAY_TMPDIR")
-    parent = presence.ray_folder().parent
-    if len(str(parent)) > _MAX_PARENT:
-        parent = Path("/tmp")  # noqa: S108 - the folder is of mode 0700
-    os.environ["RAY_TMPDIR"] = str(folder.enter_context(temp_folder.made(parent)))
-    try:
-        yield
-    finally:
-        del os.environ["RAY_TMPDIR"]
-        if before is not None:
-            os.environ["RAY_TMPDIR"] = before
 
 
 @contextlib.contextmanager
