@@ -46,7 +46,7 @@ class Measured:
         epoch_seconds: the steps of one epoch.
         images_per_second: during those steps.
         compared_with: the reference for `ratio`.
-        ratio: epoch time relative to the reference.
+        ratio: epoch time relative to the reference, the median of the repeats.
         wait_share: share of the epoch spent waiting for images; None for plain Keras.
         startup_seconds: from the command to the end of its first step.
         peak_memory_bytes: of the training process, after each epoch of the first repeat.
@@ -122,13 +122,20 @@ def _compared(
             epoch_seconds=round(seconds[name], 4),
             images_per_second=round(config.rows / seconds[name], 2),
             compared_with=_COMPARED_WITH[name],
-            ratio=round(seconds[name] / seconds[_COMPARED_WITH[name]], 4),
+            ratio=round(_ratio(repeats[name], repeats[_COMPARED_WITH[name]]), 4),
             wait_share=median_of(runs, "wait_share"),
             startup_seconds=median_of(runs, "startup_seconds"),
             peak_memory_bytes=runs[0]["peak_memory_bytes"],
         )
         for name, runs in repeats.items()
     ]
+
+
+def _ratio(runs: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]]) -> float:
+    """The median over the repeats of the ratio within each, as clocks drift from one to another."""
+    own, other = ([median(run["epoch_seconds"]) for run in each] for each in (runs, references))
+    ratios: list[float] = [mine / its for mine, its in zip(own, other, strict=True)]
+    return median(ratios)
 
 
 def loops(settings: Mapping[str, Any]) -> dict[str, Any]:
