@@ -100,15 +100,15 @@ class UnscoredImagesError(CnnjobsError):
 class ImageError(Exception):
     """One image cannot be used; `category` is one of `constants.ERROR_CATEGORIES`.
 
-    Both parts appear in the prediction table as `category: reason`. `of_place` says that the fault
-    is not the image's: a storage that does not answer, for example.
+    Both parts appear in the prediction table as `category: reason`. `is_outage` says that the fault
+    is not the image's: the storage does not answer, for example.
     """
 
-    def __init__(self, category: str, reason: str, *, of_place: bool = False) -> None:
+    def __init__(self, category: str, reason: str, *, is_outage: bool = False) -> None:
         super().__init__(category, reason)
         self.category = category
         self.reason = reason
-        self.of_place = of_place
+        self.is_outage = is_outage
 
     def __str__(self) -> str:
         return f"{self.category}: {self.reason}"

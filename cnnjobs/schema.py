@@ -57,7 +57,7 @@ MEASURES = pa.schema(
         pa.field("retries", pa.int32()),
         pa.field("peak_memory_bytes", pa.int64()),
         # the error is not the image's: the row is not written, and the image is tried again
-        pa.field("of_place", pa.bool_()),
+        pa.field("is_outage", pa.bool_()),
     ]
 )
 

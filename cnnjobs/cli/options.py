@@ -121,7 +121,7 @@ OF_TRAINING: dict[str, Any] = {
     "init": ModelOption(
         metavar="BUNDLE",
         help="Start from the weights of this bundle, of the same model and preprocessing; the last "
-        "layer starts anew where the classes differ.",
+        "layer is initialized again where the classes differ.",
     ),
     "freeze": ModelOption(
         metavar="backbone", help="Train only the last layer. Default: train all layers."

@@ -72,7 +72,7 @@ def follow(
 
     Raises:
         InputError: there is no such job.
-        JobFailed: the cluster has started anew, without the job.
+        JobFailed: the cluster has restarted, without the job.
         CnnjobsError: the cluster is silent for too long.
     """
     num_written, last_answer = 0, time.monotonic()
@@ -85,7 +85,7 @@ def follow(
             if _is_forgotten(client, job):
                 raise JobFailed(
                     f"{job} was lost with its head: the cluster at {client.get_address()} has "
-                    "started anew and does not know it.",
+                    "restarted and does not know it.",
                     1,
                     by_machine=True,
                 ) from error

@@ -132,7 +132,7 @@ class TrainConfig(ImageSettings):
             if self.warmup >= shortest:
                 raise ConfigError(
                     f"warmup must be below {shortest}, the epochs before or after unfreeze_at, got "
-                    f"{self.warmup}; the rate rises anew when all layers train."
+                    f"{self.warmup}; the rate warms up again when all layers train."
                 )
         if self.warmup and self.schedule == "plateau":
             raise ConfigError(

@@ -70,9 +70,9 @@ class Image(NamedTuple):
     decode_seconds: float
 
     @property
-    def is_of_place(self) -> bool:
-        """Whether its error is not its own."""
-        return isinstance(self.decoded, ImageError) and self.decoded.of_place
+    def is_outage(self) -> bool:
+        """Whether the storage failed, not the image."""
+        return isinstance(self.decoded, ImageError) and self.decoded.is_outage
 
 
 @dataclass(eq=False)

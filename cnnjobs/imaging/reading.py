@@ -12,7 +12,7 @@ from cnnjobs.config.regular_files import NotAFileError, TooLargeError
 from cnnjobs.errors import ImageError, SourceError
 from cnnjobs.imaging import memory
 from cnnjobs.imaging.preprocessing import Decoded, Preprocessing, decode
-from cnnjobs.storage import archives, filesystem, local_listing, place_errors, s3, s3_errors
+from cnnjobs.storage import archives, filesystem, local_listing, outages, s3, s3_errors
 
 #: Parameters of glibc's mallopt (mallopt(3)): when free memory is returned to the system, and from
 #: which size on memory is requested separately.
@@ -97,8 +97,8 @@ def read_image(
     except OSError as error:
         reason = s3.reason(error) or "reading the file failed"
         category = "permission" if reason == s3_errors.DENIED else "unreadable"
-        of_place = place_errors.is_of_place(error)
-        raise ImageError(category, reason, of_place=of_place) from error
+        is_outage = outages.is_outage(error)
+        raise ImageError(category, reason, is_outage=is_outage) from error
     except MemoryError as error:
         raise ImageError("too large", "reading it takes more memory than there is") from error
 
@@ -111,7 +111,7 @@ def raise_if_of_source(path: str, error: ImageError) -> None:
 
 def of_source(path: str, error: ImageError) -> SourceError | None:
     """What ends a job whose images cannot be read by a fault that is not theirs; else None."""
-    if not error.of_place:
+    if not error.is_outage:
         return None
     return SourceError(
         f"{path} cannot be read ({error}); restore access to the images, then start again."

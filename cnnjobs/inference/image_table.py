@@ -15,7 +15,7 @@ from cnnjobs.imaging.preprocessing import Decoded, Preprocessing
 RETRIES = "retries"
 
 _VALUES = [
-    *("error", "of_place", "warning", "width", "height", "read_seconds", "decode_seconds"),
+    *("error", "is_outage", "warning", "width", "height", "read_seconds", "decode_seconds"),
 ]
 
 
@@ -41,7 +41,7 @@ def from_images(
         {
             **columns,
             "error": pa.array(errors, pa.string()),
-            "of_place": pa.array([each.is_of_place for each in images], pa.bool_()),
+            "is_outage": pa.array([each.is_outage for each in images], pa.bool_()),
             "warning": pa.array([each and each.warning for each in firsts], pa.string()),
             "width": pa.array([each and each.width for each in firsts], pa.int32()),
             "height": pa.array([each and each.height for each in firsts], pa.int32()),
@@ -63,6 +63,6 @@ def to_images(table: pa.Table, *, num_preprocessings: int) -> list[Image]:
             decoded = [Decoded(each[row], *size, values["warning"]) for each in pixels]
         else:
             category, _, reason = values["error"].partition(": ")
-            decoded = ImageError(category, reason, of_place=values["of_place"])
+            decoded = ImageError(category, reason, is_outage=values["is_outage"])
         images.append(Image(decoded, values["read_seconds"], values["decode_seconds"]))
     return images

@@ -56,7 +56,7 @@ class Update:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of paths of each kind that a summary tells."""
+        """The number of paths of each kind that a summary reports."""
         kinds = ("changed", "again", "relabelled", "gone")
         return {"new": self.num_new, **{kind: len(getattr(self, kind)) for kind in kinds}}
 

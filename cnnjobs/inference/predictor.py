@@ -127,7 +127,7 @@ class Predictor:
             # counted per process: calls that overlap share them
             "retries": [s3.num_retries() - retries_before, *[0] * (len(scored) - 1)],
             "peak_memory_bytes": [progress.peak_memory_bytes()] * len(scored),
-            "of_place": [each.is_of_place for each in scored],
+            "is_outage": [each.is_outage for each in scored],
         }
         return _measured(table, measures)
 

@@ -1,4 +1,4 @@
-"""When errors are those of the place, not of the images: the job stops instead of writing rows."""
+"""Storage outages: the job stops instead of writing a row for every image that it cannot read."""
 
 import socket
 from collections import deque
@@ -57,16 +57,16 @@ class SourceWatch:
             self._streak = 0
             return table
         kept = []
-        for path, error, of_place in zip(
-            *(table[name].to_pylist() for name in ("path", "error", "of_place")), strict=True
+        for path, error, is_outage in zip(
+            *(table[name].to_pylist() for name in ("path", "error", "is_outage")), strict=True
         ):
             is_suspect = error is not None and error.partition(":")[0] in _SUSPECT
-            self._count(path, error, counts=is_suspect and (of_place or not self._lenient))
-            if of_place:
+            self._count(path, error, counts=is_suspect and (is_outage or not self._lenient))
+            if is_outage:
                 self.held_back.append(path)
             elif is_suspect:
                 self.suspects.append(path)
-            kept.append(not (of_place or (is_suspect and self._verdict is not None)))
+            kept.append(not (is_outage or (is_suspect and self._verdict is not None)))
         return table.filter(pa.array(kept))
 
     def check(self) -> None:

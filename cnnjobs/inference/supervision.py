@@ -65,7 +65,7 @@ def score(
 ) -> Generator[pa.Table, None, None]:
     """Yield tables of `schema.predictions` and `schema.MEASURES`, with one row for each of `rows`.
 
-    They come in the order of `rows`, except for images whose place failed for a while: those come
+    They come in the order of `rows`, except for images whose storage failed for a while: those come
     last. If a process or its machine dies, what is still missing is scored by others.
 
     Args:

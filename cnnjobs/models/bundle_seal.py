@@ -1,4 +1,4 @@
-"""The digests of a bundle, computed anew whenever it is opened, and its seal: `SHA256SUMS`.
+"""The digests of a bundle, recomputed whenever it is opened, and its seal: `SHA256SUMS`.
 
 The seal has one line per file, as `sha256sum` writes and checks it, sorted by name. The SHA-256 of
 those lines is the digest of the bundle, and that of the lines of the model alone is the digest of

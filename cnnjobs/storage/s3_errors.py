@@ -56,7 +56,7 @@ _OF_PLACE = (
 )
 _STATUS_OF_PLACE = (401, 407, 429, 502, 503, 504)
 
-#: Failures of boto3 that may be one object's; all others are of the place.
+#: Failures of boto3 that may be one object's; all others are outages.
 _OF_OBJECT = (
     ChecksumError,
     FlexibleChecksumError,
@@ -68,13 +68,13 @@ _OF_OBJECT = (
 )
 
 
-class PlaceError(OSError):
+class OutageError(OSError):
     """S3 cannot be used at all, or not as this user; no object is to blame."""
 
 
 def translated(error: Exception) -> OSError:
     """The same error as the OSError that a local file would raise."""
-    kind = PlaceError if _is_of_place(error) else OSError
+    kind = OutageError if _is_outage(error) else OSError
     text = str(error)
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "")
@@ -89,7 +89,7 @@ def translated(error: Exception) -> OSError:
     return kind(_without_secrets(" ".join(text.split()).rstrip(".")))
 
 
-def _is_of_place(error: Exception) -> bool:
+def _is_outage(error: Exception) -> bool:
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "")
         return code in _OF_PLACE or status(error) in _STATUS_OF_PLACE

@@ -61,7 +61,7 @@ def read(
     warnings = []
     if not keeps_head:
         warnings.append(
-            f"the last layer starts anew: the classes of {config.init} are "
+            f"the last layer is initialized again: the classes of {config.init} are "
             f"{_classes(bundle.labels, bundle.positive)}, here {_classes(labels, positive)}."
         )
     num_validation = _num_seen(rows, VALIDATION, seen)

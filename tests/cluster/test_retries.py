@@ -57,7 +57,7 @@ def test_a_job_that_lost_its_head_is_continued_on_the_next(
     first, second = _lines(head, job, tmp_path, strike)
     name = first.split()[1]
     assert second == (
-        f"{name} was lost with its head: the cluster at {head.dashboard} has started anew and "
+        f"{name} was lost with its head: the cluster at {head.dashboard} has restarted and "
         "does not know it. Attempt 2 of 2 continues it."
     )
 

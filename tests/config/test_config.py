@@ -262,8 +262,8 @@ def test_a_config_cannot_be_changed_or_made_by_position(kind):
         (
             TrainConfig,
             {"freeze": "backbone", "unfreeze_at": 4, "warmup": 3},
-            "warmup must be below 3, the epochs before or after unfreeze_at, got 3; the rate rises "
-            "anew when all layers train.",
+            "warmup must be below 3, the epochs before or after unfreeze_at, got 3; the rate warms "
+            "up again when all layers train.",
         ),
         (EvaluateConfig, {"split": "tset"}, f"split must be one of {SPLITS}, got tset."),
         (

@@ -18,7 +18,7 @@ def table(errors: Sequence[str | None], start: int = 0) -> pa.Table:
         {
             "path": [f"/archive/{start + number}.png" for number in range(len(errors))],
             "error": pa.array(errors, pa.string()),
-            "of_place": [error == REVOKED for error in errors],
+            "is_outage": [error == REVOKED for error in errors],
         }
     )
 

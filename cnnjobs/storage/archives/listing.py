@@ -13,7 +13,7 @@ from cnnjobs.storage import archives, filesystem, s3
 from cnnjobs.storage.archives.files import Version
 from cnnjobs.storage.archives.names import SEPARATOR
 from cnnjobs.storage.listing import LISTING
-from cnnjobs.storage.place_errors import is_of_place
+from cnnjobs.storage.outages import is_outage
 
 #: Archives whose directories are read at once.
 _THREADS = 8
@@ -144,7 +144,7 @@ def _members(row: dict[str, Any]) -> _Members:
     except archives.NoImagesError:
         return _Members(table=None)
     except OSError as error:
-        if is_of_place(error):
+        if is_outage(error):
             raise
         reason = error.strerror or str(error)
         return _Members(table=None, problems={uri: reason})

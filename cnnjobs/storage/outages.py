@@ -1,8 +1,8 @@
-"""Which errors are those of the place where files lie, and not of one file."""
+"""Storage outages: errors that are not one file's."""
 
 import errno
 
-from cnnjobs.storage.s3_errors import PlaceError
+from cnnjobs.storage.s3_errors import OutageError
 
 #: The mount, its server, the way there or the keys for it are gone; or this process cannot open
 #: any more files. A bad sector (EIO) and a missing permission may be one file's.
@@ -15,6 +15,6 @@ _NUMBERS = {
 }
 
 
-def is_of_place(error: OSError) -> bool:
-    """Whether other files of the same place will fail in the same way."""
-    return isinstance(error, PlaceError) or error.errno in _NUMBERS
+def is_outage(error: OSError) -> bool:
+    """Whether other files of the same storage will fail in the same way."""
+    return isinstance(error, OutageError) or error.errno in _NUMBERS
