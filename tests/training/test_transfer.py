@@ -86,14 +86,14 @@ def test_a_training_starts_from_all_weights_of_a_bundle_with_the_same_classes(
         np.testing.assert_allclose(weight, before, rtol=0, atol=1e-20)
 
 
-def test_with_other_classes_the_last_layer_is_initialized_again_and_a_frozen_backbone_stays_as_it_is(
+def test_with_other_classes_the_last_layer_is_new_and_a_frozen_backbone_stays_as_it_is(
     three: str, initial: str, tmp_path: Path
 ) -> None:
     config = _config(three, tmp_path / "run", init=initial, freeze="backbone")
 
     assert plan(config).warnings == [
-        f"the last layer is initialized again: the classes of {initial} are bright (positive), normal, here "
-        "a, b, c."
+        f"the last layer is initialized again: the classes of {initial} are bright (positive), "
+        "normal, here a, b, c."
     ]
     train_here(config)
 
