@@ -23,7 +23,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import Images, OpenVinoEngine, Scores
 from cnnjobs.models.openvino_export import TOLERANCE
-from cnnjobs.models.openvino_import import import_openvino, without_telemetry
+from cnnjobs.models.openvino_import import converting, import_openvino, without_telemetry
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import apart, filesystem, json_files, s3
 
@@ -224,7 +224,8 @@ def _score_onnx(path: Path, images: Images) -> Any:
 
 
 def _write_openvino(model: "keras.Model", metadata: str, path: Path) -> None:
-    model.export(str(path), format="openvino", verbose=False)
+    with converting():
+        model.export(str(path), format="openvino", verbose=False)
     openvino = import_openvino()
     network = openvino.Core().read_model(path)
     network.set_rt_info(metadata, METADATA)
