@@ -21,7 +21,7 @@ from cnnjobs.models import bundle as bundles
 from cnnjobs.models import bundle_seal
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import OpenVinoEngine
-from cnnjobs.models.openvino_import import converting, import_openvino
+from cnnjobs.models.openvino_import import converting, import_openvino, without_telemetry
 from cnnjobs.storage import filesystem, json_files
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _exported(model: "keras.Model") -> tuple[dict[str, bytes], float | None, str
     from openvino import frontend
 
     unsupported = (frontend.OpConversionFailure, frontend.GeneralFailure, NotImplementedError)
-    with tempfile.TemporaryDirectory() as folder, converting():
+    with tempfile.TemporaryDirectory() as folder, without_telemetry(), converting():
         try:
             model.export(str(Path(folder, XML)), format="openvino", verbose=False)
         except unsupported as error:

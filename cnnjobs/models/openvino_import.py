@@ -9,7 +9,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 
 def import_openvino() -> Any:
@@ -35,15 +34,18 @@ def without_telemetry() -> Iterator[None]:
 
 @contextlib.contextmanager
 def converting() -> Iterator[None]:
-    """Convert a model of TensorFlow in the block, without telemetry.
+    """Convert a model of TensorFlow in the block.
 
     OpenVINO 2026.4 runs `exec("import tensorflow")` and `exec("del tensorflow")` in a function.
     Since Python 3.13 (PEP 667) the second raises NameError, as the first binds nothing there. We
     found no issue about it upstream. TensorFlow is imported by then, so neither is needed.
     """
+    # it imports asyncio, which only a conversion is to wait for
+    from unittest import mock
+
     from openvino.frontend.tensorflow import utils
 
-    with without_telemetry(), mock.patch.object(utils, "exec", _do_nothing, create=True):
+    with mock.patch.object(utils, "exec", _do_nothing, create=True):
         yield
 
 

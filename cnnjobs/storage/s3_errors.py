@@ -47,14 +47,14 @@ _REASONS = {
 
 
 #: Answers about the account, the bucket or the server, whichever object was asked for.
-_OF_PLACE = (
+_OUTAGE_CODES = (
     *("NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "RequestTimeTooSkewed"),
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity", "AuthFailure"),
     *("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"),
     *("AccountProblem", "AllAccessDisabled", "NotSignedUp"),
     *("SlowDown", "ServiceUnavailable", "Throttling"),
 )
-_STATUS_OF_PLACE = (401, 407, 429, 502, 503, 504)
+_OUTAGE_STATUSES = (401, 407, 429, 502, 503, 504)
 
 #: Failures of boto3 that may be one object's; all others are outages.
 _OF_OBJECT = (
@@ -92,7 +92,7 @@ def translated(error: Exception) -> OSError:
 def _is_outage(error: Exception) -> bool:
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "")
-        return code in _OF_PLACE or status(error) in _STATUS_OF_PLACE
+        return code in _OUTAGE_CODES or status(error) in _OUTAGE_STATUSES
     return not isinstance(error, _OF_OBJECT)
 
 

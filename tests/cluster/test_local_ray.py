@@ -22,7 +22,7 @@ if any("dashboard/agent.py" in word for word in sys.orig_argv):
 """
 
 _JOB = """
-import os, sys
+import sys
 from cnnjobs.cluster import presence
 presence.before_ray("local")
 import ray

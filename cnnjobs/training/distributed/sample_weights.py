@@ -54,7 +54,7 @@ def balance_warnings(config: TrainConfig, rows: pa.Table) -> list[str]:
 
 
 def source_warnings(rows: pa.Table) -> list[str]:
-    """A warning if the source of these rows of a manifest reveals their class; None otherwise."""
+    """A warning if the source of these rows of a manifest reveals their class."""
     labels_of = _labels_of_sources(rows)
     labels = {label for found in labels_of.values() for label in found}
     if len(labels) < 2 or any(len(found) > 1 for found in labels_of.values()):
