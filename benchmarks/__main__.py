@@ -226,7 +226,7 @@ def scale(
     row_bytes: Annotated[float, Option(help="Bytes per row handed to Ray.")] = 68.0,
     driver_bytes: Annotated[
         float, Option(help="Driver's peak bytes per row, on top of 250 MB.")
-    ] = 750.0,
+    ] = 350.0,
 ) -> None:
     """Measure the driver on millions of rows, or estimate what scoring them costs."""
     from benchmarks.scale import Rates, print_estimate, print_measured

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cnnjobs.progress import Progress, silent
 #: Ways whose scores must agree bit for bit.
 CEILING, PREDICT, ON_RAY = "ceiling", "cnnjobs predict", "cnnjobs on Ray"
 INT8 = "cnnjobs int8"
+DAFT = "daft"
 
 #: What each way adds to the command.
 _COMMANDS: Mapping[str, Sequence[str]] = {
@@ -36,7 +38,7 @@ _PARTS: Mapping[str, Part] = {
     "notebook": ways.notebook,
     "tf.data": ways.tf_data,
     "ray textbook": ways.ray_textbook,
-    "daft": ways.daft_udf,
+    DAFT: ways.daft_udf,
     CEILING: ways.ceiling,
 }
 
@@ -124,6 +126,9 @@ def check_same(folder: Path, name: str = PREDICT) -> None:
 def _check(config: PredictBenchmark) -> None:
     if not models.find(config.model).is_described:
         raise InputError(f"model must be one that `cnnjobs models` lists, got {config.model}.")
+    if DAFT in config.ways and find_spec("daft") is None:
+        others = " ".join(f"--way {name!r}" for name in config.ways if name != DAFT)
+        raise InputError(f"daft is not installed; run `pip install daft`, or give {others}.")
 
 
 def _measure_part(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

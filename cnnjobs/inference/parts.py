@@ -1,6 +1,7 @@
 """The books of a prediction table: each part with its rows and hash, checked against the folder."""
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,10 @@ from cnnjobs.storage.run_dir import Run
 
 _COLUMNS = ("path", "label", "error", "gone_at")
 
-#: Rows whose paths are looked up at once.
+#: Images that are looked up at once, if few parts can have their rows and if all can.
+FEW_IMAGES, MANY_IMAGES = 65_536, 1_000_000
+
+#: Rows of parts that are searched at once.
 _ROWS_AT_ONCE = 500_000
 
 
@@ -93,6 +97,18 @@ class Books:
         # a manifest in no order may have any path
         tables = in_pieces(self._tables(near), _ROWS_AT_ONCE)
         return _rows(table.filter(pc.is_in(table["path"], value_set=paths)) for table in tables)
+
+    def matched(self, images: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """The images, some at a time, each time with the rows that have their paths.
+
+        Args:
+            images: with a column `path`, in tables of any size.
+        """
+        ranges = sorted((part.first, part.last) for part in self.parts.values())
+        follow = all(one[1] < other[0] for one, other in itertools.pairwise(ranges))
+        # otherwise any part may have rows of any image, and each is read each time
+        for some in in_pieces(images, FEW_IMAGES if follow else MANY_IMAGES):
+            yield some, self.rows_of(some["path"])
 
     def parts_with(self, paths: pa.Array) -> list[str]:
         """The parts that contain rows of these paths."""

@@ -32,7 +32,7 @@ _RESULT_SETTINGS = (
     "split", "engine", "batch_size", "damaged", "any_modality", "max_pixels", "partition_by",
 )  # fmt: skip
 
-#: Images that are planned and scored at once: about 250 MB of the driver's memory.
+#: Images that are planned and scored at once: a few hundred bytes each of the driver's memory.
 WINDOW = 1_000_000
 
 
@@ -117,15 +117,12 @@ class PredictPlan:
         return self.num_images - self.num_done
 
     def _left(self) -> Iterator[pa.Table]:
-        for rows in self.pieces("path", "label", "size_bytes", "etag"):
-            paths = self.done.rows_of(rows["path"])["path"]
+        columns = ("path", "label", "size_bytes", "etag")
+        for rows, found in self.done.matched(self.images.rows(self.config.split, columns)):
+            paths = found["path"]
             if self.update is not None:
                 paths = paths.filter(pc.invert(pc.is_in(paths, value_set=self.update.dropped)))
             yield rows.filter(pc.invert(pc.is_in(rows["path"], value_set=paths)))
-
-    def pieces(self, *columns: str) -> Iterator[pa.Table]:
-        """The images of the split, a window at a time."""
-        return in_pieces(self.images.rows(self.config.split, columns), WINDOW)
 
     @property
     def settings(self) -> dict[str, Any]:

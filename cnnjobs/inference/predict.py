@@ -182,6 +182,8 @@ def _scored(
     """Score window by window, so that neither this process nor Ray's plan grows with the job."""
     for window in planned.windows():
         yield from backends.score(backend, window, scoring, watch)
+        # before the next one is read
+        del window
 
 
 def _watch(planned: PredictPlan) -> SourceWatch:
@@ -225,8 +227,7 @@ def _check_complete(planned: PredictPlan, run: Run, summary: PredictSummary) -> 
     """Check that every image has one row, by reading back what is in the folder."""
     books = _books(run)
     num_known = num_images = 0
-    for images in planned.pieces("path"):
-        rows = books.rows_of(images["path"])
+    for _, rows in books.matched(planned.images.rows(planned.config.split, ["path"])):
         num_known += rows.num_rows
         num_images += pc.count_distinct(rows["path"]).as_py()
     counted = summary.scored + sum(summary.failed.values()) + summary.skipped

@@ -18,8 +18,8 @@ from cnnjobs.inference.parts import Books
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem, run_dir, run_lock, s3
 
-#: Images that are looked up at once.
-_WINDOW = 1_000_000
+#: Rows that are looked up at once, and images that they are compared with at once.
+_ROWS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +106,13 @@ def _of_images(uri: str, record: Mapping[str, Any], books: Books) -> Iterator[st
     split = record["config"]["split"] if is_predict else "all"
     num_known = num_twice = num_lacking = 0
     first_twice = first_lacking = ""
-    for paths in _paths(images, split):
-        rows = books.rows_of(paths)
+    for some, rows in books.matched(images.rows(split, ["path"])):
         num_known += rows.num_rows
         if (twice := _twice(rows, ["path"])).num_rows:
             num_twice += twice.num_rows
             first_twice = first_twice or twice["path"][0].as_py()
-        if len(lacking := paths.filter(pc.invert(pc.is_in(paths, value_set=rows["path"])))):
+        lacking = some["path"].filter(pc.invert(pc.is_in(some["path"], value_set=rows["path"])))
+        if len(lacking):
             num_lacking += len(lacking)
             first_lacking = first_lacking or lacking[0].as_py()
     others = pa.table({"path": pa.nulls(0, pa.string())})
@@ -130,11 +130,6 @@ def _of_images(uri: str, record: Mapping[str, Any], books: Books) -> Iterator[st
         yield f"{counted(others.num_rows, 'row')} of no image in the manifest, the first of {first}"
 
 
-def _paths(images: Images, split: str) -> Iterator[pa.ChunkedArray]:
-    """The paths of the images, a window at a time."""
-    return (rows["path"] for rows in in_pieces(images.rows(split, ["path"]), _WINDOW))
-
-
 def _twice(rows: pa.Table, by: Sequence[str]) -> pa.Table:
     counts = rows.group_by(by).aggregate([([], "count_all")])
     return counts.filter(pc.greater(counts["count_all"], 1))
@@ -147,10 +142,10 @@ def _more_than_one(number: int, first: str) -> str:
 def _of_none(books: Books, images: Images, split: str) -> pa.Table:
     """The paths of the rows of no image."""
     found = []
-    for rows in in_pieces((books.rows([name]) for name in books.parts), _WINDOW):
+    for rows in in_pieces((books.rows([name]) for name in books.parts), _ROWS_AT_ONCE):
         others = rows.select(["path"])
-        for paths in _paths(images, split):
-            others = others.filter(pc.invert(pc.is_in(others["path"], value_set=paths)))
+        for some in in_pieces(images.rows(split, ["path"]), _ROWS_AT_ONCE):
+            others = others.filter(pc.invert(pc.is_in(others["path"], value_set=some["path"])))
         found.append(others)
     return pa.concat_tables(found)
 

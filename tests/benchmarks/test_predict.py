@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import archive, text, ways
+from benchmarks import archive, predict, text, ways
 from benchmarks.config import SCORING_WAYS, PredictBenchmark
 from benchmarks.predict import bench_predict, check_same
 from benchmarks.processes import Part, run
@@ -123,6 +123,12 @@ def test_an_unknown_model_is_one_line() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no model 'resnet'")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_daft_is_looked_for_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^daft is not installed; .*give --way 'notebook'\.$"):
+        bench_predict(PredictBenchmark(ways=("notebook", "daft")))
 
 
 def test_the_memory_of_a_command_is_that_of_all_it_starts() -> None:

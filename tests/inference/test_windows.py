@@ -59,6 +59,8 @@ def listed(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 @pytest.fixture
 def three_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "WINDOW", 16)
+    monkeypatch.setattr("cnnjobs.inference.parts.FEW_IMAGES", 5)
+    monkeypatch.setattr("cnnjobs.inference.parts.MANY_IMAGES", 16)
 
 
 def config(bundle: Path, data: Path, output: Path, **settings: Any) -> PredictConfig:
@@ -101,6 +103,8 @@ def test_three_windows_have_the_parts_of_one(
 ) -> None:
     predict(config(untrained, listed[order], tmp_path / "one"))
     monkeypatch.setattr(plan, "WINDOW", 16)
+    monkeypatch.setattr("cnnjobs.inference.parts.FEW_IMAGES", 5)
+    monkeypatch.setattr("cnnjobs.inference.parts.MANY_IMAGES", 16)
     three = config(untrained, listed[order], tmp_path / "three")
     planned = plan.plan(three)
     assert isinstance(planned.images, ManifestFile)
@@ -153,6 +157,8 @@ def test_a_run_killed_in_its_second_window_ends_with_the_rows_of_another_in_one(
     assert 16 <= num_kept < 32
 
     monkeypatch.setattr(plan, "WINDOW", 16)
+    monkeypatch.setattr("cnnjobs.inference.parts.FEW_IMAGES", 5)
+    monkeypatch.setattr("cnnjobs.inference.parts.MANY_IMAGES", 16)
     metrics = tmp_path / "metrics.prom"
     again = config(
         untrained, listed["halves"], tmp_path / "three", resume=True, metrics_file=str(metrics)
