@@ -1,6 +1,5 @@
 """Exact and near duplicates among images, and the groups that must stay in one split."""
 
-import bisect
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from cnnjobs.data.images import PIECE_ROWS
 from cnnjobs.imaging.perceptual_hash import HASH_BYTES
 
 #: Largest Hamming distance, of 256 bits, at which two perceptual hashes count as the same picture,
@@ -36,7 +36,7 @@ def equal_pairs(hashes: Sequence[str | None]) -> list[tuple[int, int]]:
 
 
 def near_pairs(
-    hashes: Sequence[str | None],
+    hashes: Sequence[str | None] | pa.ChunkedArray,
     *,
     first: int | None = None,
     max_distance: int = MAX_DISTANCE,
@@ -56,15 +56,13 @@ def near_pairs(
         max_distance: in bits.
         max_with_crops: comparisons of images up to which crops are compared.
     """
-    known = [position for position, value in enumerate(hashes) if value is not None]
-    num_first = len(known) if first is None else bisect.bisect_left(known, first)
+    if not isinstance(hashes, pa.ChunkedArray):
+        hashes = pa.chunked_array([hashes], pa.string())
+    known = np.flatnonzero(pc.is_valid(hashes))
+    num_first = len(known) if first is None else int(np.searchsorted(known, first))
     if not num_first:
         return []
-    every = [bytes.fromhex(hashes[position] or "") for position in known]
-    longest = max(map(len, every))
-    # a hash without crops is repeated in their place: it then adds no pair
-    data = b"".join((each * (longest // len(each)))[:longest] for each in every)
-    parts = np.frombuffer(data, np.uint64).reshape(len(known), longest // HASH_BYTES, -1)
+    parts = _parts(hashes.drop_null())
     if num_first * len(known) > max_with_crops:
         parts = parts[:, :1]
     words = np.ascontiguousarray(parts.transpose(1, 2, 0))
@@ -72,7 +70,10 @@ def near_pairs(
         starts = range(0, num_first, _ROWS)
         found = pool.map(lambda start: _near_rows(words, start, max_distance), starts)
         return [
-            (known[one], known[other]) for pairs in found for one, other in pairs if one < num_first
+            (int(known[one]), int(known[other]))
+            for pairs in found
+            for one, other in pairs
+            if one < num_first
         ]
 
 
@@ -84,7 +85,7 @@ def copies(
     With `first`, the near ones only if they include one of the first so many rows.
     """
     exact = equal_pairs(rows["content_hash"].to_pylist())
-    return exact, near_pairs(rows["perceptual_hash"].to_pylist(), first=first)
+    return exact, near_pairs(rows["perceptual_hash"], first=first)
 
 
 def mixed_labels(rows: pa.Table, pairs: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
@@ -111,6 +112,21 @@ def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list
         low, high = sorted((root(groups[one]), root(groups[other])))
         parent[high] = low
     return [root(group) for group in groups]
+
+
+def _parts(hashes: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """The hashes as numbers, (N, 1 + crops, 4).
+
+    One without crops is repeated in their place: it then adds no pair.
+    """
+    size = pc.max(pc.binary_length(hashes)).as_py() // 2
+    data = np.empty((len(hashes), size), np.uint8)
+    # as Python objects they take much more than as numbers
+    for start in range(0, len(hashes), PIECE_ROWS):
+        piece = map(bytes.fromhex, hashes.slice(start, PIECE_ROWS).to_pylist())
+        whole = b"".join((each * (size // len(each)))[:size] for each in piece)
+        data[start : start + PIECE_ROWS] = np.frombuffer(whole, np.uint8).reshape(-1, size)
+    return data.view(np.uint64).reshape(len(hashes), size // HASH_BYTES, -1)
 
 
 def _near_rows(words: NDArray[np.uint64], start: int, max_distance: int) -> list[tuple[int, int]]:

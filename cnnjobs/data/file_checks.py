@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from cnnjobs import schema
 from cnnjobs.config import constants
+from cnnjobs.data.images import PIECE_ROWS
 from cnnjobs.errors import ImageError, StorageError
 from cnnjobs.imaging import depth, dicom, formats, memory, perceptual_hash, preprocessing, reading
 from cnnjobs.imaging.decoder import read_many
@@ -56,13 +57,18 @@ def check_files(
     """Hashes, size and readability of each file, in order, read by many threads."""
     reading.prepare_process()
     remote = any(filesystem.is_s3(path) for path in paths)
+    tables: list[pa.Table] = []
     checks: list[dict[str, Any]] = []
-    for found in read_many(paths, check, remote=remote):
-        if len(checks) % _FILES_PER_REPORT == 0:
-            progress("index", len(checks), len(paths))
+    for number, found in enumerate(read_many(paths, check, remote=remote)):
+        if number % _FILES_PER_REPORT == 0:
+            progress("index", number, len(paths))
         checks.append(found)
+        # as Python objects they take much more than as a table
+        if len(checks) == PIECE_ROWS:
+            tables.append(pa.Table.from_pylist(checks, schema=COLUMNS))
+            checks = []
     progress("index", len(paths), len(paths))
-    return pa.Table.from_pylist(checks, schema=COLUMNS)
+    return pa.concat_tables([*tables, pa.Table.from_pylist(checks, schema=COLUMNS)])
 
 
 @memory.bounded()

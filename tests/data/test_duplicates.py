@@ -86,7 +86,9 @@ def test_positions_count_the_rows_without_a_hash():
     assert duplicates.near_pairs([]) == []
 
 
-def test_pairs_are_found_across_blocks_of_rows():
+@pytest.mark.parametrize("rows", [7, 10_000])
+def test_pairs_are_found_across_blocks_of_rows(rows, monkeypatch):
+    monkeypatch.setattr(duplicates, "PIECE_ROWS", rows)
     hashes = [_hash(seed) for seed in range(700)]
     for one, other in ((3, 650), (255, 256), (300, 301)):
         hashes[other] = _flipped(hashes[one], 12)

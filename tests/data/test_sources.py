@@ -97,6 +97,14 @@ def test_folders_right_below_the_source_are_the_classes(tree):
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
 
 
+def test_images_are_opened_a_few_at_a_time(tree, monkeypatch):
+    whole = _index(tree).manifest.table
+    monkeypatch.setattr(file_checks, "PIECE_ROWS", 5)
+    assert _index(tree).manifest.table.equals(whole)
+    monkeypatch.setattr(file_checks, "PIECE_ROWS", 8)
+    assert _index(tree).manifest.table.equals(whole)
+
+
 def test_deeper_folders_belong_to_the_class_above(tmp_path):
     _touch(tmp_path, "normal/2020/may/a.png", "opacity/b.png")
     assert _column(_listing(tmp_path), "label") == ["normal", "opacity"]
