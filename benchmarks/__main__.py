@@ -211,6 +211,9 @@ def decode(
 @app.command()
 def scale(
     rows: Annotated[int, Option(help="Rows to measure with.")] = 1_000_000,
+    plot: Annotated[
+        Path | None, Option(help="Draw the memory of `predict` to this .png, .svg or .pdf.")
+    ] = None,
     estimate: Annotated[
         bool, Option("--estimate", help="Print the table of docs/scaling.md; measure nothing.")
     ] = False,
@@ -232,7 +235,7 @@ def scale(
     from benchmarks.scale import Rates, print_estimate, print_measured
 
     if not estimate:
-        print_measured(rows)
+        print_measured(rows, plot)
         return
     print_estimate(
         Rates(

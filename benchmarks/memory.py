@@ -50,7 +50,7 @@ class TreeMemory:
         while not self._ended.wait(wait):
             wait = min(2 * wait, _SECONDS_BETWEEN_SAMPLES)
             self._known = _with_children(self._known)
-            resident = sum(map(_resident_bytes, self._known))
+            resident = sum(map(resident_bytes, self._known))
             if resident < _GROWN * resident_then and time.monotonic() < next_sum:
                 continue
             resident_then = max(resident, resident_then)
@@ -86,7 +86,7 @@ def _parents() -> dict[int, int]:
     return parents
 
 
-def _resident_bytes(process: int) -> int:
+def resident_bytes(process: int) -> int:
     """0 if the process has just ended."""
     try:
         pages = (_PROC / str(process) / "statm").read_text().split()[1]

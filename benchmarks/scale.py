@@ -21,10 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.index import index_stub, listing_stub, measure
+from benchmarks.memory_plots import memory_over_jobs, sampled
 from cnnjobs import schema
 from cnnjobs.config import PredictConfig, VerifyConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.streamed import open_images
+from cnnjobs.imaging.plots import to_bytes
 from cnnjobs.inference import backends, plan, ray_blocks, supervision
 from cnnjobs.inference.predict import predict
 from cnnjobs.inference.predictor import Scoring
@@ -88,8 +90,13 @@ def estimated(images: int, rates: Rates) -> dict[str, str]:
     }
 
 
-def print_measured(rows: int) -> None:
-    """Print one line per step of the driver, at a tenth of the rows and at all of them."""
+def print_measured(rows: int, plot: Path | None = None) -> None:
+    """Print one line per step of the driver, at a tenth of the rows and at all of them.
+
+    Args:
+        rows: of the larger manifest.
+        plot: file for a figure of the memory while `predict` runs: .png, .svg or .pdf.
+    """
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs")
     print(f"{'step':52} {'seconds':>8} {'peak MB':>8}")
     with tempfile.TemporaryDirectory() as name:
@@ -115,6 +122,9 @@ def print_measured(rows: int) -> None:
             size = _manifest(folder, number).stat().st_size
             parts = sum(file.stat().st_size for file in _run(folder, number).rglob("part-*"))
             print(f"bytes per row: manifest {size / number:.0f}, predictions {parts / number:.0f}")
+        if plot is not None:
+            jobs = {f"{number:,} rows": _samples(folder, number) for number in (rows // 10, rows)}
+            plot.write_bytes(to_bytes(memory_over_jobs(jobs), plot.suffix.lstrip(".")))
         for windows in (1, 3):
             number = windows * RAY_WINDOW
             write_manifest(folder, number)
@@ -135,7 +145,8 @@ def write_manifest(folder: Path, number: int) -> float:
 def scored(folder: Path, number: int) -> float:
     """All that `predict` does, with scores that cost nothing, in this process."""
     setattr(backends, "started", lambda *_: nullcontext(_Driver()))  # noqa: B010
-    return _predict(folder, number, resume=False)
+    with sampled(_samples(folder, number)):
+        return _predict(folder, number, resume=False)
 
 
 def found_done(folder: Path, number: int) -> float:
@@ -298,6 +309,10 @@ def listed(number: int) -> Iterator[pa.Table]:
 
 def _manifest(folder: Path, number: int) -> Path:
     return folder / f"{number}.parquet"
+
+
+def _samples(folder: Path, number: int) -> Path:
+    return folder / f"memory-{number}.json"
 
 
 def _run(folder: Path, number: int) -> Path:

@@ -1,6 +1,7 @@
 """Fixtures that are dear: one Ray for the session, one drawn archive, one bundle."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +31,21 @@ os.environ.update(node_registry.LOOPBACK)
 _SLOW = ("distributed", "training", "inference", "cluster", "evaluation")
 
 
+#: When slow tests that have not begun are left out, in seconds since 1970: CI has a limit.
+_SLOW_UNTIL = float(os.environ.get("CNNJOBS_SLOW_UNTIL", "inf"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the files that take long."""
     ranks = {folder: rank for rank, folder in enumerate(_SLOW)}
     items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what would take too long."""
+    if item.get_closest_marker("slow") is not None and time.time() > _SLOW_UNTIL:
+        pytest.skip("a slow test, and the time of CNNJOBS_SLOW_UNTIL has passed")
 
 
 @pytest.fixture(scope="session")
