@@ -31,7 +31,9 @@ FAKE = json.dumps({"run_version": 1})
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `verify` looks images up, a few at a time."""
-    monkeypatch.setattr(verify_run, "_WINDOW", 5)
+    monkeypatch.setattr(verify_run, "_ROWS_AT_ONCE", 5)
+    monkeypatch.setattr("cnnjobs.inference.parts.FEW_IMAGES", 5)
+    monkeypatch.setattr("cnnjobs.inference.parts.MANY_IMAGES", 5)
 
 
 @pytest.fixture
