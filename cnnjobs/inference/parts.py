@@ -106,8 +106,9 @@ class Books:
         """
         ranges = sorted((part.first, part.last) for part in self.parts.values())
         follow = all(one[1] < other[0] for one, other in itertools.pairwise(ranges))
-        # otherwise any part may have rows of any image, and each is read each time
-        for some in in_pieces(images, FEW_IMAGES if follow else MANY_IMAGES):
+        largest = max((part.entry["rows"] for part in self.parts.values()), default=0)
+        # each time all parts that may have rows are read: if their paths overlap, that can be all
+        for some in in_pieces(images, max(FEW_IMAGES, largest) if follow else MANY_IMAGES):
             yield some, self.rows_of(some["path"])
 
     def parts_with(self, paths: pa.Array) -> list[str]:

@@ -31,13 +31,14 @@ def booked(folder: Path, *contents: list[str]) -> Books:
 @pytest.mark.parametrize(
     ("contents", "at_once"),
     [
-        ([PATHS[:50], PATHS[50:90], PATHS[90:180]], 20),
-        ([PATHS[50:90], PATHS[:50], PATHS[90:180]], 20),
-        ([PATHS[:90:2], PATHS[1:90:2], PATHS[90:180]], 60),
-        ([PATHS[:50], PATHS[49:180]], 60),
+        ([PATHS[:15], PATHS[15:30], PATHS[30:45]], 20),
+        ([PATHS[15:30], PATHS[:15], PATHS[30:45]], 20),
+        ([PATHS[:30], PATHS[30:45]], 30),
+        ([PATHS[:30:2], PATHS[1:30:2], PATHS[30:45]], 60),
+        ([PATHS[:15], PATHS[14:30]], 60),
         ([], 20),
     ],
-    ids=["in order", "in other order", "interleaved", "with one row in two", "none"],
+    ids=["in order", "in other order", "larger", "interleaved", "with one row in two", "none"],
 )
 def test_images_meet_their_rows_a_few_at_a_time(
     contents: list[list[str]], at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
