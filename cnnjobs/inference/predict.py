@@ -182,8 +182,7 @@ def _scored(
     """Score window by window, so that neither this process nor Ray's plan grows with the job."""
     for window in planned.windows():
         yield from backends.score(backend, window, scoring, watch)
-        # before the next one is read
-        del window
+        del window  # before the next one is read
 
 
 def _watch(planned: PredictPlan) -> SourceWatch:
