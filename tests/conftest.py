@@ -30,7 +30,6 @@ os.environ.update(node_registry.LOOPBACK)
 #: one of two processes waiting.
 _SLOW = ("distributed", "training", "inference", "cluster", "evaluation")
 
-
 #: When slow tests that have not begun are left out, in seconds since 1970: CI has a limit.
 _SLOW_UNTIL = float(os.environ.get("CNNJOBS_SLOW_UNTIL", "inf"))
 

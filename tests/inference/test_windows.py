@@ -56,11 +56,16 @@ def listed(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     return files
 
 
-@pytest.fixture
-def three_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three windows, whose images are looked up in the parts a few at a time."""
     monkeypatch.setattr(plan, "WINDOW", 16)
     monkeypatch.setattr("cnnjobs.inference.parts.FEW_IMAGES", 5)
     monkeypatch.setattr("cnnjobs.inference.parts.MANY_IMAGES", 16)
+
+
+@pytest.fixture
+def three_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
 
 
 def config(bundle: Path, data: Path, output: Path, **settings: Any) -> PredictConfig:
@@ -102,9 +107,7 @@ def test_three_windows_have_the_parts_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     predict(config(untrained, listed[order], tmp_path / "one"))
-    monkeypatch.setattr(plan, "WINDOW", 16)
-    monkeypatch.setattr("cnnjobs.inference.parts.FEW_IMAGES", 5)
-    monkeypatch.setattr("cnnjobs.inference.parts.MANY_IMAGES", 16)
+    make_small(monkeypatch)
     three = config(untrained, listed[order], tmp_path / "three")
     planned = plan.plan(three)
     assert isinstance(planned.images, ManifestFile)
@@ -156,9 +159,7 @@ def test_a_run_killed_in_its_second_window_ends_with_the_rows_of_another_in_one(
     num_kept = rows(tmp_path / "three").num_rows
     assert 16 <= num_kept < 32
 
-    monkeypatch.setattr(plan, "WINDOW", 16)
-    monkeypatch.setattr("cnnjobs.inference.parts.FEW_IMAGES", 5)
-    monkeypatch.setattr("cnnjobs.inference.parts.MANY_IMAGES", 16)
+    make_small(monkeypatch)
     metrics = tmp_path / "metrics.prom"
     again = config(
         untrained, listed["halves"], tmp_path / "three", resume=True, metrics_file=str(metrics)
