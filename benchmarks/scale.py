@@ -26,6 +26,7 @@ from cnnjobs import schema
 from cnnjobs.config import PredictConfig, VerifyConfig
 from cnnjobs.data import manifest
 from cnnjobs.data.streamed import open_images
+from cnnjobs.errors import InputError
 from cnnjobs.imaging.plots import to_bytes
 from cnnjobs.inference import backends, plan, ray_blocks, supervision
 from cnnjobs.inference.predict import predict
@@ -44,6 +45,9 @@ KEYS_PER_LIST = 1000
 RAY_WINDOW = 100_000
 
 _LISTED_AT_ONCE = 100_000
+
+#: What a figure can be written as.
+_FIGURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +100,13 @@ def print_measured(rows: int, plot: Path | None = None) -> None:
     Args:
         rows: of the larger manifest.
         plot: file for a figure of the memory while `predict` runs: .png, .svg or .pdf.
+
+    Raises:
+        InputError: `plot` has another suffix.
     """
+    if plot is not None and plot.suffix not in _FIGURES:
+        allowed = ", ".join(_FIGURES)
+        raise InputError(f"plot {plot} must end in one of {allowed}; choose another name.")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs")
     print(f"{'step':52} {'seconds':>8} {'peak MB':>8}")
     with tempfile.TemporaryDirectory() as name:
