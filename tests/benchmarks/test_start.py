@@ -14,8 +14,10 @@ def test_the_steps_add_up_to_the_whole(capsys: pytest.CaptureFixture[str]) -> No
     blocks = [each for each in re.split(r"^(?! )", printed, flags=re.MULTILINE) if each]
     titles = [block.splitlines()[0] for block in blocks]
     assert titles == [
-        "cnnjobs predict, 40 images", "the same on Ray, 40 images", "the child process alone"
-    ]  # fmt: skip
+        "predict, 40 images",
+        "the same on Ray, 40 images",
+        "the child process alone",
+    ]
     for block in blocks:
         *steps, whole = (float(value) for value in re.findall(r"([\d.]+) s\b", block))
         assert all(seconds >= 0 for seconds in steps)
