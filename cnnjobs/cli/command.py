@@ -57,6 +57,9 @@ def job(
             config = settings(context, config_type, values["config"])
             presence.before_ray(getattr(config, "address", None))
             flags = {flag: values[flag] for flag in flags_of_job.keys() - {"config", "debug"}}
+            from cnnjobs.storage.arrow_start import without_pandas
+
+            without_pandas()
             run(config, load(), **flags)
 
         # Typer reads the options from these two

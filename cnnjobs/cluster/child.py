@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
 
 from cnnjobs.storage import s3
+from cnnjobs.storage.arrow_start import without_pandas
 
 T = TypeVar("T")
 
@@ -195,6 +196,7 @@ if __name__ == "__main__":
     questions, channel = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    without_pandas()
     # functions are pickled under the name of this module, not as those of a script
     from cnnjobs.cluster import child
 

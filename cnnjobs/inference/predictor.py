@@ -150,7 +150,9 @@ class Predictor:
             if len(batch) == self._scoring.batch_size:
                 yield batch
                 batch = []
-        yield batch
+        # an empty one would wait for the engine, which scores a batch of another call
+        if batch:
+            yield batch
 
     def _score(self, batch: _Batch) -> list[Scores]:
         """The scores from each model of the images in a batch; their places may be empty."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +50,8 @@ def estimate(
     if min(values) == max(values):
         reason = undefined or f"{num} equal values: there is no variance for an interval"
         return Estimate(num=num, mean=values[0], sd=0.0, low=None, high=None, undefined=reason)
+    from scipy.special import stdtrit
+
     sd = float(np.std(values, ddof=1))
     half = float(stdtrit(num - 1, 0.975)) * sd * math.sqrt(1 / num + test_share)
     low, high = max(mean - half, bounds[0]), min(mean + half, bounds[1])

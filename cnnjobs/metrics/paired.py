@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
 
 from cnnjobs.metrics.bootstrap import Interval
 from cnnjobs.metrics.weighted import Floats, Scores
@@ -88,6 +87,8 @@ def mcnemar(one_right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> McN
     only_one = int(np.sum(one_right & ~other_right))
     only_other = int(np.sum(other_right & ~one_right))
     number = only_one + only_other
+    from scipy.special import bdtr
+
     # the binomial distribution's cumulative probability, by the incomplete beta function
     p = min(1.0, 2 * float(bdtr(min(only_one, only_other), number, 0.5))) if number else 1.0
     return McNemar(only_one=only_one, only_other=only_other, p=p)

@@ -69,6 +69,17 @@ print([name for name in ("ray", "tensorflow", "keras") if name in sys.modules])
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
+def test_neither_process_loads_what_takes_long(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    with start_job(inputs, output, address=ALONE, rows_per_file=BATCH_SIZE) as job:
+        wait_for_parts(job, output, 1)
+        (scorer,) = scorers(job.pid)
+        libraries = [Path(f"/proc/{pid}/maps").read_text() for pid in (job.pid, scorer)]
+    assert all("/pyarrow/" in each for each in libraries)
+    for name in ("ray", "tensorflow", "pandas", "scipy"):
+        assert [f"-packages/{name}/" in each for each in libraries] == [False, False], name
+
+
 def test_a_killed_child_is_replaced_and_nothing_is_lost(
     undisturbed: pa.Table, inputs: Path, tmp_path: Path
 ) -> None:

@@ -261,6 +261,32 @@ def test_only_images_without_an_error_reach_the_engine(
     assert batches == [4, 1]
 
 
+def test_rows_with_nothing_left_to_score_do_not_wait_for_the_engine(
+    gap: Bundle, tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    is_busy, may_end = threading.Event(), threading.Event()
+    scores = OpenVinoEngine.scores
+
+    def slow(engine: OpenVinoEngine, images: Images) -> Scores:
+        is_busy.set()
+        may_end.wait()
+        return scores(engine, images)
+
+    good = rows_of(readable(gap, files)[:4])
+    monkeypatch.setattr(OpenVinoEngine, "scores", slow)
+    predictor = Predictor(scoring(gap), threads=1)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(predictor, good)
+        try:
+            is_busy.wait()
+            second = pool.submit(predictor, rows_of([tmp_path / "broken.png"]))
+            assert second.result(60)["error"].null_count == 0
+            assert not first.done()
+        finally:
+            may_end.set()
+
+
 def _serialized(table: pa.Table) -> pa.Buffer:
     """The table as another process receives it."""
     sink = pa.BufferOutputStream()
