@@ -56,6 +56,10 @@ def job(settings: Mapping[str, Any]) -> dict[str, float]:
     """Seconds from the command to the end of each step."""
     marks = {"python": time.time()}
     import cnnjobs.cli  # noqa: F401 - its time is what counts
+    from cnnjobs.storage.arrow_start import without_pandas
+
+    # as every command does
+    without_pandas()
     from cnnjobs.inference.predict import predict
 
     marks["imports"] = time.time()
