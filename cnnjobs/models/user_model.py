@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnjobs.errors import InputError
 from cnnjobs.models.layer_names import with_reset_names
+from cnnjobs.storage.arrow_start import with_pandas
 
 if TYPE_CHECKING:
     import keras
@@ -63,6 +64,7 @@ class UserModel:
         module.__file__ = self.file_name
         # dataclasses, among others, look up the module they were defined in
         sys.modules[_MODULE] = module
+        with_pandas()
         try:
             # the operator's own file: SECURITY.md
             exec(compile(self.source, self.file_name, "exec"), module.__dict__)  # noqa: S102

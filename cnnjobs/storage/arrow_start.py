@@ -3,6 +3,7 @@
 That takes 0.4 s, and other threads need the processor by then (apache/arrow#34994).
 """
 
+import contextlib
 import sys
 from importlib.abc import MetaPathFinder
 from typing import Any
@@ -31,3 +32,9 @@ def without_pandas() -> None:
         pa.array([])
     finally:
         sys.meta_path.remove(finder)
+
+
+def with_pandas() -> None:
+    """Undo `without_pandas`, for code that is not ours."""
+    with contextlib.suppress(ImportError):
+        pa.table({}).to_pandas()

@@ -59,3 +59,20 @@ without_pandas()
 print(pandas.__name__, pandas.Series([1]).sum())
 """
     assert run(code) == ["pandas", "1"]
+
+
+def test_the_code_of_a_users_model_finds_pandas_as_always() -> None:
+    code = '''
+from cnnjobs.models.user_model import UserModel
+from cnnjobs.storage.arrow_start import without_pandas
+
+without_pandas()
+source = """
+import pandas, pyarrow
+
+def build(num_labels):
+    return pyarrow.array(pandas.Series([1, None], dtype="Int64")).null_count
+"""
+print(UserModel(source=source, function="build", file_name="model.py")._run(2))
+'''
+    assert run(code) == ["1"]
