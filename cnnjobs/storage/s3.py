@@ -13,8 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError, IncompleteReadError
 
 from cnnjobs.config.regular_files import TooLargeError
 from cnnjobs.storage import s3_errors, s3_retries
@@ -218,7 +217,7 @@ def asked(ask: Callable[[], T]) -> T:
     """
     try:
         return s3_retries.patiently(ask)
-    except (BotoCoreError, ClientError, ResponseParserError, s3_retries.SlowBodyError) as error:
+    except s3_retries.failures() as error:
         raise s3_errors.translated(error) from error
 
 

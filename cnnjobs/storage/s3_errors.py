@@ -11,9 +11,8 @@ from botocore.exceptions import (
     ParamValidationError,
     ResponseStreamingError,
 )
-from botocore.parsers import ResponseParserError
 
-from cnnjobs.storage.s3_retries import SlowBodyError
+from cnnjobs.storage.s3_retries import SlowBodyError, unparsable
 
 #: What users without permission see.
 DENIED = "S3 denies access with these credentials"
@@ -62,7 +61,6 @@ _OF_OBJECT = (
     FlexibleChecksumError,
     IncompleteReadError,
     ParamValidationError,
-    ResponseParserError,
     ResponseStreamingError,
     SlowBodyError,
 )
@@ -93,7 +91,7 @@ def _is_outage(error: Exception) -> bool:
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "")
         return code in _OUTAGE_CODES or status(error) in _OUTAGE_STATUSES
-    return not isinstance(error, _OF_OBJECT)
+    return not isinstance(error, (*_OF_OBJECT, unparsable()))
 
 
 def status(error: Exception) -> int | None:
@@ -118,7 +116,7 @@ def refuse_other_servers(http_response: Any, model: Any, **_: Any) -> None:
     elif status < 300:
         body = http_response.content
         if not body.strip():
-            raise ResponseParserError("the listing is empty")
+            raise unparsable()("the listing is empty")
         is_other = b"ListBucketResult" not in body and b"<Error" not in body
     else:
         is_other = is_page and status in (400, 401, 403, 404, 405)

@@ -1,5 +1,6 @@
 """Retries of S3 requests that fail temporarily: when, how often, and how many there were."""
 
+import functools
 import os
 import random
 import threading
@@ -16,7 +17,6 @@ from botocore.exceptions import (
     IncompleteReadError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
-from botocore.parsers import ResponseParserError
 
 T = TypeVar("T")
 
@@ -45,7 +45,6 @@ _PASSING_ERRORS = (
     NoConnectionError,
     HTTPClientError,  # resets, timeouts
     IncompleteReadError,
-    ResponseParserError,
     ChecksumError,
     FlexibleChecksumError,
 )
@@ -56,6 +55,19 @@ _num_retries = 0
 
 class SlowBodyError(Exception):
     """A body arrives so slowly that requesting it again is faster."""
+
+
+@functools.cache
+def unparsable() -> type[Exception]:
+    """The error for an answer that is no XML; importing it takes 0.1 s, and only S3 needs it."""
+    from botocore.parsers import ResponseParserError
+
+    return ResponseParserError
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What a request raises that fails."""
+    return BotoCoreError, ClientError, unparsable(), SlowBodyError
 
 
 def num_retries() -> int:
@@ -76,7 +88,7 @@ def patiently(ask: Callable[[], T]) -> T:
     while True:
         try:
             answer = ask()
-        except (BotoCoreError, ClientError, ResponseParserError, SlowBodyError) as error:
+        except failures() as error:
             waits = FIRST_WAITS_S if _is_unreached(error) else WAITS_S
             if not is_passing(error) or attempt >= len(waits):
                 raise
@@ -96,7 +108,7 @@ def is_passing(error: Exception) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = error.response.get("Error", {}).get("Code", "")
         return status in _PASSING_STATUS or code in _PASSING_CODES
-    return isinstance(error, (*_PASSING_ERRORS, SlowBodyError))
+    return isinstance(error, (*_PASSING_ERRORS, unparsable(), SlowBodyError))
 
 
 def _is_unreached(error: Exception) -> bool:

@@ -57,7 +57,8 @@ import sys
 from cnnjobs.config import PredictConfig
 from cnnjobs.inference.predict import predict
 predict(PredictConfig(bundle=sys.argv[1], data=sys.argv[2], output=sys.argv[3]))
-print([name for name in ("ray", "tensorflow", "keras") if name in sys.modules])
+heavy = ("ray", "tensorflow", "keras", "scipy", "botocore.parsers")
+print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", code, inputs / "bundle", inputs / "archive", tmp_path / "run"],
