@@ -12,7 +12,7 @@ from cnnjobs import models
 from cnnjobs.errors import BundleError
 from cnnjobs.inference.predictor import open_engine
 from cnnjobs.models import bundle as bundles
-from cnnjobs.models import openvino_export
+from cnnjobs.models import engines, openvino_export
 from cnnjobs.models.bundle import Bundle
 from cnnjobs.models.engines import OpenVinoEngine
 from cnnjobs.models.mixed_precision import in_mixed_precision
@@ -62,6 +62,28 @@ def test_a_score_does_not_depend_on_the_batch_or_the_position_in_it(
 
     np.testing.assert_array_equal(engine.scores(noise[::-1])[::-1], whole)
     np.testing.assert_array_equal(engine.scores(noise[5:6]), whole[5:6])
+
+
+@pytest.mark.parametrize("batch_size", [8, 24, 32])
+def test_a_score_does_not_depend_on_the_number_of_threads(
+    covid: Bundle, noise: np.ndarray, batch_size: int
+) -> None:
+    one, *others = (
+        open_engine(covid, "openvino", batch_size=batch_size, threads=threads).scores(noise)
+        for threads in (1, 2, 3, 4)
+    )
+    for scores in others:
+        np.testing.assert_array_equal(scores, one)
+
+
+@pytest.mark.parametrize(
+    ("parts", "threads", "expected"),
+    [(1, 1, 1), (1, 8, 1), (2, 1, 1), (2, 2, 2), (2, 3, 1), (4, 4, 4), (4, 6, 3), (8, 4, 4)],
+)
+def test_as_many_parts_are_scored_at_once_as_keep_all_threads_busy(
+    parts: int, threads: int, expected: int
+) -> None:
+    assert engines.num_at_once(parts, threads) == expected
 
 
 def test_scores_do_not_change_when_the_next_batch_is_scored(
