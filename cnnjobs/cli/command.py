@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -57,10 +58,12 @@ def job(
             config = settings(context, config_type, values["config"])
             presence.before_ray(getattr(config, "address", None))
             flags = {flag: values[flag] for flag in flags_of_job.keys() - {"config", "debug"}}
-            from cnnjobs.storage.arrow_start import without_pandas
+            loaded = load()
+            if "pyarrow" in sys.modules:
+                from cnnjobs.storage.arrow_start import without_pandas
 
-            without_pandas()
-            run(config, load(), **flags)
+                without_pandas()
+            run(config, loaded, **flags)
 
         # Typer reads the options from these two
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

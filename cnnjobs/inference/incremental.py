@@ -19,10 +19,6 @@ from cnnjobs.inference.parts import Books
 #: What is compared of an image; the path comes first.
 _COMPARED = ["path", "label", "size_bytes", "modified", "etag", "split"]
 
-_NO_IMAGES = pa.schema([schema.MANIFEST.field(name) for name in _COMPARED]).empty_table()
-_NO_ROWS = Books().rows()
-_NO_PATHS = pa.array([], pa.string())
-
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
@@ -114,11 +110,12 @@ def merge(
         InputError: nearly all images of the run are gone, and nearly all of the data are new.
     """
     unlisted = now.settings.get("unlisted", ())
+    no_images = pa.schema([schema.MANIFEST.field(name) for name in _COMPARED]).empty_table()
+    empty = (no_images, no_images, Books().rows())
     streams = (before.ordered(_COMPARED), now.ordered(_COMPARED), done.ordered())
     updates = []
     num_gone = num_new = 0
     for tables in external_sort.aligned(*streams):
-        empty = (_NO_IMAGES, _NO_IMAGES, _NO_ROWS)
         old, new, rows = (
             none if table is None else table for table, none in zip(tables, empty, strict=True)
         )
@@ -152,7 +149,7 @@ def _update(
     is_gone = _in(changes.gone, rows["path"])
     is_marked = rows["path"].filter(pc.is_valid(rows["gone_at"])).combine_chunks()
     again = _not_in(_in(_transient_failures(rows), now["path"]), changes.changed)
-    dropped = pa.concat_arrays([changes.changed, again, is_gone if gone == "drop" else _NO_PATHS])
+    dropped = pa.concat_arrays([changes.changed, again, is_gone if gone == "drop" else is_gone[:0]])
     relabelled = _relabelled(rows, now, classes)
     relabelled = relabelled.filter(pc.invert(pc.is_in(relabelled["path"], value_set=dropped)))
     # without an image, and not gone: in a folder that could not be listed now
@@ -167,7 +164,7 @@ def _update(
         labels=relabelled["label"].combine_chunks(),
         dropped=dropped,
         num_dropped=pc.sum(pc.is_in(rows["path"], value_set=dropped)).as_py() or 0,
-        marked=_not_in(is_gone, is_marked) if gone == "mark" else _NO_PATHS,
+        marked=_not_in(is_gone, is_marked) if gone == "mark" else is_gone[:0],
         kept=pa.concat_arrays([_not_in(is_gone, dropped), away]),
     )
 

@@ -96,8 +96,11 @@ class OpenVinoEngine:
             starts = range(first, min(first + at_once, len(images)), self._part)
             parts = [images[start : start + self._part] for start in starts]
             running = list(zip(self._requests, parts, strict=False))
-            for request, part in running:
+            *others, (own, last) = running
+            for request, part in others:
                 request.start_async([_padded(part, self._part)])
+            # this thread scores as well; a single part needs no other
+            own.infer([_padded(last, self._part)])
             for request, part in running:
                 request.wait()
                 # a copy, because the next part overwrites the memory of the request

@@ -8,8 +8,6 @@ import sys
 from importlib.abc import MetaPathFinder
 from typing import Any
 
-import pyarrow as pa
-
 
 class _NoPandas(MetaPathFinder):
     """Makes the import of pandas fail, as if it were not installed."""
@@ -26,6 +24,8 @@ def without_pandas() -> None:
     """
     if "pandas" in sys.modules:
         return
+    import pyarrow as pa
+
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:
@@ -36,5 +36,7 @@ def without_pandas() -> None:
 
 def with_pandas() -> None:
     """Undo `without_pandas`, for code that is not ours."""
+    import pyarrow as pa
+
     with contextlib.suppress(ImportError):
         pa.table({}).to_pandas()
