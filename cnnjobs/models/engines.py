@@ -4,7 +4,6 @@ What is scored at once is padded to a fixed number of images: the network is com
 shape, and the score of an image does not depend on the number of images in its batch.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -91,21 +90,24 @@ class OpenVinoEngine:
 
     def scores(self, images: Images) -> Scores:
         """See `Engine.scores`."""
-        scores, at_once = [], len(self._requests) * self._part
-        for first in range(0, len(images), at_once):
-            starts = range(first, min(first + at_once, len(images)), self._part)
-            parts = [images[start : start + self._part] for start in starts]
-            running = list(zip(self._requests, parts, strict=False))
-            *others, (own, last) = running
-            for request, part in others:
-                request.start_async([_padded(part, self._part)])
-            # this thread scores as well; a single part needs no other
-            own.infer([_padded(last, self._part)])
-            for request, part in running:
-                request.wait()
-                # a copy, because the next part overwrites the memory of the request
-                scores.append(request.get_output_tensor().data[: len(part)].copy())
+        at_once = self._part * len(self._requests)
+        scores = [self._at_once(each) for each in _cut(images, at_once)]
         return np.concatenate(scores, dtype=np.float32)
+
+    def _at_once(self, images: Images) -> Any:
+        """The scores of no more images than there are requests for."""
+        running = list(zip(self._requests, _cut(images, self._part), strict=False))
+        *others, (own, last) = running
+        for request, part in others:
+            request.start_async([_padded(part, self._part)])
+        # this thread scores as well; a single part needs no other
+        own.infer([_padded(last, self._part)])
+        scores = []
+        for request, part in running:
+            request.wait()
+            scores.append(request.get_output_tensor().data[: len(part)])
+        # a copy, because the next parts overwrite the memory of the requests
+        return np.concatenate(scores)
 
 
 def num_at_once(parts: int, threads: int) -> int:
@@ -140,16 +142,16 @@ class KerasEngine:
 
     def scores(self, images: Images) -> Scores:
         """See `Engine.scores`."""
-        return _in_batches(images, self._batch_size, lambda batch: self._call(batch).numpy())
+        scores = [
+            self._call(_padded(each, self._batch_size)).numpy()[: len(each)]
+            for each in _cut(images, self._batch_size)
+        ]
+        return np.concatenate(scores, dtype=np.float32)
 
 
-def _in_batches(images: Images, size: int, score: Callable[[Images], Any]) -> Scores:
-    """Score any number of images with a function that takes `size` at a time."""
-    parts = []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        parts.append(np.asarray(score(_padded(batch, size))[: len(batch)], np.float32))
-    return np.concatenate(parts)
+def _cut(images: Images, size: int) -> list[Images]:
+    """The images in groups of `size`; the last one may be smaller."""
+    return [images[start : start + size] for start in range(0, len(images), size)]
 
 
 def _padded(images: Images, size: int) -> Images:

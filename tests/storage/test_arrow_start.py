@@ -1,15 +1,15 @@
 """Processes that start without pandas."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.support.cli import run_python
 
 
 def run(code: str) -> list[str]:
     """What a process of its own prints."""
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def test_pyarrow_still_imports_pandas_for_any_array() -> None:
