@@ -5,6 +5,7 @@ ListObjectsV2, with as many keys as requested, over HTTP to boto3 as a real one 
 """
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import platform
@@ -79,13 +80,17 @@ def index_folder(folder: Path, content: bool) -> float:
         return time.perf_counter() - start
 
 
-def index_stub(endpoint: str, rows: int, split: bool) -> float:
+def index_stub(endpoint: str, rows: int, split: bool, *, update: bool = False) -> float:
+    """Index all keys, or with `update` the seconds of doing it once more."""
     os.environ.update(AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any")
     s3.use(endpoint=endpoint, region="us-east-1")
     with tempfile.TemporaryDirectory() as output:
         config = IndexConfig(
             sources=("s3://stub/a",), output=f"{output}/m.parquet", content=False, split=split
         )
+        if update:
+            index(config)
+            config = dataclasses.replace(config, update=True)
         start = time.perf_counter()
         assert index(config).num_images == rows
         return time.perf_counter() - start

@@ -121,6 +121,8 @@ def print_measured(rows: int, plot: Path | None = None) -> None:
         for number in (rows // 10, 3 * rows // 10):
             with listing_stub(number) as endpoint:
                 measure(f"index {number} keys on S3", index_stub, endpoint, number, False)
+                again = functools.partial(index_stub, update=True)
+                measure(f"update an index of {number} keys", again, endpoint, number, False)
         for number in (rows // 10, rows):
             measure(f"write a manifest of {number} rows", write_manifest, folder, number)
             measure(f"predict {number} rows, scored by the driver", scored, folder, number)

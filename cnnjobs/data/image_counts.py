@@ -1,12 +1,13 @@
 """How many images of each kind there are, a few rows at a time."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnjobs.data import external_sort
 from cnnjobs.data.images import Images
 from cnnjobs.data.manifest import Manifest
 
@@ -61,12 +62,23 @@ def by_label(images: Images) -> Counter[str]:
 
 
 def num_groups(images: Images) -> int:
-    """How many groups the readable images are; of those that stay in a file, each is its own."""
-    if not isinstance(images, Manifest):
-        return images.count("all")
-    table = images.table
-    number: int = pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py()
+    """How many groups the readable images are."""
+    if isinstance(images, Manifest):
+        table = images.table
+        held: int = pc.count_distinct(table["group"].filter(pc.is_null(table["error"]))).as_py()
+        return held
+    number, last = 0, None
+    for rows in external_sort.by("group", _readable_groups(images)):
+        groups = pc.unique(rows["group"])
+        number += len(groups) - (groups[0].as_py() == last)
+        last = groups[-1].as_py()
     return number
+
+
+def _readable_groups(images: Images) -> Iterator[pa.Table]:
+    for rows in images.rows("all", ["group", "error"]):
+        groups = rows.filter(pc.is_null(rows["error"])).select(["group"])
+        yield groups.drop_null()
 
 
 def _pairs(first: pa.ChunkedArray, second: pa.ChunkedArray) -> Counter[tuple[str, str]]:

@@ -12,10 +12,12 @@ from cnnjobs.data import (
     image_counts,
     image_listing,
     manifest,
+    manifest_file,
     streamed,
 )
 from cnnjobs.data.images import Images
 from cnnjobs.data.manifest import Manifest
+from cnnjobs.data.manifest_file import ManifestFile
 from cnnjobs.data.sources import Indexed, Noticed, Rules, index_sources
 from cnnjobs.data.tables import TableRules
 from cnnjobs.data.tables.columns import NONE, ROLES
@@ -74,14 +76,15 @@ def plan(config: IndexConfig) -> dict[str, Any]:
     """
     s3.use(**config.s3)
     output = _free_output(config)
-    before = _before(config, output)
-    changes = None
+    before, rules = _before(config, output), _rules(config)
     if before is None:
-        rules = {**_rules(config), "shares": None, "content": False}
-        images, noticed = _indexed(config, rules, silent)
+        rules.update(shares=None, content=False)
+    images: Images
+    if before is None or _is_streamed(config, before, rules):
+        images, noticed, changes = _indexed(config, before, rules, silent)
         ignored, warnings, report = noticed.ignored, noticed.warnings, noticed.table
     else:
-        how, listing, difference = survey(before, config.sources, **_rules(config))
+        how, listing, difference = survey(_held(before), config.sources, **rules)
         images, changes = Manifest(listing.rows, {}), dict(difference.counts)
         ignored, report = dict(listing.ignored), listing.table
         warnings = image_listing.warnings(listing, how.exclude)
@@ -107,14 +110,7 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
     s3.use(**config.s3)
     output = _free_output(config)
     before = _before(config, output)
-    changes = None
-    if before is None:
-        images, noticed = _indexed(config, _rules(config), progress)
-    else:
-        indexed, changes = update_sources(
-            before, config.sources, progress=progress, **_rules(config)
-        )
-        images, noticed = indexed.manifest, indexed
+    images, noticed, changes = _indexed(config, before, _rules(config), progress)
     if isinstance(noticed, Indexed):
         noticed = _hashed(config, noticed)
         images = noticed.manifest
@@ -145,13 +141,37 @@ def index(config: IndexConfig, progress: Progress = silent) -> IndexSummary:
 
 
 def _indexed(
-    config: IndexConfig, rules: Mapping[str, Any], progress: Progress
-) -> tuple[Images, Noticed]:
-    """The images of the sources, held in memory only where the rules need all of them at once."""
-    if config.hash_paths is None and streamed.is_possible(how := Rules(**rules)):
-        return streamed.index(config.sources, how, progress)
-    indexed = index_sources(config.sources, progress=progress, **rules)
-    return indexed.manifest, indexed
+    config: IndexConfig,
+    before: Manifest | ManifestFile | None,
+    rules: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[Images, Noticed, Mapping[str, int] | None]:
+    """The images of the sources, what was noticed, and the counts of an update of `before`.
+
+    Held in memory only where the rules need all of the images at once.
+    """
+    if _is_streamed(config, before, rules):
+        how = Rules(**rules)
+        if isinstance(before, ManifestFile):
+            return streamed.update(before, config.sources, how, progress)
+        return *streamed.index(config.sources, how, progress), None
+    if before is None:
+        indexed, changes = index_sources(config.sources, progress=progress, **rules), None
+    else:
+        held = _held(before)
+        indexed, changes = update_sources(held, config.sources, progress=progress, **rules)
+    return indexed.manifest, indexed, changes
+
+
+def _is_streamed(
+    config: IndexConfig, before: Manifest | ManifestFile | None, rules: Mapping[str, Any]
+) -> bool:
+    is_in_file = before is None or isinstance(before, ManifestFile)
+    return is_in_file and config.hash_paths is None and streamed.is_possible(Rules(**rules))
+
+
+def _held(images: Manifest | ManifestFile) -> Manifest:
+    return images if isinstance(images, Manifest) else manifest.read(images.uri)
 
 
 def _hashed(config: IndexConfig, indexed: Indexed) -> Indexed:
@@ -163,11 +183,11 @@ def _hashed(config: IndexConfig, indexed: Indexed) -> Indexed:
     return hashed_paths.replaced(indexed, folder, _read_key(config.group_key))
 
 
-def _before(config: IndexConfig, output: str) -> Manifest | None:
+def _before(config: IndexConfig, output: str) -> Manifest | ManifestFile | None:
     """The manifest to update."""
     if not config.update or not filesystem.exists(output):
         return None
-    before = manifest.read(output)
+    before = manifest_file.opened(output)
     if hashed_paths.SETTING in before.settings:
         raise InputError(f"{output} has hashed paths, which cannot be updated; use --overwrite.")
     return before
@@ -258,7 +278,7 @@ def _free_output(config: IndexConfig) -> str:
                 f"{output} already exists; add --update or --overwrite, or choose another name."
             )
         # only a manifest is replaced
-        manifest.read(output)
+        manifest_file.opened(output)
     filesystem.check_writable(output.rpartition("/")[0])
     return output
 

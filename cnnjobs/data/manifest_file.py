@@ -13,7 +13,6 @@ from cnnjobs import schema
 from cnnjobs.data import external_sort, manifest
 from cnnjobs.data.images import (
     FINGERPRINTED,
-    Images,
     fingerprint_of,
     in_pieces,
     in_split,
@@ -47,7 +46,7 @@ def find(uri: str) -> "ManifestFile | None":
     return images
 
 
-def opened(uri: str) -> Images:
+def opened(uri: str) -> "ManifestFile | manifest.Manifest":
     """A manifest in its file if possible, otherwise in memory; raises like `manifest.read`."""
     return find(uri) or manifest.read(uri)
 
@@ -96,6 +95,7 @@ class ManifestFile:
         uri: for messages.
         settings: how it was made.
         sample: the paths of some images, from the first to the last.
+        is_sorted: whether the rows are in the order of their paths.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ManifestFile:
         self._file = file
         self._twice = twice or (lambda path: f"{uri} has two rows of {path}; index it again.")
         self._num_by_split: Counter[str] = Counter()
-        self._is_sorted = True
+        self.is_sorted = True
 
     @property
     def columns(self) -> pa.Schema:
@@ -132,11 +132,11 @@ class ManifestFile:
             self._num_by_split.update(num_by_split(rows))
             paths = rows["path"]
             joined = pa.chunked_array([last, *paths.chunks])
-            self._is_sorted = self._is_sorted and is_increasing(joined)
+            self.is_sorted = self.is_sorted and is_increasing(joined)
             last = paths.slice(len(paths) - 1).combine_chunks()
             sample.append(paths[0])
         self.sample = pa.chunked_array([sample, last], pa.string())
-        if not self._is_sorted:
+        if not self.is_sorted:
             # sorts the rows, which shows images with two; kept for later
             _ = self.fingerprint
 
@@ -170,7 +170,7 @@ class ManifestFile:
             ManifestError: an image has two rows.
         """
         rows = self._read(columns)
-        return rows if self._is_sorted else self._each_once(rows)
+        return rows if self.is_sorted else self._each_once(rows)
 
     def write(self, path: str) -> None:
         """Copy the file."""

@@ -1,11 +1,22 @@
 """Images of any number: manifests that stay in their files, and listings that go to one."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cnnjobs import schema
-from cnnjobs.data import allowed_roots, file_checks, image_listing, manifest_file, sources
+from cnnjobs.data import (
+    allowed_roots,
+    differences,
+    external_sort,
+    file_checks,
+    image_listing,
+    manifest_file,
+    sources,
+)
 from cnnjobs.data.exclude import rest, settings_without
 from cnnjobs.data.image_listing import LeftOut
 from cnnjobs.data.images import Images
@@ -13,6 +24,9 @@ from cnnjobs.data.manifest_file import ManifestFile
 from cnnjobs.data.sources import Noticed, Rules
 from cnnjobs.progress import Progress, silent
 from cnnjobs.storage import filesystem
+
+#: A column that no manifest has: the place in a listing.
+_NUMBER = pa.field("cnnjobs.number", pa.int64())
 
 
 def open_images(
@@ -88,6 +102,58 @@ def index(roots: Sequence[str], how: Rules, progress: Progress) -> tuple[Manifes
         left_out=left_out.left_out,
         warnings=image_listing.warnings(left_out, how.exclude),
     )
+
+
+def update(
+    before: ManifestFile, roots: Sequence[str], how: Rules, progress: Progress
+) -> tuple[ManifestFile, Noticed, Mapping[str, int]]:
+    """Like `update.update_sources`, by rules that make it possible.
+
+    The rows are in the order in which they are listed; those that stay, although their folder
+    cannot be listed now, are among or after them.
+    """
+    how = differences.rules_of(before.settings, roots, how)
+    now, noticed = index(roots, how, progress)
+    kind = before.columns
+    counts: Counter[str] = Counter()
+
+    def merged() -> Iterator[pa.Table]:
+        listed = _numbered(now)
+        streams = (
+            before.ordered(kind.names),
+            listed if now.is_sorted else external_sort.by_path(listed),
+        )
+        none = (kind.empty_table(), now.columns.append(_NUMBER).empty_table())
+        for tables in external_sort.aligned(*streams):
+            old, new = (
+                empty if rows is None else rows for rows, empty in zip(tables, none, strict=True)
+            )
+            difference = differences.between(old, new, now.settings["unlisted"])
+            counts.update(difference.counts)
+            place = pc.index_in(difference.kept["path"], value_set=new["path"])
+            number = pc.fill_null(new[_NUMBER.name].take(place), np.iinfo(np.int64).max)
+            kept = difference.kept.append_column(_NUMBER, number)
+            rows = pa.concat_tables([kept, difference.fresh], promote_options="default")
+            yield rows.sort_by("path")
+
+    def tables() -> Iterator[pa.Table]:
+        rows = merged() if now.is_sorted else external_sort.by(_NUMBER.name, merged())
+        for each in rows:
+            yield each.select(kind.names).cast(kind)
+
+    images = manifest_file.written(before.uri, tables(), kind, lambda: now.settings)
+    num_old, num_now = before.count("all"), now.count("all")
+    differences.check_same_archive(counts, num_old, num_now, before.settings)
+    return images, noticed, dict(counts)
+
+
+def _numbered(images: ManifestFile) -> Iterator[pa.Table]:
+    """The rows with their places."""
+    number = 0
+    for rows in images.rows("all", images.columns.names):
+        places = np.arange(number, number + rows.num_rows)
+        yield rows.append_column(_NUMBER, pa.array(places))
+        number += rows.num_rows
 
 
 def _check(images: ManifestFile, allowed_root: Sequence[str]) -> None:

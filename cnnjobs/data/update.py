@@ -4,41 +4,22 @@ import dataclasses
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnjobs.config.constants import DICOM_NAME, TRAIN, TRANSIENT_ERRORS
+from cnnjobs.config.constants import DICOM_NAME, TRAIN
 from cnnjobs.config.printable import counted
-from cnnjobs.data import duplicates, exclude, file_checks, manifest, sources, table_splits
+from cnnjobs.data import differences, duplicates, exclude, file_checks, sources, table_splits
 from cnnjobs.data import groups as belonging
+from cnnjobs.data.differences import Difference
 from cnnjobs.data.image_listing import Listing
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.sources import Indexed, Rules
 from cnnjobs.data.splits import assign_splits
 from cnnjobs.data.tables import RESERVED
-from cnnjobs.errors import InputError
 from cnnjobs.progress import Progress, silent
-
-#: Settings that must not change; without `groups`, a group cannot be compared with those of before.
-_SAME = ("group_regex", "source_regex", "shares", "seed", "content", "any_modality")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """How the files differ from a manifest.
-
-    Attributes:
-        fresh: listed rows to open: new, changed, or unreadable for a reason that may be gone.
-        kept: rows of the manifest that stay, also those in folders that cannot be listed now.
-        counts: of the images that are new, changed, opened again, gone and unchanged.
-    """
-
-    fresh: pa.Table
-    kept: pa.Table
-    counts: Mapping[str, int]
 
 
 def update_sources(
@@ -94,69 +75,12 @@ def survey(
     before: Manifest, roots: Sequence[str], *, progress: Progress = silent, **rules: Any
 ) -> tuple[Rules, Listing, Difference]:
     """What an update would have to open; only lists the images. Raises like `update_sources`."""
-    how = Rules(**rules)
-    if not how.exclude:
-        how = dataclasses.replace(how, exclude=before.settings.get("exclude", ()))
+    how = differences.rules_of(before.settings, roots, Rules(**rules))
     listing = how.list(roots, known=before.table["path"], progress=progress)
-    _check_rules(before.settings, how.settings(listing))
-    return how, listing, _compare(before, listing)
-
-
-def _compare(before: Manifest, listing: Listing) -> Difference:
     old, now = before.table, listing.rows
-    changes = manifest.changes(old, now, unlisted=listing.unlisted)
-    is_gone = pc.is_in(old["path"], value_set=changes.gone)
-    num_gone, num_new = len(changes.gone), len(changes.new)
-    if manifest.are_another_archive(num_gone, old.num_rows, num_new, now.num_rows):
-        raise InputError(
-            f"{num_gone} of {old.num_rows} images are gone and {num_new} of "
-            f"{now.num_rows} are new: give the sources under the names they had, "
-            f"{', '.join(before.settings['sources'])}, or index with --overwrite."
-        )
-    is_transient = pc.is_in(
-        pc.replace_substring_regex(old["error"], ":.*", ""), value_set=pa.array(TRANSIENT_ERRORS)
-    )
-    is_there = pc.is_in(old["path"], value_set=now["path"])
-    again = old.filter(pc.and_(is_transient, is_there))["path"].combine_chunks()
-    again = again.filter(pc.invert(pc.is_in(again, value_set=changes.changed)))
-    to_open = pa.concat_arrays([changes.new, changes.changed, again])
-    is_kept = pc.and_not(pc.invert(is_gone), pc.is_in(old["path"], value_set=to_open))
-    kept = old.filter(is_kept)
-    return Difference(
-        fresh=now.filter(pc.is_in(now["path"], value_set=to_open)),
-        kept=kept,
-        counts={
-            "new": num_new,
-            "changed": len(changes.changed),
-            "again": len(again),
-            "gone": num_gone,
-            "unchanged": kept.num_rows,
-        },
-    )
-
-
-def _check_rules(old: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    differences = [
-        f"{name} was {old.get(name)}, is {now[name]}"
-        for name in _SAME
-        if old.get(name) != now[name]
-    ]
-    if (old["groups"] is None) != (now["groups"] is None):
-        differences.append(f"groups was {old['groups']}, is {now['groups']}")
-    tables = [settings.get("table") or {} for settings in (old, now)]
-    differences += [
-        f"{name} of the table was {tables[0].get(name)}, is {tables[1].get(name)}"
-        for name in dict.fromkeys([*tables[0], *tables[1]])
-        # more tables may come with more images
-        if name not in ("files", "max_unmatched") and tables[0].get(name) != tables[1].get(name)
-    ]
-    missing = set(old["sources"]) - set(now["sources"])
-    differences += [f"source {source} is missing" for source in sorted(missing)]
-    if differences:
-        raise InputError(
-            f"the manifest was made otherwise ({'; '.join(differences)}); update it with the same "
-            "sources and settings, or index with --overwrite."
-        )
+    difference = differences.between(old, now, listing.unlisted)
+    differences.check_same_archive(difference.counts, old.num_rows, now.num_rows, before.settings)
+    return how, listing, difference
 
 
 def _completed(kept: pa.Table, listing: Listing) -> pa.Table:

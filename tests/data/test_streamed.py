@@ -3,6 +3,9 @@
 That they come to the same as in memory is tested where listings and `--exclude` are.
 """
 
+import dataclasses
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,8 @@ import pytest
 
 from cnnjobs import schema
 from cnnjobs.config import IndexConfig
-from cnnjobs.data import external_sort, manifest, manifest_file, streamed
-from cnnjobs.data.index import index, plan
+from cnnjobs.data import differences, external_sort, manifest, manifest_file, streamed
+from cnnjobs.data.index import IndexSummary, index, plan
 from cnnjobs.data.manifest import Manifest
 from cnnjobs.data.manifest_file import ManifestFile
 from cnnjobs.data.sources import Rules
@@ -98,6 +101,111 @@ def test_the_summary_and_the_plan_are_those_of_an_index_in_memory(
     again = manifest.read(summary.manifest)
     assert again.table.equals(written.table)
     assert again.settings == written.settings
+
+
+def updated(folder: Path, **more: Any) -> IndexSummary:
+    without = {"content": False, "split": False}
+    output = str(folder.parent / "m.parquet")
+    return index(IndexConfig(sources=(str(folder),), output=output, **without, **more))
+
+
+@pytest.mark.parametrize("other", ["normal.x", "other"], ids=["unsorted", "sorted"])
+def test_an_update_is_that_of_an_index_in_memory(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "xrays"
+    for name in ("normal", other, "unlisted"):
+        (folder / name).mkdir(parents=True)
+        for number in range(2 * ROWS):
+            (folder / name / f"{number:04d}.png").touch()
+    first = manifest.read(updated(folder).manifest)
+    ages = pa.array(range(first.table.num_rows))
+    joined = pa.array(["patient 1"] * 3 + first.table["group"].to_pylist()[3:])
+    rows = first.table.append_column("age", ages).set_column(
+        first.table.column_names.index("group"), "group", joined
+    )
+    Manifest(rows, first.settings).write(first_file := str(tmp_path / "first.parquet"))
+    for number in range(0, ROWS, 7):
+        (folder / "normal" / f"{number:04d}.png").unlink()
+        (folder / other / f"{number:04d}.png").write_bytes(b"x" * number)
+        (folder / other / f"{number:04d}b.png").touch()
+    scandir = os.scandir
+
+    def failing(path: str) -> Any:
+        if str(path).endswith("/unlisted"):
+            raise OSError(5, "Input/output error", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    found = []
+    for is_streamed in (True, False):
+        if not is_streamed:
+            monkeypatch.setattr(streamed, "is_possible", lambda how: False)
+        shutil.copy(first_file, tmp_path / "m.parquet")
+        planned = plan(
+            IndexConfig(
+                sources=(str(folder),),
+                output=str(tmp_path / "m.parquet"),
+                content=False,
+                split=False,
+                update=True,
+            )
+        )
+        summary = updated(folder, update=True)
+        table = manifest.read(summary.manifest).table
+        listed = [path for path in table["path"].to_pylist() if "/unlisted/" not in path]
+        found.append((planned["update"], summary, listed, table.sort_by("path")))
+    assert found[0] == found[1]
+    changes, summary, _, table = found[0]
+    counts = {"new": 15, "changed": 15, "again": 0, "gone": 15, "unchanged": 6 * ROWS - 30}
+    assert changes == summary.update == counts
+    assert table["age"].null_count == 30
+    assert summary.num_groups == 6 * ROWS - 1
+
+
+def test_memory_does_not_grow_with_an_update_and_one_without_changes_changes_nothing(
+    archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = IndexConfig(
+        sources=(archive,), output=f"{tmp_path}/m.parquet", content=False, split=False
+    )
+    index(config)
+    before = (tmp_path / "m.parquet").read_bytes()
+    between = differences.between
+    most = []
+    for is_streamed in (True, False):
+        if not is_streamed:
+            monkeypatch.setattr(streamed, "is_possible", lambda how: False)
+        peak = Peak()
+
+        def compared(*arguments: Any, peak: Peak = peak) -> Any:
+            peak.look()
+            return between(*arguments)
+
+        monkeypatch.setattr(differences, "between", compared)
+        summary = index(dataclasses.replace(config, update=True), peak)
+        counts = {"new": 0, "changed": 0, "again": 0, "gone": 0, "unchanged": NUM}
+        assert summary.update == counts
+        # in memory, the row groups of the file have another size
+        assert not is_streamed or (tmp_path / "m.parquet").read_bytes() == before
+        most.append(peak.most)
+    assert 0 < most[0] < most[1] / 2
+
+
+def test_an_update_of_another_archive_or_by_other_rules_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "xrays"
+    folder.mkdir()
+    for number in range(9):
+        (folder / f"{number}.png").touch()
+    updated(folder)
+    before = (tmp_path / "m.parquet").read_bytes()
+    for file in folder.iterdir():
+        file.rename(folder / f"x{file.name}")
+    with pytest.raises(InputError, match="9 of 9 images are gone and 9 of 9 are new: give the"):
+        updated(folder, update=True)
+    with pytest.raises(InputError, match=r"made otherwise \(seed was 0, is 1\)"):
+        updated(folder, update=True, seed=1)
+    assert (tmp_path / "m.parquet").read_bytes() == before
 
 
 @pytest.mark.parametrize(
