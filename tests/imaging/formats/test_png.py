@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnjobs.errors import ImageError
-from cnnjobs.imaging.formats import PNG, opencv, png, png_bands, png_stored
+from cnnjobs.imaging.formats import PNG, opencv, png, png_bands, png_filters, png_stored
 from tests.support import image_files
 from tests.support.image_files import PALETTE, RGB, chunk, png_header
 from tests.support.image_files import png as png_file
@@ -147,6 +147,45 @@ def test_a_wrong_checksum_of_what_pixels_mean_is_an_error_also_if_damage_is_kept
 def test_a_chunk_that_must_be_understood_and_is_not_is_refused():
     message = "unsupported: a PNG with a CgBI chunk"
     assert _error(png_file(PIXELS, chunk(b"CgBI", b"1234"))) == message
+
+
+# filters
+
+
+@pytest.mark.parametrize("piece", [1, 1000, png_filters._PIECE])
+@pytest.mark.parametrize("filters", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 999), (999, 1), (301, 257)])
+def test_simple_filters_are_undone_as_opencv_does_it(shape, depth, filters, piece, monkeypatch):
+    monkeypatch.setattr(png_filters, "_PIECE", piece)
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], depth, image_files.GRAY, 0, 0, 0)
+    rng = np.random.default_rng(0)
+    rows = [
+        bytes([rng.choice(filters)]) + rng.bytes(shape[1] * depth // 8) for _ in range(shape[0])
+    ]
+    found = png_filters.gray(header, b"".join(rows))
+    expected = opencv.gray(png_stored.file(header, [], b"".join(rows)))
+    assert found is not None
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("depth", "color", "interlaced", "kind"),
+    [
+        (8, 0, 0, 3),
+        (8, 0, 0, 4),
+        (8, 0, 0, 5),
+        (8, 0, 1, 1),
+        (4, 0, 0, 1),
+        (8, 3, 0, 1),
+        (8, 2, 0, 1),
+    ],
+)
+def test_other_files_are_left_to_opencv(depth, color, interlaced, kind):
+    header = struct.pack(">IIBBBBB", 8, 2, depth, color, 0, 0, interlaced)
+    row = bytes([kind]) + bytes(8 * depth * png_stored.SAMPLES[color] // 8)
+    assert png_filters.gray(header, b"\0" + row[1:] + row) is None
 
 
 # bands
