@@ -10,6 +10,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,7 +31,11 @@ _NUM_READERS = 32
 #: Files that `read_many` gives to its threads at once, which bounds the results that wait.
 _FILES_AT_ONCE = 256
 
-#: Bytes of files waiting to be decoded, which bounds memory when files are large.
+#: Files that are being read or decoded, or wait for it with their bytes. With more of them, readers
+#: take Python's lock from decoders, which find the bytes no longer in the cache of their core.
+_FILES_AHEAD = 2 * _NUM_READERS
+
+#: Bytes of these, which bounds memory when files are large.
 _BYTES_AHEAD = 256 << 20
 
 #: A file may take this much longer to read than the timeout of its decoding.
@@ -129,6 +134,8 @@ class Decoder:
             "decode": DaemonThreads(threads, "decode"),
         }
         self._ahead = Budget(_BYTES_AHEAD)
+        self._num_ahead = 0
+        self._later: list[deque[_Task]] = []
         self._running: set[_Task] = set()
         self._lock = threading.Lock()
 
@@ -137,8 +144,9 @@ class Decoder:
         archives.expect(rows)
         paths, sizes = (rows[name].to_pylist() for name in ("path", "size_bytes"))
         tasks = [_Task(path, size) for path, size in zip(paths, sizes, strict=True)]
-        for task in tasks:
-            self._threads["read"].submit(functools.partial(self._read, task))
+        with self._lock:
+            self._later += [deque(tasks)] if tasks else []
+            self._read_on()
         return [functools.partial(self._result, task) for task in tasks]
 
     def _result(self, task: _Task) -> Image:
@@ -190,7 +198,7 @@ class Decoder:
             decoded = self._decoded(data)
             image = Image(decoded, read_seconds, time.perf_counter() - began)
         if not task.is_over:
-            self._ahead.give_back(task.held)
+            self._leave(task)
             task.future.set_result(image)
         return not task.is_abandoned
 
@@ -204,7 +212,7 @@ class Decoder:
             yield
         except BaseException as error:  # noqa: BLE001 - whoever waits for the image gets it
             if not task.is_over:
-                self._ahead.give_back(task.held)
+                self._leave(task)
                 task.future.set_exception(error)
         finally:
             with self._lock:
@@ -218,12 +226,29 @@ class Decoder:
             task.is_abandoned = True
             self._running.discard(task)
         self._threads[task.doing].add()
-        self._ahead.give_back(task.held)
+        self._leave(task)
         error = ImageError("timed out", f"still not {_DONE[task.doing]} after {self._timeout:g} s")
         seconds = time.monotonic() - task.began
         task.future.set_result(
             Image(error, seconds, 0.0) if task.doing == "read" else Image(error, 0.0, seconds)
         )
+
+    def _leave(self, task: _Task) -> None:
+        """Give its room to others."""
+        self._ahead.give_back(task.held)
+        with self._lock:
+            self._num_ahead -= 1
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Have as many files read as there is room for; with the lock."""
+        while self._later and self._num_ahead < _FILES_AHEAD:
+            # whoever waits for the fewest is done soonest
+            tasks = min(self._later, key=len)
+            self._num_ahead += 1
+            self._threads["read"].submit(functools.partial(self._read, tasks.popleft()))
+            if not tasks:
+                self._later.remove(tasks)
 
     def _decoded(self, data: bytes | ImageError) -> list[Decoded] | ImageError:
         decoded = []

@@ -1,13 +1,14 @@
 """What cannot be read becomes an error of its image, whatever it is."""
 
 import threading
+import time
 
 import pyarrow as pa
 import pytest
 
 from cnnjobs.data import file_checks
 from cnnjobs.errors import ImageError, SourceError
-from cnnjobs.imaging import memory, reading, statistics
+from cnnjobs.imaging import decoder, memory, reading, statistics
 from cnnjobs.imaging.decoder import Decoder
 from cnnjobs.imaging.preprocessing import Preprocessing
 from cnnjobs.imaging.reading import Policy
@@ -35,8 +36,8 @@ def _error(path, **options):
 
 def _decoded(paths, sizes, policy=None):
     rows = pa.table({"path": [str(path) for path in paths], "size_bytes": sizes})
-    decoder = Decoder([SMALL], policy or Policy(), threads=2)
-    return [image().decoded for image in decoder.begin(rows)]
+    images = Decoder([SMALL], policy or Policy(), threads=2).begin(rows)
+    return [image().decoded for image in images]
 
 
 def test_what_never_ends_or_is_no_file_is_an_error_of_its_row(tmp_path):
@@ -107,6 +108,58 @@ def test_a_large_image_waits_until_others_have_given_back_their_memory():
     budget.give_back(1000)
     budget.take(100)
     assert order == ["small", "large"]
+
+
+@pytest.fixture
+def gated(tmp_path, monkeypatch):
+    """The paths that a decoder reads, all of the same file, an event that lets them be decoded."""
+    content, read, gate = image_files.png(CHEST), [], threading.Event()
+
+    def read_image(path, *_, **__):
+        read.append(path)
+        return content
+
+    def decoded(*arguments):
+        gate.wait()
+        return decode(*arguments)
+
+    decode = reading.decoded
+    monkeypatch.setattr(reading, "read_image", read_image)
+    monkeypatch.setattr(reading, "decoded", decoded)
+    return read, gate
+
+
+def _rows(name, number):
+    paths = [f"{name}{place}" for place in range(number)]
+    return pa.table({"path": paths, "size_bytes": [1] * number})
+
+
+def _wait_until(is_so):
+    while not is_so():
+        time.sleep(0.01)
+
+
+def test_no_more_files_are_read_than_are_soon_decoded(gated, monkeypatch):
+    monkeypatch.setattr(decoder, "_FILES_AHEAD", 4)
+    read, gate = gated
+    images = Decoder([SMALL], Policy(), threads=2).begin(_rows("a", 20))
+    _wait_until(lambda: len(read) == 4)
+    time.sleep(0.2)
+    assert len(read) == 4
+    gate.set()
+    assert not any(isinstance(image().decoded, ImageError) for image in images)
+    assert len(read) == 20
+
+
+def test_what_is_done_sooner_is_read_before_the_rest(gated, monkeypatch):
+    monkeypatch.setattr(decoder, "_FILES_AHEAD", 1)
+    read, gate = gated
+    both = Decoder([SMALL], Policy(), threads=2)
+    many, few = both.begin(_rows("many", 5)), both.begin(_rows("few", 2))
+    gate.set()
+    for image in (*many, *few):
+        image()
+    assert read == ["many0", "few0", "few1", "many1", "many2", "many3", "many4"]
 
 
 def test_an_error_without_words_has_a_reason_all_the_same(monkeypatch):
