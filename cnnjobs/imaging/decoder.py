@@ -31,9 +31,9 @@ _NUM_READERS = 32
 #: Files that `read_many` gives to its threads at once, which bounds the results that wait.
 _FILES_AT_ONCE = 256
 
-#: Files that are being read or decoded, or wait for it with their bytes. With more of them, readers
+#: Files for each thread that are being read or decoded, or wait between. With more of them, readers
 #: take Python's lock from decoders, which find the bytes no longer in the cache of their core.
-_FILES_AHEAD = 2 * _NUM_READERS
+_FILES_AHEAD = 2
 
 #: Bytes of these, which bounds memory when files are large.
 _BYTES_AHEAD = 256 << 20
@@ -134,7 +134,7 @@ class Decoder:
             "decode": DaemonThreads(threads, "decode"),
         }
         self._ahead = Budget(_BYTES_AHEAD)
-        self._num_ahead = 0
+        self._num_ahead, self._most_ahead = 0, _FILES_AHEAD * (_NUM_READERS + threads)
         self._later: list[deque[_Task]] = []
         self._running: set[_Task] = set()
         self._lock = threading.Lock()
@@ -242,7 +242,7 @@ class Decoder:
 
     def _read_on(self) -> None:
         """Have as many files read as there is room for; with the lock."""
-        while self._later and self._num_ahead < _FILES_AHEAD:
+        while self._later and self._num_ahead < self._most_ahead:
             # whoever waits for the fewest is done soonest
             tasks = min(self._later, key=len)
             self._num_ahead += 1

@@ -140,21 +140,22 @@ def _wait_until(is_so):
 
 
 def test_no_more_files_are_read_than_are_soon_decoded(gated, monkeypatch):
-    monkeypatch.setattr(decoder, "_FILES_AHEAD", 4)
+    monkeypatch.setattr(decoder, "_NUM_READERS", 3)
     read, gate = gated
-    images = Decoder([SMALL], Policy(), threads=2).begin(_rows("a", 20))
-    _wait_until(lambda: len(read) == 4)
+    images = Decoder([SMALL], Policy(), threads=2).begin(_rows("a", 40))
+    _wait_until(lambda: len(read) == 10)
     time.sleep(0.2)
-    assert len(read) == 4
+    assert len(read) == 10
     gate.set()
     assert not any(isinstance(image().decoded, ImageError) for image in images)
-    assert len(read) == 20
+    assert len(read) == 40
 
 
 def test_what_is_done_sooner_is_read_before_the_rest(gated, monkeypatch):
-    monkeypatch.setattr(decoder, "_FILES_AHEAD", 1)
+    monkeypatch.setattr(decoder, "_NUM_READERS", 1)
+    monkeypatch.setattr(decoder, "_FILES_AHEAD", 0.5)
     read, gate = gated
-    both = Decoder([SMALL], Policy(), threads=2)
+    both = Decoder([SMALL], Policy(), threads=1)
     many, few = both.begin(_rows("many", 5)), both.begin(_rows("few", 2))
     gate.set()
     for image in (*many, *few):
