@@ -277,8 +277,9 @@ def _free_output(config: IndexConfig) -> str:
             raise RunExistsError(
                 f"{output} already exists; add --update or --overwrite, or choose another name."
             )
-        # only a manifest is replaced
-        manifest_file.opened(output)
+        # only a manifest is replaced; `_before` opens one to update
+        if config.overwrite:
+            manifest_file.opened(output)
     filesystem.check_writable(output.rpartition("/")[0])
     return output
 

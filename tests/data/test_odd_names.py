@@ -20,6 +20,7 @@ from cnnjobs.data.inspect import inspect
 from cnnjobs.errors import StorageError
 from cnnjobs.storage import filesystem, local_listing
 from tests.support.cli import run_here
+from tests.support.disks import fail_to_list
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -161,14 +162,7 @@ def test_folders_without_permission_are_left_out_counted_and_named(
 def test_a_folder_that_fails_or_vanishes_while_it_is_listed_is_left_out(
     tree: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scandir = os.scandir
-
-    def failing(path: str) -> Any:
-        if str(path).endswith("/normal"):
-            raise OSError(code, os.strerror(code), path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", failing)
+    fail_to_list("normal", monkeypatch, code)
 
     indexed = sources.index_sources([str(tree)], shares=None)
 

@@ -4,7 +4,6 @@ That they come to the same as in memory is tested where listings and `--exclude`
 """
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from cnnjobs.data.sources import Rules
 from cnnjobs.data.streamed import open_images
 from cnnjobs.errors import InputError, StorageError
 from cnnjobs.storage import local_listing
-from tests.support.disks import fill
+from tests.support.disks import fail_to_list, fill
 
 #: Files, and rows that are worked on at once.
 NUM, ROWS = 6000, 100
@@ -103,10 +102,14 @@ def test_the_summary_and_the_plan_are_those_of_an_index_in_memory(
     assert again.settings == written.settings
 
 
-def updated(folder: Path, **more: Any) -> IndexSummary:
+def config_of(folder: Path, **more: Any) -> IndexConfig:
     without = {"content": False, "split": False}
     output = str(folder.parent / "m.parquet")
-    return index(IndexConfig(sources=(str(folder),), output=output, **without, **more))
+    return IndexConfig(sources=(str(folder),), output=output, **without, **more)
+
+
+def updated(folder: Path, **more: Any) -> IndexSummary:
+    return index(config_of(folder, **more))
 
 
 @pytest.mark.parametrize("other", ["normal.x", "other"], ids=["unsorted", "sorted"])
@@ -129,28 +132,13 @@ def test_an_update_is_that_of_an_index_in_memory(
         (folder / "normal" / f"{number:04d}.png").unlink()
         (folder / other / f"{number:04d}.png").write_bytes(b"x" * number)
         (folder / other / f"{number:04d}b.png").touch()
-    scandir = os.scandir
-
-    def failing(path: str) -> Any:
-        if str(path).endswith("/unlisted"):
-            raise OSError(5, "Input/output error", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", failing)
+    fail_to_list("unlisted", monkeypatch)
     found = []
     for is_streamed in (True, False):
         if not is_streamed:
             monkeypatch.setattr(streamed, "is_possible", lambda how: False)
         shutil.copy(first_file, tmp_path / "m.parquet")
-        planned = plan(
-            IndexConfig(
-                sources=(str(folder),),
-                output=str(tmp_path / "m.parquet"),
-                content=False,
-                split=False,
-                update=True,
-            )
-        )
+        planned = plan(config_of(folder, update=True))
         summary = updated(folder, update=True)
         table = manifest.read(summary.manifest).table
         listed = [path for path in table["path"].to_pylist() if "/unlisted/" not in path]

@@ -20,6 +20,7 @@ from cnnjobs.errors import ConfigError, InputError
 from cnnjobs.imaging import reading
 from cnnjobs.storage import filesystem
 from tests.support import image_files
+from tests.support.disks import fail_to_list
 
 NOTHING = {"new": 0, "changed": 0, "again": 0, "gone": 0}
 
@@ -229,14 +230,7 @@ def test_images_in_a_folder_that_cannot_be_listed_now_are_not_gone(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = rows(index(config(tree)))
-    scandir = os.scandir
-
-    def failing(path: str) -> Any:
-        if str(path).endswith("/normal"):
-            raise OSError(5, "Input/output error", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", failing)
+    fail_to_list("normal", monkeypatch)
 
     summary = update(tree)
 

@@ -111,7 +111,7 @@ def test_a_large_image_waits_until_others_have_given_back_their_memory():
 
 
 @pytest.fixture
-def gated(tmp_path, monkeypatch):
+def gated(monkeypatch):
     """The paths that a decoder reads, all of the same file, an event that lets them be decoded."""
     content, read, gate = image_files.png(CHEST), [], threading.Event()
 

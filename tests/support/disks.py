@@ -1,8 +1,11 @@
-"""Disks without space."""
+"""Disks without space, and folders that cannot be listed."""
 
+import errno
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,3 +35,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no disk of its own to fill: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fail_to_list(name: str, monkeypatch: pytest.MonkeyPatch, code: int = errno.EIO) -> None:
+    """Let listing a folder of this name fail with an error of the system."""
+    scandir = os.scandir
+
+    def failing(path: str) -> Any:
+        if str(path).endswith(f"/{name}"):
+            raise OSError(code, os.strerror(code), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
