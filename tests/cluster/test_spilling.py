@@ -24,19 +24,25 @@ from cnnjobs.cluster import session, spilling
 from cnnjobs.storage import run_dir
 from cnnjobs.cli.runner import warn_of_spilling
 
+def wait_for(condition):
+    until = time.monotonic() + 300
+    while not condition(spilling.totals(spilling.targets(ray.nodes()))):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
 def job(folder, num_objects):
     run = run_dir.start(folder, "predict", {}, spilled_bytes=spilling.reported)
     with run.writing():
         with session.connected():
             objects = [ray.put(bytes(20_000_000)) for _ in range(num_objects)]
-            until = time.monotonic() + 300
-            while objects and not any(spilling.totals(spilling.targets(ray.nodes())).values()):
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            if objects:
+                wait_for(lambda totals: any(totals.values()))
         run.finish()
     warn_of_spilling()
 
 with session.connected("local"):
+    # a node that does not answer before a job is not counted after it
+    wait_for(bool)
     job(sys.argv[1], 6)
     job(sys.argv[2], 0)
 """
