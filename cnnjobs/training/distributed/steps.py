@@ -36,12 +36,8 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
         gradients = tape.gradient(scaled, trainable, unconnected_gradients="zero")
         return gradients, loss, scores
 
-    def update(gradients: list[Any]) -> Any:
-        scale = tf.cast(optimizer.scale_loss(1.0), tf.float32)
-        # divided before they are squared, which could overflow
-        norm = tf.linalg.global_norm([gradient / scale for gradient in gradients])
+    def update(gradients: list[Any]) -> None:
         optimizer.apply(gradients, trainable)
-        return norm
 
     # XLA has no sums over the workers on CPUs
     if workers.num_workers > 1 and batch_normalization.is_in(model):
@@ -53,7 +49,10 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
     def step(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
         gradients, loss, scores = workers.run(differentiate, images, labels, weights, num_global)
         *gradients, loss = workers.sum([*gradients, loss], memory)
-        return loss, scores, update(gradients)
+        # not in `update`, because XLA squares on one thread
+        norm = tf.linalg.global_norm(_unscaled(optimizer, gradients))
+        update(gradients)
+        return loss, scores, norm
 
     return step
 
@@ -68,6 +67,14 @@ def make_test_step(model: Any) -> Callable[..., Any]:
         return tf.reduce_sum(weights * losses), _penalty(model), scores
 
     return step
+
+
+def _unscaled(optimizer: Any, gradients: list[Any]) -> list[Any]:
+    """Divide by the scale of the loss before anything is squared, which could overflow."""
+    scale = optimizer.scale_loss(1.0)
+    if not tf.is_tensor(scale) and scale == 1.0:
+        return gradients
+    return [gradient / tf.cast(scale, tf.float32) for gradient in gradients]
 
 
 def _losses(model: Any, labels: Any, scores: Any) -> Any:
