@@ -218,8 +218,8 @@ def scale(
         bool, Option("--estimate", help="Print the table of docs/scaling.md; measure nothing.")
     ] = False,
     images_per_core: Annotated[
-        float, Option(help="Images per second and core; docs/benchmarks.md: 102.1 on two cores.")
-    ] = 51.0,
+        float, Option(help="Images per second and core; docs/benchmarks.md: 109.5 on two cores.")
+    ] = 54.7,
     cores: Annotated[int, Option(help="Cores of all workers.")] = 128,
     core_hour: Annotated[float, Option(help="USD per core and hour, on demand.")] = 0.045,
     spot: Annotated[float, Option(help="Spot price as a share of that.")] = 0.4,
