@@ -49,8 +49,9 @@ def make_train_step(model: Any, workers: Workers) -> Callable[..., Any]:
     def step(images: Any, labels: Any, weights: Any, num_global: Any) -> Any:
         gradients, loss, scores = workers.run(differentiate, images, labels, weights, num_global)
         *gradients, loss = workers.sum([*gradients, loss], memory)
-        # not in `update`, because XLA squares on one thread
-        norm = tf.linalg.global_norm(_unscaled(optimizer, gradients))
+        scale = tf.cast(optimizer.scale_loss(1.0), tf.float32)
+        # divided before they are squared, which could overflow, and which XLA does on one thread
+        norm = tf.linalg.global_norm([gradient / scale for gradient in gradients])
         update(gradients)
         return loss, scores, norm
 
@@ -67,14 +68,6 @@ def make_test_step(model: Any) -> Callable[..., Any]:
         return tf.reduce_sum(weights * losses), _penalty(model), scores
 
     return step
-
-
-def _unscaled(optimizer: Any, gradients: list[Any]) -> list[Any]:
-    """Divide by the scale of the loss before anything is squared, which could overflow."""
-    scale = optimizer.scale_loss(1.0)
-    if not tf.is_tensor(scale) and scale == 1.0:
-        return gradients
-    return [gradient / tf.cast(scale, tf.float32) for gradient in gradients]
 
 
 def _losses(model: Any, labels: Any, scores: Any) -> Any:
